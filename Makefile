@@ -1,0 +1,62 @@
+# One target per habit, the same on a laptop and in CI. Needs Python 3.11, pip, git and make; all else is installed by `setup`
+# into .venv, in exactly the versions of requirements.lock.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+# Without a home that can be written to (a bare container, an unnamed user) uv keeps its cache with the environment.
+ifeq ($(shell test -n "$$HOME" && test -w "$$HOME" && echo yes),)
+export UV_CACHE_DIR ?= $(CURDIR)/.venv/cache
+endif
+
+.PHONY: setup demo test check format conformance lock clean
+.DELETE_ON_ERROR:
+
+setup: $(READY)
+
+# uv itself comes from the lock, too: its block of lines is handed to pip. uv doesn't read pip's settings, so the
+# address of a mirror that is configured for pip only is passed on; uv's own settings go first.
+$(READY): requirements.lock pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	@$(BIN)/python -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear .venv
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.txt
+	@set -e; \
+	index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true)}}}"; \
+	install() { env $${index:+UV_DEFAULT_INDEX="$$index"} $(BIN)/uv pip "$$@" --quiet --python $(BIN)/python; }; \
+	install sync --require-hashes requirements.lock; \
+	install install --no-deps --no-build-isolation --offline --editable .
+	@touch $@
+
+demo: setup
+	@$(BIN)/expunge demo
+
+test: check
+	@$(BIN)/pytest -n 2 --dist worksteal
+
+check: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+# make conformance VENDOR=zendesk; without VENDOR every connector's. An unknown VENDOR selects nothing, which fails.
+conformance: setup
+	@$(BIN)/pytest tests/conformance $(if $(VENDOR),-k '$(VENDOR)')
+
+# The newest versions that pyproject.toml allows, for every platform, with what builds and installs the project itself.
+# Without addresses: where packages come from is the machine's business. `make lock OPTIONS=...` goes to uv.
+lock: setup
+	@printf 'editables\nhatchling\nuv\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header $(OPTIONS) \
+		--output-file requirements.lock pyproject.toml -
+
+# Leaves expunge-data alone: it may hold requests.
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
+	find service workers connectors tests -name __pycache__ -type d -prune -exec rm -rf {} +
