@@ -1,0 +1,1 @@
+"""Connectors: the code that speaks to each kind of system. Vendors import `connectors.base` and never each other."""

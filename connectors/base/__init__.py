@@ -1,0 +1,1 @@
+"""What every connector shares: values, errors, interface, toolkit, conformance suite, sandbox harness."""

@@ -1,0 +1,126 @@
+"""What a connector is told about its system, and how a `[[systems]]` entry becomes that.
+
+Decides which keys an entry may have; the connector's own `Credentials` and `Policy` models decide theirs.
+Does not read files or the environment except through `resolve_secret`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class ConfigurationError(ValueError):
+    """The configuration can't be used; the text names the key and the reason, never a secret's value."""
+
+
+class SystemModel(BaseModel):
+    """Base of every connector's `Credentials` and `Policy`: unknown keys are errors, inputs never show in errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class NoPolicy(SystemModel):
+    """For connectors without policy keys."""
+
+
+@dataclass(frozen=True)
+class SystemConfig:
+    """One connected system. `credentials` and `policy` are instances of the connector's own models.
+
+    `delays` overrides the connector's declared delays by name (`confirm_after`, `poll_every`, ...).
+    `timeout_seconds` is the longest silence of the vendor within one call; None leaves it to the toolkit.
+    """
+
+    name: str
+    connector: str
+    base_url: str
+    credentials: BaseModel = field(repr=False)
+    policy: BaseModel
+    delays: Mapping[str, timedelta] = field(default_factory=dict)
+    order: int | None = None
+    max_concurrency: int | None = None
+    timeout_seconds: float | None = None
+
+
+SYSTEM_KEYS = (
+    "name",
+    "connector",
+    "base_url",
+    "credentials",
+    "policy",
+    "delays",
+    "order",
+    "max_concurrency",
+    "timeout_seconds",
+)
+
+
+def resolve_secret(value: Any) -> Any:
+    """`env:NAME` and `file:PATH` become the variable's or the file's content; anything else stays as it is."""
+    if isinstance(value, str) and value.startswith("env:"):
+        name = value.removeprefix("env:")
+        if name not in os.environ:
+            raise ConfigurationError(f"environment variable {name} is not set")
+        return os.environ[name]
+    if isinstance(value, str) and value.startswith("file:"):
+        path = Path(value.removeprefix("file:")).expanduser()
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigurationError(f"secret file can't be read: {error.strerror}") from None
+    return value
+
+
+def unknown_key(key: str, known: tuple[str, ...], where: str) -> ConfigurationError:
+    """The error for a key that nobody reads, with the nearest known key as a suggestion."""
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(sorted(known))}"
+    return ConfigurationError(f"{where}: unknown key {key!r}{hint}")
+
+
+def check_keys(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    """Raise ConfigurationError at the first key of `table` that isn't known."""
+    for key in table:
+        if key not in known:
+            raise unknown_key(key, known, where)
+
+
+def parse_model(model: type[_Model], table: Mapping[str, Any], where: str) -> _Model:
+    """Build a model from a table, secrets resolved; errors name key and reason and never echo a value."""
+    check_keys(table, tuple(model.model_fields), where)
+    try:
+        return model.model_validate({k: resolve_secret(v) for k, v in table.items()})
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+        place = ".".join(str(p) for p in first["loc"]) or "(whole)"
+        raise ConfigurationError(f"{where}.{place}: {first['msg']}") from None
+
+
+def parse_delays(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> dict[str, timedelta]:
+    """Delays are numbers of seconds, never negative."""
+    check_keys(table, known, where)
+    delays: dict[str, timedelta] = {}
+    for key, value in table.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise ConfigurationError(f"{where}.{key}: a delay is a number of seconds, 0 or more")
+        delays[key] = timedelta(seconds=value)
+    return delays
+
+
+def parse_timeout(value: Any, where: str) -> float | None:
+    """A time-out is a number of seconds above 0; None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise ConfigurationError(f"{where}: a time-out is a number of seconds above 0")
+    return float(value)

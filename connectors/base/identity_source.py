@@ -1,0 +1,52 @@
+"""Where the engine asks which identifiers are one person's: the interface of an identity graph.
+
+The walk's rules (what is not walked through, what needs a human) are `service.domain.identity_graph`; a source
+answers one round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from connectors.base.values import Identifier
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """`other` is directly linked to the identifier asked for. `other` is spelled as the warehouse spells it."""
+
+    other: Identifier
+    source: str | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """One identifier's edges. `degree` is the number of distinct neighbours; when it exceeds the limit asked for,
+    `edges` is empty: a supernode's neighbours are never brought over."""
+
+    edges: tuple[Edge, ...] = ()
+    degree: int = 0
+    spellings: frozenset[str] = field(default_factory=frozenset, repr=False)
+
+
+class IdentitySource(Protocol):
+    """An identity graph. One set-based query per round, for the identifiers of many people at once."""
+
+    def neighbours(
+        self, identifiers: Collection[Identifier], *, max_neighbours: int
+    ) -> Mapping[Identifier, Neighbours]:
+        """Direct neighbours of each normalised identifier; one that the graph doesn't know is not in the answer.
+
+        Values are compared in normal form (emails without regard to case). `spellings` are the forms in which the
+        warehouse holds the identifier itself. Raises TemporarilyUnavailable, CredentialsRefused, AnswerNotUnderstood.
+        """
+
+    def close(self) -> None:
+        """Give back connections."""
+
+
+OpenIdentitySource = Callable[[Mapping[str, Any]], IdentitySource]
+"""What an entry point of the group `expunge.identity_sources` is: the `[identity_graph]` table -> a source."""

@@ -1,0 +1,195 @@
+"""The interface of a connector: what it declares and the five things it does, always for many people at once.
+
+It promises per-person answers and nothing else: a connector knows identifiers, records and outcomes; nothing of
+requests, deadlines, tables, Celery. It doesn't retry across attempts and never sleeps longer than a request's time-out.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel
+
+from connectors.base.config import (
+    SYSTEM_KEYS,
+    ConfigurationError,
+    NoPolicy,
+    SystemConfig,
+    check_keys,
+    parse_delays,
+    parse_model,
+    parse_timeout,
+)
+from connectors.base.errors import ConnectorError
+from connectors.base.values import Answer, Batch, Located, Visibility
+
+Answers = Mapping[str, Answer | ConnectorError]
+"""Per person (`Subject.ref`): an answer, or the error that concerns this person only."""
+
+Findings = Mapping[str, Located | ConnectorError]
+"""Per person: what was found, or the error that concerns this person only."""
+
+
+class Operation(StrEnum):
+    """What can be asked of a connector."""
+
+    LOCATE = "locate"
+    SUPPRESS = "suppress"
+    ERASE = "erase"
+    CONFIRM = "confirm"
+
+
+class ErasesBy(StrEnum):
+    """How `erase` addresses people.
+
+    RECORDS: only frozen record ids are erased; a record that a fresh search finds and the plan doesn't hold comes back
+    as `Answer.partial(found=...)`, untouched. IDENTIFIERS: the vendor is told identifiers and erases what it finds.
+    """
+
+    RECORDS = "records"
+    IDENTIFIERS = "identifiers"
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `calls` calls (or people, if `per_subject`) in any window of `per`, for the whole system."""
+
+    calls: int
+    per: timedelta
+    per_subject: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """How long the vendor takes. Every one can be overridden per system (`[systems.delays]`, seconds).
+
+    `confirm_after`: from the effect until a look may count, search lag included. `poll_every`: between two looks at a
+    running job. `purge_after`: how long the vendor keeps what it accepted for deletion, if it says so.
+    """
+
+    confirm_after: timedelta = timedelta(0)
+    poll_every: timedelta = timedelta(seconds=5)
+    purge_after: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a connector says of itself and of its vendor; every figure has its source in the connector's README."""
+
+    name: str
+    identifier_kinds: frozenset[str]
+    operations: frozenset[Operation]
+    erases_by: ErasesBy
+    max_subjects_per_call: Mapping[Operation, int]
+    required_scopes: tuple[str, ...] = ()
+    rate_limits: tuple[RateLimit, ...] = ()
+    max_concurrency: int = 4
+    delays: Delays = field(default_factory=Delays)
+    can_confirm: bool = True
+    suppress_first: bool = True
+    order: int = 50
+    not_covered: tuple[str, ...] = ()
+    level: str = "draft"
+
+    def batch_limit(self, operation: Operation) -> int:
+        """The most people in one batch of `operation`."""
+        return self.max_subjects_per_call.get(operation, 1)
+
+
+class Lease(Protocol):
+    """The engine's side of one batch, as the connector sees it while it works."""
+
+    @property
+    def resume_token(self) -> bytes | None:
+        """What the connector saved last under this batch key, possibly in a process that died. None at first."""
+
+    def save(self, resume_token: bytes) -> None:
+        """Store the token durably before returning. Call it before the effect (job about to be opened, ids found)
+        *and* after it (job id), so that a second start never forgets and never opens a second job. Raises LeaseLost."""
+
+    def may_proceed(self, ref: str) -> bool:
+        """Ask right before each effect on a person. False: a hold or a revocation came; answer
+        `TemporarilyUnavailable("stopped")` for this person and go on with the others. Raises LeaseLost."""
+
+
+class Connector(ABC):
+    """One kind of system. An instance is bound to one `SystemConfig` and used by one thread at a time."""
+
+    declaration: ClassVar[Declaration]
+    Credentials: ClassVar[type[BaseModel]]
+    Policy: ClassVar[type[BaseModel]] = NoPolicy
+
+    def __init__(self, system: SystemConfig) -> None:
+        self.system = system
+
+    @property
+    def calls(self) -> int:
+        """HTTP calls that this instance has made so far; 0 where the system isn't spoken to over HTTP."""
+        return 0
+
+    def close(self) -> None:  # noqa: B027 - optional for connectors without connections
+        """Give back connections. The instance is not used afterwards."""
+
+    @abstractmethod
+    def check_credentials(self) -> Visibility:
+        """Prove that the credential is accepted, has the scopes, and *sees*: a control record found through the same
+        endpoints that `confirm_absence` uses. Cheap (1-3 calls): it runs in every pass that may conclude absence.
+
+        Raises: CredentialsRefused (`blind_credential` when everything answers 200 and nothing can be seen).
+        """
+
+    @abstractmethod
+    def locate(self, batch: Batch) -> Findings:
+        """Search, read-only, by every identifier of a declared kind. Follows every page."""
+
+    @abstractmethod
+    def erase(self, batch: Batch, lease: Lease) -> Answers:
+        """Erase for good, or say exactly what is left. Idempotent: what is gone already is no error.
+
+        Resumes from `lease.resume_token` *and* looks anew. The record that leads to the rest is erased last.
+        """
+
+    def suppress(self, batch: Batch, lease: Lease) -> Answers:
+        """Keep these people from being contacted or re-imported, where the vendor offers it."""
+        raise NotImplementedError(f"{self.declaration.name} declares no suppression")
+
+    @abstractmethod
+    def confirm_absence(self, batch: Batch) -> Answers:
+        """Look, by every identifier and every frozen record id, whether anything is left.
+
+        ALREADY_ABSENT: every look answered and found nothing. PARTIAL: `left` (known) or `found` (new). ACCEPTED: the
+        vendor says it is still purging. NOT_ADDRESSABLE: there is nothing to look by.
+        """
+
+    def delay(self, name: str) -> timedelta:
+        """The declared delay, or the system's own."""
+        override = self.system.delays.get(name)
+        declared: timedelta = getattr(self.declaration.delays, name)
+        return declared if override is None else override
+
+    @classmethod
+    def parse_system(cls, entry: Mapping[str, Any]) -> SystemConfig:
+        """Turn a `[[systems]]` table into a SystemConfig. Raises ConfigurationError naming the key."""
+        name = str(entry.get("name", "?"))
+        where = f"systems[{name}]"
+        check_keys(entry, SYSTEM_KEYS, where)
+        for key in ("name", "connector", "base_url"):
+            if not isinstance(entry.get(key), str) or not entry[key]:
+                raise ConfigurationError(f"{where}.{key}: a text is required")
+        delays = tuple(Delays.__dataclass_fields__)
+        return SystemConfig(
+            name=name,
+            connector=entry["connector"],
+            base_url=entry["base_url"].rstrip("/"),
+            credentials=parse_model(cls.Credentials, entry.get("credentials", {}), f"{where}.credentials"),
+            policy=parse_model(cls.Policy, entry.get("policy", {}), f"{where}.policy"),
+            delays=parse_delays(entry.get("delays", {}), delays, f"{where}.delays"),
+            order=entry.get("order"),
+            max_concurrency=entry.get("max_concurrency"),
+            timeout_seconds=parse_timeout(entry.get("timeout_seconds"), f"{where}.timeout_seconds"),
+        )

@@ -1,0 +1,107 @@
+"""One pass of one operation, the same for the worker and for `expunge connector run`.
+
+Decides what no connector may get wrong: every person of the batch has exactly one answer, nobody else has one, and no
+absence is concluded in a pass in which the credential did not prove that it can see. Does not decide when a pass runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from connectors.base.errors import AnswerNotUnderstood, ConnectorError, RequestRefused
+from connectors.base.interface import Answers, Connector, ErasesBy, Findings, Lease
+from connectors.base.values import Answer, AnswerKind, Batch, Located, Subject
+
+_Got = TypeVar("_Got", Answer, Located)
+
+_ERASE_KINDS = frozenset(AnswerKind) - {AnswerKind.SUPPRESSED}
+_CONFIRM_KINDS = _ERASE_KINDS - {AnswerKind.ERASED}
+_SUPPRESS_KINDS = frozenset(
+    {AnswerKind.SUPPRESSED, AnswerKind.ACCEPTED, AnswerKind.ALREADY_ABSENT, AnswerKind.NOT_ADDRESSABLE}
+)
+
+
+def locate(connector: Connector, batch: Batch) -> Findings:
+    """Search for every person of the batch, under a credential that proves its sight in this pass.
+
+    A person whom the system can't address has `RequestRefused("not_addressable")`.
+    """
+
+    def ask(people: Batch) -> Findings:
+        connector.check_credentials()
+        return connector.locate(people)
+
+    return _per_person(connector, batch, ask, RequestRefused("not_addressable"))
+
+
+def suppress(connector: Connector, batch: Batch, lease: Lease) -> Answers:
+    """Suppress every person of the batch."""
+    answers = _per_person(connector, batch, lambda people: connector.suppress(people, lease), Answer.not_addressable())
+    return _only(answers, _SUPPRESS_KINDS)
+
+
+def erase(connector: Connector, batch: Batch, lease: Lease) -> Answers:
+    """Erase every person of the batch. ERASED and ALREADY_ABSENT still need `confirm_absence`."""
+    answers = _per_person(connector, batch, lambda people: connector.erase(people, lease), Answer.not_addressable())
+    return _only(answers, _ERASE_KINDS)
+
+
+def confirm_absence(connector: Connector, batch: Batch) -> Answers:
+    """Look for what is left of every person; absence counts only if the credential saw before *and* after the look."""
+
+    def ask(people: Batch) -> Answers:
+        connector.check_credentials()
+        answers = connector.confirm_absence(people)
+        if any(isinstance(a, Answer) and a.kind is AnswerKind.ALREADY_ABSENT for a in answers.values()):
+            # A credential that goes blind in the middle of the pass would look like absence.
+            connector.check_credentials()
+        return answers
+
+    return _only(_per_person(connector, batch, ask, Answer.not_addressable()), _CONFIRM_KINDS)
+
+
+def is_addressable(connector: Connector, subject: Subject) -> bool:
+    """True if the person has a frozen record in this system or an identifier of a kind that it understands."""
+    if connector.declaration.erases_by is ErasesBy.RECORDS and subject.records:
+        return True
+    return any(i.kind in connector.declaration.identifier_kinds for i in subject.identifiers)
+
+
+def _narrowed(connector: Connector, subject: Subject) -> Subject:
+    """The person as this system may see them: identifiers of other kinds stay with us."""
+    kinds = connector.declaration.identifier_kinds
+    return Subject(subject.ref, tuple(i for i in subject.identifiers if i.kind in kinds), subject.records)
+
+
+def _per_person(
+    connector: Connector,
+    batch: Batch,
+    ask: Callable[[Batch], Mapping[str, _Got | ConnectorError]],
+    unaddressable: _Got | ConnectorError,
+) -> dict[str, _Got | ConnectorError]:
+    """Ask for those who can be addressed; each person has exactly one answer, an error of the call is everyone's."""
+    people = tuple(_narrowed(connector, s) for s in batch.subjects if is_addressable(connector, s))
+    asked = {s.ref for s in people}
+    answers: dict[str, _Got | ConnectorError] = {s.ref: unaddressable for s in batch.subjects if s.ref not in asked}
+    if not people:
+        return answers
+    try:
+        got = ask(Batch(batch.key, people))
+    except ConnectorError as error:
+        return answers | dict.fromkeys(asked, error)
+    if not set(got) <= asked:
+        return answers | dict.fromkeys(asked, AnswerNotUnderstood("answer_for_somebody_else", effect_unknown=True))
+    for ref in asked:
+        answers[ref] = got.get(ref) or AnswerNotUnderstood("no_answer_for_person", effect_unknown=True)
+    return answers
+
+
+def _only(answers: Answers, kinds: frozenset[AnswerKind]) -> Answers:
+    """Answers of a kind that the operation can't have become AnswerNotUnderstood."""
+    return {
+        ref: answer
+        if isinstance(answer, ConnectorError) or answer.kind in kinds
+        else AnswerNotUnderstood("answer_of_wrong_kind", effect_unknown=True)
+        for ref, answer in answers.items()
+    }

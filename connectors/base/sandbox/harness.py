@@ -1,0 +1,168 @@
+"""What a vendor's stand-in is: a class with a JSON-like `state`, routes, and strictness of its own.
+
+The harness decides routing, the journal and the faults; the stand-in decides everything the vendor would. Handlers
+run one at a time on one thread, so a stand-in needs no locks.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, unquote
+
+from connectors.base.sandbox.faults import Fault
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as a handler sees it. `path_values` are the decoded `{name}` parts of the route."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    query_list: tuple[tuple[str, str], ...]
+    headers: Mapping[str, str]
+    body: bytes
+    path_values: Mapping[str, str] = field(default_factory=dict)
+
+    def json(self) -> Any:
+        """The body as JSON; a stand-in refuses anything else with 400."""
+        if self.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+            raise ApiError(415, {"error": "content-type must be application/json"})
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            raise ApiError(400, {"error": "body is not JSON"}) from None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a handler answers. A dict or list body is sent as JSON, bytes as they are, None without content."""
+
+    status: int = 200
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class ApiError(Exception):
+    """An answer that ends a handler at once."""
+
+    def __init__(self, status: int, body: Any = None, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(str(status))
+        self.result = Result(status, body, headers or {})
+
+
+Handler = Callable[[Any, Call], Result]
+
+
+def route(method: str, template: str) -> Callable[[Handler], Handler]:
+    """Mark a method as the handler of one route; `{name}` matches one path segment (decoded)."""
+
+    def mark(handler: Handler) -> Handler:
+        routes = getattr(handler, "_routes", [])
+        handler._routes = [*routes, (method, template)]  # type: ignore[attr-defined]  # a mark on the function
+        return handler
+
+    return mark
+
+
+class Sandbox:
+    """A stateful stand-in of one vendor account. Subclass it in the vendor's `sandbox.py`.
+
+    `options` are a stand-in's own switches (for example `{"purge_seconds": 2}`); delays declared by the connector are
+    overridden by the same values here and in the system's configuration. `state` holds only JSON-like values.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        self.options: dict[str, Any] = dict(options or {})
+        self.faults: list[Fault] = []
+        self.journal: list[dict[str, Any]] = []
+        self.latency_seconds = 0.0
+        self.clock_offset = timedelta(0)
+        self.state: dict[str, Any] = self.empty_state()
+        self._routes = self._collect()
+
+    def empty_state(self) -> dict[str, Any]:
+        """An account without data."""
+        raise NotImplementedError
+
+    def seed(self, data: Any) -> None:
+        """Put people and records in, in the stand-in's own documented form."""
+        raise NotImplementedError
+
+    def authorize(self, call: Call) -> None:
+        """Refuse (`raise ApiError(401, ...)`) as the vendor would."""
+        raise NotImplementedError
+
+    def not_found(self, call: Call) -> Result:
+        """The vendor's answer to a path that it doesn't have."""
+        return Result(404, {"error": "not found"})
+
+    def residue(self, values: set[str]) -> list[dict[str, Any]]:
+        """The god's view: every stored record in which one of `values` stands anywhere, without regard to case."""
+        wanted = {v.casefold() for v in values}
+        return [
+            row for row in self.records() if any(w in json.dumps(row, ensure_ascii=False).casefold() for w in wanted)
+        ]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every stored record as `{"object": ..., "id": ..., ...}`, recycle bins and tombstones included."""
+        raise NotImplementedError
+
+    def blind(self, call: Call, result: Result) -> Result:
+        """What the same call answers to a credential that sees nothing (200 and empty). For the `blind` fault."""
+        raise NotImplementedError
+
+    def now(self) -> datetime:
+        """The stand-in's clock: real time plus what the tests added."""
+        return datetime.now(UTC) + self.clock_offset
+
+    def handle(self, call: Call) -> Result:
+        """Authorize, route and run one call."""
+        try:
+            self.authorize(call)
+            for method, pattern, handler in self._routes:
+                match = pattern.fullmatch(call.path)
+                if match and method == call.method:
+                    values = {k: unquote(v) for k, v in match.groupdict().items()}
+                    return handler(self, _with_values(call, values))
+            return self.not_found(call)
+        except ApiError as error:
+            return error.result
+
+    def handle_lying(self, call: Call) -> Result:
+        """Answer as if the call had been carried out, and carry out nothing."""
+        before = copy.deepcopy(self.state)
+        try:
+            return self.handle(call)
+        finally:
+            self.state = before
+
+    def _collect(self) -> list[tuple[str, re.Pattern[str], Handler]]:
+        found: list[tuple[str, re.Pattern[str], Handler]] = []
+        for name in dir(type(self)):
+            handler = getattr(type(self), name)
+            for method, template in getattr(handler, "_routes", ()):
+                pattern = re.sub(
+                    r"\{(\w+)\}", r"(?P<\1>[^/]+)", re.escape(template).replace(r"\{", "{").replace(r"\}", "}")
+                )
+                found.append((method, re.compile(pattern), handler))
+        # Literal routes first: `/users/search` before `/users/{id}`.
+        return sorted(found, key=lambda entry: entry[1].pattern.count("(?P<"))
+
+
+def _with_values(call: Call, values: Mapping[str, str]) -> Call:
+    return Call(call.method, call.path, call.query, call.query_list, call.headers, call.body, values)
+
+
+def parse_call(method: str, raw_path: str, query: bytes, headers: Mapping[str, str], body: bytes) -> Call:
+    """Build a Call from the parts of an HTTP request. `raw_path` stays encoded for routing."""
+    pairs = tuple(parse_qsl(query.decode("ascii"), keep_blank_values=True))
+    return Call(method, raw_path, dict(pairs), pairs, headers, body)

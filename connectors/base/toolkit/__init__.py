@@ -1,0 +1,1 @@
+"""Tools for connectors: HTTP with the house's error rules, paging, sizes."""

@@ -1,0 +1,214 @@
+"""The values that cross the border between the engine and a connector.
+
+All are frozen; none prints the personal data that it carries. Nothing here does I/O or knows a vendor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Identifier:
+    """One identifier of a data subject: a kind such as `email` and a value. The value never appears in `repr`."""
+
+    kind: str
+    value: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"Identifier(kind={self.kind!r})"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Record:
+    """One record in one system: the vendor's object name and the vendor's id (ids can be personal: never printed)."""
+
+    object: str
+    id: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"Record(object={self.object!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One person as a connector sees them: a reference without meaning, frozen identifiers, frozen record ids.
+
+    `ref` is unique in its batch and safe to log. A connector sends a vendor nothing about a person but these
+    identifiers and records, and the records that it reaches *through* those records.
+    """
+
+    ref: str
+    identifiers: tuple[Identifier, ...]
+    records: tuple[Record, ...] = ()
+
+    def values(self, kind: str) -> tuple[str, ...]:
+        """Values of this person's identifiers of `kind`, in order, without repeats."""
+        return tuple(dict.fromkeys(i.value for i in self.identifiers if i.kind == kind))
+
+    def record_ids(self, object_name: str) -> tuple[str, ...]:
+        """Ids of this person's frozen records of one object, in order, without repeats."""
+        return tuple(dict.fromkeys(r.id for r in self.records if r.object == object_name))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """People of one system that travel together. `key` is the same on every attempt: use it as idempotency key."""
+
+    key: str
+    subjects: tuple[Subject, ...]
+
+    def __post_init__(self) -> None:
+        if len({s.ref for s in self.subjects}) != len(self.subjects):
+            raise ValueError("subject refs of a batch must be unique")
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A record that stays, and why. `reason` is a code such as `retained`, `locked`, `not_permitted`."""
+
+    object: str
+    id: str = field(repr=False)
+    reason: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """What a read-only search found for one person.
+
+    `records`: the roots to erase by id (dependents needn't be listed). `counts`: rows per object, dependents included
+    where cheap. `identifiers`: every *other* identifier that the found records carry, so that the engine can
+    ask the identity graph whether one of them is somebody else's.
+    """
+
+    records: tuple[Record, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    identifiers: tuple[Identifier, ...] = ()
+    not_covered: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """True when nothing at all was found."""
+        return not self.records and not any(self.counts.values())
+
+
+class AnswerKind(StrEnum):
+    """What a connector says happened to one person in one call."""
+
+    ERASED = "erased"
+    ALREADY_ABSENT = "already_absent"
+    ACCEPTED = "accepted"
+    PARTIAL = "partial"
+    RETAINED = "retained"
+    AMBIGUOUS = "ambiguous"
+    NOT_ADDRESSABLE = "not_addressable"
+    SUPPRESSED = "suppressed"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What happened to one person. Build it with the constructors below; they keep the fields consistent.
+
+    `records`: how many records per object had this answer's effect. `left`: what stays, each with a reason.
+    `found`: records that were not in the frozen plan and were therefore *not* touched; the engine plans them anew.
+    `resumes`: with ACCEPTED, whether `erase` must be called again with the resume token (a vendor's job is running)
+    or only a look is owed. `reason` is a code, never a vendor's text.
+    """
+
+    kind: AnswerKind
+    records: Mapping[str, int] = field(default_factory=dict)
+    left: tuple[Left, ...] = ()
+    found: Located | None = None
+    look_again_at: datetime | None = None
+    resumes: bool = False
+    reason: str | None = None
+    not_covered: tuple[str, ...] = ()
+
+    @classmethod
+    def erased(cls, records: Mapping[str, int], *, not_covered: tuple[str, ...] = ()) -> Answer:
+        """The vendor said that every planned record is gone. Absence is still to be confirmed."""
+        return cls(AnswerKind.ERASED, records=dict(records), not_covered=not_covered)
+
+    @classmethod
+    def already_absent(cls, *, not_covered: tuple[str, ...] = ()) -> Answer:
+        """A search by every identifier and record id answered, and found nothing."""
+        return cls(AnswerKind.ALREADY_ABSENT, not_covered=not_covered)
+
+    @classmethod
+    def accepted(
+        cls,
+        look_again_at: datetime,
+        *,
+        resumes: bool = False,
+        records: Mapping[str, int] | None = None,
+        left: tuple[Left, ...] = (),
+        not_covered: tuple[str, ...] = (),
+    ) -> Answer:
+        """The vendor will do it later; nothing is proven before somebody looks at `look_again_at` or after."""
+        if look_again_at.tzinfo is None:
+            raise ValueError("look_again_at must be timezone-aware")
+        return cls(
+            AnswerKind.ACCEPTED,
+            records=dict(records or {}),
+            left=left,
+            look_again_at=look_again_at,
+            resumes=resumes,
+            not_covered=not_covered,
+        )
+
+    @classmethod
+    def partial(
+        cls,
+        left: tuple[Left, ...],
+        *,
+        records: Mapping[str, int] | None = None,
+        found: Located | None = None,
+        reason: str | None = None,
+        not_covered: tuple[str, ...] = (),
+    ) -> Answer:
+        """Something stays: `left` says what and why, `found` what is new and untouched."""
+        if not left and found is None:
+            raise ValueError("a partial answer says what is left")
+        return cls(
+            AnswerKind.PARTIAL,
+            records=dict(records or {}),
+            left=left,
+            found=found,
+            reason=reason,
+            not_covered=not_covered,
+        )
+
+    @classmethod
+    def retained(cls, reason: str, *, left: tuple[Left, ...] = (), records: Mapping[str, int] | None = None) -> Answer:
+        """Kept on purpose, by the system's policy or the law; `reason` is the policy's code."""
+        return cls(AnswerKind.RETAINED, reason=reason, left=left, records=dict(records or {}))
+
+    @classmethod
+    def ambiguous(cls, reason: str, *, left: tuple[Left, ...] = ()) -> Answer:
+        """A found record may be somebody else's; nothing was done to it."""
+        return cls(AnswerKind.AMBIGUOUS, reason=reason, left=left)
+
+    @classmethod
+    def not_addressable(cls, reason: str = "no_usable_identifier") -> Answer:
+        """The person has no identifier that this system understands. Nothing was done, and that is no success."""
+        return cls(AnswerKind.NOT_ADDRESSABLE, reason=reason)
+
+    @classmethod
+    def suppressed(cls) -> Answer:
+        """The system now refuses to contact or re-import the person."""
+        return cls(AnswerKind.SUPPRESSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Visibility:
+    """How a credential proved, just now, that it can see what it would have to find.
+
+    `proof` is a code such as `control_record` or `scopes`; `detail` is safe to print. Without a proof a connector
+    raises `CredentialsRefused("blind_credential")` instead of answering.
+    """
+
+    proof: str
+    detail: str = ""
