@@ -1,0 +1,189 @@
+"""One entry of the audit log: what happened to which object, at which version, after which entry, by whom.
+
+Decides what an entry looks like, as a value and as bytes, and that it holds no personal data. The counter and the hash
+of the object's previous entry belong to the row that changed: the transaction that changes the row reads both from it,
+writes version + 1 and `entry.digest()` back, and appends the entry. Which events exist is audit_events' table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from service.domain.audit_events import EVENTS
+from service.domain.audit_shapes import (
+    AuditValue,
+    instant_text,
+    is_actor,
+    is_code,
+    is_hex,
+    is_id,
+    is_instant,
+    is_pseudonym,
+)
+from service.domain.canonical_json import LARGEST_INT, JsonValue, NotCanonical, decode_canonical, encode_canonical
+
+FORMAT = 1
+LARGEST_ENTRY_BYTES = 64 * 1024
+_MEMBERS = frozenset(
+    {"actor", "at", "data", "event", "format", "object", "object_id", "previous", "subject", "version"}
+)
+
+
+class NotAuditable(ValueError):  # noqa: N818 - says what is true of the entry
+    """The entry isn't allowed into the log. Says which field and why, never its value."""
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One change of state, checked at construction against the table of events. Raises NotAuditable.
+
+    `version` counts the entries of this object from 1; `previous` is the digest of the one before, None for the first.
+    `actor` is `worker`, `scheduler`, `service`, `cli`, or `key:<id>`, `operator:<id>`. `subject` is the request's
+    random pseudonym: by it all entries of one request are found, and nobody's name. Random ids are UUIDs or hex.
+    """
+
+    event: str
+    object: str
+    object_id: str
+    version: int
+    previous: str | None
+    at: datetime
+    actor: str
+    subject: str | None = None
+    data: Mapping[str, AuditValue] = field(default_factory=dict)
+    _raw: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", MappingProxyType(dict(self.data)))
+        self._check_envelope()
+        self._check_event()
+        object.__setattr__(self, "_raw", self._encoded())
+
+    def encode(self) -> bytes:
+        """The canonical bytes that are hashed into the tree."""
+        return self._raw
+
+    def _encoded(self) -> bytes:
+        data: dict[str, JsonValue] = dict(self.data)
+        raw = encode_canonical(
+            {
+                "actor": self.actor,
+                "at": instant_text(self.at),
+                "data": data,
+                "event": self.event,
+                "format": FORMAT,
+                "object": self.object,
+                "object_id": self.object_id,
+                "previous": self.previous,
+                "subject": self.subject,
+                "version": self.version,
+            }
+        )
+        if len(raw) > LARGEST_ENTRY_BYTES:
+            raise NotAuditable(f"{self.event}: larger than {LARGEST_ENTRY_BYTES} bytes")
+        return raw
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical bytes in hex: the `previous` of this object's next entry."""
+        return digest_of(self._raw)
+
+    def _check_envelope(self) -> None:
+        if self.at.tzinfo is None:
+            raise NotAuditable("at: without a time zone")
+        if isinstance(self.version, bool) or not 1 <= self.version <= LARGEST_INT:
+            raise NotAuditable("version: counts from 1")
+        if (self.previous is None) != (self.version == 1):
+            raise NotAuditable("previous: None for version 1 and only for it")
+        checks = {
+            "object_id": is_id(self.object_id),
+            "previous": self.previous is None or _is_digest(self.previous),
+            "actor": is_actor(self.actor),
+            "subject": self.subject is None or is_pseudonym(self.subject),
+        }
+        for name, fits in checks.items():
+            if not fits:
+                raise NotAuditable(f"{name}: not of its shape")
+
+    def _check_event(self) -> None:
+        rule = EVENTS.get(self.event)
+        if rule is None:
+            raise NotAuditable("event: not in the table of events")
+        if self.object not in rule.objects:
+            raise NotAuditable(f"{self.event}: doesn't happen to that kind of object")
+        if unknown := len(self.data.keys() - rule.fields.keys()):
+            # Not their names: a key of the mapping is as free a text as a value.
+            raise NotAuditable(f"{self.event}: {unknown} fields that the table doesn't allow")
+        for name, shape in rule.fields.items():
+            if name not in self.data and not shape.optional:
+                raise NotAuditable(f"{self.event}.{name}: missing")
+            if name in self.data and not shape.accepts(self.data[name]):
+                raise NotAuditable(f"{self.event}.{name}: not a {shape.name}")
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where an entry read back from bytes stands in its object's chain, and whose request it belongs to."""
+
+    object: str
+    object_id: str
+    version: int
+    previous: str | None
+    subject: str | None
+
+
+def digest_of(raw: bytes) -> str:
+    """SHA-256 of an entry's bytes in hex. The leaf hash in the tree is another one (merkle.leaf_hash)."""
+    return hashlib.sha256(raw).hexdigest()
+
+
+def decode_entry(raw: bytes) -> Mapping[str, Any]:
+    """The members of an entry's bytes. Raises NotAuditable for bytes that no AuditEntry encodes to.
+
+    Asks the form only, not the table of events: entries outlive the rows they were written under.
+    """
+    try:
+        members = decode_canonical(raw)
+    except NotCanonical:
+        raise NotAuditable("not canonical") from None
+    if (
+        not isinstance(members, dict)
+        or members.keys() != _MEMBERS
+        or members["format"] is True
+        or members["format"] != FORMAT
+    ):
+        raise NotAuditable("not an entry of this format")
+    version, previous = members["version"], members["previous"]
+    well_formed = (
+        is_code(members["event"])
+        and is_code(members["object"])
+        and is_id(members["object_id"])
+        and is_instant(members["at"])
+        and is_actor(members["actor"])
+        and isinstance(members["data"], dict)
+        and (members["subject"] is None or is_pseudonym(members["subject"]))
+        and isinstance(version, int)
+        and not isinstance(version, bool)
+        and version >= 1
+        and (previous is None) == (version == 1)
+        and (previous is None or _is_digest(previous))
+    )
+    if not well_formed:
+        raise NotAuditable("a member that isn't of its shape")
+    return members
+
+
+def position_of(raw: bytes) -> Position:
+    """Reads an entry's place in its chain. Raises NotAuditable."""
+    members = decode_entry(raw)
+    return Position(
+        members["object"], members["object_id"], members["version"], members["previous"], members["subject"]
+    )
+
+
+def _is_digest(value: str) -> bool:
+    return is_hex(value) and len(value) == 64

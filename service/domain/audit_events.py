@@ -1,0 +1,115 @@
+"""The table of everything that the audit log can say. An event that isn't here can't be logged.
+
+One row per event: the kinds of object it happens to and its fields with their shapes. To add an event, add a row.
+A row may gain optional fields and one_of words; entries that were logged before stay valid, since reading never asks
+this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from service.domain.audit_shapes import (
+    CODE,
+    COUNT,
+    FLAG,
+    HEX,
+    ID,
+    INSTANT,
+    UUID,
+    EventRule,
+    event,
+    list_of,
+    one_of,
+    optional,
+)
+
+_KIND = one_of("erasure", "suppression", "access")
+
+_STEP = {
+    "phase": optional(CODE),
+    "state": optional(CODE),
+    "reason": optional(CODE),
+    "due_at": optional(INSTANT),
+}
+_ANSWER_OR_ACT = {
+    "attempt": optional(COUNT),
+    "answer": optional(CODE),
+    "code": optional(CODE),
+    "records": optional(COUNT),
+    "left": optional(COUNT),
+}
+_ANSWER = _ANSWER_OR_ACT | {"attempt": COUNT, "answer": CODE}
+
+EVENTS: Mapping[str, EventRule] = MappingProxyType(
+    {
+        # A request, in the order of its life.
+        "request_submitted": event(
+            "request",
+            kind=_KIND,
+            regime=CODE,
+            respond_by=INSTANT,
+            identifier_kinds=list_of(CODE),
+            verified=COUNT,
+            submission=optional(ID),
+            linked_to=optional(UUID),
+        ),
+        "request_acknowledged": event("request"),
+        "request_extended": event("request", respond_by=INSTANT, reason=CODE),
+        "request_settled": event("request", identifiers=COUNT, excluded=COUNT, doubts=list_of(CODE)),
+        "request_in_progress": event("request", reason=CODE),
+        "request_linked": event("request", to=UUID),
+        "request_resumed": event("request", reason=optional(CODE)),
+        "request_denied": event("request", reason=CODE),
+        "request_revoked": event("request", reason=optional(CODE)),
+        "request_expired": event("request"),
+        "request_fulfilled": event("request", certificate_hash=optional(HEX)),
+        "request_overdue": event("request", respond_by=INSTANT),
+        "request_sealed": event("request", certificate_hash=optional(HEX)),
+        "request_key_destroyed": event("request"),
+        "review_opened": event("request", reasons=list_of(CODE)),
+        "review_decided": event("request", decision=CODE, dropped=COUNT),
+        "plan_frozen": event(
+            "request",
+            plan=COUNT,
+            plan_hash=HEX,
+            identifiers=COUNT,
+            records=COUNT,
+            systems=list_of(CODE),
+            needs_approval=list_of(CODE),
+        ),
+        "plan_approved": event("request", plan=COUNT, plan_hash=HEX),
+        "plan_rejected": event("request", plan=COUNT, plan_hash=HEX, reason=CODE),
+        # A step: one system in one request's plan. Every event says the phase and state that the step then is in.
+        "step_opened": event("step", request=UUID, system=CODE, **_STEP),
+        "step_released": event("step", **_STEP),
+        "step_due": event("step", **_STEP),
+        "step_leased": event("step", attempt=COUNT, batch=UUID, fence=COUNT, **_STEP),
+        "step_lease_expired": event("step", **_STEP),
+        "step_answered": event("step", **_ANSWER, **_STEP),
+        "step_answered_late": event("step", **_ANSWER, **_STEP),
+        "step_parked": event("step", **_STEP),
+        "step_unparked": event("step", decision=optional(CODE), **_STEP),
+        "step_ended": event("step", outcome=CODE, **_ANSWER_OR_ACT, **_STEP),
+        # Holds.
+        "hold_placed": event(
+            "hold", reason=CODE, effective_at=INSTANT, until=optional(INSTANT), request=optional(UUID)
+        ),
+        "hold_released": event("hold", reason=CODE),
+        # Access, systems, configuration.
+        "key_created": event("key", roles=list_of(CODE), expires_at=optional(INSTANT)),
+        "key_revoked": event("key", reason=optional(CODE)),
+        "system_added": event("system", connector=CODE, configuration_hash=optional(HEX)),
+        "system_changed": event("system", connector=optional(CODE), configuration_hash=HEX),
+        "system_paused": event("system", reason=CODE),
+        "system_resumed": event("system", reason=optional(CODE)),
+        "system_removed": event("system", reason=optional(CODE)),
+        "configuration_loaded": event("configuration", configuration_hash=HEX),
+        "suppression_added": event("suppression request", entries=COUNT, request=optional(UUID)),
+        "suppression_removed": event("suppression request", entries=COUNT, request=optional(UUID), reason=CODE),
+        "export_made": event("export", entries=optional(COUNT)),
+        "certificate_issued": event("request", certificate_hash=HEX, final=FLAG),
+        "evidence_read": event("request key system export", what=CODE, found=optional(COUNT)),
+    }
+)

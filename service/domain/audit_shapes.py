@@ -1,0 +1,139 @@
+"""The shapes that a value may have inside an audit entry, so that personal data has no shape to enter by.
+
+Decides value by value; audit_events says which field has which shape. The log can never be changed, so nothing goes in
+that might have to come out: no free text, no e-mail address, nothing phone-like, no URL. Codes are lower case without
+'@', '/', '+' or spaces and hold at most six digits; ids that are random are UUIDs or hex of a fixed length, which no
+telephone number (15 digits at most, ITU-T E.164) or card number (19 at most) can be mistaken for. What a shape can't
+tell is a code from a lower-case name: values of CODE fields come from our own tables and the configuration, never from
+a request or a vendor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TypeAlias
+
+from service.domain.canonical_json import LARGEST_INT
+
+AuditValue: TypeAlias = "str | int | bool | Sequence[AuditValue] | None"
+
+_CODE = re.compile(r"[a-z0-9_.:-]{1,80}")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_HEX = re.compile(r"[0-9a-f]+")
+_HEX_LENGTHS = (32, 40, 64)
+_MOST_DIGITS_IN_A_CODE = 6
+_LONGEST_LIST = 500
+_INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"
+_ACTORS = frozenset({"worker", "scheduler", "service", "cli"})
+_ACTORS_WITH_ID = frozenset({"key", "operator", "cli", "worker"})
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What values a field takes; `name` is what a refusal may say."""
+
+    name: str
+    accepts: Callable[[AuditValue], bool]
+    optional: bool = False
+
+
+def instant_text(at: datetime) -> str:
+    """The only spelling of an instant in the log: UTC with microseconds, `2026-11-22T10:56:48.000000Z`."""
+    if at.tzinfo is None:
+        raise ValueError("an instant needs a time zone")
+    return at.astimezone(UTC).strftime(_INSTANT).rjust(27, "0")
+
+
+def is_instant(value: AuditValue) -> bool:
+    if not isinstance(value, str) or len(value) != 27:
+        return False
+    try:
+        return instant_text(datetime.strptime(value, _INSTANT).replace(tzinfo=UTC)) == value
+    except ValueError:
+        return False
+
+
+def is_uuid(value: AuditValue) -> bool:
+    return isinstance(value, str) and _UUID.fullmatch(value) is not None
+
+
+def is_hex(value: AuditValue) -> bool:
+    return isinstance(value, str) and len(value) in _HEX_LENGTHS and _HEX.fullmatch(value) is not None
+
+
+def is_code(value: AuditValue) -> bool:
+    return (
+        isinstance(value, str)
+        and _CODE.fullmatch(value) is not None
+        and sum(char.isdigit() for char in value) <= _MOST_DIGITS_IN_A_CODE
+    )
+
+
+def is_id(value: AuditValue) -> bool:
+    """A UUID, hex of 32, 40 or 64 digits, or a code (a system's configured name)."""
+    return is_uuid(value) or is_hex(value) or is_code(value)
+
+
+def is_pseudonym(value: AuditValue) -> bool:
+    """Random and per request: a UUID, or hex of at least 128 bits."""
+    return is_uuid(value) or is_hex(value)
+
+
+def is_actor(value: AuditValue) -> bool:
+    """`worker`, `scheduler`, `service` or `cli`, or `key:<id>`, `operator:<id>`, `cli:<id>`, `worker:<id>`."""
+    if not isinstance(value, str):
+        return False
+    kind, colon, identity = value.partition(":")
+    return kind in _ACTORS_WITH_ID and is_id(identity) if colon else kind in _ACTORS
+
+
+def _is_count(value: AuditValue) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_INT
+
+
+CODE = Shape("code", is_code)
+UUID = Shape("uuid", is_uuid)
+HEX = Shape("hex of 32, 40 or 64 digits", is_hex)
+ID = Shape("id", is_id)
+COUNT = Shape("whole number", _is_count)
+FLAG = Shape("true or false", lambda value: isinstance(value, bool))
+INSTANT = Shape("instant", is_instant)
+
+
+def one_of(*values: str) -> Shape:
+    allowed = frozenset(values)
+    return Shape(f"one of {len(allowed)} words", lambda value: isinstance(value, str) and value in allowed)
+
+
+def list_of(item: Shape) -> Shape:
+    """At most 500 values of one shape."""
+    return Shape(
+        f"list of {item.name}",
+        lambda value: (
+            isinstance(value, (list, tuple))
+            and len(value) <= _LONGEST_LIST
+            and all(item.accepts(each) for each in value)
+        ),
+    )
+
+
+def optional(shape: Shape) -> Shape:
+    """A field that may be None or left out."""
+    return Shape(shape.name, lambda value: value is None or shape.accepts(value), optional=True)
+
+
+@dataclass(frozen=True)
+class EventRule:
+    """Which kinds of object an event happens to, and the fields that it carries: all of them unless optional."""
+
+    objects: frozenset[str]
+    fields: Mapping[str, Shape]
+
+
+def event(objects: str, **fields: Shape) -> EventRule:
+    """A row of the table of events; `objects` are separated by spaces."""
+    return EventRule(frozenset(objects.split()), MappingProxyType(fields))

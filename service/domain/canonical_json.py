@@ -1,0 +1,70 @@
+"""One encoding per value, RFC 8785 style, for everything that is hashed or signed.
+
+Decides how a value becomes bytes and that no other bytes are accepted for it. Values: str, int within +-(2**53 - 1),
+bool, None, list, and dict with ASCII keys. No floats: their shortest form is where implementations disagree. Strings
+are Unicode without lone surrogates, written as UTF-8 and escaped only where JSON must. Members are sorted by key; with
+ASCII keys, RFC 8785's order by UTF-16 code units is the order of the bytes.
+Source: RFC 8785 §3.2 (read 2026-11-22).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
+
+JsonValue: TypeAlias = "str | int | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+
+LARGEST_INT = 2**53 - 1
+_DEEPEST = 32
+
+
+class NotCanonical(ValueError):  # noqa: N818 - says what is true of the value
+    """The value has no canonical encoding, or the bytes aren't one. Never shows the value."""
+
+
+def encode_canonical(value: JsonValue) -> bytes:
+    """The only encoding of `value`. Raises NotCanonical for a value outside the restricted set."""
+    try:
+        text = json.dumps(_checked(value, 0), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise NotCanonical("a string holds a lone surrogate") from None
+
+
+def decode_canonical(raw: bytes) -> Any:
+    """The value of canonical bytes. Raises NotCanonical for any bytes that don't re-encode to themselves."""
+    try:
+        value = json.loads(raw.decode("utf-8"), parse_float=_refuse, parse_constant=_refuse)
+    except NotCanonical:
+        raise
+    except (ValueError, RecursionError):
+        raise NotCanonical("not JSON in UTF-8") from None
+    if encode_canonical(value) != raw:
+        raise NotCanonical("another spelling of a value that has one canonical encoding")
+    return value
+
+
+def _checked(value: object, depth: int) -> object:
+    if depth > _DEEPEST:
+        raise NotCanonical("nested too deeply")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if abs(value) > LARGEST_INT:
+            raise NotCanonical("an integer beyond 2**53 - 1")
+        return int(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Mapping):
+        for key in value:
+            if not (isinstance(key, str) and key.isascii()):
+                raise NotCanonical("a key that isn't ASCII text")
+        return {str.__str__(key): _checked(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_checked(item, depth + 1) for item in value]
+    raise NotCanonical(f"a value of type {type(value).__name__}")
+
+
+def _refuse(_: str) -> NoReturn:
+    raise NotCanonical("a number that isn't a whole number")

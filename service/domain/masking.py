@@ -1,0 +1,39 @@
+"""Decides how much of an identifier a person may see on a screen: enough to recognise, never enough to reconstruct.
+
+A mask is for display to somebody who may see the request. It is still personal data: neither for logs nor for audit.
+"""
+
+from __future__ import annotations
+
+from connectors.base.values import Identifier
+
+HIDDEN = "***"
+"""Stands for any number of characters, so that a mask doesn't tell a value's length."""
+
+_MIN_LOCAL_PART_TO_HINT = 4
+_MIN_LABEL_TO_HINT = 4
+_MIN_CHARACTERS_TO_HINT = 8
+
+
+def mask(identifier: Identifier) -> str:
+    """`a***@e***.test` for an email, `***67` for a phone number or any other kind; less or `***` when short."""
+    return _masked_email(identifier.value) if identifier.kind == "email" else _masked_tail(identifier.value)
+
+
+def _masked_email(value: str) -> str:
+    local_part, at, domain = value.rpartition("@")
+    if not at:
+        return _masked_tail(value)
+    name, dot, top_level = domain.rpartition(".")
+    shown_domain = f"{_first(name, _MIN_LABEL_TO_HINT)}{HIDDEN}.{top_level}" if dot else HIDDEN
+    return f"{_first(local_part, _MIN_LOCAL_PART_TO_HINT)}{HIDDEN}@{shown_domain}"
+
+
+def _masked_tail(value: str) -> str:
+    # Of any kind the end is shown: an email that was sent under another kind ends with its top-level domain.
+    last_two = value[-2:]
+    return HIDDEN + last_two if len(value) >= _MIN_CHARACTERS_TO_HINT and last_two.isalnum() else HIDDEN
+
+
+def _first(text: str, shortest: int) -> str:
+    return text[0] if len(text) >= shortest and text[0].isalnum() else ""

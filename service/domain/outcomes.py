@@ -1,0 +1,287 @@
+"""What an answer makes of a step: the pure rule from (facts, answer) to the step's next state.
+
+Decides what earns `absent` and `erased_verified`, what goes round again and what needs a human. Doesn't decide when an
+error is tried again (workers.retry_policy does and passes its word in) and touches no row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from connectors.base.errors import ConnectorError
+from connectors.base.values import Answer, AnswerKind, Located
+
+
+class Phase(StrEnum):
+    """Where a step is on its way."""
+
+    LOCATE = "locate"
+    SUPPRESS = "suppress"
+    ERASE = "erase"
+    CONFIRM = "confirm"
+
+
+class StepState(StrEnum):
+    """What a step is doing, or how it ended (exactly once)."""
+
+    WAITING = "waiting"
+    DUE = "due"
+    LEASED = "leased"
+    ACCEPTED = "accepted"
+    PARKED = "parked"
+    ERASED_VERIFIED = "erased_verified"
+    ERASED_UNVERIFIED = "erased_unverified"
+    ABSENT = "absent"
+    SUPPRESSED = "suppressed"
+    RETAINED = "retained"
+    NOT_ADDRESSABLE = "not_addressable"
+    UNRESOLVED = "unresolved"
+
+
+ENDED = frozenset(
+    {
+        StepState.ERASED_VERIFIED,
+        StepState.ERASED_UNVERIFIED,
+        StepState.ABSENT,
+        StepState.SUPPRESSED,
+        StepState.RETAINED,
+        StepState.NOT_ADDRESSABLE,
+        StepState.UNRESOLVED,
+    }
+)
+LEGAL_HOLD = "legal_hold"
+WITHDRAWN = "withdrawn"
+SYSTEM_REMOVED = "system_removed"
+
+
+@dataclass(frozen=True)
+class SystemRules:
+    """What the system's connector and configuration say that the rule needs."""
+
+    can_confirm: bool
+    suppresses: bool
+    erases_by_identifiers: bool
+    accept_not_addressable: bool
+    confirm_after: timedelta
+    poll_every: timedelta
+    max_rounds: int = 3
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """What is known of a step when an answer comes.
+
+    `held` and `withdrawn` speak of the request as it is now; `must_wait` says that an earlier system isn't done yet.
+    """
+
+    phase: Phase
+    tries: int
+    rounds: int
+    effect_possible: bool
+    frozen: bool
+    held: bool = False
+    withdrawn: bool = False
+    must_wait: bool = False
+
+
+@dataclass(frozen=True)
+class Retry:
+    """The retry policy's word on an error: try again at `due_at`, or park with `reason`."""
+
+    due_at: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Next:
+    """The step's next state. `due_at` is set for `due` and `accepted`, `reason` for `parked` and `retained`."""
+
+    state: StepState
+    phase: Phase
+    due_at: datetime | None = None
+    reason: str | None = None
+    tries: int = 0
+    rounds: int = 0
+    effect_possible: bool = False
+    erased: Mapping[str, int] = field(default_factory=dict)
+    left_over: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def has_ended(self) -> bool:
+        """True if this is an outcome."""
+        return self.state in ENDED
+
+
+def first_phase(rules: SystemRules, *, found: bool) -> Phase:
+    """The phase of a step whose plan was just frozen: nobody is asked to erase what a search did not find."""
+    if rules.suppresses:
+        return Phase.SUPPRESS
+    return Phase.ERASE if found else Phase.CONFIRM
+
+
+def after_error(facts: StepFacts, error: ConnectorError, retry: Retry) -> Next:
+    """An error: again later or a human, as the policy said. In `erase`, something may have happened already."""
+    touched = facts.effect_possible or facts.phase is Phase.ERASE
+    if facts.withdrawn and facts.phase is not Phase.CONFIRM:
+        return _withdrawn(facts, touched, retry.due_at)
+    if facts.held and facts.phase in (Phase.SUPPRESS, Phase.ERASE):
+        return _next(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched)
+    if retry.due_at is None:
+        return _next(facts, StepState.PARKED, reason=retry.reason or error.code, effect_possible=touched)
+    return _next(facts, StepState.DUE, due_at=retry.due_at, tries=facts.tries, effect_possible=touched)
+
+
+def after_locate(facts: StepFacts, found: Located, rules: SystemRules, now: datetime) -> Next:
+    """A search answered. Before the plan is frozen the step waits for it; afterwards it goes on by itself."""
+    if facts.withdrawn:
+        return _withdrawn(facts, facts.effect_possible, now)
+    if not facts.frozen:
+        return _next(facts, StepState.WAITING)
+    nothing_new = found.is_empty
+    phase = Phase.CONFIRM if nothing_new else Phase.ERASE
+    return _next(facts, StepState.DUE, phase=phase, due_at=now)
+
+
+def after_suppress(facts: StepFacts, answer: Answer, now: datetime, *, found: bool) -> Next:
+    """Suppression was said to be in force, accepted, or not possible for this person: erasure goes on."""
+    if facts.withdrawn:
+        return _withdrawn(facts, facts.effect_possible, now)
+    if facts.held:
+        return _next(facts, StepState.PARKED, reason=LEGAL_HOLD)
+    return _next(facts, StepState.DUE, phase=Phase.ERASE if found else Phase.CONFIRM, due_at=now)
+
+
+def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime) -> Next:
+    """The erasing call answered. Whatever it says, a look of its own has the last word."""
+    kind = answer.kind
+    no_effect = kind in (AnswerKind.ALREADY_ABSENT, AnswerKind.NOT_ADDRESSABLE, AnswerKind.AMBIGUOUS) or (
+        kind in (AnswerKind.PARTIAL, AnswerKind.RETAINED) and not answer.records
+    )
+    touched = facts.effect_possible or not no_effect
+    look_at = now + rules.confirm_after
+    if kind is AnswerKind.ERASED and not rules.can_confirm:
+        return _next(facts, StepState.ERASED_UNVERIFIED, effect_possible=True, erased=answer.records)
+    if kind in (AnswerKind.ERASED, AnswerKind.ALREADY_ABSENT, AnswerKind.RETAINED):
+        return _next(
+            facts, StepState.DUE, phase=Phase.CONFIRM, due_at=look_at, effect_possible=touched, erased=answer.records
+        )
+    if kind is AnswerKind.ACCEPTED:
+        phase = Phase.ERASE if answer.resumes and not facts.withdrawn else Phase.CONFIRM
+        return _accepted(facts, answer, phase, now + rules.poll_every, touched)
+    if facts.withdrawn:
+        return _withdrawn(facts, touched, look_at)
+    if facts.held:
+        return _next(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched, erased=answer.records)
+    if kind is AnswerKind.PARTIAL:
+        return _partial(facts, answer, rules, now, touched)
+    return _not_done(facts, answer, rules, touched)
+
+
+def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime) -> Next:
+    """A look answered, under a credential that proved its sight in the same pass."""
+    kind = answer.kind
+    if kind is AnswerKind.ALREADY_ABSENT:
+        if facts.must_wait:
+            # An earlier system may still feed this one: the end waits, and the look is repeated.
+            return _next(facts, StepState.ACCEPTED, due_at=now + max(rules.poll_every, timedelta(seconds=1)))
+        state = StepState.ERASED_VERIFIED if facts.effect_possible else StepState.ABSENT
+        return _next(facts, state)
+    if kind is AnswerKind.ACCEPTED:
+        return _accepted(facts, answer, Phase.CONFIRM, now + rules.poll_every, facts.effect_possible)
+    if facts.withdrawn:
+        return _next(facts, StepState.RETAINED, reason=WITHDRAWN, left_over=_left(answer))
+    if kind is AnswerKind.RETAINED:
+        return _next(facts, StepState.RETAINED, reason=answer.reason or "policy", left_over=_left(answer))
+    if kind is AnswerKind.PARTIAL:
+        if facts.held:
+            return _next(facts, StepState.PARKED, phase=Phase.ERASE, reason=LEGAL_HOLD, left_over=_left(answer))
+        return _partial(facts, answer, rules, now, facts.effect_possible)
+    return _not_done(facts, answer, rules, facts.effect_possible)
+
+
+def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime, touched: bool) -> Next:
+    """Something is left: plan what is new, erase again what is known, and stop after a few rounds."""
+    if facts.rounds >= rules.max_rounds:
+        reason = "found_again" if answer.found else (answer.reason or "still_there")
+        return _next(facts, StepState.PARKED, reason=reason, effect_possible=touched, left_over=_left(answer))
+    if answer.found is None and facts.phase is Phase.ERASE and answer.reason is not None:
+        return _next(facts, StepState.PARKED, reason=answer.reason, effect_possible=touched, left_over=_left(answer))
+    again = Phase.LOCATE if answer.found is not None else Phase.ERASE
+    wait = timedelta(0) if facts.phase is Phase.ERASE else rules.poll_every * facts.rounds
+    return _next(
+        facts,
+        StepState.DUE,
+        phase=again,
+        due_at=now + wait,
+        rounds=facts.rounds + 1,
+        effect_possible=touched,
+        erased=answer.records,
+        left_over=_left(answer),
+    )
+
+
+def _not_done(facts: StepFacts, answer: Answer, rules: SystemRules, touched: bool) -> Next:
+    """AMBIGUOUS and NOT_ADDRESSABLE: nothing was done, and only a human or a stated policy may call that an end."""
+    if answer.kind is AnswerKind.NOT_ADDRESSABLE and rules.accept_not_addressable and not touched:
+        return _next(facts, StepState.NOT_ADDRESSABLE, reason=answer.reason)
+    reason = answer.kind.value if answer.kind is AnswerKind.NOT_ADDRESSABLE else f"ambiguous:{answer.reason}"
+    return _next(facts, StepState.PARKED, reason=reason, effect_possible=touched, left_over=_left(answer))
+
+
+def _accepted(facts: StepFacts, answer: Answer, phase: Phase, earliest: datetime, touched: bool) -> Next:
+    due_at = max(answer.look_again_at or earliest, earliest) if phase is Phase.CONFIRM else answer.look_again_at
+    return _next(
+        facts,
+        StepState.ACCEPTED,
+        phase=phase,
+        due_at=due_at or earliest,
+        effect_possible=touched,
+        erased=answer.records,
+        left_over=_left(answer),
+    )
+
+
+def _withdrawn(facts: StepFacts, touched: bool, look_at: datetime | None) -> Next:
+    """A withdrawn request: what was not started ends here; what may have happened is still looked at."""
+    if touched:
+        if look_at is None:
+            return _next(facts, StepState.PARKED, reason=WITHDRAWN, phase=Phase.CONFIRM, effect_possible=True)
+        return _next(facts, StepState.DUE, phase=Phase.CONFIRM, due_at=look_at, effect_possible=True)
+    return _next(facts, StepState.RETAINED, reason=WITHDRAWN)
+
+
+def _left(answer: Answer) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for left in answer.left:
+        name = f"{left.object}:{left.reason}"
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _next(
+    facts: StepFacts,
+    state: StepState,
+    *,
+    phase: Phase | None = None,
+    due_at: datetime | None = None,
+    reason: str | None = None,
+    tries: int = 0,
+    rounds: int | None = None,
+    effect_possible: bool | None = None,
+    erased: Mapping[str, int] | None = None,
+    left_over: Mapping[str, int] | None = None,
+) -> Next:
+    return Next(
+        state=state,
+        phase=phase or facts.phase,
+        due_at=due_at,
+        reason=reason,
+        tries=tries,
+        rounds=facts.rounds if rounds is None else rounds,
+        effect_possible=facts.effect_possible if effect_possible is None else effect_possible,
+        erased=dict(erased or {}),
+        left_over=dict(left_over or {}),
+    )

@@ -1,0 +1,82 @@
+"""Refusals of the business: each carries its status and code where it is defined, and is rendered in one place.
+
+`field` is a JSON pointer into what was sent; no refusal repeats a value.
+"""
+
+from __future__ import annotations
+
+
+class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
+    """Something that we don't do, with the reason in words that may be shown to the caller."""
+
+    status = 409
+    code = "refused"
+
+    def __init__(self, reason: str, *, field: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.field = field
+
+
+class NotFound(Refusal):
+    """There is no such thing, or not for this key."""
+
+    status = 404
+    code = "not_found"
+
+
+class Invalid(Refusal):
+    """What was sent is of the right form but can't be meant."""
+
+    status = 422
+    code = "invalid"
+
+
+class KindNotAvailable(Invalid):
+    """A kind of request that nobody would carry out yet: it is not accepted."""
+
+    code = "kind_not_available"
+
+
+class IdempotencyConflict(Refusal):
+    """The Idempotency-Key was used before with another body."""
+
+    code = "idempotency_conflict"
+
+
+class ReferenceInUse(Refusal):
+    """Another request has this external reference."""
+
+    code = "reference_in_use"
+
+
+class WrongState(Refusal):
+    """The request isn't in a state in which this can be done."""
+
+    code = "wrong_state"
+
+
+class SamePerson(Refusal):
+    """Whoever submitted a request can't be the second person."""
+
+    status = 403
+    code = "same_person"
+
+
+class StalePlan(Refusal):
+    """The plan that was looked at isn't the newest one."""
+
+    code = "stale_plan"
+
+
+class HeldPerson(Refusal):
+    """A legal hold is in force: it goes before any decision about a step."""
+
+    code = "legal_hold"
+
+
+class Sealed(Refusal):
+    """The values are gone for good: the request is sealed and its key destroyed."""
+
+    status = 410
+    code = "sealed"

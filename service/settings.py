@@ -1,0 +1,231 @@
+"""All settings, typed, read once at start from `expunge.toml` and passed down.
+
+Decides names, units, defaults. Unknown keys are errors with a suggestion. A value may be `env:NAME` or `file:PATH`.
+Does not open anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import phonenumbers
+from pydantic import Field, SecretStr, field_validator
+
+from connectors.base.config import ConfigurationError, SystemConfig, SystemModel, check_keys, parse_model
+from connectors.base.registry import connector_class
+
+
+class ServiceSettings(SystemModel):
+    """`[service]`: the processes of this installation."""
+
+    data_directory: Path = Field(Path("expunge-data"), description="embedded servers' data, keys and run files")
+    listen_host: str = Field("127.0.0.1", description="address that the API listens on")
+    listen_port: int = Field(8080, ge=0, le=65535, description="port that the API listens on; 0 takes a free one")
+    workers: int = Field(4, ge=1, le=256, description="worker processes that speak to systems")
+    controller: str = Field("the controller", max_length=200, description="the company's name on certificates")
+    timezone: str = Field("UTC", description="time zone in which a legal day ends")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError("not a known time zone") from None
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone in which a legal day ends."""
+        return ZoneInfo(self.timezone)
+
+
+class DatabaseSettings(SystemModel):
+    """`[database]`: with no URL the service runs a PostgreSQL server of its own."""
+
+    url: SecretStr | None = Field(None, description="main store, `postgresql+psycopg://...`; embedded if absent")
+    key_url: SecretStr | None = Field(None, description="key store, another database; embedded if absent")
+
+
+class BrokerSettings(SystemModel):
+    """`[broker]`: with no URL the service runs a Valkey server of its own."""
+
+    url: SecretStr | None = Field(None, description="Redis or Valkey for Celery; embedded if absent")
+
+
+class KeySettings(SystemModel):
+    """`[keys]`: secrets that live outside every database. Made in `data_directory/keys` on first start if absent."""
+
+    key_encryption_key: SecretStr | None = Field(None, description="64 hex digits; wraps the data keys")
+    pepper: SecretStr | None = Field(None, description="64 hex digits; key of the keyed hashes")
+    audit_key_directory: Path | None = Field(None, description="where audit.key and audit.pub of the audit log are")
+    audit_origin: str = Field(
+        "expunge.local/audit", pattern=r"^[a-z0-9._/-]{1,120}$", description="the audit log's name in its checkpoints"
+    )
+
+
+class IdentityGraphSettings(SystemModel):
+    """`[identity_graph]`: the warehouse's edge list and how it is walked."""
+
+    source: str = Field("warehouse", description="entry point of the group expunge.identity_sources")
+    base_url: str = Field(description="`duckdb:///file` or `postgresql://host/db`")
+    credentials: dict[str, Any] = Field(default_factory=dict, description="user and password, where needed")
+    table: str = Field("identity_edges", description="the edge list, may be schema-qualified")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="names of left_kind, left_value, right_kind, right_value, source, confidence",
+    )
+    shared_kinds: frozenset[str] = Field(frozenset(), description="kinds never walked through nor used")
+    one_per_person_kinds: frozenset[str] = Field(frozenset(), description="two values of one such kind need a review")
+    max_neighbours: int = Field(50, ge=1, description="more neighbours make a supernode")
+    max_cluster: int = Field(100, ge=1, description="more identifiers need a review")
+    max_rounds: int = Field(12, ge=1, description="rounds of the walk")
+    min_confidence: float = Field(0.0, ge=0, le=1, description="weaker edges aren't walked and need a review")
+    default_region: str | None = Field(None, description="region of phone numbers without +, such as `US`")
+
+    @field_validator("default_region")
+    @classmethod
+    def _known_region(cls, value: str | None) -> str | None:
+        if value is not None and value not in phonenumbers.SUPPORTED_REGIONS:
+            raise ValueError("not a known region; two capital letters such as US")
+        return value
+
+
+class EngineSettings(SystemModel):
+    """`[engine]`: leases, patience and retention. Durations are seconds."""
+
+    tick_seconds: float = Field(1.0, gt=0, description="how often due work is looked for")
+    lease_seconds: float = Field(30.0, gt=0, description="a lease's length by the database's clock")
+    hold_delay_seconds: float = Field(30.0, ge=0, description="from a hold's commit until no effect can start any more")
+    locate_patience_seconds: float = Field(900.0, ge=0, description="how long a plan waits for a system's search")
+    order_patience_seconds: float = Field(3600.0, ge=0, description="how long a step waits for an earlier system")
+    key_retention_seconds: float = Field(7 * 86400.0, ge=0, description="from the last step's end to sealing")
+    idempotency_seconds: float = Field(86400.0, gt=0, description="how long an Idempotency-Key is remembered")
+    max_plan_rounds: int = Field(3, ge=1, description="plan versions that later finds may add")
+    batch_size: int = Field(500, ge=1, description="upper bound of people in a batch, under the connector's own")
+    checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between two signed checkpoints")
+
+
+class ApprovalSettings(SystemModel):
+    """`[approval]`: the blast radius from which a second person must approve the plan."""
+
+    always: bool = Field(False, description="every plan needs approval")
+    max_identifiers: int = Field(25, ge=1, description="more identifiers need approval")
+    max_records_per_system: int = Field(1000, ge=1, description="more records in one system need approval")
+    max_records: int = Field(5000, ge=1, description="more records in all need approval")
+
+
+@dataclass(frozen=True)
+class ConfiguredSystem:
+    """One `[[systems]]` entry: what its connector needs, and what the engine decides about it."""
+
+    config: SystemConfig
+    accept_not_addressable: bool
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that was configured. `origin` is the file, for processes that must read it again."""
+
+    service: ServiceSettings
+    database: DatabaseSettings
+    broker: BrokerSettings
+    keys: KeySettings
+    engine: EngineSettings
+    approval: ApprovalSettings
+    identity_graph: IdentityGraphSettings | None
+    systems: tuple[ConfiguredSystem, ...]
+    origin: Path | None = field(default=None)
+
+    def system(self, name: str) -> ConfiguredSystem:
+        """The system of that name. Raises KeyError: the caller names systems from rows, which may be older."""
+        for system in self.systems:
+            if system.config.name == name:
+                return system
+        raise KeyError(name)
+
+    def seconds(self, name: str) -> timedelta:
+        """A duration of `[engine]` by its name without the unit."""
+        return timedelta(seconds=getattr(self.engine, f"{name}_seconds"))
+
+
+_SECTIONS: dict[str, type[SystemModel]] = {
+    "service": ServiceSettings,
+    "database": DatabaseSettings,
+    "broker": BrokerSettings,
+    "keys": KeySettings,
+    "engine": EngineSettings,
+    "approval": ApprovalSettings,
+}
+SYSTEM_EXTRAS = ("when_not_addressable",)
+# Names stand in the audit log, where nothing may look like a telephone number.
+_NAME = re.compile(r"[a-z](?!(?:.*[0-9]){7})[a-z0-9_-]{0,39}")
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check a configuration file. Raises ConfigurationError naming the key and the reason."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path.name} can't be read: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path.name} is not TOML: {error}") from None
+    return parse_settings(table, origin=path)
+
+
+def parse_settings(table: Mapping[str, Any], *, origin: Path | None = None) -> Settings:
+    """Check a configuration that was read already. Relative paths are taken from the file's directory."""
+    check_keys(table, (*_SECTIONS, "identity_graph", "systems"), "configuration")
+    parts: dict[str, Any] = {name: parse_model(model, _table(table, name), name) for name, model in _SECTIONS.items()}
+    graph = table.get("identity_graph")
+    if origin is not None and not parts["service"].data_directory.is_absolute():
+        directory = origin.resolve().parent / parts["service"].data_directory
+        parts["service"] = parts["service"].model_copy(update={"data_directory": directory})
+    entries = table.get("systems", [])
+    if not isinstance(entries, list):
+        raise ConfigurationError("systems: write each system as [[systems]]")
+    systems = tuple(_system(entry) for entry in entries)
+    names = [s.config.name for s in systems]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(f"systems[{name}]: the name is used twice")
+    return Settings(
+        **parts,
+        identity_graph=None if graph is None else parse_model(IdentityGraphSettings, graph, "identity_graph"),
+        systems=systems,
+        origin=origin,
+    )
+
+
+def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = table.get(name, {})
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{name}: a table is required")
+    return value
+
+
+def _system(entry: Any) -> ConfiguredSystem:
+    if not isinstance(entry, dict) or not isinstance(entry.get("connector"), str):
+        raise ConfigurationError("systems: every entry needs name, connector and base_url")
+    entry = dict(entry)
+    answer = entry.pop("when_not_addressable", "review")
+    if answer not in ("review", "accept"):
+        raise ConfigurationError(f"systems[{entry.get('name', '?')}].when_not_addressable: 'review' or 'accept'")
+    if not _NAME.fullmatch(str(entry.get("name", ""))):
+        raise ConfigurationError("systems: a name has 1 to 40 of a-z, 0-9, _ and -, and starts with a letter")
+    config = connector_class(entry["connector"]).parse_system(entry)
+    # What an auditor should see change: everything but the secrets.
+    visible = {k: v for k, v in entry.items() if k != "credentials"}
+    digest = hashlib.sha256(json.dumps(visible, sort_keys=True, default=str).encode()).hexdigest()
+    return ConfiguredSystem(config, answer == "accept", digest)
