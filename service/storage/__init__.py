@@ -1,0 +1,1 @@
+"""Tables, the key store, sealing and migrations."""

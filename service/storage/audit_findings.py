@@ -1,0 +1,26 @@
+"""What doesn't fit in the audit log: the error that says so and the row that keeps it.
+
+A finding is a code and sizes, indexes or hashes, never the content of an entry.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, text
+
+_KEEP = text("INSERT INTO audit_findings (code, detail) VALUES (:code, :detail) ON CONFLICT DO NOTHING")
+
+
+class AuditLogBroken(Exception):  # noqa: N818 - says what is true of the log
+    """Stored bytes, hashes and signed checkpoints don't agree. Nothing is signed or exported as good after this."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+def keep_findings(engine: Engine, *findings: AuditLogBroken) -> None:
+    """Records findings in a transaction of its own, since the one that met them rolls back."""
+    with engine.begin() as connection:
+        for finding in findings:
+            connection.execute(_KEEP, {"code": finding.code, "detail": finding.detail})

@@ -1,0 +1,70 @@
+"""The audit log as the rest of the service sees it: entries go in with the change, and come out by request.
+
+Decides how entries are stored before they are sequenced and how a request's entries are read with their proofs. Doesn't
+decide order (use_cases.sequence_audit) or what an entry may say (domain.audit_entry).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from service.domain.audit_entry import AuditEntry, NotAuditable, decode_entry
+from service.domain.certificate_envelope import ProvenEntry
+from service.domain.merkle import is_included, leaf_hash
+from service.domain.signed_note import Checkpoint
+from service.storage.audit_findings import AuditLogBroken
+from service.storage.audit_tree import inclusion_proofs
+
+# The order inside one call is kept, since one transaction may log several versions of one object.
+_APPEND = text(
+    "INSERT INTO audit_pending (entry) "
+    "SELECT entry FROM unnest(CAST(:entries AS bytea[])) WITH ORDINALITY AS given(entry, place) ORDER BY place"
+)
+_OF_SUBJECT = text(
+    "SELECT index AS place, entry FROM audit_leaves WHERE subject = :subject AND index < :size ORDER BY index"
+)
+
+
+def append(connection: Connection, entries: Sequence[AuditEntry]) -> None:
+    """Logs entries in the caller's transaction: they are in the log exactly if the change they tell of is.
+
+    One statement for any number; takes no lock that another writer waits for.
+    """
+    if entries:
+        connection.execute(_APPEND, {"entries": [entry.encode() for entry in entries]})
+
+
+def proven_entries(connection: Connection, subject: str, checkpoint: Checkpoint) -> tuple[ProvenEntry, ...]:
+    """All entries of one request in a signed tree, oldest first, each with its inclusion proof, each proof verified.
+
+    Entries that the checkpoint doesn't cover yet are not among them: run `sequence_audit(checkpoint_now=True)` first.
+    Raises AuditLogBroken where bytes, stored hashes and the checkpoint don't agree.
+    """
+    rows = connection.execute(_OF_SUBJECT, {"subject": subject, "size": checkpoint.size}).all()
+    proofs = inclusion_proofs(connection, [row.place for row in rows], checkpoint.size)
+    proven = []
+    for row in rows:
+        entry = ProvenEntry(row.place, bytes(row.entry), proofs[row.place])
+        leaf = leaf_hash(entry.raw)
+        if not is_included(leaf, entry.index, checkpoint.size, entry.proof, checkpoint.root):
+            raise AuditLogBroken("entry_not_in_tree", f"leaf {entry.index} of checkpoint {checkpoint.size}")
+        if _subject_of(entry) != subject:
+            raise AuditLogBroken("subject_differs", f"leaf {entry.index}")
+        proven.append(entry)
+    return tuple(proven)
+
+
+def pending_count(connection: Connection) -> tuple[int, int]:
+    """How many entries wait for the sequencer, and how many it refused (each of those needs a human)."""
+    row = connection.execute(text("SELECT count(*) - count(refused), count(refused) FROM audit_pending")).one()
+    return row[0], row[1]
+
+
+def _subject_of(entry: ProvenEntry) -> str | None:
+    try:
+        subject: str | None = decode_entry(entry.raw)["subject"]
+    except NotAuditable:
+        raise AuditLogBroken("not_an_entry", f"leaf {entry.index}") from None
+    return subject

@@ -1,0 +1,17 @@
+"""Connections to PostgreSQL, made the same way everywhere: no parameters in errors, no echo, pooled."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, create_engine
+
+
+def open_engine(url: str, *, pool_size: int = 5) -> Engine:
+    """An engine whose errors never show parameters: they may be what we must not print."""
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"application_name": "expunge", "connect_timeout": 10},
+    )

@@ -1,0 +1,23 @@
+"""Which requests are held right now, asked the same way by the plan, the lease, its renewal and the record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+_HELD = text(
+    "SELECT DISTINCT i.request_id FROM identifiers i"
+    " JOIN hold_hashes hh ON hh.keyed_hash = i.keyed_hash"
+    " JOIN holds h ON h.id = hh.hold_id"
+    " WHERE i.request_id = ANY(CAST(:ids AS uuid[])) AND i.use IN ('planned', 'pending')"
+    " AND h.lifted_at IS NULL AND (h.until IS NULL OR h.until > clock_timestamp())"
+)
+
+
+def held_requests(connection: Connection, request_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of `request_ids` of whose cluster one identifier is under a hold that is in force."""
+    if not request_ids:
+        return set()
+    return {row[0] for row in connection.execute(_HELD, {"ids": list(request_ids)})}

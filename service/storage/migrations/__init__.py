@@ -1,0 +1,1 @@
+"""Alembic's environment and versions of the main store."""

@@ -1,0 +1,56 @@
+"""Small readings that several use cases share: the database's clock, a locked request with its version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from service.domain.refusals import NotFound
+from service.storage.changes import Version
+
+
+def database_now(connection: Connection) -> datetime:
+    """The database's clock: the only one by which leases and due times are judged."""
+    now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return now
+
+
+def lock_request(connection: Connection, request_id: UUID) -> Row[Any]:
+    """The request's row, locked until the transaction ends. Raises NotFound."""
+    row = connection.execute(text("SELECT * FROM requests WHERE id = :id FOR UPDATE"), {"id": request_id}).one_or_none()
+    if row is None:
+        raise NotFound("no such request")
+    return row
+
+
+def lock_steps(connection: Connection, request_ids: Sequence[UUID]) -> dict[UUID, list[Row[Any]]]:
+    """All steps of these requests, locked in the one order that every use case keeps: request, position, id."""
+    rows = connection.execute(
+        text(
+            "SELECT * FROM steps WHERE request_id = ANY(CAST(:ids AS uuid[]))"
+            " ORDER BY request_id, position, id FOR UPDATE"
+        ),
+        {"ids": list(request_ids)},
+    )
+    found: dict[UUID, list[Row[Any]]] = {request_id: [] for request_id in request_ids}
+    for row in rows:
+        found[row.request_id].append(row)
+    return found
+
+
+def version_of(row: Row[Any]) -> Version:
+    """Where a row stands in the audit log."""
+    return Version(row.version, None if row.entry_hash is None else bytes(row.entry_hash))
+
+
+def check_again(connection: Connection, request_ids: Sequence[UUID]) -> None:
+    """Ask that these requests be looked at again, once this transaction is committed. Takes no lock."""
+    if request_ids:
+        connection.execute(
+            text("INSERT INTO request_checks (request_id) SELECT unnest(CAST(:ids AS uuid[]))"),
+            {"ids": list(dict.fromkeys(request_ids))},
+        )

@@ -1,0 +1,78 @@
+"""The secrets that live outside every database: key-encryption key, pepper, the audit log's signing key.
+
+Read from the settings, or made once in `<data directory>/keys`, mode 0600 in a 0700 directory of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from connectors.base.config import ConfigurationError
+from service.domain.signed_note import SigningKey
+from service.settings import Settings
+from service.storage.key_store import LocalKeyWrapper
+from service.storage.keyed_hash import Pepper
+from service.storage.signing_key import load_signing_key
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What the processes of one installation share and nobody else has."""
+
+    wrapper: LocalKeyWrapper = field(repr=False)
+    pepper: Pepper
+
+
+def load_secrets(settings: Settings) -> Secrets:
+    """Read the secrets; those that aren't configured are made on first use. Raises ConfigurationError."""
+    directory = keys_directory(settings)
+    return Secrets(
+        wrapper=LocalKeyWrapper(_secret(settings.keys.key_encryption_key, directory / "key_encryption_key")),
+        pepper=Pepper(_secret(settings.keys.pepper, directory / "pepper")),
+    )
+
+
+def keys_directory(settings: Settings) -> Path:
+    """The directory of our own keys, made 0700 if it isn't there."""
+    directory = settings.service.data_directory / "keys"
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.chmod(0o700)
+    return directory
+
+
+def _secret(configured: SecretStr | None, path: Path) -> bytes:
+    text = configured.get_secret_value() if configured is not None else _read_or_make(path)
+    try:
+        secret = bytes.fromhex(text.strip())
+    except ValueError:
+        secret = b""
+    if len(secret) != 32:
+        raise ConfigurationError(f"keys.{path.name}: 64 hex digits are required")
+    return secret
+
+
+def _read_or_make(path: Path) -> str:
+    """Make the file in one step, so that two processes that start together end with the same secret."""
+    if not path.exists():
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(os.urandom(32).hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # If another process was first, its secret counts.
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return path.read_text(encoding="ascii")
+
+
+def audit_signing_key(settings: Settings) -> SigningKey:
+    """The audit log's signing key; made on first use. Raises SigningKeyUnusable."""
+    directory = settings.keys.audit_key_directory or keys_directory(settings)
+    return load_signing_key(directory, settings.keys.audit_origin)

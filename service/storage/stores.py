@@ -1,0 +1,38 @@
+"""Everything durable that a process works with, opened together and passed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import Engine
+
+from service.storage.engine import open_engine
+from service.storage.key_store import KeyStore
+from service.storage.keyed_hash import Pepper
+from service.storage.secrets import Secrets
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The main store, the key store and the pepper of the keyed hashes."""
+
+    engine: Engine = field(repr=False)
+    keys: KeyStore = field(repr=False)
+    pepper: Pepper
+    _key_engine: Engine = field(repr=False)
+
+    @classmethod
+    def open(cls, database_url: str, key_database_url: str, secrets: Secrets, *, pool_size: int = 5) -> Stores:
+        """Open both databases; nothing is connected before the first use."""
+        key_engine = open_engine(key_database_url, pool_size=pool_size)
+        return cls(
+            engine=open_engine(database_url, pool_size=pool_size),
+            keys=KeyStore(key_engine, secrets.wrapper),
+            pepper=secrets.pepper,
+            _key_engine=key_engine,
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+        self._key_engine.dispose()

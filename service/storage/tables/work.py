@@ -1,0 +1,127 @@
+"""The engine's rows: systems, steps, batches, attempts.
+
+A step is one (person, system) pair. It walks through the phases `locate`, `suppress`, `erase`, `confirm`; `state` says
+whether it is `waiting`, `due`, `leased`, `accepted`, `parked`, or how it ended. Leases stand on the batch.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, LargeBinary, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.storage.tables.base import Base
+from service.storage.tables.requests import Instant
+
+
+class SystemRow(Base):
+    """A connected system as the configuration last named it. `state` is `active` or `removed`."""
+
+    __tablename__ = "systems"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    connector: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    position: Mapped[int]
+    max_concurrency: Mapped[int]
+    nudged_at: Mapped[datetime | None] = mapped_column(Instant)
+    checked_at: Mapped[datetime | None] = mapped_column(Instant)
+    check_result: Mapped[str | None] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(server_default="0")
+    entry_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class BatchRow(Base):
+    """People of one system that travel together. `fence` grows with each lease; only its holder may write."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    system: Mapped[str] = mapped_column(Text)
+    phase: Mapped[str] = mapped_column(Text)
+    fence: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    lease_until: Mapped[datetime | None] = mapped_column(Instant)
+    resume_token: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(Instant, server_default=text("clock_timestamp()"))
+    ended_at: Mapped[datetime | None] = mapped_column(Instant)
+
+    __table_args__ = (Index("ix_batches_live", "system", "lease_until", postgresql_where=text("ended_at IS NULL")),)
+
+
+class StepRow(Base):
+    """One (person, system) pair. `records` is sealed JSON of frozen and newly found record ids of this system.
+
+    `attempts` counts all tries, `tries` those in a row that ended in an error.
+    """
+
+    __tablename__ = "steps"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    request_id: Mapped[UUID] = mapped_column(ForeignKey("requests.id"))
+    system: Mapped[str] = mapped_column(ForeignKey("systems.name"))
+    position: Mapped[int]
+    phase: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    due_at: Mapped[datetime | None] = mapped_column(Instant)
+    respond_by: Mapped[datetime] = mapped_column(Instant)
+    batch_id: Mapped[UUID | None] = mapped_column(ForeignKey("batches.id"))
+    plan_version: Mapped[int | None]
+    located: Mapped[bool] = mapped_column(server_default="false")
+    waits_for_order: Mapped[bool] = mapped_column(server_default="false")
+    records_accepted: Mapped[bool] = mapped_column(server_default="false")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    tries: Mapped[int] = mapped_column(server_default="0")
+    rounds: Mapped[int] = mapped_column(server_default="0")
+    effect_possible: Mapped[bool] = mapped_column(server_default="false")
+    effect_at: Mapped[datetime | None] = mapped_column(Instant)
+    records: Mapped[bytes | None] = mapped_column(LargeBinary)
+    record_hashes: Mapped[list[bytes]] = mapped_column(ARRAY(LargeBinary), server_default="{}")
+    counts: Mapped[dict[str, int]] = mapped_column(JSONB, server_default="{}")
+    erased: Mapped[dict[str, int]] = mapped_column(JSONB, server_default="{}")
+    left_over: Mapped[dict[str, int]] = mapped_column(JSONB, server_default="{}")
+    not_covered: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    ended_at: Mapped[datetime | None] = mapped_column(Instant)
+    version: Mapped[int] = mapped_column(server_default="0")
+    entry_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+    __table_args__ = (
+        UniqueConstraint("request_id", "system"),
+        Index("ix_steps_due", "system", "phase", "due_at", postgresql_where=text("state IN ('due', 'accepted')")),
+        Index("ix_steps_leased", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
+        Index("ix_steps_parked", "system", postgresql_where=text("state = 'parked'")),
+    )
+
+
+class AttemptRow(Base):
+    """One try of one step, written before the call; `answer` stays empty if nobody lived to tell."""
+
+    __tablename__ = "attempts"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    step_id: Mapped[UUID] = mapped_column(ForeignKey("steps.id"))
+    batch_id: Mapped[UUID]
+    fence: Mapped[int] = mapped_column(BigInteger)
+    phase: Mapped[str] = mapped_column(Text)
+    number: Mapped[int]
+    started_at: Mapped[datetime] = mapped_column(Instant)
+    ended_at: Mapped[datetime | None] = mapped_column(Instant)
+    answer: Mapped[str | None] = mapped_column(Text)
+    code: Mapped[str | None] = mapped_column(Text)
+    http_status: Mapped[int | None]
+    late: Mapped[bool] = mapped_column(server_default="false")
+
+    __table_args__ = (Index("ix_attempts_step_id", "step_id"), Index("ix_attempts_batch_id", "batch_id", "fence"))
+
+
+class RequestCheckRow(Base):
+    """A request that someone should look at again, because one of its steps moved on. Appended to without locks."""
+
+    __tablename__ = "request_checks"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    request_id: Mapped[UUID]
