@@ -1,0 +1,45 @@
+"""A second person lets a far-reaching plan begin, by naming its hash.
+
+Decides who may approve what: not the key that submitted, and only the plan that was looked at.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import text
+
+from service.domain.api_key import Caller
+from service.domain.refusals import SamePerson, StalePlan, WrongState
+from service.domain.request import Progress, RequestState
+from service.settings import Settings
+from service.storage.changes import log_changes
+from service.storage.rows import database_now, lock_request
+from service.storage.stores import Stores
+from service.use_cases.freeze_plan import release_plan
+from service.use_cases.lock_request import request_change
+
+
+def approve_plan(stores: Stores, settings: Settings, request_id: UUID, *, plan_hash: str, caller: Caller) -> None:
+    """Approve the newest plan and make its steps due. Raises NotFound, WrongState, SamePerson, StalePlan."""
+    with stores.engine.begin() as connection:
+        row = lock_request(connection, request_id)
+        if row.state != RequestState.IN_PROGRESS or row.reason != Progress.AWAITING_APPROVAL:
+            raise WrongState("no plan of this request waits for an approval")
+        if row.submitted_by == caller.key_id:
+            raise SamePerson("the key that submitted a request can't approve its plan")
+        plan = connection.execute(
+            text("SELECT hash, approved_at FROM plans WHERE request_id = :id AND version = :v FOR UPDATE"),
+            {"id": request_id, "v": row.plan_version},
+        ).one()
+        if plan.hash != plan_hash:
+            raise StalePlan("the plan has another hash by now: look at it again", field="/plan_hash")
+        now = database_now(connection)
+        connection.execute(
+            text("UPDATE plans SET approved_by = :by, approved_at = :now WHERE request_id = :id AND version = :v"),
+            {"by": caller.key_id, "now": now, "id": request_id, "v": row.plan_version},
+        )
+        change = request_change(row, "plan_approved", plan=row.plan_version, plan_hash=plan_hash)
+        log_changes(connection, [change], actor=caller.actor, at=now)
+        # Read again: the entry above moved the row's version on.
+        release_plan(connection, stores, settings, lock_request(connection, request_id), now)

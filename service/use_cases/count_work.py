@@ -1,0 +1,48 @@
+"""Count what is there and what is waiting, for the operators' graphs and alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from service.storage.audit_log import pending_count
+from service.storage.stores import Stores
+
+
+@dataclass(frozen=True)
+class WorkCounts:
+    """One reading: requests by (state, reason), steps by (system, state), and single counts."""
+
+    requests: Mapping[tuple[str, str], int]
+    steps: Mapping[tuple[str, str], int]
+    overdue: int
+    holds: int
+    audit_pending: int
+    audit_refused: int
+
+
+def count_work(stores: Stores) -> WorkCounts:
+    """Read all counts in one transaction."""
+    with stores.engine.begin() as connection:
+        requests = connection.execute(text("SELECT state, reason, count(*) AS n FROM requests GROUP BY state, reason"))
+        steps = connection.execute(text("SELECT system, state, count(*) AS n FROM steps GROUP BY system, state"))
+        overdue = connection.execute(
+            text(
+                "SELECT count(*) FROM requests"
+                " WHERE state IN ('open', 'in_progress') AND respond_by < clock_timestamp()"
+            )
+        ).scalar_one()
+        holds = connection.execute(
+            text("SELECT count(*) FROM holds WHERE lifted_at IS NULL AND (until IS NULL OR until > clock_timestamp())")
+        ).scalar_one()
+        pending, refused = pending_count(connection)
+        return WorkCounts(
+            requests={(row.state, row.reason or ""): row.n for row in requests},
+            steps={(row.system, row.state): row.n for row in steps},
+            overdue=overdue,
+            holds=holds,
+            audit_pending=pending,
+            audit_refused=refused,
+        )

@@ -1,0 +1,58 @@
+"""Take the one extension that the law allows, while the first period still runs.
+
+Decides when that is possible. The notice to the requester, with the reasons, is the privacy team's to send, within the
+first period (Regulation (EU) 2016/679 Art. 12(3), not read again; 11 CCR § 7021(b), a copy read 2026-11-22): afterwards
+an extension is refused.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import text
+
+from service.domain.audit_shapes import instant_text
+from service.domain.deadlines import REGIMES, extended_respond_by
+from service.domain.refusals import WrongState
+from service.domain.request import UNFINISHED
+from service.settings import Settings
+from service.storage.changes import log_changes
+from service.storage.rows import database_now, lock_request, lock_steps
+from service.storage.stores import Stores
+from service.use_cases.lock_request import request_change
+
+
+class ExtensionReason(StrEnum):
+    """Why more time is needed: the first two are those of Art. 12(3)."""
+
+    COMPLEXITY = "complexity"
+    NUMBER_OF_REQUESTS = "number_of_requests"
+    OTHER_NECESSITY = "other_necessity"
+
+
+def extend_request(
+    stores: Stores, settings: Settings, request_id: UUID, *, reason: ExtensionReason, actor: str
+) -> None:
+    """Move `respond_by` to the extended end, counted from receipt. Raises NotFound, WrongState."""
+    with stores.engine.begin() as connection:
+        row = lock_request(connection, request_id)
+        now = database_now(connection)
+        if row.state not in UNFINISHED:
+            raise WrongState("the request has ended already")
+        if row.extended_at is not None:
+            raise WrongState("the request was extended already")
+        if now > row.respond_by:
+            raise WrongState("the first period is over: an extension had to be notified within it")
+        respond_by = extended_respond_by(REGIMES[row.regime], row.received_at, settings.service.zone)
+        lock_steps(connection, [request_id])
+        connection.execute(
+            text("UPDATE requests SET respond_by = :by, extended_at = :now, extension_reason = :reason WHERE id = :id"),
+            {"by": respond_by, "now": now, "reason": reason, "id": request_id},
+        )
+        connection.execute(
+            text("UPDATE steps SET respond_by = :by WHERE request_id = :id AND ended_at IS NULL"),
+            {"by": respond_by, "id": request_id},
+        )
+        change = request_change(row, "request_extended", respond_by=instant_text(respond_by), reason=reason.value)
+        log_changes(connection, [change], actor=actor, at=now)

@@ -1,0 +1,64 @@
+"""Keep a lease while the calling process works: renew it, save the connector's resume token under it.
+
+A renewal brings back whose work must stop. Both fail with LeaseLost as soon as somebody else holds the batch.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from connectors.base.errors import LeaseLost
+from service.domain.outcomes import Phase
+from service.settings import Settings
+from service.storage.holds import held_requests
+from service.storage.key_store import batch_owner
+from service.storage.sealing import seal
+from service.storage.stores import Stores
+from service.use_cases.lease_steps import LeasedBatch
+
+
+def renew_lease(stores: Stores, settings: Settings, leased: LeasedBatch) -> frozenset[str]:
+    """Renew for another full length. Returns the refs of people on whom no effect may start any more.
+
+    Raises LeaseLost.
+    """
+    with stores.engine.begin() as connection:
+        renewed = connection.execute(
+            text(
+                "UPDATE batches SET lease_until = clock_timestamp() + make_interval(secs => :lease)"
+                " WHERE id = :id AND fence = :fence AND ended_at IS NULL AND lease_until > clock_timestamp()"
+            ),
+            {"lease": settings.engine.lease_seconds, "id": leased.id, "fence": leased.fence},
+        ).rowcount
+        if not renewed:
+            raise LeaseLost
+        if leased.phase in (Phase.LOCATE, Phase.CONFIRM):
+            return frozenset()
+        request_ids = [step.request_id for step in leased.steps]
+        stopped = held_requests(connection, request_ids)
+        withdrawn = connection.execute(
+            text(
+                "SELECT r.id FROM requests r WHERE r.id = ANY(CAST(:ids AS uuid[]))"
+                " AND r.state IN ('denied', 'revoked')"
+            ),
+            {"ids": request_ids},
+        )
+        stopped |= {row.id for row in withdrawn}
+    return frozenset(step.ref for step in leased.steps if step.request_id in stopped)
+
+
+def save_resume_token(stores: Stores, leased: LeasedBatch, token: bytes) -> None:
+    """Store the connector's token, sealed under a key of the batch's own, before returning. Raises LeaseLost."""
+    owner = batch_owner(leased.id)
+    key = stores.keys.create([owner])[owner]
+    sealed = seal(key, token, f"batch/{leased.id}")
+    with stores.engine.begin() as connection:
+        saved = connection.execute(
+            text(
+                "UPDATE batches SET resume_token = :token"
+                " WHERE id = :id AND fence = :fence AND ended_at IS NULL AND lease_until > clock_timestamp()"
+            ),
+            {"token": sealed, "id": leased.id, "fence": leased.fence},
+        ).rowcount
+    if not saved:
+        raise LeaseLost

@@ -1,0 +1,34 @@
+"""Lock several requests in the one order that everybody keeps, and word the entries about locked rows.
+
+Decides the order of locks between requests (by id), so that two decisions about two people never wait in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from service.domain.audit_shapes import AuditValue
+from service.storage.changes import Change
+from service.storage.rows import version_of
+
+_REQUESTS = text("SELECT * FROM requests WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE")
+
+
+def lock_requests(connection: Connection, request_ids: Iterable[UUID]) -> dict[UUID, Row[Any]]:
+    """The rows of those requests that exist, locked until the transaction ends."""
+    rows = connection.execute(_REQUESTS, {"ids": list(request_ids)})
+    return {row.id: row for row in rows}
+
+
+def request_change(row: Row[Any], event: str, **data: AuditValue) -> Change:
+    """An entry about a locked request."""
+    return Change("request", str(row.id), version_of(row), event, row.subject, data)
+
+
+def step_change(row: Row[Any], subject: str, event: str, **data: AuditValue) -> Change:
+    """An entry about a locked step of the request whose pseudonym is `subject`."""
+    return Change("step", str(row.id), version_of(row), event, subject, data)

@@ -1,0 +1,420 @@
+"""Record what a connector answered: under the fence, for the whole batch in one transaction.
+
+Decides nothing about outcomes itself: `domain.outcomes` does, from facts that are read here under lock. An answer that
+comes after the lease was lost changes no state; it is kept on its attempt, audited, and triggers a look.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from connectors.base.errors import ConnectorError
+from connectors.base.values import Answer, Located
+from service.domain.audit_shapes import AuditValue, instant_text
+from service.domain.outcomes import (
+    Next,
+    Phase,
+    Retry,
+    StepFacts,
+    StepState,
+    SystemRules,
+    after_confirm,
+    after_erase,
+    after_error,
+    after_locate,
+    after_suppress,
+)
+from service.settings import Settings
+from service.storage.audit_log import append
+from service.storage.changes import Change, Version, chain_entries, write_versions
+from service.storage.holds import held_requests
+from service.storage.key_store import batch_owner, request_owner
+from service.storage.rows import check_again, database_now, lock_request, version_of
+from service.storage.sealed_identifiers import seal_records
+from service.storage.stores import Stores
+from service.use_cases.freeze_plan import freeze_plan
+from service.use_cases.lease_steps import LeasedBatch, LeasedStep
+from service.use_cases.system_rules import rules_of
+
+Result = Located | Answer | ConnectorError
+AMBIGUOUS_RECORD = "ambiguous:foreign_identifier"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of the batch: whether the answers counted, and how many steps ended."""
+
+    in_time: bool
+    ended: int = 0
+
+
+def record_answers(
+    stores: Stores,
+    settings: Settings,
+    leased: LeasedBatch,
+    results: Mapping[str, Result],
+    retries: Mapping[str, Retry],
+    foreign: frozenset[str] = frozenset(),
+) -> Recorded:
+    """Record one result per person (by `ref`).
+
+    `retries`: the retry policy's word for each error. `foreign`: people on whose found records the identity graph saw
+    somebody else's identifier: a human must look, nothing is touched.
+    """
+    keys = stores.keys.get([request_owner(s.request_id) for s in leased.steps]) if leased.phase is Phase.LOCATE else {}
+    with stores.engine.begin() as connection:
+        recording = _Recording(connection, stores, settings, leased, results, keys)
+        if not recording.holds_fence():
+            recording.record_late()
+            return Recorded(in_time=False)
+        ended, batch_is_over = recording.record(retries, foreign)
+    if batch_is_over and leased.phase in (Phase.SUPPRESS, Phase.ERASE):
+        stores.keys.destroy([batch_owner(leased.id)])
+    return Recorded(in_time=True, ended=ended)
+
+
+class _Recording:
+    """One batch being recorded, inside one transaction."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        stores: Stores,
+        settings: Settings,
+        leased: LeasedBatch,
+        results: Mapping[str, Result],
+        keys: Mapping[str, bytes],
+    ) -> None:
+        self.connection = connection
+        self.stores = stores
+        self.settings = settings
+        self.leased = leased
+        self.results = results
+        self.keys = keys
+        self.frozen_requests: dict[UUID, Row[Any]] = {}
+        if leased.phase is Phase.LOCATE:
+            # Finds after the freeze make a new plan version, and that needs the request: it is locked before the steps.
+            self._lock_frozen_requests()
+
+    def holds_fence(self) -> bool:
+        """Lock the batch; True if nobody leased or swept it since."""
+        row = self.connection.execute(
+            text("SELECT fence, ended_at FROM batches WHERE id = :id FOR UPDATE"), {"id": self.leased.id}
+        ).one()
+        return row.fence == self.leased.fence and row.ended_at is None
+
+    def record(self, retries: Mapping[str, Retry], foreign: frozenset[str]) -> tuple[int, bool]:
+        """Move every step on. Returns how many ended, and whether the batch is over."""
+        now = database_now(self.connection)
+        rows = self._lock_steps(only_leased=True)
+        facts = self._facts(rows)
+        rules = rules_of(self.settings, self.leased.system)
+        moves: list[tuple[Row[Any], LeasedStep, Next]] = []
+        for step in self.leased.steps:
+            if step.step_id in rows:
+                row = rows[step.step_id]
+                move = self._move(step, facts[step.step_id], rules, retries, foreign, now)
+                moves.append((row, step, move))
+        self._write(moves, now)
+        if self.leased.phase is Phase.LOCATE:
+            self._store_findings(moves, foreign)
+            self._amend_plans(moves, foreign, now)
+        over = self._give_back(now)
+        check_again(self.connection, [row.request_id for row, _, _ in moves])
+        return sum(move.has_ended for _, _, move in moves), over
+
+    def record_late(self) -> None:
+        """Keep late answers on their attempts, log them, and have somebody look."""
+        now = database_now(self.connection)
+        rows = self._lock_steps(only_leased=False)
+        self._end_attempts([s for s in self.leased.steps if s.step_id in rows], now, late=True)
+        touched = self.leased.phase is Phase.ERASE
+        self.connection.execute(
+            text(
+                "UPDATE steps SET effect_possible = effect_possible OR :touched, due_at = :now"
+                " WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('due', 'accepted')"
+            ),
+            {"touched": touched, "now": now, "ids": list(rows)},
+        )
+        subjects = self._subjects(list(rows.values()))
+        changes = [
+            Change(
+                "step",
+                str(step.step_id),
+                version_of(rows[step.step_id]),
+                "step_answered_late",
+                subjects[step.request_id],
+                {"phase": self.leased.phase, "attempt": step.attempt, "answer": _name(self.results.get(step.ref))},
+            )
+            for step in self.leased.steps
+            if step.step_id in rows
+        ]
+        entries, versions = chain_entries(changes, actor="worker", at=now)
+        append(self.connection, entries)
+        write_versions(self.connection, versions)
+
+    def _lock_frozen_requests(self) -> None:
+        ids = sorted({s.request_id for s in self.leased.steps})
+        frozen = self.connection.execute(
+            text(
+                "SELECT id FROM requests WHERE id = ANY(CAST(:ids AS uuid[])) AND plan_version > 0"
+                " ORDER BY id FOR UPDATE"
+            ),
+            {"ids": ids},
+        )
+        self.frozen_requests = {row.id: lock_request(self.connection, row.id) for row in frozen}
+
+    def _lock_steps(self, *, only_leased: bool) -> dict[UUID, Row[Any]]:
+        state = "AND state = 'leased' AND batch_id = :b" if only_leased else ""
+        rows = self.connection.execute(
+            text(f"SELECT * FROM steps WHERE id = ANY(CAST(:ids AS uuid[])) {state} ORDER BY id FOR UPDATE"),  # noqa: S608
+            {"ids": [s.step_id for s in self.leased.steps], "b": self.leased.id},
+        )
+        return {row.id: row for row in rows}
+
+    def _facts(self, rows: Mapping[UUID, Row[Any]]) -> dict[UUID, StepFacts]:
+        request_ids = list({row.request_id for row in rows.values()})
+        held = held_requests(self.connection, request_ids)
+        states = self.connection.execute(
+            text("SELECT id, state FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": request_ids}
+        )
+        withdrawn = {row.id for row in states if row.state in ("denied", "revoked")}
+        waiting = {
+            row.id
+            for row in self.connection.execute(
+                text(
+                    "SELECT DISTINCT s.id FROM steps s JOIN steps e ON e.request_id = s.request_id"
+                    " AND e.position < s.position WHERE s.id = ANY(CAST(:ids AS uuid[])) AND s.phase = 'confirm'"
+                    " AND e.ended_at IS NULL AND e.phase <> 'confirm'"
+                ),
+                {"ids": list(rows)},
+            )
+        }
+        return {
+            step_id: StepFacts(
+                phase=Phase(row.phase),
+                tries=row.tries,
+                rounds=row.rounds,
+                effect_possible=row.effect_possible,
+                frozen=row.plan_version is not None,
+                held=row.request_id in held,
+                withdrawn=row.request_id in withdrawn,
+                must_wait=step_id in waiting,
+            )
+            for step_id, row in rows.items()
+        }
+
+    def _move(
+        self,
+        step: LeasedStep,
+        facts: StepFacts,
+        rules: SystemRules,
+        retries: Mapping[str, Retry],
+        foreign: frozenset[str],
+        now: datetime,
+    ) -> Next:
+        result = self.results[step.ref]
+        if isinstance(result, ConnectorError):
+            return after_error(facts, result, retries[step.ref])
+        if isinstance(result, Located):
+            if step.ref in foreign:
+                return replace(after_locate(facts, result, rules, now), state=StepState.PARKED, reason=AMBIGUOUS_RECORD)
+            move = after_locate(facts, result, rules, now)
+            if facts.frozen and step.request_id not in self.frozen_requests:
+                # The plan was frozen while we searched: search again, and add what is found to the plan properly.
+                return replace(move, state=StepState.DUE, phase=Phase.LOCATE, due_at=now)
+            return move
+        if facts.phase is Phase.SUPPRESS:
+            return after_suppress(facts, result, now, found=True)
+        after: Callable[[StepFacts, Answer, SystemRules, datetime], Next]
+        after = after_confirm if facts.phase is Phase.CONFIRM else after_erase
+        return after(facts, result, rules, now)
+
+    def _write(self, moves: Sequence[tuple[Row[Any], LeasedStep, Next]], now: datetime) -> None:
+        subjects = self._subjects([row for row, _, _ in moves])
+        changes = [
+            Change(
+                "step",
+                str(row.id),
+                version_of(row),
+                "step_ended" if move.has_ended else "step_answered",
+                subjects[row.request_id],
+                self._said(step, move) | ({"outcome": move.state} if move.has_ended else {}),
+            )
+            for row, step, move in moves
+        ]
+        entries, versions = chain_entries(changes, actor="worker", at=now)
+        append(self.connection, entries)
+        self._update(moves, versions, now)
+        self._end_attempts([step for _, step, _ in moves], now, late=False)
+
+    def _said(self, step: LeasedStep, move: Next) -> dict[str, AuditValue]:
+        result = self.results[step.ref]
+        return {
+            "phase": move.phase,
+            "state": move.state,
+            "reason": move.reason,
+            "due_at": None if move.due_at is None else instant_text(move.due_at),
+            "attempt": step.attempt,
+            "answer": _name(result),
+            "code": result.code if isinstance(result, ConnectorError) else getattr(result, "reason", None),
+            "records": sum(move.erased.values()),
+            "left": sum(move.left_over.values()),
+        }
+
+    def _update(
+        self,
+        moves: Sequence[tuple[Row[Any], LeasedStep, Next]],
+        versions: Mapping[tuple[str, str], Version],
+        now: datetime,
+    ) -> None:
+        stays = (Phase.SUPPRESS, Phase.ERASE)
+        rows = []
+        for row, step, move in moves:
+            version = versions[("step", str(row.id))]
+            result = self.results[step.ref]
+            keeps = move.phase is self.leased.phase and move.phase in stays and not move.has_ended
+            had_effect = sum(move.erased.values()) > 0 or (move.effect_possible and not row.effect_possible)
+            rows.append(
+                {
+                    "id": str(row.id),
+                    "phase": move.phase,
+                    "state": move.state,
+                    "reason": move.reason,
+                    "due_at": None if move.due_at is None else move.due_at.isoformat(),
+                    "tries": move.tries,
+                    "rounds": move.rounds,
+                    "effect_possible": move.effect_possible,
+                    "effect_at": now.isoformat() if had_effect else None,
+                    "erased": _sum(row.erased, move.erased),
+                    "left_over": dict(move.left_over),
+                    "not_covered": sorted({*row.not_covered, *getattr(result, "not_covered", ())}),
+                    "batch_id": str(self.leased.id) if keeps else None,
+                    "ended_at": now.isoformat() if move.has_ended else None,
+                    "version": version.number,
+                    "entry_hash": None if version.entry_hash is None else "\\x" + version.entry_hash.hex(),
+                }
+            )
+        self.connection.execute(
+            text(
+                "UPDATE steps s SET phase = n.phase, state = n.state, reason = n.reason, due_at = n.due_at,"
+                " tries = n.tries, rounds = n.rounds, effect_possible = n.effect_possible,"
+                " effect_at = coalesce(n.effect_at, s.effect_at), erased = n.erased, left_over = n.left_over,"
+                " not_covered = n.not_covered, batch_id = n.batch_id, ended_at = n.ended_at, version = n.version,"
+                " entry_hash = n.entry_hash FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS n(id uuid, phase text,"
+                " state text, reason text, due_at timestamptz, tries integer, rounds integer, effect_possible boolean,"
+                " effect_at timestamptz, erased jsonb, left_over jsonb, not_covered text[], batch_id uuid,"
+                " ended_at timestamptz, version integer, entry_hash bytea) WHERE s.id = n.id"
+            ),
+            {"rows": json.dumps(rows)},
+        )
+
+    def _end_attempts(self, steps: Sequence[LeasedStep], now: datetime, *, late: bool) -> None:
+        results = [self.results.get(step.ref) for step in steps]
+        self.connection.execute(
+            text(
+                "UPDATE attempts a SET ended_at = :now, answer = n.answer, code = n.code, http_status = n.status,"
+                " late = :late FROM unnest(CAST(:steps AS uuid[]), CAST(:answers AS text[]), CAST(:codes AS text[]),"
+                " CAST(:statuses AS integer[])) AS n(step, answer, code, status)"
+                " WHERE a.step_id = n.step AND a.batch_id = :b AND a.fence = :f"
+            ),
+            {
+                "now": now,
+                "late": late,
+                "b": self.leased.id,
+                "f": self.leased.fence,
+                "steps": [step.step_id for step in steps],
+                "answers": [_name(r) for r in results],
+                "codes": [r.code if isinstance(r, ConnectorError) else getattr(r, "reason", None) for r in results],
+                "statuses": [r.status if isinstance(r, ConnectorError) else None for r in results],
+            },
+        )
+
+    def _store_findings(self, moves: Sequence[tuple[Row[Any], LeasedStep, Next]], foreign: frozenset[str]) -> None:
+        """Record ids into their seal, keyed hashes beside them, counts in clear."""
+        for row, step, _ in moves:
+            found = self.results[step.ref]
+            key = self.keys.get(request_owner(row.request_id))
+            if not isinstance(found, Located) or key is None or step.ref in foreign:
+                continue
+            records = tuple(dict.fromkeys([*step.subject.records, *found.records]))
+            hashes = [self.stores.pepper.of_record(self.leased.system, record) for record in records]
+            self.connection.execute(
+                text(
+                    "UPDATE steps SET located = true, records = :records, record_hashes = CAST(:hashes AS bytea[]),"
+                    " counts = CAST(:counts AS jsonb) WHERE id = :id"
+                ),
+                {
+                    "records": seal_records(key, row.id, records) if records else None,
+                    "hashes": hashes,
+                    "counts": json.dumps(dict(found.counts)),
+                    "id": row.id,
+                },
+            )
+
+    def _amend_plans(
+        self, moves: Sequence[tuple[Row[Any], LeasedStep, Next]], foreign: frozenset[str], now: datetime
+    ) -> None:
+        """Records that the frozen plan doesn't hold make its next version: under the same guards, approved anew."""
+        for row, step, move in moves:
+            found = self.results[step.ref]
+            request = self.frozen_requests.get(row.request_id)
+            if not isinstance(found, Located) or request is None or step.ref in foreign or move.has_ended:
+                continue
+            if set(found.records) <= set(step.subject.records):
+                continue
+            self.connection.execute(
+                text("UPDATE steps SET state = 'waiting', due_at = NULL, plan_version = NULL WHERE id = :id"),
+                {"id": row.id},
+            )
+            fresh = lock_request(self.connection, request.id)
+            freeze_plan(self.connection, self.stores, self.settings, fresh, now)
+
+    def _give_back(self, now: datetime) -> bool:
+        """End the lease; the batch is over when no step needs its key and token any more."""
+        over: bool = self.connection.execute(
+            text(
+                "UPDATE batches SET lease_until = NULL,"
+                " ended_at = CASE WHEN EXISTS (SELECT 1 FROM steps WHERE batch_id = :id) THEN NULL"
+                " ELSE CAST(:now AS timestamptz) END WHERE id = :id RETURNING ended_at IS NOT NULL"
+            ),
+            {"id": self.leased.id, "now": now},
+        ).scalar_one()
+        return over
+
+    def _subjects(self, rows: Sequence[Row[Any]]) -> dict[UUID, str]:
+        found = self.connection.execute(
+            text("SELECT id, subject FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"),
+            {"ids": list({row.request_id for row in rows})},
+        )
+        return {row.id: row.subject for row in found}
+
+
+def _name(result: Result | None) -> str:
+    """The code of a result in attempts and in the audit log."""
+    if result is None:
+        return "no_answer"
+    if isinstance(result, ConnectorError):
+        return _ERROR_NAMES.get(type(result).__name__, "error")
+    if isinstance(result, Located):
+        return "located" if not result.is_empty else "nothing_located"
+    return result.kind.value
+
+
+_ERROR_NAMES = {
+    "TemporarilyUnavailable": "temporarily_unavailable",
+    "CredentialsRefused": "credentials_refused",
+    "RequestRefused": "request_refused",
+    "AnswerNotUnderstood": "answer_not_understood",
+}
+
+
+def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return {name: before.get(name, 0) + more.get(name, 0) for name in {*before, *more}}

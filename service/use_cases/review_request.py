@@ -1,0 +1,165 @@
+"""Decide about a request that waits for a human: which identifiers are the person's, or whose request it repeats.
+
+Decides what a reviewer may change. Whom the remaining identifiers lead to is found out anew by settle_identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from service.domain.refusals import Invalid, NotFound, WrongState
+from service.domain.request import UNFINISHED, Duty, Progress, RequestState
+from service.storage.changes import log_changes
+from service.storage.rows import check_again, database_now, lock_request
+from service.storage.stores import Stores
+from service.use_cases.lock_request import lock_requests, request_change
+
+_REVIEWABLE = frozenset({Progress.NEEDS_REVIEW, Progress.NEED_USER_VERIFICATION})
+
+
+@dataclass(frozen=True)
+class LateVerification:
+    """An identifier of the request that was verified after it came in."""
+
+    identifier_id: UUID
+    method: str
+    verified_at: datetime
+
+
+def continue_request(
+    stores: Stores, request_id: UUID, *, drop: Sequence[UUID], verify: Sequence[LateVerification], actor: str
+) -> None:
+    """Go on without the dropped identifiers. Raises NotFound, WrongState, Invalid."""
+    with stores.engine.begin() as connection:
+        row = lock_request(connection, request_id)
+        _check_reviewable(row)
+        identifiers = _own_identifiers(connection, request_id)
+        _check_own([*drop], identifiers, "drop")
+        _check_own([v.identifier_id for v in verify], identifiers, "verify")
+        if set(drop) & {v.identifier_id for v in verify}:
+            raise Invalid("an identifier can't be dropped and verified at once", field="/drop")
+        _check_somebody_is_left(identifiers, set(drop), {v.identifier_id for v in verify})
+        dropped = _drop(connection, drop)
+        _verify(connection, verify)
+        now = database_now(connection)
+        connection.execute(
+            text(
+                "UPDATE requests SET identity_reviewed = true, state = :state, reason = :reason, duty = :duty,"
+                " due_at = :now, tries = 0, lease_until = NULL WHERE id = :id"
+            ),
+            {
+                "state": RequestState.IN_PROGRESS,
+                "reason": Progress.LOCATING,
+                "duty": Duty.IDENTIFY,
+                "now": now,
+                "id": request_id,
+            },
+        )
+        changes = [
+            request_change(row, "review_decided", decision="continue", dropped=dropped),
+            request_change(row, "request_resumed", reason=Progress.LOCATING.value),
+        ]
+        log_changes(connection, changes, actor=actor, at=now)
+
+
+def link_request(stores: Stores, request_id: UUID, *, to: UUID, actor: str) -> None:
+    """The same person's earlier request covers this one: it ends as that one ends.
+
+    Raises NotFound, WrongState, Invalid.
+    """
+    if to == request_id:
+        raise Invalid("a request can't be linked to itself", field="/request_id")
+    with stores.engine.begin() as connection:
+        rows = lock_requests(connection, [request_id, to])
+        if request_id not in rows:
+            raise NotFound("there is no such request")
+        row, other = rows[request_id], rows.get(to)
+        _check_reviewable(row)
+        if other is None:
+            raise Invalid("there is no such request", field="/request_id")
+        if other.state not in UNFINISHED or other.linked_to is not None or other.kind != row.kind:
+            raise WrongState("only an unfinished request of the same kind, not linked itself, can be linked to")
+        if _has_followers(connection, request_id):
+            raise WrongState("other requests are linked to this one")
+        now = database_now(connection)
+        connection.execute(
+            text(
+                "UPDATE requests SET state = :state, reason = :reason, linked_to = :to, duty = NULL, due_at = NULL,"
+                " lease_until = NULL, doubts = '[]', identity_reviewed = true WHERE id = :id"
+            ),
+            {"state": RequestState.IN_PROGRESS, "reason": Progress.LINKED, "to": to, "id": request_id},
+        )
+        changes = [
+            request_change(row, "review_decided", decision="link", dropped=0),
+            request_change(row, "request_linked", to=str(to)),
+        ]
+        log_changes(connection, changes, actor=actor, at=now)
+        check_again(connection, [to])
+
+
+def _check_reviewable(row: Row[Any]) -> None:
+    if row.state != RequestState.IN_PROGRESS or row.reason not in _REVIEWABLE:
+        raise WrongState("the request isn't waiting for a review")
+
+
+def _own_identifiers(connection: Connection, request_id: UUID) -> dict[UUID, Row[Any]]:
+    rows = connection.execute(
+        text(
+            "SELECT id, origin, use, verification_method FROM identifiers WHERE request_id = :id ORDER BY id FOR UPDATE"
+        ),
+        {"id": request_id},
+    )
+    return {row.id: row for row in rows}
+
+
+def _check_own(given: Sequence[UUID], own: dict[UUID, Row[Any]], field: str) -> None:
+    for place, identifier_id in enumerate(given):
+        if identifier_id not in own:
+            raise Invalid("not an identifier of this request", field=f"/{field}/{place}")
+    if len(set(given)) != len(given):
+        raise Invalid("an identifier is named twice", field=f"/{field}")
+
+
+def _check_somebody_is_left(own: dict[UUID, Row[Any]], dropped: set[UUID], verified: set[UUID]) -> None:
+    """An erasure starts from something the requester proved to be theirs, never from what the graph adds to it."""
+    for identifier_id, row in own.items():
+        proven = row.verification_method is not None or identifier_id in verified
+        if row.origin == "submitted" and row.use != "dropped" and identifier_id not in dropped and proven:
+            return
+    raise Invalid("one submitted identifier must stay and be verified", field="/verify")
+
+
+def _drop(connection: Connection, drop: Sequence[UUID]) -> int:
+    return connection.execute(
+        text(
+            "UPDATE identifiers SET use = 'dropped', exclusion = NULL"
+            " WHERE id = ANY(CAST(:ids AS uuid[])) AND use <> 'dropped'"
+        ),
+        {"ids": list(drop)},
+    ).rowcount
+
+
+def _verify(connection: Connection, verify: Sequence[LateVerification]) -> None:
+    connection.execute(
+        text(
+            "UPDATE identifiers i SET verification_method = n.method, verified_at = n.at FROM unnest("
+            " CAST(:ids AS uuid[]), CAST(:methods AS text[]), CAST(:ats AS timestamptz[])) AS n(id, method, at)"
+            " WHERE i.id = n.id"
+        ),
+        {
+            "ids": [v.identifier_id for v in verify],
+            "methods": [v.method for v in verify],
+            "ats": [v.verified_at for v in verify],
+        },
+    )
+
+
+def _has_followers(connection: Connection, request_id: UUID) -> bool:
+    asked = text("SELECT EXISTS (SELECT 1 FROM requests WHERE linked_to = :id)")
+    return bool(connection.execute(asked, {"id": request_id}).scalar_one())

@@ -1,0 +1,26 @@
+"""Revoke an API key: from the commit on it opens nothing."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from service.domain.refusals import NotFound, WrongState
+from service.storage.changes import Change, log_changes
+from service.storage.rows import database_now, version_of
+from service.storage.stores import Stores
+
+
+def revoke_key(stores: Stores, *, prefix: str, actor: str) -> None:
+    """Revoke the key with this prefix. Raises NotFound; WrongState if it was revoked before."""
+    with stores.engine.begin() as connection:
+        row = connection.execute(
+            text("SELECT * FROM api_keys WHERE prefix = :prefix FOR UPDATE"), {"prefix": prefix}
+        ).one_or_none()
+        if row is None:
+            raise NotFound("there is no key with this prefix")
+        if row.revoked_at is not None:
+            raise WrongState("the key was revoked already")
+        now = database_now(connection)
+        connection.execute(text("UPDATE api_keys SET revoked_at = :now WHERE id = :id"), {"now": now, "id": row.id})
+        change = Change("key", str(row.id), version_of(row), "key_revoked")
+        log_changes(connection, [change], actor=actor, at=now)

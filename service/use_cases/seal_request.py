@@ -1,0 +1,54 @@
+"""Seal a request: when every step ended and the key's retention is over, its data key is destroyed.
+
+The key goes first: if the process dies in between, the duty is still due and the rest is repeated without it. Keyed
+hashes of every frozen identifier and record id stay, so that "did you delete me?" can still be answered.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import text
+
+from service.domain.outcomes import ENDED
+from service.storage.changes import Change, log_changes
+from service.storage.key_store import request_owner
+from service.storage.rows import database_now, lock_request, lock_steps, version_of
+from service.storage.stores import Stores
+
+
+def seal_due_requests(stores: Stores, *, limit: int = 100) -> int:
+    """Seal all requests whose time has come. Returns how many."""
+    with stores.engine.begin() as connection:
+        ids = [
+            row.id
+            for row in connection.execute(
+                text(
+                    "SELECT id FROM requests WHERE duty = 'seal' AND due_at <= clock_timestamp()"
+                    " ORDER BY due_at LIMIT :n"
+                ),
+                {"n": limit},
+            )
+        ]
+    for request_id in ids:
+        seal_request(stores, request_id)
+    return len(ids)
+
+
+def seal_request(stores: Stores, request_id: UUID) -> None:
+    """Destroy the request's key, then empty every sealed value. Does nothing unless every step has ended."""
+    with stores.engine.begin() as connection:
+        request = lock_request(connection, request_id)
+        steps = lock_steps(connection, [request_id])[request_id]
+        if request.duty != "seal" or any(s.state not in ENDED for s in steps):
+            return
+        stores.keys.destroy([request_owner(request_id)])
+        now = database_now(connection)
+        connection.execute(text("UPDATE identifiers SET sealed = NULL WHERE request_id = :id"), {"id": request_id})
+        connection.execute(text("UPDATE steps SET records = NULL WHERE request_id = :id"), {"id": request_id})
+        connection.execute(
+            text("UPDATE requests SET sealed_at = :now, duty = NULL, due_at = NULL WHERE id = :id"),
+            {"now": now, "id": request_id},
+        )
+        change = Change("request", str(request_id), version_of(request), "request_sealed", request.subject, {})
+        log_changes(connection, [change], actor="worker", at=now)

@@ -1,0 +1,213 @@
+"""Show one request: its state, its clock, its plan, its steps with every attempt, and its identifiers as masks.
+
+Decides what a reader of a request may see. After sealing the kinds of the identifiers are all that can be shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from service.domain.masking import mask
+from service.domain.outcomes import StepState
+from service.domain.refusals import NotFound
+from service.storage.key_store import request_owner
+from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers
+from service.storage.stores import Stores
+
+
+@dataclass(frozen=True)
+class DoubtView:
+    """Why a human is asked, and about which identifiers of the request."""
+
+    reason: str
+    identifiers: list[UUID]
+    meets_request: UUID | None = None
+
+
+@dataclass(frozen=True)
+class PlanView:
+    """The newest frozen plan. `hash` is what an approval names."""
+
+    version: int
+    hash: str
+    frozen_at: datetime
+    approval_reasons: list[str]
+    approved_at: datetime | None
+
+
+@dataclass(frozen=True)
+class VerificationView:
+    """How and when an identifier was proven to be the requester's."""
+
+    method: str
+    verified_at: datetime | None
+
+
+@dataclass(frozen=True)
+class IdentifierView:
+    """An identifier as a mask. `masked` is None once the value is gone."""
+
+    id: UUID
+    kind: str
+    masked: str | None = field(repr=False)
+    origin: str
+    use: str
+    exclusion: str | None
+    verification: VerificationView | None
+
+
+@dataclass(frozen=True)
+class AttemptView:
+    """One try of a step; `answer` is None while it runs, or if nobody lived to tell."""
+
+    number: int
+    phase: str
+    started_at: datetime
+    ended_at: datetime | None
+    answer: str | None
+    code: str | None
+
+
+@dataclass(frozen=True)
+class StepView:
+    """One system in the request. `look_again_at` is set while the vendor has only accepted."""
+
+    system: str
+    phase: str
+    state: str
+    reason: str | None
+    due_at: datetime | None
+    look_again_at: datetime | None
+    ended_at: datetime | None
+    tries: int
+    erased: dict[str, int]
+    left_over: dict[str, int]
+    not_covered: list[str]
+    attempts: list[AttemptView]
+
+
+@dataclass(frozen=True)
+class RequestView:
+    """One request as its readers see it."""
+
+    id: UUID
+    kind: str
+    regime: str
+    state: str
+    reason: str | None
+    received_at: datetime
+    acknowledge_by: datetime | None
+    respond_by: datetime
+    extended: bool
+    overdue: bool
+    answered_at: datetime | None
+    sealed: bool
+    external_reference: str | None
+    linked_to: UUID | None
+    doubts: list[DoubtView]
+    plan: PlanView | None
+    identifiers: list[IdentifierView]
+    steps: list[StepView]
+
+
+def show_request(stores: Stores, request_id: UUID) -> RequestView:
+    """One consistent view. Raises NotFound."""
+    owner = request_owner(request_id)
+    keys = stores.keys.get([owner])
+    with stores.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        row = connection.execute(text("SELECT * FROM requests WHERE id = :id"), {"id": request_id}).one_or_none()
+        if row is None:
+            raise NotFound("there is no such request")
+        identifiers = read_identifiers(connection, [request_id], keys)[request_id]
+        plan = _plan(connection, row)
+        steps = _steps(connection, request_id)
+    return RequestView(
+        id=row.id,
+        kind=row.kind,
+        regime=row.regime,
+        state=row.state,
+        reason=row.reason,
+        received_at=row.received_at,
+        acknowledge_by=row.acknowledge_by,
+        respond_by=row.respond_by,
+        extended=row.extended_at is not None,
+        overdue=row.overdue_at is not None,
+        answered_at=row.answered_at,
+        sealed=row.sealed_at is not None,
+        external_reference=row.external_reference,
+        linked_to=row.linked_to,
+        doubts=[_doubt(doubt) for doubt in row.doubts],
+        plan=plan,
+        identifiers=[_identifier(i, sealed=row.sealed_at is not None) for i in identifiers],
+        steps=steps,
+    )
+
+
+def _doubt(doubt: dict[str, Any]) -> DoubtView:
+    other = doubt.get("request")
+    return DoubtView(doubt["reason"], [UUID(i) for i in doubt["identifiers"]], None if other is None else UUID(other))
+
+
+def _identifier(stored: StoredIdentifier, *, sealed: bool) -> IdentifierView:
+    verification = None
+    if stored.verification_method is not None:
+        verification = VerificationView(stored.verification_method, stored.verified_at)
+    return IdentifierView(
+        id=stored.id,
+        kind=stored.kind,
+        masked=None if sealed or stored.identifier is None else mask(stored.identifier),
+        origin=stored.origin,
+        use=stored.use,
+        exclusion=stored.exclusion,
+        verification=verification,
+    )
+
+
+def _plan(connection: Connection, request: Row[Any]) -> PlanView | None:
+    row = connection.execute(
+        text("SELECT * FROM plans WHERE request_id = :id AND version = :v"),
+        {"id": request.id, "v": request.plan_version},
+    ).one_or_none()
+    if row is None:
+        return None
+    return PlanView(row.version, row.hash, row.frozen_at, list(row.approval_reasons), row.approved_at)
+
+
+def _steps(connection: Connection, request_id: UUID) -> list[StepView]:
+    attempts: dict[UUID, list[AttemptView]] = {}
+    rows = connection.execute(
+        text(
+            "SELECT a.* FROM attempts a JOIN steps s ON s.id = a.step_id WHERE s.request_id = :id"
+            " ORDER BY a.started_at, a.number"
+        ),
+        {"id": request_id},
+    )
+    for row in rows:
+        view = AttemptView(row.number, row.phase, row.started_at, row.ended_at, row.answer, row.code)
+        attempts.setdefault(row.step_id, []).append(view)
+    steps = connection.execute(
+        text("SELECT * FROM steps WHERE request_id = :id ORDER BY position, system"), {"id": request_id}
+    )
+    return [_step(step, attempts.get(step.id, [])) for step in steps]
+
+
+def _step(row: Row[Any], attempts: list[AttemptView]) -> StepView:
+    return StepView(
+        system=row.system,
+        phase=row.phase,
+        state=row.state,
+        reason=row.reason,
+        due_at=row.due_at if row.state == StepState.DUE else None,
+        look_again_at=row.due_at if row.state == StepState.ACCEPTED else None,
+        ended_at=row.ended_at,
+        tries=row.tries,
+        erased=dict(row.erased),
+        left_over=dict(row.left_over),
+        not_covered=list(row.not_covered),
+        attempts=attempts,
+    )

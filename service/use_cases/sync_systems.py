@@ -1,0 +1,112 @@
+"""Bring the table of systems in line with the configuration, at start.
+
+A removed system's steps park, they are never dropped; adding the system again lets them go on. A system that is new
+gets steps for requests that come later.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from connectors.base.registry import connector_class
+from service.domain.outcomes import SYSTEM_REMOVED, Phase, StepState
+from service.settings import ConfiguredSystem, Settings
+from service.storage.changes import Change, Version, log_changes
+from service.storage.rows import database_now, version_of
+from service.storage.stores import Stores
+
+_LOCK = 0x53595354
+
+
+def sync_systems(stores: Stores, settings: Settings) -> None:
+    """Add, change, remove and bring back systems so that the rows say what the configuration says."""
+    with stores.engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        known = {row.name: row for row in connection.execute(text("SELECT * FROM systems FOR UPDATE"))}
+        for system in settings.systems:
+            _upsert(connection, system, known.get(system.config.name))
+        configured = {system.config.name for system in settings.systems}
+        for name, row in known.items():
+            if name not in configured and row.state == "active":
+                _remove(connection, row)
+
+
+def _upsert(connection: Connection, system: ConfiguredSystem, row: Row[Any] | None) -> None:
+    config = system.config
+    declaration = connector_class(config.connector).declaration
+    values = {
+        "name": config.name,
+        "connector": config.connector,
+        "fingerprint": system.fingerprint,
+        "position": declaration.order if config.order is None else config.order,
+        "max_concurrency": config.max_concurrency or declaration.max_concurrency,
+    }
+    if row is not None and row.state == "active" and all(getattr(row, k) == v for k, v in values.items()):
+        return
+    connection.execute(
+        text(
+            "INSERT INTO systems (name, connector, state, fingerprint, position, max_concurrency)"
+            " VALUES (:name, :connector, 'active', :fingerprint, :position, :max_concurrency)"
+            " ON CONFLICT (name) DO UPDATE SET connector = excluded.connector, state = 'active',"
+            " fingerprint = excluded.fingerprint, position = excluded.position,"
+            " max_concurrency = excluded.max_concurrency"
+        ),
+        values,
+    )
+    event = "system_added" if row is None or row.state != "active" else "system_changed"
+    data = {"configuration_hash": system.fingerprint, "connector": config.connector}
+    version = Version() if row is None else version_of(row)
+    now = database_now(connection)
+    log_changes(connection, [Change("system", config.name, version, event, None, data)], actor="service", at=now)
+    if row is not None and row.state != "active":
+        _move(connection, config.name, "s.state = 'parked' AND s.reason = :removed", "step_unparked", StepState.DUE)
+
+
+def _remove(connection: Connection, row: Row[Any]) -> None:
+    connection.execute(text("UPDATE systems SET state = 'removed' WHERE name = :n"), {"n": row.name})
+    now = database_now(connection)
+    change = Change("system", row.name, version_of(row), "system_removed", None, {})
+    log_changes(connection, [change], actor="service", at=now)
+    _move(connection, row.name, "s.state IN ('waiting', 'due', 'accepted')", "step_parked", StepState.PARKED)
+
+
+def _move(connection: Connection, system: str, which: str, event: str, state: StepState) -> None:
+    """Park or bring back the unfinished steps of a system. A leased one is moved by whoever records it."""
+    steps = connection.execute(
+        text(
+            "SELECT s.*, r.subject FROM steps s JOIN requests r ON r.id = s.request_id"  # noqa: S608 - our own text
+            f" WHERE s.system = :system AND {which} ORDER BY s.id FOR UPDATE OF s"
+        ),
+        {"system": system, "removed": SYSTEM_REMOVED},
+    ).all()
+    if not steps:
+        return
+    now = database_now(connection)
+    reason = SYSTEM_REMOVED if state is StepState.PARKED else None
+    connection.execute(
+        text(
+            "UPDATE steps SET state = CASE WHEN :parks THEN 'parked'"
+            " WHEN located AND phase = 'locate' THEN 'waiting' ELSE 'due' END,"
+            " reason = :reason, due_at = CASE WHEN :parks THEN NULL ELSE CAST(:now AS timestamptz) END"
+            " WHERE id = ANY(CAST(:ids AS uuid[]))"
+        ),
+        {"parks": state is StepState.PARKED, "reason": reason, "now": now, "ids": [s.id for s in steps]},
+    )
+    log_changes(
+        connection,
+        [
+            Change(
+                "step",
+                str(s.id),
+                version_of(s),
+                event,
+                s.subject,
+                {"phase": Phase(s.phase), "state": state, "reason": reason},
+            )
+            for s in steps
+        ],
+        actor="service",
+        at=now,
+    )
