@@ -1,0 +1,80 @@
+"""The Celery application: nudges only, ids only, nothing that matters is lost with a message.
+
+acks_late and reject_on_worker_lost shorten recovery; what recovers is the sweeper. No result backend, no countdown, no
+ETA, no chord: due times and retries stand in SQL.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from celery import Celery
+from celery.signals import beat_init, setup_logging, worker_init
+
+from service.lifeline import watch_parent
+from service.logs import configure_logs
+from service.settings import Settings, load_settings
+from service.storage.open_installation import server_url
+from workers.runtime import CONFIG_VARIABLE
+
+CONTROL_QUEUE = "expunge.control"
+SYSTEMS_QUEUE = "expunge.systems"
+
+
+def make_app(settings: Settings) -> Celery:
+    """The application for these settings."""
+    app = Celery(
+        "expunge", broker=server_url(settings, "broker_url"), include=["workers.tasks.work", "workers.tasks.control"]
+    )
+    tick = settings.engine.tick_seconds
+    app.conf.update(
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            "visibility_timeout": 120,
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "socket_keepalive": True,
+        },
+        task_default_queue=CONTROL_QUEUE,
+        task_routes={"expunge.work_system": {"queue": SYSTEMS_QUEUE}, "expunge.identify": {"queue": SYSTEMS_QUEUE}},
+        beat_schedule={
+            "dispatch": _every("expunge.dispatch", tick),
+            "advance": _every("expunge.advance", tick),
+            "sequence": _every("expunge.sequence", tick),
+            "sweep": _every("expunge.sweep", max(tick, settings.engine.lease_seconds / 6)),
+            "seal": _every("expunge.seal", tick * 5),
+            "watch": _every("expunge.watch", tick * 15),
+            "orphans": _every("expunge.sweep_orphan_keys", 3600.0),
+        },
+    )
+    return app
+
+
+def _every(task: str, seconds: float) -> dict[str, object]:
+    """A wake-up that is forgotten if nobody took it before the next one comes."""
+    return {"task": task, "schedule": seconds, "options": {"expires": max(seconds, 5.0)}}
+
+
+@setup_logging.connect
+def _logs(**_: object) -> None:
+    configure_logs(os.environ.get("EXPUNGE_LOG_LEVEL", "INFO"))
+
+
+@worker_init.connect
+@beat_init.connect
+def _supervised(**_: object) -> None:
+    watch_parent()
+
+
+app = make_app(load_settings(Path(os.environ[CONFIG_VARIABLE])))

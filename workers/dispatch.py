@@ -1,0 +1,30 @@
+"""From due rows to nudges: which tasks to send, never more than there are free call slots.
+
+A nudge that gets lost is sent again a little later, since the rows are still due.
+"""
+
+from __future__ import annotations
+
+from celery import current_app
+
+from service.use_cases.due_work import due_systems, has_due_identities
+from workers.runtime import Runtime
+
+_NUDGE_AGAIN_SECONDS = 5.0
+
+
+def dispatch_due(runtime: Runtime) -> int:
+    """Send one nudge per free slot of every due system, and one for due identities. Returns how many were sent."""
+    sent = 0
+    if has_due_identities(runtime.stores):
+        _send("expunge.identify")
+        sent += 1
+    for system in due_systems(runtime.stores, nudge_again_seconds=_NUDGE_AGAIN_SECONDS):
+        for _ in range(min(system.free_slots, runtime.settings.service.workers)):
+            _send("expunge.work_system", system.name)
+            sent += 1
+    return sent
+
+
+def _send(task: str, *args: str) -> None:
+    current_app.send_task(task, args=args, expires=_NUDGE_AGAIN_SECONDS * 4)

@@ -1,0 +1,94 @@
+"""Perform one leased batch: call the connector, ask the graph about what was found, record what was answered.
+
+No transaction is open while the connector speaks. What happens to the steps is decided by the service's rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import structlog
+
+from connectors.base import operations
+from connectors.base.errors import AnswerNotUnderstood, ConnectorError, LeaseLost, TemporarilyUnavailable
+from connectors.base.interface import Connector
+from connectors.base.values import Located
+from service.domain.foreign_identifiers import somebody_elses, unexplained
+from service.domain.outcomes import Phase, Retry
+from service.use_cases.lease_steps import LeasedBatch
+from service.use_cases.record_answers import Recorded, Result, record_answers
+from workers.held_lease import HeldLease
+from workers.retry_policy import decide
+from workers.runtime import Runtime
+from workers.walk import walk_rules
+
+log = structlog.get_logger(__name__)
+
+
+def perform(runtime: Runtime, leased: LeasedBatch) -> Recorded | None:
+    """One pass over the batch. None if the lease was lost on the way: whoever has it now goes on."""
+    try:
+        connector = runtime.connector(leased.system)
+        with HeldLease(runtime.stores, runtime.settings, leased) as lease:
+            results = dict(_call(connector, leased, lease))
+            foreign = _foreign(runtime, leased, results)
+    except LeaseLost:
+        log.warning("lease_lost", batch=str(leased.id), system=leased.system, phase=leased.phase)
+        return None
+    now = datetime.now(UTC)
+    retries = {
+        step.ref: _retry(results[step.ref], step.tries, step.respond_by, now)
+        for step in leased.steps
+        if isinstance(results[step.ref], ConnectorError)
+    }
+    return record_answers(runtime.stores, runtime.settings, leased, results, retries, foreign)
+
+
+def _retry(result: Result, tries: int, respond_by: datetime, now: datetime) -> Retry:
+    assert isinstance(result, ConnectorError)
+    return decide(result, tries=tries, time_left=respond_by - now, now=now)
+
+
+def _call(connector: Connector, leased: LeasedBatch, lease: HeldLease) -> Mapping[str, Result]:
+    if not leased.steps:
+        return {}
+    try:
+        if leased.phase is Phase.LOCATE:
+            return operations.locate(connector, leased.batch)
+        if leased.phase is Phase.SUPPRESS:
+            return operations.suppress(connector, leased.batch, lease)
+        if leased.phase is Phase.ERASE:
+            return operations.erase(connector, leased.batch, lease)
+        return operations.confirm_absence(connector, leased.batch)
+    except (LeaseLost, ConnectorError):
+        raise
+    except Exception as error:
+        log.exception("connector_failed", system=leased.system, phase=leased.phase, error=type(error).__name__)
+        broken = AnswerNotUnderstood("connector_failed", effect_unknown=True)
+        return {step.ref: broken for step in leased.steps}
+
+
+def _foreign(runtime: Runtime, leased: LeasedBatch, results: dict[str, Result]) -> frozenset[str]:
+    """People on whose found records stands an identifier that the graph, or a reviewer, gives to somebody else."""
+    carried = {
+        step.ref: (step, frozenset(found.identifiers))
+        for step in leased.steps
+        if isinstance(found := results[step.ref], Located) and found.identifiers and not step.records_accepted
+    }
+    rules = walk_rules(runtime.settings)
+    questions = {ref: unexplained(identifiers, step.known, rules) for ref, (step, identifiers) in carried.items()}
+    asked = frozenset().union(*questions.values())
+    if not asked:
+        return frozenset()
+    try:
+        answers = runtime.identity_source().neighbours(asked, max_neighbours=rules.max_neighbours)
+    except ConnectorError as error:
+        # Without the graph's word nothing may be planned for these people: the search is repeated later.
+        for ref in questions:
+            results[ref] = TemporarilyUnavailable("identity_graph_unavailable")
+        log.warning("identity_graph_unavailable", system=leased.system, code=error.code)
+        return frozenset()
+    return frozenset(
+        ref for ref, (step, _) in carried.items() if somebody_elses(questions[ref], answers, step.dropped, rules)
+    )

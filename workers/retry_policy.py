@@ -1,0 +1,42 @@
+"""When an error is tried again, and when a human must look: a pure function of (error, tries, time left).
+
+Nothing retries blindly on an answer that was not understood. Temporary trouble is tried for ever: an overdue step is
+marked and alerted, but the duty doesn't end.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from connectors.base.errors import (
+    AnswerNotUnderstood,
+    ConnectorError,
+    CredentialsRefused,
+    RequestRefused,
+    TemporarilyUnavailable,
+)
+from service.domain.outcomes import Retry
+
+FIRST_WAIT = timedelta(seconds=2)
+LONGEST_WAIT = timedelta(minutes=15)
+LONGEST_WAIT_WHEN_URGENT = timedelta(minutes=2)
+URGENT = timedelta(days=2)
+
+
+def decide(error: ConnectorError, *, tries: int, time_left: timedelta, now: datetime) -> Retry:
+    """The next move. `tries` counts the errors in a row, this one included; `time_left` may be negative.
+
+    A vendor's Retry-After is obeyed even when it is longer than our own longest wait.
+    """
+    if isinstance(error, TemporarilyUnavailable):
+        longest = LONGEST_WAIT_WHEN_URGENT if time_left < URGENT else LONGEST_WAIT
+        wait = min(FIRST_WAIT * 2 ** min(max(tries - 1, 0), 12), longest)
+        if error.retry_after_seconds is not None:
+            wait = max(timedelta(seconds=error.retry_after_seconds), timedelta(seconds=0.1))
+        return Retry(due_at=now + wait)
+    if isinstance(error, CredentialsRefused):
+        return Retry(reason=f"credentials_refused:{error.code}"[:80])
+    if isinstance(error, RequestRefused):
+        return Retry(reason=f"request_refused:{error.code}"[:80])
+    assert isinstance(error, AnswerNotUnderstood), "a connector raises four kinds of errors"
+    return Retry(reason=f"answer_not_understood:{error.code}"[:80])

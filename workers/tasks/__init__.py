@@ -1,0 +1,1 @@
+"""Celery tasks, each three lines: take what is due, call, record."""

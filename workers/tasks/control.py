@@ -1,0 +1,70 @@
+"""Tasks that beat wakes: look in SQL for what is due and pass it on. They speak to no system."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from celery import shared_task
+
+from service.use_cases.advance_requests import advance_requests
+from service.use_cases.lift_hold import lapse_holds
+from service.use_cases.seal_request import seal_due_requests
+from service.use_cases.sequence_audit import CheckpointRule, sequence_audit
+from service.use_cases.sweep_leases import sweep_leases, sweep_orphan_keys
+from service.use_cases.watch_deadlines import watch_deadlines
+from workers.dispatch import dispatch_due
+from workers.runtime import runtime
+
+
+@shared_task(name="expunge.dispatch")
+def dispatch() -> int:
+    """Nudge for what is due."""
+    return dispatch_due(runtime())
+
+
+@shared_task(name="expunge.advance")
+def advance() -> int:
+    """Advance requests whose steps moved on."""
+    opened = runtime()
+    advanced = 0
+    while looked_at := advance_requests(opened.stores, opened.settings):
+        advanced += looked_at
+    return advanced
+
+
+@shared_task(name="expunge.sweep")
+def sweep() -> int:
+    """Free what dead processes left leased."""
+    return sweep_leases(runtime().stores)
+
+
+@shared_task(name="expunge.seal")
+def seal() -> int:
+    """Seal requests whose keys' retention is over."""
+    return seal_due_requests(runtime().stores)
+
+
+@shared_task(name="expunge.watch")
+def watch() -> int:
+    """Mark what is overdue; lift holds whose time is over."""
+    opened = runtime()
+    return watch_deadlines(opened.stores) + lapse_holds(opened.stores, datetime.now(UTC))
+
+
+@shared_task(name="expunge.sweep_orphan_keys")
+def orphan_keys() -> int:
+    """Destroy keys of submissions that never committed."""
+    return sweep_orphan_keys(runtime().stores)
+
+
+@shared_task(name="expunge.sequence")
+def sequence() -> int:
+    """Put pending audit entries into the tree and sign when it is time."""
+    opened = runtime()
+    rule = CheckpointRule(after=opened.settings.seconds("checkpoint"))
+    entries = 0
+    while True:
+        done = sequence_audit(opened.stores.engine, opened.signing_key(), rule=rule)
+        entries += done.entries
+        if not done.more:
+            return entries

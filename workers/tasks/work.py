@@ -1,0 +1,42 @@
+"""Tasks that speak to systems and to the warehouse. A nudge says where work may be; the rows say if there is any."""
+
+from __future__ import annotations
+
+import time
+
+from celery import shared_task
+
+from service.use_cases.lease_steps import lease_steps
+from service.use_cases.settle_identity import lease_identities
+from workers.perform import perform
+from workers.runtime import runtime
+from workers.walk import walk
+
+# A nudged worker goes on with the same system for this long before it gives its place to another system.
+_STAY_SECONDS = 10.0
+_PEOPLE_PER_WALK = 200
+
+
+@shared_task(name="expunge.work_system")
+def work_system(system: str) -> int:
+    """Work off due batches of one system. Returns how many."""
+    opened = runtime()
+    until = time.monotonic() + _STAY_SECONDS
+    batches = 0
+    while time.monotonic() < until:
+        leased = lease_steps(opened.stores, opened.settings, system)
+        if leased is None:
+            break
+        perform(opened, leased)
+        batches += 1
+    return batches
+
+
+@shared_task(name="expunge.identify")
+def identify() -> int:
+    """Find the people of due requests. Returns how many requests were walked."""
+    opened = runtime()
+    leased = lease_identities(opened.stores, opened.settings, limit=_PEOPLE_PER_WALK)
+    if leased:
+        walk(opened, leased)
+    return len(leased)
