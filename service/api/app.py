@@ -1,0 +1,80 @@
+"""Put the front door together: routes, problems, the outer layer, the description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service.api import certificates, decisions, holds, operations, requests
+from service.api.authentication import SECURITY_SCHEME
+from service.api.door import Door
+from service.api.edge import Edge
+from service.api.metrics import Metrics
+from service.api.problems import FieldError, Problem, install
+from service.settings import Settings
+from service.storage.stores import Stores
+
+API_VERSION = "1"
+_ROUTERS = (requests.router, decisions.router, certificates.router, holds.router, operations.router)
+
+
+def create_app(stores: Stores, settings: Settings) -> FastAPI:
+    """The application, over stores that the caller opened and will close."""
+    # No pages of the framework's own: nothing is served to anybody without a key but health.
+    app = FastAPI(
+        title="Expunge",
+        version=API_VERSION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    metrics = Metrics(stores)
+    app.state.door = Door(stores, settings, metrics)
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.state.routes = [route for router in _ROUTERS for route in router.routes]
+    install(app)
+    app.add_middleware(Edge, metrics=metrics)
+    app.openapi = lambda: _describe(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    return app
+
+
+def _describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI description with the problems' schema and the way to authenticate."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary="Propagates a person's deletion to every system that holds their data, and proves it.",
+            routes=app.routes,
+        )
+        components = schema.setdefault("components", {})
+        schemas = components.setdefault("schemas", {})
+        _drop_frameworks_own_errors(schema)
+        for model in (Problem, FieldError):
+            own = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            own.pop("$defs", None)
+            schemas[model.__name__] = own
+        components["securitySchemes"] = {
+            SECURITY_SCHEME: {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "xpg_<prefix>_<secret>",
+                "description": "An API key made by `expunge keys create`. Each operation names the scope it needs.",
+            }
+        }
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _drop_frameworks_own_errors(schema: dict[str, Any]) -> None:
+    """FastAPI adds a 422 of its own form to every operation with a parameter; ours are problems, or can't happen."""
+    for name in ("HTTPValidationError", "ValidationError"):
+        schema["components"]["schemas"].pop(name, None)
+    for methods in schema["paths"].values():
+        for operation in methods.values():
+            if "application/problem+json" not in operation["responses"].get("422", {}).get("content", {}):
+                operation["responses"].pop("422", None)

@@ -1,0 +1,91 @@
+"""Who may come in: each route names its scope, and nothing of a request is read before its key was checked.
+
+Decides that a route without a scope can't be made unless it says that it is open to anybody. Why a key wasn't taken is
+counted, not told: the answer to a wrong key, an expired and a revoked one is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+
+from service.api.door import Door, door_of
+from service.api.problems import Trouble, documented
+from service.api.request_body import read_body
+from service.domain.api_key import Caller, KeyRefusal, Scope
+from service.use_cases.check_key import check_key
+
+SECURITY_SCHEME = "apiKey"
+_ANYBODY = "x-open-to-anybody"
+_CHALLENGE = 'Bearer realm="expunge"'
+
+
+def needs(scope: Scope, *problems: int) -> dict[str, Any]:
+    """Arguments of a route that asks for `scope`; `problems` are the statuses that it has beside 401, 403, 500, 503."""
+    return {
+        "openapi_extra": {"security": [{SECURITY_SCHEME: [scope.value]}]},
+        "responses": documented(401, 403, *problems, 500, 503),
+    }
+
+
+def open_to_anybody(*problems: int) -> dict[str, Any]:
+    """Arguments of a route that needs no key: health, and nothing else."""
+    return {"openapi_extra": {"security": [], _ANYBODY: True}, "responses": documented(*problems, 500)}
+
+
+class GuardedRoute(APIRoute):
+    """A route that checks the key and its scope first, then reads the body, then runs the endpoint."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint behind its guard."""
+        handle = super().get_route_handler()
+        scope = _scope_of(self)
+        has_body = self.body_field is not None
+
+        async def guarded(request: Request) -> Response:
+            if scope is not None:
+                caller = await run_in_threadpool(
+                    _authenticate, door_of(request), request.headers.getlist("authorization")
+                )
+                _check_scope(caller, scope)
+                request.state.caller = caller
+            return await handle(await read_body(request) if has_body else request)
+
+        return guarded
+
+
+def _scope_of(route: APIRoute) -> Scope | None:
+    extra = route.openapi_extra or {}
+    if extra.get(_ANYBODY):
+        return None
+    (requirement,) = extra["security"]
+    (scope,) = requirement[SECURITY_SCHEME]
+    return Scope(scope)
+
+
+def _authenticate(door: Door, headers: list[str]) -> Caller:
+    if not headers:
+        raise _unauthenticated(door, KeyRefusal.MISSING)
+    scheme, _, token = headers[0].partition(" ")
+    if len(headers) > 1 or scheme.lower() != "bearer":
+        raise _unauthenticated(door, KeyRefusal.MALFORMED)
+    checked = check_key(door.stores, token.strip(" "))
+    if isinstance(checked, KeyRefusal):
+        raise _unauthenticated(door, checked)
+    return checked
+
+
+def _unauthenticated(door: Door, reason: KeyRefusal) -> Trouble:
+    door.metrics.refused_authentication(reason)
+    challenge = _CHALLENGE if reason is KeyRefusal.MISSING else f'{_CHALLENGE}, error="invalid_token"'
+    return Trouble(401, "unauthenticated", headers={"WWW-Authenticate": challenge})
+
+
+def _check_scope(caller: Caller, scope: Scope) -> None:
+    if scope not in caller.scopes:
+        challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{scope.value}"'
+        raise Trouble(403, "missing_scope", f"needs {scope.value}", headers={"WWW-Authenticate": challenge})

@@ -1,0 +1,112 @@
+"""`/v1/requests/{id}/...`: what humans decide about a request. Each answers with the request as it then stands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path
+
+from service.api.authentication import GuardedRoute, needs
+from service.api.door import TheCaller, TheDoor
+from service.api.schemas import ApproveBody, DenyBody, ExtendBody, ResolveBody, ReviewBody
+from service.api.views import RevealView
+from service.domain.api_key import Scope
+from service.use_cases.approve_plan import approve_plan
+from service.use_cases.extend_request import extend_request
+from service.use_cases.resolve_step import resolve_step
+from service.use_cases.reveal_identifiers import reveal_identifiers
+from service.use_cases.review_request import LateVerification, continue_request, link_request
+from service.use_cases.show_request import RequestView, show_request
+from service.use_cases.withdraw_request import deny_request, revoke_request
+
+router = APIRouter(route_class=GuardedRoute, tags=["decisions"])
+_BODY = (400, 404, 409, 413, 415, 422)
+SystemName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:-]{1,80}$", description="the system's configured name")]
+
+
+@router.post(
+    "/v1/requests/{request_id:uuid}/review",
+    operation_id="reviewRequest",
+    summary="Decide a review",
+    **needs(Scope.REQUESTS_REVIEW, *_BODY),
+)
+def review(request_id: UUID, body: ReviewBody, caller: TheCaller, door: TheDoor) -> RequestView:
+    """Go on with the identifiers that are the person's, or link to the request that this one repeats."""
+    if body.request_id is not None:
+        link_request(door.stores, request_id, to=body.request_id, actor=caller.actor)
+    else:
+        verify = [LateVerification(each.id, each.method.value, each.verified_at) for each in body.verify]
+        continue_request(door.stores, request_id, drop=body.drop, verify=verify, actor=caller.actor)
+    return show_request(door.stores, request_id)
+
+
+@router.post(
+    "/v1/requests/{request_id:uuid}/approve",
+    operation_id="approvePlan",
+    summary="Approve a plan as the second person",
+    **needs(Scope.REQUESTS_APPROVE, *_BODY),
+)
+def approve(request_id: UUID, body: ApproveBody, caller: TheCaller, door: TheDoor) -> RequestView:
+    """Only the newest plan, by its hash, and never with the key that submitted the request (403 `same_person`)."""
+    approve_plan(door.stores, door.settings, request_id, plan_hash=body.plan_hash, caller=caller)
+    return show_request(door.stores, request_id)
+
+
+@router.post(
+    "/v1/requests/{request_id:uuid}/deny",
+    operation_id="denyRequest",
+    summary="Deny a request",
+    **needs(Scope.REQUESTS_REVIEW, *_BODY),
+)
+def deny(request_id: UUID, body: DenyBody, caller: TheCaller, door: TheDoor) -> RequestView:
+    """Nothing more begins; what may have been erased already is still looked at."""
+    deny_request(door.stores, request_id, reason=body.reason, actor=caller.actor)
+    return show_request(door.stores, request_id)
+
+
+@router.post(
+    "/v1/requests/{request_id:uuid}/revoke",
+    operation_id="revokeRequest",
+    summary="Take a request back",
+    **needs(Scope.REQUESTS_SUBMIT, 404, 409),
+)
+def revoke(request_id: UUID, caller: TheCaller, door: TheDoor) -> RequestView:
+    """As `deny`, at the data subject's own wish. Takes no body."""
+    revoke_request(door.stores, request_id, actor=caller.actor)
+    return show_request(door.stores, request_id)
+
+
+@router.post(
+    "/v1/requests/{request_id:uuid}/extend",
+    operation_id="extendRequest",
+    summary="Take the extension that the law allows",
+    **needs(Scope.REQUESTS_REVIEW, *_BODY),
+)
+def extend(request_id: UUID, body: ExtendBody, caller: TheCaller, door: TheDoor) -> RequestView:
+    """Once, and only within the first period. Telling the data subject why is yours to do."""
+    extend_request(door.stores, door.settings, request_id, reason=body.reason, actor=caller.actor)
+    return show_request(door.stores, request_id)
+
+
+@router.post(
+    "/v1/requests/{request_id:uuid}/reveal",
+    operation_id="revealIdentifiers",
+    summary="Show identifiers in clear",
+    **needs(Scope.REQUESTS_REVEAL, 404, 410),
+)
+def reveal(request_id: UUID, caller: TheCaller, door: TheDoor) -> RevealView:
+    """Audited before it is answered. 410 once the request is sealed. Takes no body."""
+    return RevealView(reveal_identifiers(door.stores, request_id, actor=caller.actor))
+
+
+@router.post(
+    "/v1/requests/{request_id:uuid}/steps/{system}/resolve",
+    operation_id="resolveStep",
+    summary="Decide about a parked step",
+    **needs(Scope.REQUESTS_REVIEW, *_BODY),
+)
+def resolve(request_id: UUID, system: SystemName, body: ResolveBody, caller: TheCaller, door: TheDoor) -> RequestView:
+    """Try again, accept doubtful records as this person's, or end the step with a reason."""
+    resolve_step(door.stores, request_id, system, decision=body.decision, reason=body.reason, actor=caller.actor)
+    return show_request(door.stores, request_id)

@@ -1,0 +1,38 @@
+"""What every endpoint works with, and who is calling: handed to endpoints as typed parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.api.metrics import Metrics
+from service.domain.api_key import Caller
+from service.settings import Settings
+from service.storage.stores import Stores
+
+
+@dataclass(frozen=True)
+class Door:
+    """The open things of this process."""
+
+    stores: Stores
+    settings: Settings
+    metrics: Metrics
+
+
+def door_of(request: Request) -> Door:
+    """The door of the running application."""
+    door: Door = request.app.state.door
+    return door
+
+
+def caller_of(request: Request) -> Caller:
+    """Whose key was checked for this request: set by `authentication.GuardedRoute` before the endpoint runs."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+TheDoor = Annotated[Door, Depends(door_of)]
+TheCaller = Annotated[Caller, Depends(caller_of)]

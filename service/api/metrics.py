@@ -1,0 +1,77 @@
+"""What the front door counts, and what it reads from the store when somebody asks for `/metrics`.
+
+Labels are routes as written, states, system names and reason codes: never ids, never paths as they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+
+from service.domain.api_key import KeyRefusal
+from service.storage.stores import Stores
+from service.use_cases.count_work import WorkCounts, count_work
+
+
+class Metrics:
+    """The counters of one application. Its registry is its own: two applications in one process don't mix."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self._registry = CollectorRegistry()
+        self._answers = Counter(
+            "expunge_http_responses", "HTTP answers.", ("method", "route", "status"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "expunge_http_response_seconds", "Time to answer.", ("method", "route"), registry=self._registry
+        )
+        self._refused = Counter(
+            "expunge_authentication_refused", "Keys that weren't taken.", ("reason",), registry=self._registry
+        )
+        for reason in KeyRefusal:
+            self._refused.labels(reason.value)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one HTTP answer."""
+        self._answers.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def refused_authentication(self, reason: KeyRefusal) -> None:
+        """Count a key that wasn't taken."""
+        self._refused.labels(reason.value).inc()
+
+    def exposition(self) -> bytes:
+        """Everything in the text format of Prometheus, the store's counts as of now."""
+        scrape = CollectorRegistry()
+        scrape.register(_Stored(count_work(self._stores)))
+        return generate_latest(self._registry) + generate_latest(scrape)
+
+
+class _Stored:
+    """One reading of the store, as a collector."""
+
+    def __init__(self, counts: WorkCounts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """The gauges of this reading."""
+        requests = GaugeMetricFamily("expunge_requests", "Requests by state and reason.", labels=("state", "reason"))
+        for (state, reason), count in self._counts.requests.items():
+            requests.add_metric((state, reason), count)
+        steps = GaugeMetricFamily("expunge_steps", "Steps by system and state.", labels=("system", "state"))
+        for (system, state), count in self._counts.steps.items():
+            steps.add_metric((system, state), count)
+        yield requests
+        yield steps
+        yield GaugeMetricFamily(
+            "expunge_requests_overdue", "Unfinished requests past respond_by.", value=self._counts.overdue
+        )
+        yield GaugeMetricFamily("expunge_holds", "Legal holds in force.", value=self._counts.holds)
+        yield GaugeMetricFamily(
+            "expunge_audit_pending", "Audit entries not in the tree yet.", value=self._counts.audit_pending
+        )
+        yield GaugeMetricFamily(
+            "expunge_audit_refused", "Audit entries that don't fit their chain.", value=self._counts.audit_refused
+        )

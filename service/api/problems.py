@@ -1,0 +1,197 @@
+"""Every error that leaves the front door, as an RFC 9457 problem.
+
+Decides codes, titles and statuses, and that a problem never repeats what was sent: it names the place as a JSON pointer
+(`query/...`, `header/...` outside the body) and the reason as a code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
+
+from service.domain.refusals import Refusal
+
+MEDIA_TYPE = "application/problem+json"
+_RETRY_AFTER_SECONDS = 2
+
+TITLES: Mapping[str, str] = MappingProxyType(
+    {
+        "malformed_json": "The body isn't JSON in UTF-8",
+        "validation": "The request isn't of the documented form",
+        "invalid": "What was sent can't be meant",
+        "kind_not_available": "This kind of request isn't available yet",
+        "unauthenticated": "A valid API key is needed",
+        "missing_scope": "The API key lacks a scope",
+        "same_person": "A second person is needed",
+        "not_found": "There is no such thing",
+        "method_not_allowed": "The method isn't allowed here",
+        "wrong_state": "Not possible in this state",
+        "refused": "Refused",
+        "idempotency_conflict": "The Idempotency-Key was used with another body",
+        "reference_in_use": "The external reference is in use",
+        "stale_plan": "The plan has changed",
+        "legal_hold": "A legal hold is in force",
+        "sealed": "The values are gone for good",
+        "too_large": "The body is too large",
+        "unsupported_media_type": "The body must be application/json",
+        "unavailable": "Not available at the moment",
+        "internal": "Something went wrong on our side",
+    }
+)
+_CODE_OF_STATUS = {
+    400: "malformed_json",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
+
+
+class FieldError(BaseModel):
+    """One thing that is wrong with what was sent."""
+
+    field: str = Field(description="JSON pointer into the body, or `query/<name>`, `header/<name>`")
+    reason: str = Field(description="a code, or words of ours; never what was sent")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "/problems/validation",
+                "title": TITLES["validation"],
+                "status": 422,
+                "code": "validation",
+                "detail": None,
+                "errors": [{"field": "/received_at", "reason": "in_the_future"}],
+            }
+        }
+    )
+
+    type: str = Field(description="`/problems/` and the code")
+    title: str
+    status: int
+    code: str
+    detail: str | None = None
+    errors: list[FieldError] = Field(default_factory=list)
+
+
+class Trouble(Exception):  # noqa: N818 - an answer, not a fault
+    """A problem that the front door itself raises."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str | None = None,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers
+
+
+def problem_response(trouble: Trouble) -> Response:
+    """The problem as an HTTP answer."""
+    body = Problem(
+        type=f"/problems/{trouble.code}",
+        title=TITLES.get(trouble.code, HTTPStatus(trouble.status).phrase),
+        status=trouble.status,
+        code=trouble.code,
+        detail=trouble.detail,
+        errors=list(trouble.errors),
+    )
+    headers = None if trouble.headers is None else dict(trouble.headers)
+    return JSONResponse(body.model_dump(), trouble.status, headers, media_type=MEDIA_TYPE)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The entries of an operation's `responses` for these problems."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def install(app: FastAPI) -> None:
+    """Render everything that a route may raise."""
+    app.add_exception_handler(Trouble, _of_trouble)
+    app.add_exception_handler(Refusal, _of_refusal)
+    app.add_exception_handler(RequestValidationError, _of_validation)
+    app.add_exception_handler(HTTPException, _of_http)
+    for unavailable in (OperationalError, InterfaceError, PoolExhausted):
+        app.add_exception_handler(unavailable, _of_database)
+
+
+def _of_trouble(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Trouble)
+    return problem_response(error)
+
+
+def _of_refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    errors = () if error.field is None else (FieldError(field=_place(error.field), reason=error.reason),)
+    return problem_response(Trouble(error.status, error.code, error.reason, errors))
+
+
+def _place(field: str) -> str:
+    return field if field.startswith(("/", "query/", "header/")) else f"header/{field}"
+
+
+def _of_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()
+    if any(item["loc"][0] == "path" for item in found):
+        # Nothing has such a name: what isn't an id of ours can't be found.
+        return problem_response(Trouble(404, "not_found"))
+    errors = [FieldError(field=_pointer(item), reason=str(item["type"])) for item in found]
+    return problem_response(Trouble(422, "validation", errors=errors))
+
+
+def _pointer(item: Mapping[str, Any]) -> str:
+    """Where it is wrong. The name of an unknown field is the sender's text, so the place is what it stands in."""
+    place, *rest = item["loc"]
+    if item["type"] == "extra_forbidden":
+        rest = rest[:-1]
+    if place != "body":
+        return "/".join([str(place), *map(str, rest)])
+    return "".join(f"/{part}" for part in rest)
+
+
+def _of_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _CODE_OF_STATUS.get(error.status_code, "refused")
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = _allowed(request)
+    return problem_response(Trouble(error.status_code, code, headers=headers))
+
+
+def _allowed(request: Request) -> str:
+    """All methods of this path. The router names those of the first route that it meets only."""
+    routes: list[BaseRoute] = request.app.state.routes
+    methods: set[str] = set()
+    for route in routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods))
+
+
+def _of_database(request: Request, error: Exception) -> Response:
+    """A store doesn't answer, or two transactions met: nothing was changed, and trying again helps."""
+    return problem_response(Trouble(503, "unavailable", headers={"Retry-After": str(_RETRY_AFTER_SECONDS)}))

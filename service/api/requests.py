@@ -1,0 +1,106 @@
+"""`/v1/requests`: submit, list, show, look up."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Response
+
+from connectors.base.values import Identifier
+from service.api.authentication import GuardedRoute, needs
+from service.api.door import TheCaller, TheDoor
+from service.api.schemas import ListQuery, LookupBody, SubmitBody
+from service.api.views import ReceiptView
+from service.domain.api_key import Scope
+from service.use_cases.list_requests import Filters, Page, list_requests
+from service.use_cases.lookup_subject import SubjectView, lookup_subject
+from service.use_cases.show_request import RequestView, show_request
+from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
+
+router = APIRouter(route_class=GuardedRoute, tags=["requests"])
+
+
+@router.post(
+    "/v1/requests",
+    status_code=202,
+    operation_id="submitRequest",
+    summary="Submit a data-subject request",
+    **needs(Scope.REQUESTS_SUBMIT, 400, 409, 413, 415, 422),
+)
+def submit(
+    body: SubmitBody,
+    caller: TheCaller,
+    door: TheDoor,
+    response: Response,
+    idempotency_key: Annotated[
+        str | None,
+        Header(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="the same key and body give the same answer"),
+    ] = None,
+) -> ReceiptView:
+    """Accepted durably, or refused with nothing left behind. `Location` is where to follow it."""
+    submission = Submission(
+        kind=body.kind,
+        regime=body.regime,
+        identifiers=tuple(
+            SubmittedIdentifier(
+                Identifier(each.kind, each.value),
+                None if each.verification is None else each.verification.method.value,
+                None if each.verification is None else each.verification.verified_at,
+            )
+            for each in body.identifiers
+        ),
+        received_at=body.received_at,
+        external_reference=body.external_reference,
+        submitted_by=caller.key_id,
+        idempotency_key=idempotency_key,
+    )
+    receipt = submit_request(door.stores, door.settings, submission)
+    response.headers["Location"] = f"/v1/requests/{receipt.id}"
+    if receipt.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return ReceiptView.of(receipt)
+
+
+@router.get(
+    "/v1/requests",
+    operation_id="listRequests",
+    summary="List requests, newest first",
+    **needs(Scope.REQUESTS_READ, 422),
+)
+def list_page(query: Annotated[ListQuery, Query()], door: TheDoor) -> Page:
+    """One page; `next_cursor` leads to the next one and is null on the last."""
+    filters = Filters(
+        state=query.state,
+        reason=query.reason,
+        kind=query.kind,
+        regime=query.regime,
+        overdue=query.overdue,
+        parked=query.parked,
+        external_reference=query.external_reference,
+        respond_before=query.respond_before,
+    )
+    return list_requests(door.stores, filters, limit=query.limit, cursor=query.cursor)
+
+
+@router.post(
+    "/v1/requests/lookup",
+    operation_id="lookupSubject",
+    summary="Did you delete me?",
+    **needs(Scope.REQUESTS_READ, 400, 413, 415, 422),
+)
+def lookup(body: LookupBody, caller: TheCaller, door: TheDoor) -> SubjectView:
+    """The requests about one identifier, sealed ones included. Every look-up is audited."""
+    identifier = Identifier(body.identifier.kind, body.identifier.value)
+    return lookup_subject(door.stores, door.settings, identifier, caller=caller)
+
+
+@router.get(
+    "/v1/requests/{request_id:uuid}",
+    operation_id="showRequest",
+    summary="Show one request",
+    **needs(Scope.REQUESTS_READ, 404),
+)
+def show(request_id: UUID, door: TheDoor) -> RequestView:
+    """Its state, clock, plan, steps and attempts; identifiers as masks."""
+    return show_request(door.stores, request_id)

@@ -1,0 +1,232 @@
+"""What may be sent to the front door, field by field. Unknown fields are refused, and no error shows an input.
+
+Decides forms only: RFC 3339 instants with an offset, codes from our own lists. What a value means is decided behind the
+door. Reasons of refusals are codes, so that nothing of what was sent can slip into an answer.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from service.domain.deadlines import REGIMES
+from service.domain.normalisation import MAX_VALUE_CHARACTERS
+from service.domain.request import DenialReason
+from service.use_cases.extend_request import ExtensionReason
+from service.use_cases.place_hold import HoldReason
+from service.use_cases.resolve_step import Decision, ResolutionReason
+from service.use_cases.submit_request import KINDS, MAX_IDENTIFIERS
+
+CLOCK_SKEW = timedelta(minutes=5)
+OLDEST = timedelta(days=366)
+LONGEST_HOLD = timedelta(days=366 * 30)
+
+_RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?([Zz]|[+-]\d{2}:\d{2})?", re.ASCII)
+
+RequestKind = StrEnum("RequestKind", {kind.upper(): kind for kind in KINDS})  # type: ignore[misc]  # names from a table
+RegimeCode = StrEnum("RegimeCode", {code.upper(): code for code in REGIMES})  # type: ignore[misc]  # names from a table
+
+
+def _only_text(value: Any) -> Any:
+    """Numbers would be read as seconds since 1970: whoever sends one means something else."""
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        raise PydanticCustomError("not_rfc_3339", "an RFC 3339 date-time is required")
+    return value
+
+
+def _recent(value: datetime) -> datetime:
+    now = datetime.now(UTC)
+    if value > now + CLOCK_SKEW:
+        raise PydanticCustomError("in_the_future", "lies in the future")
+    if value < now - OLDEST:
+        raise PydanticCustomError("too_long_ago", "lies more than a year back")
+    return value
+
+
+def _coming(value: datetime) -> datetime:
+    now = datetime.now(UTC)
+    if value <= now:
+        raise PydanticCustomError("not_in_the_future", "must lie in the future")
+    if value > now + LONGEST_HOLD:
+        raise PydanticCustomError("too_far_away", "lies too far in the future")
+    return value
+
+
+AnyInstant = Annotated[AwareDatetime, BeforeValidator(_only_text)]
+PastInstant = Annotated[AwareDatetime, BeforeValidator(_only_text), AfterValidator(_recent)]
+ComingInstant = Annotated[AwareDatetime, BeforeValidator(_only_text), AfterValidator(_coming)]
+Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+IdentifierKind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+
+
+class VerificationMethod(StrEnum):
+    """How an identifier was proven to be the requester's."""
+
+    SIGNED_IN = "signed_in"
+    EMAIL_LINK = "email_link"
+    PHONE_CODE = "phone_code"
+    DOCUMENT = "document"
+    SIGNED_DECLARATION = "signed_declaration"
+    MATCHED_RECORDS = "matched_records"
+    AUTHORISED_AGENT = "authorised_agent"
+    OTHER = "other"
+
+
+class Body(BaseModel):
+    """Base of everything that is sent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class SentIdentifier(Body):
+    """An identifier: a kind such as `email`, and a value."""
+
+    kind: IdentifierKind = Field(examples=["email"])
+    value: str = Field(min_length=1, max_length=MAX_VALUE_CHARACTERS, repr=False, examples=["ada@example.test"])
+
+
+class Verification(Body):
+    """The proof that an identifier is the requester's."""
+
+    method: VerificationMethod
+    verified_at: PastInstant = Field(examples=["2026-11-20T09:31:00Z"])
+
+
+class SubmittedIdentifierBody(SentIdentifier):
+    """An identifier of a request. One without `verification` starts nothing by itself."""
+
+    verification: Verification | None = None
+
+
+class SubmitBody(Body):
+    """A data-subject request."""
+
+    kind: RequestKind = Field(description="`suppression` and `access` answer 422 `kind_not_available` for now")
+    regime: RegimeCode = Field(description="the law that sets the clock")
+    identifiers: list[SubmittedIdentifierBody] = Field(min_length=1, max_length=MAX_IDENTIFIERS)
+    received_at: PastInstant = Field(description="when the data subject's request came in: the clock starts here")
+    external_reference: Reference | None = Field(None, description="your own reference; unique; never personal")
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "kind": "erasure",
+                "regime": "gdpr",
+                "identifiers": [
+                    {
+                        "kind": "email",
+                        "value": "ada@example.test",
+                        "verification": {"method": "email_link", "verified_at": "2026-11-20T09:31:00Z"},
+                    }
+                ],
+                "received_at": "2026-11-20T09:30:00Z",
+                "external_reference": "case-2041",
+            }
+        }
+    )
+
+
+class LookupBody(Body):
+    """Whom to look for."""
+
+    identifier: SentIdentifier
+
+
+class LateVerificationBody(Body):
+    """An identifier of the request, by its id, that was verified since."""
+
+    id: UUID
+    method: VerificationMethod
+    verified_at: PastInstant
+
+
+class ReviewBody(Body):
+    """`continue` without the dropped identifiers, or `link` to the same person's earlier request."""
+
+    decision: Literal["continue", "link"]
+    drop: list[UUID] = Field(default_factory=list, max_length=1000)
+    verify: list[LateVerificationBody] = Field(default_factory=list, max_length=MAX_IDENTIFIERS)
+    request_id: UUID | None = Field(None, description="with `link`: the earlier request")
+
+    model_config = ConfigDict(json_schema_extra={"example": {"decision": "continue", "drop": [], "verify": []}})
+
+    @model_validator(mode="after")
+    def _one_decision(self) -> ReviewBody:
+        if (self.decision == "link") != (self.request_id is not None):
+            raise PydanticCustomError("request_id_with_link_only", "request_id goes with link, and only with it")
+        if self.decision == "link" and (self.drop or self.verify):
+            raise PydanticCustomError("nothing_else_with_link", "link neither drops nor verifies")
+        return self
+
+
+class ApproveBody(Body):
+    """The hash of the plan that was looked at."""
+
+    plan_hash: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(examples=["0" * 64])
+
+
+class DenyBody(Body):
+    """Why the request is denied, in the Data Rights Protocol's words."""
+
+    reason: DenialReason
+
+
+class ExtendBody(Body):
+    """Why more time is needed."""
+
+    reason: ExtensionReason
+
+
+class ResolveBody(Body):
+    """What a human decides about a parked step, and why."""
+
+    decision: Decision
+    reason: ResolutionReason
+
+
+class HoldBody(Body):
+    """Whom to hold, why, and until when; without `until` the hold stays until it is lifted."""
+
+    identifiers: list[SentIdentifier] = Field(min_length=1, max_length=MAX_IDENTIFIERS)
+    reason: HoldReason
+    until: ComingInstant | None = None
+
+
+class ListQuery(BaseModel):
+    """Filters of the list of requests."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    state: Literal["open", "in_progress", "fulfilled", "denied", "revoked", "expired"] | None = None
+    reason: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")] | None = None
+    kind: RequestKind | None = None
+    regime: RegimeCode | None = None
+    overdue: bool | None = None
+    parked: bool | None = Field(None, description="whether a step waits for a human")
+    external_reference: Reference | None = None
+    respond_before: AnyInstant | None = None
+    limit: int = Field(50, ge=1, le=200)
+    cursor: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")] | None = None
+
+
+class HoldsQuery(BaseModel):
+    """Filters of the list of holds."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    include_lifted: bool = False

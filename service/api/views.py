@@ -1,0 +1,75 @@
+"""What the front door answers where that isn't a use case's own view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+from uuid import UUID
+
+from service.use_cases.list_holds import HoldView
+from service.use_cases.list_systems import SystemView
+from service.use_cases.reveal_identifiers import RevealedIdentifier
+from service.use_cases.submit_request import Receipt
+
+
+@dataclass(frozen=True)
+class ReceiptView:
+    """What a submitter keeps. The same for every repetition under one Idempotency-Key."""
+
+    id: UUID
+    kind: str
+    regime: str
+    received_at: str
+    respond_by: str
+    acknowledge_by: str | None
+    external_reference: str | None
+    linked_to: UUID | None
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> ReceiptView:
+        """Without the mark of a repetition, which goes into a header."""
+        return cls(
+            id=UUID(receipt.id),
+            kind=receipt.kind,
+            regime=receipt.regime,
+            received_at=receipt.received_at,
+            respond_by=receipt.respond_by,
+            acknowledge_by=receipt.acknowledge_by,
+            external_reference=receipt.external_reference,
+            linked_to=None if receipt.linked_to is None else UUID(receipt.linked_to),
+        )
+
+
+@dataclass(frozen=True)
+class RevealView:
+    """A request's identifiers in clear."""
+
+    identifiers: list[RevealedIdentifier] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class HoldsView:
+    """The list of holds."""
+
+    holds: list[HoldView]
+
+
+@dataclass(frozen=True)
+class SystemsView:
+    """The list of systems."""
+
+    systems: list[SystemView]
+
+
+@dataclass(frozen=True)
+class Alive:
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The stores answer, too."""
+
+    status: Literal["ready"] = "ready"
