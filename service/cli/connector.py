@@ -1,0 +1,123 @@
+"""`expunge connector`: one connector without the service, for trying a system out.
+
+Decides the form of the output and the exit code: 0 all ended well, 3 something is still pending at the vendor, 1
+something needs a human, 2 the call or its files can't be used. What a run does is `connectors.base.runner`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from connectors.base.config import ConfigurationError
+from connectors.base.interface import Operation
+from connectors.base.registry import connector_class
+from connectors.base.runner import NEEDS_A_HUMAN, Line, Outcome, Summary, run
+from service.cli.subjects_file import open_connector, read_subjects
+
+EXIT_NEEDS_A_HUMAN, EXIT_UNUSABLE, EXIT_PENDING = 1, 2, 3
+
+# A pretty traceback would print local variables, and those are people.
+app = typer.Typer(
+    name="connector",
+    help="Try a connector out, without the service.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def connector() -> None:
+    """Try a connector out, without the service."""
+
+
+@app.command("run")
+def run_connector(
+    name: Annotated[str, typer.Argument(help="The connector's name, e.g. zendesk.")],
+    config: Annotated[Path, typer.Option(help="TOML file with one [[systems]] entry.")],
+    subjects: Annotated[Path, typer.Option(help="JSON Lines file, one person a line.")],
+    operation: Annotated[Operation, typer.Option(help="What to do.")],
+    wait: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Seconds to wait for jobs, confirmation delays and retries; default: to the end."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line per person and a last one of totals.")] = False,
+) -> None:
+    """Locate, erase, suppress or confirm the people of a file in one system, and say how each of them ended."""
+    try:
+        kind = connector_class(name)
+        people = read_subjects(subjects)
+        opened = open_connector(kind, config)
+    except ConfigurationError as error:
+        _refuse(str(error))
+    lines: list[Line] = []
+    show: Callable[[Line], None] = _print_json if as_json else lines.append
+    limit = None if wait is None else timedelta(seconds=wait)
+    try:
+        summary = run(opened, people, operation, limit, show)
+    except ConfigurationError as error:
+        _refuse(str(error))
+    finally:
+        opened.close()
+    if as_json:
+        _write({"calls": summary.calls, "seconds": round(summary.seconds, 3)})
+    else:
+        _print_table(lines, summary)
+    raise typer.Exit(exit_code(summary.outcomes))
+
+
+def exit_code(outcomes: Mapping[Outcome, int]) -> int:
+    """What the shell is told. A person who needs a human outweighs one who is pending."""
+    ended = {outcome for outcome, people in outcomes.items() if people}
+    if ended & NEEDS_A_HUMAN:
+        return EXIT_NEEDS_A_HUMAN
+    return EXIT_PENDING if Outcome.ACCEPTED in ended else 0
+
+
+def _refuse(text: str) -> NoReturn:
+    sys.stderr.write(f"{text}\n")
+    raise typer.Exit(EXIT_UNUSABLE)
+
+
+def _write(document: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def _print_json(line: Line) -> None:
+    document: dict[str, Any] = {
+        "subject": line.subject,
+        "outcome": line.outcome.value,
+        "reason": line.reason,
+        "records": dict(line.records),
+        "left": [{"object": each.object, "id": each.id, "reason": each.reason} for each in line.left],
+        "not_covered": list(line.not_covered),
+    }
+    if line.look_again_at is not None:
+        document["look_again_at"] = line.look_again_at.isoformat()
+    _write(document)
+
+
+def _print_table(lines: list[Line], summary: Summary) -> None:
+    table = Table("subject", "outcome", "reason", "records", "left", "not covered", "look again at")
+    for line in lines:
+        table.add_row(
+            line.subject,
+            line.outcome.value,
+            line.reason or "",
+            ", ".join(f"{count} {name}" for name, count in line.records.items()),
+            ", ".join(f"{each.object} ({each.reason})" for each in line.left),
+            ", ".join(line.not_covered),
+            line.look_again_at.isoformat(timespec="seconds") if line.look_again_at else "",
+        )
+    console = Console(markup=False, highlight=False)
+    console.print(table)
+    console.print(f"{summary.calls} calls, {summary.seconds:.1f} s")

@@ -1,0 +1,193 @@
+"""The demo's company: a warehouse file, two support accounts and a mailing account that hold the same people.
+
+Decides who is in which system and how the service is configured for it. The people are the sample world's.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from connectors.base.sandbox.sample_warehouse import edge_columns
+from connectors.base.sandbox.sample_world import SampleWorld
+
+SUPPORT_ACCOUNTS = ("support", "support-eu")
+MAILING = "mailing"
+SUPPORT_CREDENTIALS = {"email": "privacy@example.test", "api_token": "stand-in-token"}
+MAILING_CREDENTIALS = {"api_key": "stand-in-key-us1"}
+_JOB_SECONDS = 0.2
+_CONFIRM_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class DemoWorld:
+    """The people, and where everything of the demo lies. `control_token` opens the stand-ins' own view."""
+
+    world: SampleWorld
+    directory: Path
+    control_token: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+
+    @property
+    def warehouse(self) -> Path:
+        """The company's DuckDB file."""
+        return self.directory / "warehouse.duckdb"
+
+    @property
+    def spec(self) -> Path:
+        """What the stand-ins' process is started with."""
+        return self.directory / "sandboxes.json"
+
+    @property
+    def config(self) -> Path:
+        """The service's configuration."""
+        return self.directory / "expunge.toml"
+
+
+def build(people: int, seed: int, directory: Path) -> DemoWorld:
+    """Write the warehouse, the stand-ins' seeds and their spec. Everything is private to the running user."""
+    demo = DemoWorld(SampleWorld(seed, people), directory)
+    demo.world.load_warehouse(demo.warehouse)
+    sandboxes: dict[str, Any] = {}
+    for account in SUPPORT_ACCOUNTS:
+        seed_file = directory / f"{account}.json"
+        seed_file.write_text(json.dumps(support_seed(demo.world, account)), encoding="utf-8")
+        sandboxes[account] = {
+            "kind": "zendesk",
+            "options": SUPPORT_CREDENTIALS
+            | {"job_seconds": _JOB_SECONDS, "confirm_after": _CONFIRM_SECONDS, "purge_after": _CONFIRM_SECONDS},
+            "seed_file": str(seed_file),
+        }
+    seed_file = directory / f"{MAILING}.json"
+    seed_file.write_text(json.dumps(mailing_seed(demo.world)), encoding="utf-8")
+    sandboxes[MAILING] = {
+        "kind": "mailchimp",
+        "options": MAILING_CREDENTIALS | {"job_seconds": _JOB_SECONDS, "confirm_after": _CONFIRM_SECONDS},
+        "seed_file": str(seed_file),
+    }
+    demo.spec.write_text(
+        json.dumps({"control_token": demo.control_token, "port": 0, "sandboxes": sandboxes}), encoding="utf-8"
+    )
+    return demo
+
+
+def support_seed(world: SampleWorld, account: str) -> dict[str, Any]:
+    """Users and their tickets in one support account."""
+    users, tickets = [], []
+    for row in world.zendesk_seed(account):
+        users.append(
+            {
+                "name": row["name"],
+                "email": row["emails"][0],
+                "emails": row["emails"][1:],
+                "phones": row["phones"],
+                "external_id": row["customer_id"],
+            }
+        )
+        tickets += [
+            {"subject": t["subject"], "status": t["status"], "requester": row["emails"][0]} for t in row["tickets"]
+        ]
+    return {"users": users, "tickets": tickets}
+
+
+def mailing_seed(world: SampleWorld) -> dict[str, Any]:
+    """Audiences and their members."""
+    return {
+        "lists": [
+            {
+                "id": row["audience"],
+                "name": row["audience"],
+                "members": [
+                    {
+                        "email_address": member["email"],
+                        "full_name": member["name"],
+                        "status": member["status"],
+                        "merge_fields": {"PHONE": member["phone"] or ""},
+                    }
+                    for member in row["members"]
+                ],
+            }
+            for row in world.mailchimp_seed()
+        ]
+    }
+
+
+def write_config(demo: DemoWorld, sandbox_port: int, *, data_directory: Path, api_port: int) -> None:
+    """Write `expunge.toml` for this company; the stand-ins answer on `sandbox_port`."""
+    vendor = f"http://127.0.0.1:{sandbox_port}"
+    warehouse = f"duckdb:///{demo.warehouse}"
+    policy = demo.world.warehouse_config()
+    graph = policy.pop("identity_graph")
+    delays = {"confirm_after": _CONFIRM_SECONDS, "poll_every": _JOB_SECONDS}
+    systems: list[dict[str, Any]] = [
+        {"name": "warehouse", "connector": "warehouse", "base_url": warehouse, "policy": policy}
+    ]
+    systems += [
+        {
+            "name": account,
+            "connector": "zendesk",
+            "base_url": f"{vendor}/{account}",
+            "credentials": SUPPORT_CREDENTIALS,
+            "delays": delays | {"purge_after": _CONFIRM_SECONDS},
+        }
+        for account in SUPPORT_ACCOUNTS
+    ]
+    systems.append(
+        {
+            "name": MAILING,
+            "connector": "mailchimp",
+            "base_url": f"{vendor}/{MAILING}/3.0",
+            "credentials": MAILING_CREDENTIALS,
+            "delays": delays,
+        }
+    )
+    systems.append(
+        {
+            "name": "identity-graph",
+            "connector": "warehouse",
+            "base_url": warehouse,
+            "order": 90,
+            "policy": {"identity_graph": graph},
+        }
+    )
+    table = {
+        "service": {
+            "data_directory": str(data_directory),
+            "listen_port": api_port,
+            "workers": 2,
+            "controller": "Tea and Kettles, a made-up company",
+        },
+        "engine": {"tick_seconds": 0.25, "key_retention_seconds": 86400},
+        "identity_graph": {
+            "base_url": warehouse,
+            "table": graph["table"],
+            "columns": edge_columns(),
+            "shared_kinds": ["household_phone"],
+            "one_per_person_kinds": ["customer_id"],
+            "max_neighbours": 20,
+        },
+        "systems": systems,
+    }
+    demo.config.write_text(to_toml(table), encoding="utf-8")
+
+
+def to_toml(table: dict[str, Any]) -> str:
+    """A configuration as TOML; tables inside an array of tables are written inline."""
+    lines: list[str] = []
+    for name, value in table.items():
+        entries = value if isinstance(value, list) else [value]
+        for entry in entries:
+            lines.append(f"[[{name}]]" if isinstance(value, list) else f"[{name}]")
+            lines += [f"{key} = {_inline(item)}" for key, item in entry.items()]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(k)} = {_inline(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_inline(v) for v in value) + "]"
+    return json.dumps(value)

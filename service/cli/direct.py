@@ -1,0 +1,50 @@
+"""Commands that work on the stores themselves, without the API: opening and closing them, and short errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy.exc import SQLAlchemyError
+
+from connectors.base.config import ConfigurationError
+from service.cli.client import EXIT_REFUSED, EXIT_UNUSABLE
+from service.domain.refusals import Refusal
+from service.settings import Settings, load_settings
+from service.storage.open_installation import open_stores
+from service.storage.stores import Stores
+
+Config = Annotated[Path, typer.Option("--config", help="The configuration file.")]
+DEFAULT_CONFIG = Path("expunge.toml")
+
+
+@contextmanager
+def opened(config: Path) -> Iterator[tuple[Settings, Stores]]:
+    """Settings and stores of this installation. Errors become short text and an exit code."""
+    with short_refusals():
+        settings = load_settings(config)
+        stores = open_stores(settings, pool_size=1)
+        try:
+            yield settings, stores
+        finally:
+            stores.close()
+
+
+@contextmanager
+def short_refusals() -> Iterator[None]:
+    """Refusals end with 1, what can't be used with 2. A driver's text is never shown: it may carry parameters."""
+    try:
+        yield
+    except Refusal as refusal:
+        sys.stderr.write(f"{refusal.code}: {refusal.reason}\n")
+        raise typer.Exit(EXIT_REFUSED) from None
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(EXIT_UNUSABLE) from None
+    except SQLAlchemyError as error:
+        sys.stderr.write(f"the database can't be used ({type(error).__name__}): is the service up and migrated?\n")
+        raise typer.Exit(EXIT_UNUSABLE) from None

@@ -1,0 +1,123 @@
+"""A running installation: servers, schema, secrets, systems, and the processes of the service.
+
+Decides the order of start and stop. `expunge up` and `expunge demo` both run this one; nothing here knows the demo.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from connectors.base.config import ConfigurationError
+from service.cli.supervise import Child, Supervisor, python
+from service.embedded import EmbeddedServers
+from service.settings import Settings
+from service.storage.migrate import migrate, migrate_keys
+from service.storage.open_installation import RUN_FILE, open_stores
+from service.storage.stores import Stores
+from service.use_cases.sync_systems import sync_systems
+
+_WORKER_GRACE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the databases and the broker are, and what a person should know about them."""
+
+    urls: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def servers(settings: Settings) -> Iterator[Servers]:
+    """The configured servers, or embedded ones for those that aren't configured. Both schemas are migrated."""
+    configured = (settings.database.url, settings.database.key_url, settings.broker.url)
+    with contextlib.ExitStack() as stack:
+        notes: tuple[str, ...] = ()
+        urls: dict[str, str] = {}
+        if None in configured:
+            running = stack.enter_context(EmbeddedServers(settings.service.data_directory))
+            notes = running.notes
+            urls = {
+                "database_url": running.database_url,
+                "key_database_url": running.key_database_url,
+                "broker_url": running.broker_url,
+            }
+            run_file = settings.service.data_directory / RUN_FILE
+            _write_private(run_file, json.dumps(urls))
+            stack.callback(run_file.unlink, missing_ok=True)
+        named = {name: _configured(settings, name) or urls[name] for name in _NAMES}
+        if named["database_url"] == named["key_database_url"]:
+            raise ConfigurationError("database.key_url: the key store needs a database of its own")
+        migrate(named["database_url"])
+        migrate_keys(named["key_database_url"])
+        yield Servers(named, notes)
+
+
+_NAMES = ("database_url", "key_database_url", "broker_url")
+
+
+def _configured(settings: Settings, name: str) -> str | None:
+    value = {
+        "database_url": settings.database.url,
+        "key_database_url": settings.database.key_url,
+        "broker_url": settings.broker.url,
+    }[name]
+    return None if value is None else value.get_secret_value()
+
+
+def environment(settings: Settings, found: Servers) -> dict[str, str]:
+    """What the child processes get: the configuration's path and the servers' URLs, never on a command line."""
+    if settings.origin is None:
+        raise ConfigurationError("the processes read the configuration themselves: it must be a file")
+    return dict(os.environ) | {
+        "EXPUNGE_CONFIG": str(settings.origin.resolve()),
+        "EXPUNGE_DATABASE_URL": found.urls["database_url"],
+        "EXPUNGE_KEY_DATABASE_URL": found.urls["key_database_url"],
+        "EXPUNGE_BROKER_URL": found.urls["broker_url"],
+        "EXPUNGE_LOG_LEVEL": settings.service.log_level,
+    }
+
+
+def prepare(settings: Settings, found: Servers) -> Stores:
+    """Open the stores in this process, with secrets made if there are none, and bring the systems in line."""
+    os.environ.update({k: v for k, v in environment(settings, found).items() if k.startswith("EXPUNGE_")})
+    stores = open_stores(settings, pool_size=2)
+    sync_systems(stores, settings)
+    return stores
+
+
+@contextlib.contextmanager
+def processes(settings: Settings, found: Servers) -> Iterator[Supervisor]:
+    """API, workers and beat, until the end of the context."""
+    logs = settings.service.data_directory / "logs"
+    run = settings.service.data_directory / "run"
+    for directory in (logs, run):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config = str(settings.origin)
+    celery = python("-m", "celery", "-A", "workers.app")
+    worker = [*celery, "worker", "--without-gossip", "--without-mingle", "--without-heartbeat", "-Ofair"]
+    with Supervisor(environment(settings, found), logs) as supervisor:
+        supervisor.add(Child("api", python("-m", "service.api.serve", "--config", config)))
+        supervisor.add(
+            Child(
+                "systems",
+                [*worker, "-Q", "expunge.systems", "-n", "systems@%h", "-c", str(settings.service.workers)],
+                grace_seconds=_WORKER_GRACE_SECONDS,
+            )
+        )
+        supervisor.add(Child("control", [*worker, "-Q", "expunge.control", "-n", "control@%h", "-c", "2"]))
+        supervisor.add(Child("beat", [*celery, "beat", "-s", str(run / "beat"), "--pidfile", ""]))
+        yield supervisor
+
+
+def _write_private(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(content)

@@ -1,0 +1,82 @@
+"""`expunge keys`: API keys, made and revoked by whoever may open the stores. Every change is audited as `cli`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from service.cli.client import AsJson, console, show_json, show_table
+from service.cli.direct import DEFAULT_CONFIG, Config, opened
+from service.domain.api_key import Scope
+from service.use_cases.create_key import create_key
+from service.use_cases.list_keys import list_keys
+from service.use_cases.revoke_key import revoke_key
+
+app = typer.Typer(name="keys", help="API keys.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Option(help="Who will use it. One person or program per key.")],
+    scope: Annotated[list[Scope], typer.Option(help="What it may do; may be repeated.")],
+    days: Annotated[int, typer.Option(min=1, help="Days until it ends.")] = 90,
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Create a key. It is shown once, now."""
+    with opened(config) as (_, stores):
+        key = create_key(stores, name=name, scopes=scope, life=timedelta(days=days), actor="cli")
+    if as_json:
+        show_json(
+            {
+                "id": str(key.id),
+                "name": key.name,
+                "prefix": key.prefix,
+                "scopes": list(key.scopes),
+                "expires_at": key.expires_at.isoformat(),
+                "key": key.token,
+            }
+        )
+        return
+    console().print(key.token, soft_wrap=True)
+    console().print(f"until {key.expires_at.isoformat(timespec='seconds')}; it isn't shown again")
+
+
+@app.command("list")
+def list_all(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List all keys, without their secrets."""
+    with opened(config) as (_, stores):
+        keys = list_keys(stores)
+    if as_json:
+        show_json(
+            [
+                {
+                    "id": str(key.id),
+                    "name": key.name,
+                    "prefix": key.prefix,
+                    "state": key.state,
+                    "scopes": list(key.scopes),
+                    "created_at": key.created_at.isoformat(),
+                    "expires_at": key.expires_at.isoformat(),
+                }
+                for key in keys
+            ]
+        )
+        return
+    rows: list[tuple[object, ...]] = [
+        (key.prefix, key.name, key.state, key.expires_at.date(), ", ".join(key.scopes)) for key in keys
+    ]
+    show_table("keys", ("prefix", "name", "state", "until", "scopes"), rows)
+
+
+@app.command()
+def revoke(
+    prefix: Annotated[str, typer.Argument(help="The key's prefix, as `keys list` shows it.", show_default=False)],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Revoke a key: from now on it opens nothing."""
+    with opened(config) as (_, stores):
+        revoke_key(stores, prefix=prefix, actor="cli")
+    console().print(f"revoked {prefix}")

@@ -1,0 +1,286 @@
+"""`expunge request`: the requests of data subjects, over the API.
+
+Identifiers come from a file or standard input, never from the command line, and are shown by `reveal` only.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+import typer
+
+from service.cli.client import (
+    DEFAULT_URL,
+    Api,
+    AsJson,
+    KeyFile,
+    Unusable,
+    Url,
+    console,
+    read_json,
+    short_errors,
+    show_json,
+    show_table,
+)
+from service.domain.request import DenialReason
+from service.use_cases.extend_request import ExtensionReason
+from service.use_cases.resolve_step import Decision, ResolutionReason
+
+# A pretty traceback would print local variables, and those are people.
+app = typer.Typer(
+    name="request", help="Submit and follow requests.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+RequestId = Annotated[UUID, typer.Argument(help="The request's id.", show_default=False)]
+
+
+@app.command()
+def submit(
+    identifiers: Annotated[
+        Path, typer.Option(help="JSON file (or -): [{kind, value, verification: {method, verified_at}}, ...]")
+    ],
+    kind: Annotated[str, typer.Option(help="What is asked for.")] = "erasure",
+    regime: Annotated[str, typer.Option(help="The law that sets the clock.")] = "gdpr",
+    received_at: Annotated[str | None, typer.Option(help="When it came in (RFC 3339); default: now.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Your own reference; never personal.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="Repeat a submission under its key.")] = None,
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a request."""
+    with short_errors():
+        body = {
+            "kind": kind,
+            "regime": regime,
+            "identifiers": read_json(identifiers),
+            "received_at": received_at or datetime.now(UTC).isoformat(),
+            "external_reference": reference,
+        }
+        key = idempotency_key or uuid4().hex
+        receipt = Api(url, key_file).call("POST", "/v1/requests", body, headers={"Idempotency-Key": key})
+    if as_json:
+        show_json(receipt)
+        return
+    console().print(f"accepted {receipt['id']}, to be answered by {receipt['respond_by']}")
+    if receipt["linked_to"]:
+        console().print(f"the same person's request {receipt['linked_to']} covers it")
+
+
+@app.command("list")
+def list_page(
+    state: Annotated[str | None, typer.Option(help="open, in_progress, fulfilled, denied, revoked, expired")] = None,
+    reason: Annotated[str | None, typer.Option(help="For example needs_review.")] = None,
+    overdue: Annotated[bool | None, typer.Option("--overdue/--in-time")] = None,
+    parked: Annotated[bool | None, typer.Option("--parked/--not-parked", help="A step waits for a human.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Of the next page.")] = None,
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List requests, newest first."""
+    query = {"state": state, "reason": reason, "overdue": overdue, "parked": parked, "limit": limit, "cursor": cursor}
+    with short_errors():
+        page = Api(url, key_file).call("GET", "/v1/requests", query=query)
+    if as_json:
+        show_json(page)
+        return
+    rows: list[tuple[object, ...]] = [
+        (
+            each["id"],
+            _standing(each),
+            each["respond_by"],
+            f"{each['steps_ended']}/{each['steps']}",
+            each["steps_parked"] or "",
+            each["external_reference"],
+        )
+        for each in page["requests"]
+    ]
+    show_table("requests", ("id", "state", "respond by", "ended", "parked", "reference"), rows)
+    if page["next_cursor"]:
+        console().print(f"more: --cursor {page['next_cursor']}")
+
+
+@app.command()
+def show(request_id: RequestId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+    """Show one request."""
+    with short_errors():
+        view = Api(url, key_file).call("GET", f"/v1/requests/{request_id}")
+    _show(view, as_json)
+
+
+@app.command()
+def lookup(
+    identifier: Annotated[Path, typer.Option(help="JSON file (or -): {kind, value}")],
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Did you delete me? Finds requests by an identifier, sealed ones included."""
+    with short_errors():
+        found = Api(url, key_file).call("POST", "/v1/requests/lookup", {"identifier": read_json(identifier)})
+    if as_json:
+        show_json(found)
+        return
+    rows: list[tuple[object, ...]] = [
+        (each["id"], _standing(each), each["received_at"], each["answered_at"], "yes" if each["sealed"] else "")
+        for each in found["requests"]
+    ]
+    show_table("requests", ("id", "state", "received", "answered", "sealed"), rows)
+    console().print("on the suppression list" if found["suppressed"] else "not on the suppression list")
+
+
+@app.command()
+def review(
+    request_id: RequestId,
+    drop: Annotated[list[UUID] | None, typer.Option(help="Id of an identifier that isn't the person's.")] = None,
+    verify: Annotated[Path | None, typer.Option(help="JSON file (or -): [{id, method, verified_at}, ...]")] = None,
+    link: Annotated[UUID | None, typer.Option(help="The same person's earlier request.")] = None,
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a request that waits for a review, or link it."""
+    with short_errors():
+        if link is not None and (drop or verify):
+            raise Unusable("--link neither drops nor verifies")
+        body: dict[str, Any] = {"decision": "link", "request_id": str(link)}
+        if link is None:
+            body = {
+                "decision": "continue",
+                "drop": [str(each) for each in drop or []],
+                "verify": [] if verify is None else read_json(verify),
+            }
+        view = Api(url, key_file).call("POST", f"/v1/requests/{request_id}/review", body)
+    _show(view, as_json)
+
+
+@app.command()
+def approve(
+    request_id: RequestId,
+    plan_hash: Annotated[str, typer.Option(help="The hash of the plan that you looked at.")],
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Approve a far-reaching plan, as the second person."""
+    _decide(request_id, "approve", {"plan_hash": plan_hash}, url, key_file, as_json)
+
+
+@app.command()
+def deny(
+    request_id: RequestId,
+    reason: Annotated[DenialReason, typer.Option()],
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Deny a request."""
+    _decide(request_id, "deny", {"reason": reason.value}, url, key_file, as_json)
+
+
+@app.command()
+def revoke(request_id: RequestId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+    """Take a request back, at the data subject's wish."""
+    _decide(request_id, "revoke", None, url, key_file, as_json)
+
+
+@app.command()
+def extend(
+    request_id: RequestId,
+    reason: Annotated[ExtensionReason, typer.Option()],
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take the one extension that the law allows."""
+    _decide(request_id, "extend", {"reason": reason.value}, url, key_file, as_json)
+
+
+@app.command()
+def resolve(
+    request_id: RequestId,
+    system: Annotated[str, typer.Argument(help="The system whose step is parked.", show_default=False)],
+    decision: Annotated[Decision, typer.Option()],
+    reason: Annotated[ResolutionReason, typer.Option()],
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide about a parked step."""
+    body = {"decision": decision.value, "reason": reason.value}
+    _decide(request_id, f"steps/{system}/resolve", body, url, key_file, as_json)
+
+
+@app.command()
+def reveal(request_id: RequestId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+    """Show a request's identifiers in clear. Audited."""
+    with short_errors():
+        revealed = Api(url, key_file).call("POST", f"/v1/requests/{request_id}/reveal")
+    if as_json:
+        show_json(revealed)
+        return
+    rows: list[tuple[object, ...]] = [
+        (each["id"], each["kind"], each["value"], each["origin"], each["use"], each["exclusion"])
+        for each in revealed["identifiers"]
+    ]
+    show_table("identifiers", ("id", "kind", "value", "origin", "use", "excluded for"), rows)
+
+
+def _decide(
+    request_id: UUID, verb: str, body: dict[str, Any] | None, url: str, key_file: Path | None, as_json: bool
+) -> None:
+    with short_errors():
+        view = Api(url, key_file).call("POST", f"/v1/requests/{request_id}/{verb}", body)
+    _show(view, as_json)
+
+
+def _standing(view: dict[str, Any]) -> str:
+    standing = view["state"] if view["reason"] is None else f"{view['state']} ({view['reason']})"
+    return f"{standing}, OVERDUE" if view.get("overdue") else standing
+
+
+def _show(view: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show_json(view)
+        return
+    out = console()
+    out.print(f"{view['id']}  {view['kind']} under {view['regime']}: {_standing(view)}")
+    extended = " (extended)" if view["extended"] else ""
+    out.print(f"received {view['received_at']}, to be answered by {view['respond_by']}{extended}")
+    if view["linked_to"]:
+        out.print(f"linked to {view['linked_to']}")
+    for doubt in view["doubts"]:
+        out.print(f"doubt: {doubt['reason']} about {', '.join(doubt['identifiers'])}")
+    if view["plan"]:
+        plan = view["plan"]
+        out.print(f"plan {plan['version']} {plan['hash']} {', '.join(plan['approval_reasons'])}".rstrip())
+    identifiers: list[tuple[object, ...]] = [
+        (
+            each["id"],
+            each["kind"],
+            each["masked"],
+            each["origin"],
+            each["use"],
+            each["exclusion"],
+            each["verification"] and each["verification"]["method"],
+        )
+        for each in view["identifiers"]
+    ]
+    show_table("identifiers", ("id", "kind", "mask", "origin", "use", "excluded for", "verified by"), identifiers)
+    steps: list[tuple[object, ...]] = [
+        (
+            each["system"],
+            each["state"],
+            each["phase"],
+            each["reason"],
+            each["look_again_at"] or each["due_at"] or each["ended_at"],
+            ", ".join(f"{count} {name}" for name, count in each["erased"].items()),
+            ", ".join(f"{count} {name}" for name, count in each["left_over"].items()),
+        )
+        for each in view["steps"]
+    ]
+    show_table("steps", ("system", "state", "phase", "reason", "at", "erased", "left"), steps)

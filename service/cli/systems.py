@@ -1,0 +1,81 @@
+"""`expunge systems`: what is connected, and whether each credential is accepted and sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import typer
+
+from connectors.base.errors import ConnectorError
+from connectors.base.registry import connector_class
+from service.cli.client import (
+    DEFAULT_URL,
+    EXIT_REFUSED,
+    Api,
+    AsJson,
+    KeyFile,
+    Url,
+    short_errors,
+    show_json,
+    show_table,
+)
+from service.cli.direct import DEFAULT_CONFIG, Config, short_refusals
+from service.settings import ConfiguredSystem, load_settings
+
+app = typer.Typer(name="systems", help="Connected systems.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@dataclass(frozen=True)
+class _Checked:
+    system: str
+    ok: bool
+    result: str
+    detail: str
+
+
+@app.command("list")
+def list_all(url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+    """List the systems as the service knows them."""
+    with short_errors():
+        answer = Api(url, key_file).call("GET", "/v1/systems")
+    if as_json:
+        show_json(answer)
+        return
+    rows: list[tuple[object, ...]] = [
+        (
+            each["name"],
+            each["connector"],
+            each["state"],
+            each["declaration"] and each["declaration"]["level"],
+            each["declaration"] and ", ".join(each["declaration"]["operations"]),
+            each["declaration"] and ", ".join(each["declaration"]["not_covered"]),
+            each["check_result"],
+        )
+        for each in answer["systems"]
+    ]
+    show_table("systems", ("name", "connector", "state", "level", "does", "not covered", "last check"), rows)
+
+
+@app.command()
+def check(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Ask every configured system whether our credential is accepted and sees. Exit code 1 if one isn't."""
+    with short_refusals():
+        results = [_check(system) for system in load_settings(config).systems]
+    if as_json:
+        show_json([{"system": r.system, "ok": r.ok, "result": r.result, "detail": r.detail} for r in results])
+    else:
+        rows: list[tuple[object, ...]] = [(r.system, "ok" if r.ok else "FAILED", r.result, r.detail) for r in results]
+        show_table("systems", ("name", "", "proof or error", "detail"), rows)
+    if not all(result.ok for result in results):
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def _check(system: ConfiguredSystem) -> _Checked:
+    connector = connector_class(system.config.connector)(system.config)
+    try:
+        seen = connector.check_credentials()
+    except ConnectorError as error:
+        return _Checked(system.config.name, False, error.code, type(error).__name__)
+    finally:
+        connector.close()
+    return _Checked(system.config.name, True, seen.proof, seen.detail)
