@@ -1,0 +1,187 @@
+"""One attempt to erase a batch of people: directly if there is little to do, through a job if there is much.
+
+Decides the answer of each person. Saves before and after each job's opening; a direct deletion may safely be repeated.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from connectors.base.errors import ConnectorError, TemporarilyUnavailable
+from connectors.base.interface import Lease
+from connectors.base.values import Answer, Batch, Subject
+from connectors.mailchimp.api import MailchimpApi, MemberCall, Outcome, Verb
+from connectors.mailchimp.jobs import (
+    Job,
+    JobGone,
+    JobUndecided,
+    Memory,
+    find_job,
+    open_job,
+    read_results,
+    results_url,
+    split,
+)
+from connectors.mailchimp.people import (
+    NOT_COVERED,
+    OBJECT,
+    Outcomes,
+    carry_out,
+    erasing_calls,
+    found_members,
+    left_of,
+    located,
+)
+
+
+class Erasure:
+    """One attempt. `answers()` once."""
+
+    def __init__(
+        self, api: MailchimpApi, batch: Batch, lease: Lease, *, batch_threshold: int, poll_every: timedelta
+    ) -> None:
+        self._api = api
+        self._batch = batch
+        self._lease = lease
+        self._threshold = batch_threshold
+        self._poll_every = poll_every
+        self._answers: dict[str, Answer | ConnectorError] = {}
+        self._memory = Memory.unpack(lease.resume_token)
+        self._phone_tags: dict[str, frozenset[str]] = {}
+
+    def answers(self) -> dict[str, Answer | ConnectorError]:
+        """Resume what runs, start what doesn't, answer for everybody."""
+        audiences = self._api.audiences()
+        plans: dict[str, tuple[MemberCall, ...]] = {}
+        for subject in self._batch.subjects:
+            try:
+                plans[subject.ref] = erasing_calls(subject, audiences)
+            except ConnectorError as error:
+                self._answers[subject.ref] = error
+        self._forget_other_plans(plans)
+        self._resume(plans)
+        todo = {ref: calls for ref, calls in plans.items() if ref not in self._answers}
+        if sum(len(calls) for calls in todo.values()) > self._threshold:
+            self._through_jobs(todo)
+        else:
+            self._directly(todo)
+        return self._answers
+
+    def _forget_other_plans(self, plans: dict[str, tuple[MemberCall, ...]]) -> None:
+        """A job counts for a person only if it was told exactly what is planned for them now."""
+        told = {ref: self._memory.calls_of(ref) for ref in plans}
+        self._memory.forget(ref for ref, calls in told.items() if calls and calls != frozenset(plans[ref]))
+
+    def _resume(self, plans: dict[str, tuple[MemberCall, ...]]) -> None:
+        """Answer for the people whose jobs are known: running, or read. A job that is gone is started anew."""
+        for job in list(self._memory.jobs):
+            refs = [ref for ref in plans if ref in {c.ref for c in job.calls}]
+            if not refs:
+                continue
+            try:
+                outcomes = self._results(job)
+            except JobGone:
+                self._memory.forget(refs)
+            except ConnectorError as error:
+                # The job itself is as it was: ask again next time, open no other one.
+                self._answers |= dict.fromkeys(refs, error)
+            else:
+                if outcomes is None:
+                    self._answers |= dict.fromkeys(refs, self._accepted())
+                else:
+                    self._conclude(refs, outcomes)
+
+    def _results(self, job: Job) -> Outcomes | None:
+        """A job's results, None while it runs. Raises JobGone if there is none, or none any more."""
+        if job.id is None:
+            try:
+                job.id = find_job(self._api, self._batch.key, job)
+            except JobUndecided:
+                return None
+            if job.id is None:
+                raise JobGone
+            self._lease.save(self._memory.pack())
+        url = results_url(self._api, job.id)
+        return None if url is None else read_results(self._api, self._batch.key, job, url)
+
+    def _conclude(self, refs: list[str], outcomes: Outcomes) -> None:
+        """Answers from one job's results. Results are used once: who comes again is looked at again, not read again."""
+        for subject in self._batch.subjects:
+            if subject.ref in refs:
+                own = {c: o for c, o in outcomes.items() if c.ref == subject.ref}
+                self._answers[subject.ref] = self._judge(subject, self._seen_in_full(own))
+        self._memory.forget(refs)
+        self._lease.save(self._memory.pack())
+
+    def _seen_in_full(self, own: Outcomes) -> Outcomes:
+        """A job's looks show ids only; what they found is looked at again directly (rare: it wasn't planned)."""
+        again = [c for c, o in own.items() if isinstance(o, Outcome) and o.status == 200]
+        return {**own, **carry_out(self._api, again, self._lease.may_proceed)}
+
+    def _through_jobs(self, plans: dict[str, tuple[MemberCall, ...]]) -> None:
+        failed: ConnectorError | None = None
+        for calls in split(plans):
+            refs = list(dict.fromkeys(c.ref for c in calls))
+            if failed is not None:
+                self._answers |= dict.fromkeys(refs, failed)
+                continue
+            for ref in refs:
+                if not self._lease.may_proceed(ref):
+                    self._answers[ref] = TemporarilyUnavailable("stopped")
+            allowed = tuple(c for c in calls if c.ref not in self._answers)
+            if allowed:
+                failed = self._open(Job(allowed, len(allowed), datetime.now(UTC)))
+        for ref, own in plans.items():
+            if not own:
+                self._answers[ref] = Answer.not_addressable()
+
+    def _open(self, job: Job) -> ConnectorError | None:
+        """Open one job: intent saved before, id after. The error if it couldn't be opened, or if nobody knows."""
+        refs = {c.ref for c in job.calls}
+        self._memory.jobs.append(job)
+        self._lease.save(self._memory.pack())
+        try:
+            job.id = open_job(self._api, self._batch.key, job)
+        except ConnectorError as error:
+            self._answers |= dict.fromkeys(refs, error)
+            return error
+        self._lease.save(self._memory.pack())
+        self._answers |= dict.fromkeys(refs, self._accepted())
+        return None
+
+    def _directly(self, plans: dict[str, tuple[MemberCall, ...]]) -> None:
+        calls = [c for own in plans.values() for c in own]
+        outcomes = carry_out(self._api, calls, self._lease.may_proceed)
+        for subject in self._batch.subjects:
+            if subject.ref in plans:
+                own = {c: o for c, o in outcomes.items() if c.ref == subject.ref}
+                self._answers[subject.ref] = self._judge(subject, own)
+
+    def _judge(self, subject: Subject, own: Outcomes) -> Answer | ConnectorError:
+        """What is true of one person after all their calls were answered."""
+        if not own:
+            return Answer.not_addressable()
+        status = {c: o.status for c, o in own.items() if isinstance(o, Outcome) and c.verb is Verb.DELETE}
+        refused = [f"{c.list_id}/{c.key}" for c, s in status.items() if s == 405]
+        deleted = sum(s == 204 for s in status.values())
+        records = {OBJECT: deleted} if deleted else {}
+        try:
+            planned = {f"{c.list_id}/{c.key}" for c in status}
+            new = [m for m in found_members(subject, own) if m.record_id not in planned]
+            found = located(subject, new, self._tags) if new else None
+        except ConnectorError as problem:
+            return problem
+        left = left_of(refused, "not_permitted") + left_of((m.record_id for m in new), "not_in_plan")
+        if left:
+            return Answer.partial(left, records=records, found=found, not_covered=NOT_COVERED)
+        if deleted:
+            return Answer.erased(records, not_covered=NOT_COVERED)
+        return Answer.already_absent(not_covered=NOT_COVERED)
+
+    def _tags(self, list_id: str) -> frozenset[str]:
+        if list_id not in self._phone_tags:
+            self._phone_tags[list_id] = self._api.phone_tags(list_id)
+        return self._phone_tags[list_id]
+
+    def _accepted(self) -> Answer:
+        return Answer.accepted(datetime.now(UTC) + self._poll_every, resumes=True, not_covered=NOT_COVERED)
