@@ -1,0 +1,1 @@
+"""The warehouse: where the identity graph lies, and erasure in the warehouse's own tables."""

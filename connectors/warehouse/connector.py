@@ -1,0 +1,169 @@
+"""The warehouse connector: people's rows in configured tables, and the identity graph's own rows.
+
+Decides which of the parts in this folder runs when. One system can hold tables, the graph, or both; the graph alone, as
+a system of its own with a high `order`, is how its rows go after everything that was found through them.
+
+`erase` is told identifiers and erases what it finds by them, with one exception: a row that also carries an identifier
+of somebody outside the batch is only erased when the frozen plan names it (`staging`); else it comes back as `found`.
+"""
+
+# ruff: noqa: S608 - every name in a statement is quoted, every value bound
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from connectors.base.config import SystemConfig
+from connectors.base.errors import ConnectorError, CredentialsRefused, TemporarilyUnavailable
+from connectors.base.interface import (
+    Answers,
+    Connector,
+    Declaration,
+    ErasesBy,
+    Findings,
+    Lease,
+    Operation,
+)
+from connectors.base.values import Answer, Batch, Subject, Visibility
+from connectors.warehouse.databases import database_at
+from connectors.warehouse.erasure import Erasure
+from connectors.warehouse.layout import read_layout
+from connectors.warehouse.location import WarehouseCredentials, parse_location
+from connectors.warehouse.look import Sight, answer, located, look, look_at_edges
+from connectors.warehouse.names import name_parts, quoted_name
+from connectors.warehouse.policy import Action, WarehousePolicy
+from connectors.warehouse.session import Session
+
+_PEOPLE_PER_CALL = 500
+
+
+class _EveryKind(frozenset[str]):
+    """The identifier kinds of a system with the identity graph's rows: an edge may hold any kind at all.
+
+    Its members are the kinds that are known beforehand, for whoever lists them.
+    """
+
+    def __contains__(self, kind: object) -> bool:
+        return isinstance(kind, str)
+
+
+class WarehouseConnector(Connector):
+    """Erasure in a DuckDB file or a PostgreSQL database. The instance is bound to one system's tables."""
+
+    declaration: ClassVar[Declaration] = Declaration(
+        name="warehouse",
+        identifier_kinds=frozenset({"email", "phone", "customer_id", "anonymous_id"}),
+        operations=frozenset({Operation.LOCATE, Operation.ERASE, Operation.CONFIRM}),
+        erases_by=ErasesBy.IDENTIFIERS,
+        max_subjects_per_call=dict.fromkeys((Operation.LOCATE, Operation.ERASE, Operation.CONFIRM), _PEOPLE_PER_CALL),
+        # A second writer would only wait for the first one's lock; people travel together instead.
+        max_concurrency=1,
+        suppress_first=False,
+        order=10,
+        not_covered=("backups", "freed_storage", "tables_not_listed"),
+        level="verified",
+    )
+    Credentials = WarehouseCredentials
+    Policy = WarehousePolicy
+
+    def __init__(self, system: SystemConfig) -> None:
+        super().__init__(system)
+        if not isinstance(system.policy, WarehousePolicy) or not isinstance(system.credentials, WarehouseCredentials):
+            raise TypeError("the system was not read by WarehouseConnector.parse_system")
+        self._policy = system.policy
+        location = parse_location(system.base_url, system.credentials, f"systems[{system.name}]")
+        self._database = database_at(
+            location,
+            lock_wait_seconds=system.policy.lock_wait_seconds,
+            statement_timeout_seconds=system.policy.statement_timeout_seconds,
+        )
+        # Which kinds this warehouse understands is said by its tables, not by the class.
+        self.__dict__["declaration"] = replace(type(self).declaration, identifier_kinds=_kinds(system.policy))
+
+    @classmethod
+    def parse_system(cls, entry: Mapping[str, Any]) -> SystemConfig:
+        """As every connector, and `base_url` must name a warehouse."""
+        system = super().parse_system(entry)
+        assert isinstance(system.credentials, WarehouseCredentials)
+        parse_location(system.base_url, system.credentials, f"systems[{system.name}]")
+        return system
+
+    def check_credentials(self) -> Visibility:
+        """Every table and column is there, this user sees every row of them and may change them as the policy says,
+        and at least one of the tables holds a row (unless `may_be_empty`).
+
+        One empty table proves nothing: some are rightly empty. All of them empty means the wrong file or a fresh copy,
+        so that is `blind_credential`.
+        """
+        with self._database.open(write=False) as session:
+            read_layout(session, self._policy)
+            self._check_rights(session)
+            seen = [name for name in self._table_names() if _has_row(session, name)]
+        if not seen and not self._policy.may_be_empty:
+            raise CredentialsRefused("blind_credential")
+        return Visibility("control_record" if seen else "rights", f"rows in {len(seen)} of the configured tables")
+
+    def locate(self, batch: Batch) -> Findings:
+        """Count each person's rows per table, dependents included, and name the rows that may be somebody else's."""
+        with self._database.open(write=False) as session:
+            sights = self._look(session, batch.subjects, heed_plan=False)
+        return {ref: located(sight) for ref, sight in sights.items()}
+
+    def erase(self, batch: Batch, lease: Lease) -> Answers:
+        """Take the rows, children first, the graph's edges last and only of people of whom nothing else is left.
+
+        In PostgreSQL all tables go in one transaction, in DuckDB one transaction a level (`levels_apart`); a crash
+        between two leaves the parents, by which the next attempt finds the rest.
+        """
+        with self._database.open(write=True) as session:
+            layout = read_layout(session, self._policy)
+            erasure = Erasure(session, layout, lease)
+            erasure.erase_rows(batch.subjects)
+            working = [s for s in batch.subjects if erasure.goes_on(s)]
+            sights = look(session, layout, working, one_by_one=False, heed_plan=True)
+            graph = self._policy.identity_graph
+            if graph is not None:
+                erasure.erase_edges(graph, [s for s in working if not sights[s.ref].has_left])
+                look_at_edges(session, layout, graph, working, sights)
+        answers: dict[str, Answer | ConnectorError] = {
+            ref: answer(sight, erasure.done.get(ref, {})) for ref, sight in sights.items()
+        }
+        answers |= {ref: TemporarilyUnavailable("stopped") for ref in erasure.stopped}
+        return answers | erasure.errors
+
+    def confirm_absence(self, batch: Batch) -> Answers:
+        """Look again by every identifier in every table and in the graph."""
+        with self._database.open(write=False) as session:
+            sights = self._look(session, batch.subjects, heed_plan=True)
+        return {ref: answer(sight, {}) for ref, sight in sights.items()}
+
+    def _look(self, session: Session, people: Sequence[Subject], *, heed_plan: bool) -> dict[str, Sight]:
+        layout = read_layout(session, self._policy)
+        sights = look(session, layout, people, one_by_one=True, heed_plan=heed_plan)
+        if self._policy.identity_graph is not None:
+            look_at_edges(session, layout, self._policy.identity_graph, people, sights)
+        return sights
+
+    def _table_names(self) -> tuple[str, ...]:
+        graph = self._policy.identity_graph
+        return (*(table.name for table in self._policy.tables), *(() if graph is None else (graph.table,)))
+
+    def _check_rights(self, session: Session) -> None:
+        for table in self._policy.tables:
+            emptied = table.columns if table.action is Action.NULL else ()
+            session.check_rights(name_parts(table.name), delete=table.action is Action.DELETE, update=emptied)
+        if self._policy.identity_graph is not None:
+            session.check_rights(name_parts(self._policy.identity_graph.table), delete=True, update=())
+
+
+def _has_row(session: Session, name: str) -> bool:
+    return bool(session.rows(f"SELECT EXISTS (SELECT 1 FROM {quoted_name(name)})")[0][0])
+
+
+def _kinds(policy: WarehousePolicy) -> frozenset[str]:
+    named = {kind for table in policy.tables for kind in table.identifiers}
+    if policy.identity_graph is None:
+        return frozenset(named)
+    return _EveryKind(named | WarehouseConnector.declaration.identifier_kinds)

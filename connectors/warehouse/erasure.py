@@ -1,0 +1,170 @@
+"""The erasure of many people's rows: in waves from the children up, one transaction a wave, the identity graph last.
+
+Decides when a wave may run, counts per person what it took, and keeps one person's stubborn row from delaying the
+others. Doesn't decide whose a row is.
+"""
+
+# ruff: noqa: S608 - every name in a statement is quoted, every value bound
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Protocol
+
+from connectors.base.errors import AnswerNotUnderstood, ConnectorError
+from connectors.base.interface import Lease
+from connectors.base.values import Subject
+from connectors.warehouse.graph_rows import count_edges, stage_edges
+from connectors.warehouse.layout import Layout, Table
+from connectors.warehouse.names import quoted, quoted_name
+from connectors.warehouse.policy import Action, GraphPolicy
+from connectors.warehouse.session import Session
+from connectors.warehouse.staging import Staging
+
+# What one person's rows can cause and the others' can't: the batch is halved until that person stands alone.
+_ONE_PERSONS = frozenset({"row_referenced", "constraint_refused", "effect_count_differs"})
+
+Counts = dict[str, dict[str, int]]
+
+
+class _Stopped(Exception):  # noqa: N818 - no fault: somebody may not proceed, so this transaction must not be kept
+    pass
+
+
+class _Wave(Protocol):
+    """What happens in one transaction: first find the rows and say whose, then, if they may proceed, take them."""
+
+    def prepare(self, people: Sequence[Subject]) -> Counts: ...
+
+    def act(self) -> None: ...
+
+
+class Erasure:
+    """One batch at work. `done`: rows per person and table, earlier attempts under this batch key included."""
+
+    def __init__(self, session: Session, layout: Layout, lease: Lease) -> None:
+        self._session = session
+        self._layout = layout
+        self._lease = lease
+        self.done: Counts = _remembered(lease.resume_token)
+        self.stopped: set[str] = set()
+        self.errors: dict[str, ConnectorError] = {}
+
+    def erase_rows(self, people: Sequence[Subject]) -> None:
+        """Run the waves over the tables."""
+        for positions in self._layout.waves:
+            tables = [self._layout.tables[n] for n in positions]
+            self._for_group(people, _TablesWave(self._session, self._layout, tables))
+
+    def erase_edges(self, graph: GraphPolicy, people: Sequence[Subject]) -> None:
+        """Delete the edges on which these people stand; they lead to everything else, so they go last."""
+        self._for_group(people, _EdgesWave(self._session, self._layout, graph))
+
+    def goes_on(self, subject: Subject) -> bool:
+        """False once the person was stopped or met an error."""
+        return subject.ref not in self.stopped and subject.ref not in self.errors
+
+    def _for_group(self, people: Sequence[Subject], wave: _Wave) -> None:
+        group = [s for s in people if self.goes_on(s)]
+        if not group:
+            return
+        try:
+            self._run(group, wave)
+        except ConnectorError as error:
+            if error.code not in _ONE_PERSONS:
+                raise
+            if len(group) == 1:
+                self.errors[group[0].ref] = error
+                return
+            middle = len(group) // 2
+            self._for_group(group[:middle], wave)
+            self._for_group(group[middle:], wave)
+
+    def _run(self, group: list[Subject], wave: _Wave) -> None:
+        while group:
+            try:
+                with self._session.transaction(keep=True):
+                    taken = wave.prepare(group)
+                    self._ask_for(taken)
+                    wave.act()
+            except _Stopped:
+                # Found anew without them: a row that they share with the others isn't clear any more.
+                group = [s for s in group if self.goes_on(s)]
+                continue
+            self._remember(taken)
+            return
+
+    def _ask_for(self, taken: Counts) -> None:
+        refused = {ref for ref in taken if not self._lease.may_proceed(ref)}
+        if refused:
+            self.stopped |= refused
+            raise _Stopped
+
+    def _remember(self, taken: Counts) -> None:
+        """Keep the counts for the answer of a later attempt. The rows themselves need no token: they are found anew."""
+        for ref, counts in taken.items():
+            mine = self.done.setdefault(ref, {})
+            for table, n in counts.items():
+                mine[table] = mine.get(table, 0) + n
+        if taken:
+            self._lease.save(json.dumps(self.done, sort_keys=True).encode())
+
+
+class _TablesWave:
+    def __init__(self, session: Session, layout: Layout, tables: Sequence[Table]) -> None:
+        self._session = session
+        self._layout = layout
+        self._tables = tables
+
+    def prepare(self, people: Sequence[Subject]) -> Counts:
+        staging = Staging(self._session, self._layout, people, one_by_one=False)
+        staging.find(people, heed_plan=True)
+        staging.choose()
+        return staging.counts("going", self._tables)
+
+    def act(self) -> None:
+        for table in self._tables:
+            emptied = table.policy.columns if table.policy.action is Action.NULL else ()
+            _take(self._session, table.sql, f"expunge_going_{table.position}", emptied)
+
+
+class _EdgesWave:
+    def __init__(self, session: Session, layout: Layout, graph: GraphPolicy) -> None:
+        self._session = session
+        self._layout = layout
+        self._graph = graph
+
+    def prepare(self, people: Sequence[Subject]) -> Counts:
+        Staging(self._session, self._layout, people, one_by_one=False)
+        stage_edges(self._session, self._graph)
+        return {ref: {self._graph.table: n} for ref, n in count_edges(self._session).items()}
+
+    def act(self) -> None:
+        _take(self._session, quoted_name(self._graph.table), "expunge_edges", ())
+
+
+def _take(session: Session, table: str, stage: str, emptied: Sequence[str]) -> None:
+    """Delete the staged rows, or empty these columns of theirs; all of them, or the transaction is given up."""
+    rows = f"(SELECT DISTINCT a, b FROM {stage}) g"
+    expected = session.rows(f"SELECT count(*) FROM {rows}")[0][0]
+    if expected == 0:
+        return
+    if emptied:
+        settings = ", ".join(f"{quoted(column)} = NULL" for column in emptied)
+        changed = session.change(f"UPDATE {table} AS t SET {settings} FROM {rows} WHERE {session.is_row('t', 'g')}")
+    else:
+        changed = session.change(f"DELETE FROM {table} AS t USING {rows} WHERE {session.is_row('t', 'g')}")
+    if changed != expected:
+        # A trigger or a rule kept some: nothing of this is committed.
+        raise AnswerNotUnderstood("effect_count_differs")
+
+
+def _remembered(token: bytes | None) -> Counts:
+    if token is None:
+        return {}
+    try:
+        counts = json.loads(token)
+        return {str(ref): {str(t): int(n) for t, n in tables.items()} for ref, tables in counts.items()}
+    except (ValueError, AttributeError, TypeError):
+        raise AnswerNotUnderstood("resume_token") from None
