@@ -1,0 +1,115 @@
+"""A whole company for the engine's tests: real databases, a DuckDB warehouse, vendors' stand-ins over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from connectors.base.registry import sandboxes
+from connectors.base.sandbox import Sandbox, SandboxServer
+from connectors.base.sandbox.sample_world import SamplePerson, SampleWorld
+from connectors.base.values import Identifier
+from service.cli.demo.world import (
+    MAILING,
+    MAILING_CREDENTIALS,
+    SUPPORT_ACCOUNTS,
+    SUPPORT_CREDENTIALS,
+    DemoWorld,
+    mailing_seed,
+    support_seed,
+    write_config,
+)
+from service.settings import Settings, load_settings
+from service.storage.keyed_hash import Pepper
+from service.storage.secrets import load_secrets
+from service.storage.stores import Stores
+from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
+from service.use_cases.sync_systems import sync_systems
+from tests.drive import drive
+from workers.runtime import Runtime
+
+
+@dataclass
+class Company:
+    """Everything a test needs to act on the company and to look at it."""
+
+    world: SampleWorld
+    settings: Settings
+    stores: Stores
+    runtime: Runtime
+    sandboxes: dict[str, Sandbox]
+    warehouse: Path
+
+    def submit(self, person: SamplePerson, *identifiers: Identifier, verified: bool = True, **more: Any) -> UUID:
+        """Submit an erasure of a person, by their first email unless told otherwise."""
+        given = identifiers or (Identifier("email", person.emails[0]),)
+        at = datetime.now(UTC)
+        submission = Submission(
+            kind=more.pop("kind", "erasure"),
+            regime=more.pop("regime", "gdpr"),
+            identifiers=tuple(
+                SubmittedIdentifier(i, "email_link" if verified else None, at if verified else None) for i in given
+            ),
+            received_at=more.pop("received_at", at),
+            external_reference=more.pop("external_reference", None),
+            submitted_by=more.pop("submitted_by", uuid4()),
+            idempotency_key=more.pop("idempotency_key", None),
+        )
+        return UUID(submit_request(self.stores, self.settings, submission).id)
+
+    def drive(self, **options: Any) -> None:
+        """Let the engine work in this process until nothing is due soon."""
+        drive(self.runtime, **options)
+
+    def request(self, request_id: UUID) -> Any:
+        """The request's row."""
+        return self.rows("SELECT * FROM requests WHERE id = :id", id=request_id)[0]
+
+    def steps(self, request_id: UUID) -> dict[str, Any]:
+        """The request's steps by system."""
+        return {r.system: r for r in self.rows("SELECT * FROM steps WHERE request_id = :id", id=request_id)}
+
+    def rows(self, statement: str, **values: Any) -> list[Any]:
+        """Any reading of the main store."""
+        with self.stores.engine.begin() as connection:
+            return list(connection.execute(text(statement), values))
+
+    def residue(self, person: SamplePerson) -> list[dict[str, Any]]:
+        """What the stand-ins still hold of a person."""
+        return [row for s in self.sandboxes.values() for row in s.residue(set(person.residue_values))]
+
+
+@pytest.fixture
+def company(
+    tmp_path: Path, database_url: str, key_database_url: str, request: pytest.FixtureRequest
+) -> Iterator[Company]:
+    """Sixty people (or as many as asked for) in a warehouse, two support accounts and a mailing account."""
+    asked = getattr(request, "param", {})
+    world = SampleWorld(seed=7, people=asked.get("people", 60))
+    demo = DemoWorld(world, tmp_path)
+    world.load_warehouse(demo.warehouse)
+    kinds = sandboxes()
+    quick = {"job_seconds": 0.05, "confirm_after": 0.1}
+    stand_ins: dict[str, Sandbox] = {
+        name: kinds["zendesk"](SUPPORT_CREDENTIALS | quick | {"purge_after": 0.1}) for name in SUPPORT_ACCOUNTS
+    }
+    stand_ins[MAILING] = kinds["mailchimp"](MAILING_CREDENTIALS | quick)
+    for name in SUPPORT_ACCOUNTS:
+        stand_ins[name].seed(support_seed(world, name))
+    stand_ins[MAILING].seed(mailing_seed(world))
+    with SandboxServer(stand_ins) as server:
+        write_config(demo, server.port, data_directory=tmp_path / "data", api_port=0)
+        settings = load_settings(demo.config)
+        stores = Stores.open(database_url, key_database_url, load_secrets(settings))
+        assert isinstance(stores.pepper, Pepper)
+        sync_systems(stores, settings)
+        runtime = Runtime(settings, stores)
+        yield Company(world, settings, stores, runtime, stand_ins, demo.warehouse)
+        runtime.close()

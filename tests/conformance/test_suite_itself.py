@@ -1,0 +1,68 @@
+"""The suite can pass and can fail: the right toy passes it whole, each wrong one fails the case named for it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+
+import pytest
+from toy_vendor import BUGS, ToyBench
+
+from connectors.base.conformance import ConformanceSuite, Trial
+from connectors.base.sandbox.faults import FaultKind
+
+_CAUGHT_BY: dict[str, tuple[str, dict[str, object]]] = {
+    "trusts_200": ("test_a_vendor_that_lies_is_not_believed", {}),
+    "fuzzy_match": ("test_look_alikes_alone_are_not_found", {}),
+    "first_page_only": ("test_finds_a_person_on_the_last_page", {}),
+    "any_404_is_absence": ("test_a_wrong_base_url_concludes_nothing", {}),
+    "forgets_the_token": ("test_a_running_job_is_polled_and_not_opened_again", {}),
+    "ignores_holds": ("test_a_stopped_person_is_not_touched_and_others_go_on", {}),
+    "asks_once": ("test_asks_before_each_effect", {}),
+    "root_first": ("test_a_crash_in_the_middle_of_a_person", {"kind": FaultKind.DROP_AFTER}),
+    "no_control_record": ("test_a_blind_credential_concludes_nothing", {}),
+    "one_hold_stops_all": ("test_a_stopped_person_is_not_touched_and_others_go_on", {}),
+    "swallows_lease_lost": ("test_a_lost_lease_stops_everything", {"moment": "ask"}),
+    "loses_retry_after": ("test_rate_limited", {"form": "seconds"}),
+    "erases_unplanned": ("test_records_outside_the_plan_are_not_touched", {}),
+    "asks_about_neighbours": ("test_sends_no_foreign_identifier", {}),
+}
+
+
+class TestToy(ConformanceSuite):
+    bench = ToyBench()
+
+
+def _run_case(bug: str | None, case: str, arguments: dict[str, object]) -> None:
+    bench = ToyBench(bug)
+    with bench.open() as stage, Trial(bench, stage) as trial:
+        try:
+            getattr(ConformanceSuite(), case)(trial, **arguments)
+        except pytest.skip.Exception:
+            raise AssertionError(f"{case} was skipped") from None
+
+
+@pytest.mark.parametrize("bug", sorted(_CAUGHT_BY))
+def test_each_bug_fails_its_case(bug: str) -> None:
+    case, arguments = _CAUGHT_BY[bug]
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        _run_case(bug, case, arguments)
+
+
+def test_a_logged_email_fails_any_case(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    bench = ToyBench("logs_the_email")
+    with bench.open() as stage, Trial(bench, stage) as trial:
+        ConformanceSuite().test_erases_every_record_of_a_person(trial)
+        with pytest.raises(AssertionError, match="was printed"):
+            trial.assert_silent(caplog.text)
+
+
+def test_every_bug_has_a_case() -> None:
+    assert set(BUGS) == set(_CAUGHT_BY) | {"logs_the_email"}
+
+
+def test_every_case_says_what_it_checks() -> None:
+    cases = [m for name, m in inspect.getmembers(ConformanceSuite, inspect.isfunction) if name.startswith("test_")]
+    assert len(cases) > 30
+    assert all(case.__doc__ for case in cases)

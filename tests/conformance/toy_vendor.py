@@ -1,0 +1,274 @@
+"""The toy vendor's connector, right and wrong: each bug of `BUGS` is one that a real connector could have."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from pydantic import SecretStr
+from toy_sandbox import CONTROL, TOKEN, ToySandbox
+
+from connectors.base.config import SystemConfig, SystemModel
+from connectors.base.conformance import HttpBench, Plant
+from connectors.base.errors import (
+    AnswerNotUnderstood,
+    ConnectorError,
+    CredentialsRefused,
+    LeaseLost,
+    TemporarilyUnavailable,
+)
+from connectors.base.interface import Answers, Connector, Declaration, Delays, ErasesBy, Findings, Lease, Operation
+from connectors.base.sandbox import Sandbox
+from connectors.base.toolkit.http import VendorClient
+from connectors.base.values import Answer, Batch, Identifier, Left, Located, Record, Subject, Visibility
+
+BUGS = (
+    "trusts_200",
+    "fuzzy_match",
+    "first_page_only",
+    "any_404_is_absence",
+    "forgets_the_token",
+    "ignores_holds",
+    "asks_once",
+    "root_first",
+    "no_control_record",
+    "one_hold_stops_all",
+    "swallows_lease_lost",
+    "loses_retry_after",
+    "erases_unplanned",
+    "asks_about_neighbours",
+    "logs_the_email",
+)
+
+
+class ToyCredentials(SystemModel):
+    token: SecretStr
+
+
+class ToyConnector(Connector):
+    declaration = Declaration(
+        name="toy",
+        identifier_kinds=frozenset({"email"}),
+        operations=frozenset({Operation.LOCATE, Operation.ERASE, Operation.CONFIRM}),
+        erases_by=ErasesBy.RECORDS,
+        max_subjects_per_call={Operation.LOCATE: 10, Operation.ERASE: 10, Operation.CONFIRM: 10},
+        delays=Delays(confirm_after=timedelta(0), poll_every=timedelta(seconds=0.05)),
+    )
+    Credentials = ToyCredentials
+    bugs: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, system: SystemConfig) -> None:
+        super().__init__(system)
+        assert isinstance(system.credentials, ToyCredentials)
+        headers = {"authorization": f"Bearer {system.credentials.token.get_secret_value()}"}
+        refine = (
+            (lambda r: TemporarilyUnavailable("late") if r.status_code == 429 else None)
+            if ("loses_retry_after" in self.bugs)
+            else None
+        )
+        self._client = VendorClient(
+            system.base_url, headers=headers, timeout_seconds=system.timeout_seconds, refine=refine
+        )
+
+    @property
+    def calls(self) -> int:
+        return self._client.calls
+
+    def close(self) -> None:
+        self._client.close()
+
+    def check_credentials(self) -> Visibility:
+        if self.bugs & {"no_control_record", "any_404_is_absence"}:
+            self._client.request("GET", "/whoami", expect=(200, 404))
+            return Visibility("token")
+        if CONTROL["id"] not in [p["id"] for p in self._pages("/people", query=CONTROL["email"])]:
+            raise CredentialsRefused("blind_credential")
+        return Visibility("control_record")
+
+    def locate(self, batch: Batch) -> Findings:
+        return {s.ref: self._attempt(lambda s=s: self._located(s)) for s in batch.subjects}
+
+    def erase(self, batch: Batch, lease: Lease) -> Answers:
+        token = {} if "forgets_the_token" in self.bugs else json.loads(lease.resume_token or b"{}")
+        if "one_hold_stops_all" in self.bugs and not all(lease.may_proceed(s.ref) for s in batch.subjects):
+            raise TemporarilyUnavailable("stopped")
+        return {s.ref: self._attempt(lambda s=s: self._erased(s, lease, token)) for s in batch.subjects}
+
+    def confirm_absence(self, batch: Batch) -> Answers:
+        return {s.ref: self._attempt(lambda s=s: self._confirmed(s)) for s in batch.subjects}
+
+    def _attempt(self, work: Any) -> Any:
+        try:
+            return work()
+        except LeaseLost:
+            if "swallows_lease_lost" not in self.bugs:
+                raise
+            return TemporarilyUnavailable("stopped")
+        except ConnectorError as error:
+            return error
+
+    def _located(self, subject: Subject) -> Located:
+        people = self._people(subject)
+        notes = [n for p in people for n in self._pages(f"/people/{_quoted(p['id'])}/notes")]
+        return Located(
+            tuple(Record("people", p["id"]) for p in people),
+            {"people": len(people), "notes": len(notes)},
+            tuple(Identifier("email", p["email"]) for p in people if p["email"] not in subject.values("email")),
+        )
+
+    def _erased(self, subject: Subject, lease: Lease, token: dict[str, Any]) -> Answer:
+        found = [p["id"] for p in self._people(subject)]
+        unplanned = tuple(Record("people", i) for i in found if i not in subject.record_ids("people"))
+        if unplanned and "erases_unplanned" in self.bugs:
+            subject, unplanned = replace(subject, records=unplanned), ()
+        if unplanned:
+            left = tuple(Left(r.object, r.id, "not_in_plan") for r in unplanned)
+            return Answer.partial(left, found=Located(unplanned))
+        self._ask(lease, subject, first=True)
+        counts = {"people": 0, "notes": 0}
+        for person_id in subject.record_ids("people"):
+            if not token.get(person_id) and not self._is_there(person_id):
+                continue
+            if "root_first" in self.bugs:
+                notes = self._pages(f"/people/{_quoted(person_id)}/notes")
+                running = self._erase_root(person_id, subject, lease, token)
+                counts["notes"] += self._erase_notes(notes, subject, lease)
+            else:
+                notes = [] if token.get(person_id) else self._pages(f"/people/{_quoted(person_id)}/notes")
+                counts["notes"] += self._erase_notes(notes, subject, lease)
+                # The root leads to the notes: it goes only when a look has seen that none is left.
+                looks = bool(notes) and "trusts_200" not in self.bugs
+                if looks and (still := self._pages(f"/people/{_quoted(person_id)}/notes")):
+                    return Answer.partial(tuple(Left("notes", n["id"], "still_there") for n in still))
+                running = self._erase_root(person_id, subject, lease, token)
+            if running:
+                return Answer.accepted(datetime.now(UTC) + self.delay("poll_every"), resumes=True, records=counts)
+            counts["people"] += 1
+        return Answer.erased(counts) if counts["people"] else Answer.already_absent()
+
+    def _erase_notes(self, notes: list[Any], subject: Subject, lease: Lease) -> int:
+        for note in notes:
+            self._ask(lease, subject)
+            self._client.request("DELETE", f"/notes/{_quoted(note['id'])}", expect=(204, 404))
+        return len(notes)
+
+    def _erase_root(self, person_id: str, subject: Subject, lease: Lease, token: dict[str, Any]) -> bool:
+        """True while the vendor's job runs."""
+        if not token.get(person_id):
+            self._ask(lease, subject)
+            reply = self._client.request("POST", "/erasures", expect=(202, 404), json_body={"person": person_id})
+            if reply.status == 404:
+                self._no_such_person(reply.body)
+                return False
+            token[person_id] = reply.field("job", str)
+            if "forgets_the_token" not in self.bugs:
+                lease.save(json.dumps(token).encode())
+        if "trusts_200" in self.bugs:
+            return False
+        return not self._client.request("GET", f"/jobs/{_quoted(token[person_id])}", expect=(200,)).field("done", bool)
+
+    def _ask(self, lease: Lease, subject: Subject, *, first: bool = False) -> None:
+        if self.bugs & {"ignores_holds"} or first != ("asks_once" in self.bugs):
+            return
+        if not lease.may_proceed(subject.ref):
+            raise TemporarilyUnavailable("stopped")
+
+    def _confirmed(self, subject: Subject) -> Answer:
+        if "trusts_200" in self.bugs:
+            return Answer.already_absent()
+        known = subject.record_ids("people")
+        left = [i for i in known if self._is_there(i)]
+        new = [p["id"] for p in self._people(subject) if p["id"] not in known]
+        if left or new:
+            return Answer.partial(
+                tuple(Left("people", i, "still_there") for i in left + new),
+                found=Located(tuple(Record("people", i) for i in new)) if new else None,
+            )
+        return Answer.already_absent()
+
+    def _is_there(self, person_id: str) -> bool:
+        reply = self._client.request("GET", f"/people/{_quoted(person_id)}", expect=(200, 404))
+        if reply.status == 404:
+            self._no_such_person(reply.body)
+        elif reply.field("id", str) != person_id:
+            raise AnswerNotUnderstood("other_person")
+        return reply.status == 200
+
+    def _no_such_person(self, body: Any) -> None:
+        if "any_404_is_absence" not in self.bugs and body != {"error": "no_such_person"}:
+            raise AnswerNotUnderstood("not_found", status=404)
+
+    def _people(self, subject: Subject) -> list[Any]:
+        people: dict[str, Any] = {}
+        for email in subject.values("email"):
+            if "logs_the_email" in self.bugs:
+                logging.getLogger("toy").info("searching for %s", email)
+            for person in self._pages("/people", query=email):
+                if "asks_about_neighbours" in self.bugs:
+                    self._pages("/people", query=person["email"])
+                if "fuzzy_match" in self.bugs or person["email"].casefold() == email.casefold():
+                    people[person["id"]] = person
+        return list(people.values())
+
+    def _pages(self, path: str, **params: str) -> list[Any]:
+        return list(self._each_page(path, params))
+
+    def _each_page(self, path: str, params: dict[str, str]) -> Iterator[Any]:
+        page: int | None = 1
+        while page is not None:
+            expect = (200, 404) if "any_404_is_absence" in self.bugs else (200,)
+            reply = self._client.request("GET", path, expect=expect, params={**params, "page": page})
+            if reply.status == 404:
+                return
+            yield from reply.field("items", list)
+            page = None if "first_page_only" in self.bugs else reply.body.get("next")
+
+
+def _quoted(value: str) -> str:
+    return quote(value, safe="")
+
+
+class ToyBench(HttpBench):
+    name = "toy"
+    related_over_pages = 5
+
+    def __init__(self, bug: str | None = None) -> None:
+        bugs = frozenset({bug} if bug else ())
+        self._kind: type[Connector] = type("ToyConnector", (ToyConnector,), {"bugs": bugs, "__module__": __name__})
+
+    def connector(self) -> type[Connector]:
+        return self._kind
+
+    def sandbox_class(self) -> type[Sandbox]:
+        return ToySandbox
+
+    def system(self, base_url: str) -> dict[str, Any]:
+        return {"name": "toy", "connector": "toy", "base_url": base_url, "credentials": {"token": TOKEN}}
+
+    def account(self) -> Any:
+        return {"people": [CONTROL]}
+
+    def people(self, people: Sequence[Plant]) -> Any:
+        rows = [{"id": f"p-{p.ref}", "email": p.identifier.value, "name": p.name} for p in people]
+        notes = [
+            {"id": f"n-{p.ref}-{n}", "person": f"p-{p.ref}", "text": f"about {p.name}"}
+            for p in people
+            for n in range(p.related)
+        ]
+        return {"people": rows, "notes": notes}
+
+    def slow_options(self) -> dict[str, Any]:
+        return {"job_seconds": 0.3}
+
+    def crowd(self, person: Plant) -> Sequence[Plant]:
+        local, _, domain = person.identifier.value.rpartition("@")
+        others = [Identifier("email", f"{local}+{n}@{domain}") for n in range(5)]
+        return [
+            replace(person, ref=f"{n}-crowd", identifier=other, name=f"{person.name}x{n}")
+            for n, other in enumerate(others)
+        ]

@@ -1,0 +1,58 @@
+"""The engine's turning wheel without Celery: what the tasks do, in one process, in a loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from sqlalchemy import text
+
+from service.use_cases.advance_requests import advance_requests
+from service.use_cases.lease_steps import lease_steps
+from service.use_cases.seal_request import seal_due_requests
+from service.use_cases.settle_identity import lease_identities
+from service.use_cases.sweep_leases import sweep_leases
+from workers.perform import perform
+from workers.runtime import Runtime
+from workers.walk import walk
+
+
+def turn(runtime: Runtime, *, only: Callable[[str], bool] | None = None) -> int:
+    """One round of everything that is due, in the systems that `only` allows. Returns how much was done."""
+    done = 0
+    stores, settings = runtime.stores, runtime.settings
+    leased = lease_identities(stores, settings, limit=100)
+    if leased:
+        walk(runtime, leased)
+        done += len(leased)
+    done += advance_requests(stores, settings)
+    for system in settings.systems:
+        if only is not None and not only(system.config.name):
+            continue
+        batch = lease_steps(stores, settings, system.config.name)
+        if batch is not None:
+            perform(runtime, batch)
+            done += 1
+    done += advance_requests(stores, settings)
+    done += sweep_leases(stores)
+    return done + seal_due_requests(stores)
+
+
+def drive(runtime: Runtime, *, patience_seconds: float = 3.0, limit_seconds: float = 60.0) -> None:
+    """Turn until nothing was done and nothing will be due within `patience_seconds`."""
+    until = time.monotonic() + limit_seconds
+    while time.monotonic() < until:
+        if turn(runtime):
+            continue
+        with runtime.stores.engine.begin() as connection:
+            soon = connection.execute(
+                text(
+                    "SELECT min(extract(epoch FROM due_at - clock_timestamp())) FROM ("
+                    " SELECT due_at FROM steps WHERE state IN ('due', 'accepted') UNION ALL"
+                    " SELECT due_at FROM requests WHERE duty IS NOT NULL) AS d"
+                )
+            ).scalar_one()
+        if soon is None or soon > patience_seconds:
+            return
+        time.sleep(max(float(soon), 0.01))
+    raise AssertionError("the engine did not come to rest")

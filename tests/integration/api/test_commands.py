@@ -1,0 +1,188 @@
+"""The commands that speak to the API or to the stores, as a person at a terminal meets them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from service.cli import audit, keys, request, systems
+from service.domain.api_key import Scope
+from tests.integration.api.conftest import EMAIL, Office
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command of one of the sub-apps against the office's API."""
+    key_file = tmp_path / "key"
+    key_file.write_text(office.key.token + "\n")
+    monkeypatch.setenv("COLUMNS", "240")
+
+    def call(app: Any, *arguments: str, given: str | None = None, api: bool = True) -> Result:
+        options = ["--url", office.url, "--key-file", str(key_file)] if api else []
+        return CliRunner().invoke(app, [*arguments, *options], input=given)
+
+    return call
+
+
+@pytest.fixture
+def config(office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration file of the same installation; the URLs come as `expunge up` hands them on."""
+    engine = office.stores.engine.url
+    monkeypatch.setenv("EXPUNGE_DATABASE_URL", engine.render_as_string(hide_password=False))
+    key_url = office.stores._key_engine.url
+    monkeypatch.setenv("EXPUNGE_KEY_DATABASE_URL", key_url.render_as_string(hide_password=False))
+    path = tmp_path / "expunge.toml"
+    path.write_text(f'[service]\ndata_directory = "{office.settings.service.data_directory}"\n')
+    return path
+
+
+def test_a_request_from_submission_to_revocation(office: Office, run: Run) -> None:
+    at = datetime.now(UTC).isoformat()
+    identifiers = json.dumps(
+        [{"kind": "email", "value": EMAIL, "verification": {"method": "signed_in", "verified_at": at}}]
+    )
+
+    submitted = run(request.app, "submit", "--identifiers", "-", "--reference", "cli-1", "--json", given=identifiers)
+    assert submitted.exit_code == 0, submitted.output
+    request_id = json.loads(submitted.stdout)["id"]
+    listed = run(request.app, "list")
+    shown = run(request.app, "show", request_id)
+    found = run(request.app, "lookup", "--identifier", "-", given=json.dumps({"kind": "email", "value": EMAIL}))
+    revealed = run(request.app, "reveal", request_id)
+    extended = run(request.app, "extend", request_id, "--reason", "complexity")
+    revoked = run(request.app, "revoke", request_id)
+    again = run(request.app, "revoke", request_id)
+
+    for result in (listed, shown, found, revealed, extended, revoked):
+        assert result.exit_code == 0, result.output
+    assert request_id in listed.stdout
+    assert "a***@e***.test" in shown.stdout
+    assert request_id in found.stdout
+    assert EMAIL in revealed.stdout
+    assert "(extended)" in extended.stdout
+    assert "revoked" in revoked.stdout
+    assert (again.exit_code, again.stderr.split(":")[0]) == (1, "409 wrong_state")
+    for result in (listed, shown, found, extended, revoked, again):
+        assert EMAIL not in result.output
+
+
+def test_refusals_are_short_and_repeat_nothing(office: Office, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = json.dumps([{"kind": "email", "value": f"{EMAIL} "}, {"kind": "email", "value": "no-mail"}])
+
+    refused = run(request.app, "submit", "--identifiers", "-", given=bad)
+    no_json = run(request.app, "submit", "--identifiers", "-", given=EMAIL)
+    no_file = run(request.app, "submit", "--identifiers", "/nowhere/x.json")
+    monkeypatch.delenv("EXPUNGE_API_KEY", raising=False)
+    no_key = run(request.app, "list", "--url", office.url, api=False)
+    monkeypatch.setenv("EXPUNGE_API_KEY", office.key.token)
+    with_key = run(request.app, "list", "--url", office.url, api=False)
+    nobody_there = run(request.app, "list", "--url", "http://127.0.0.1:9", api=False)
+
+    assert (refused.exit_code, no_json.exit_code, no_file.exit_code) == (1, 2, 2)
+    assert "/identifiers/1/value: malformed_email" in refused.stderr
+    assert (no_key.exit_code, with_key.exit_code, nobody_there.exit_code) == (2, 0, 2)
+    for result in (refused, no_json, no_file, no_key, nobody_there):
+        assert EMAIL not in result.output
+        assert "Traceback" not in result.output
+
+
+def test_keys_are_made_listed_and_revoked(office: Office, run: Run, config: Path) -> None:
+    scopes = ("--scope", "requests:read", "--scope", "systems:read")
+    made = run(keys.app, "create", "--name", "auditor", *scopes, "--config", str(config), "--json", api=False)
+    assert made.exit_code == 0, made.output
+    key = json.loads(made.stdout)
+
+    answer = office.client.get("/v1/requests", headers={"Authorization": f"Bearer {key['key']}"})
+    listed = run(keys.app, "list", "--config", str(config), api=False)
+    revoked = run(keys.app, "revoke", key["prefix"], "--config", str(config), api=False)
+    refused = office.client.get("/v1/requests", headers={"Authorization": f"Bearer {key['key']}"})
+    again = run(keys.app, "revoke", key["prefix"], "--config", str(config), api=False)
+    too_long = run(
+        keys.app,
+        "create",
+        "--name",
+        "x",
+        "--scope",
+        "requests:read",
+        "--days",
+        "9999",
+        "--config",
+        str(config),
+        api=False,
+    )
+
+    assert (answer.status_code, refused.status_code) == (200, 401)
+    assert key["prefix"] in listed.stdout
+    assert key["key"] not in listed.stdout
+    assert (revoked.exit_code, again.exit_code, too_long.exit_code) == (0, 1, 1)
+    assert [(n, a) for n, a, _ in office.events(key["id"])] == [("key_created", "cli"), ("key_revoked", "cli")]
+    assert office.events(key["id"])[0][2]["roles"] == [Scope.REQUESTS_READ.value, Scope.SYSTEMS_READ.value]
+
+
+def test_the_log_is_exported_and_verified(office: Office, run: Run, config: Path, tmp_path: Path) -> None:
+    office.submit()
+    out = tmp_path / "evidence" / "audit.jsonl"
+    out.parent.mkdir()
+
+    exported = run(audit.app, "export", "--out", str(out), "--config", str(config), api=False)
+    verified = run(audit.app, "verify", str(out), api=False)
+    assert exported.exit_code == 0, exported.output
+    assert (out.parent / "audit.pub").exists()
+    assert verified.exit_code == 0, verified.output
+    content = out.read_bytes()
+    assert b"export_made" in content
+    out.write_bytes(content.replace(b'"gdpr"', b'"ccpa"', 1))
+    assert run(audit.app, "verify", str(out), api=False).exit_code == 1
+    assert sorted(p.name for p in out.parent.iterdir()) == ["audit.jsonl", "audit.pub"]
+
+
+def test_a_broken_log_is_not_exported_as_good(office: Office, run: Run, config: Path, tmp_path: Path) -> None:
+    office.submit()
+    out = tmp_path / "audit.jsonl"
+    assert run(audit.app, "export", "--out", str(out), "--config", str(config), api=False).exit_code == 0
+    out.unlink()
+    office.write("ALTER TABLE audit_leaves DISABLE TRIGGER ALL")
+    office.write("UPDATE audit_leaves SET entry = replace(encode(entry, 'escape'), 'gdpr', 'ccpa')::bytea")
+
+    broken = run(audit.app, "export", "--out", str(out), "--config", str(config), api=False)
+
+    assert broken.exit_code == 1, broken.output
+    assert not out.exists()
+    assert "BROKEN" in broken.stderr
+
+
+def test_a_certificate_is_fetched_only_when_there_is_one(office: Office, run: Run, tmp_path: Path) -> None:
+    request_id, out = office.submit(), tmp_path / "certificate.json"
+
+    early = run(audit.app, "certificate", str(request_id), "--out", str(out))
+    run(request.app, "deny", str(request_id), "--reason", "no_match")
+    fetched = run(audit.app, "certificate", str(request_id), "--out", str(out))
+
+    assert (early.exit_code, fetched.exit_code) == (1, 0)
+    assert json.loads(out.read_bytes())["certificate"]["request"]["state"] == "denied"
+
+
+def test_systems_are_listed_and_checked(office: Office, run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "systems.toml"
+    path.write_text(
+        '[[systems]]\nname = "support"\nconnector = "zendesk"\nbase_url = "http://127.0.0.1:9"\n'
+        '[systems.credentials]\nemail = "privacy@example.test"\napi_token = "stand-in-token"\n'
+    )
+
+    listed = run(systems.app, "list")
+    checked = run(systems.app, "check", "--config", str(path), "--json", api=False)
+
+    assert listed.exit_code == 0, listed.output
+    assert "support-eu" in listed.stdout
+    assert checked.exit_code == 1, checked.output
+    assert [(each["system"], each["ok"]) for each in json.loads(checked.stdout)] == [("support", False)]
+    assert "stand-in-token" not in checked.output

@@ -1,0 +1,287 @@
+"""What humans decide about a request: review, approval, withdrawal, extension, revealing, parked steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from service.storage.key_store import request_owner
+from tests.integration.api.conftest import EMAIL, Office
+
+Parked = Callable[..., tuple[UUID, UUID]]
+
+
+def _needs_review(office: Office, *emails: str, reason: str = "needs_review", **more: bool) -> UUID:
+    request_id = office.submit(*emails, **more)
+    ids = [each["id"] for each in office.show(request_id)["identifiers"]]
+    office.write(
+        "UPDATE requests SET state = 'in_progress', reason = :reason, duty = NULL, due_at = NULL,"
+        " doubts = CAST(:doubts AS jsonb) WHERE id = :id",
+        reason=reason,
+        doubts=json.dumps([{"reason": "supernode", "identifiers": ids, "sources": []}]),
+        id=request_id,
+    )
+    return request_id
+
+
+def test_a_review_drops_and_goes_on(office: Office) -> None:
+    request_id = _needs_review(office, "ada@example.test", "family@example.test")
+    shown = office.show(request_id)
+    assert shown["doubts"][0]["reason"] == "supernode"
+    drop = shown["identifiers"][0]["id"]
+
+    answer = office.call("POST", f"/v1/requests/{request_id}/review", {"decision": "continue", "drop": [drop]})
+
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["state"], answer.json()["reason"]) == ("in_progress", "locating")
+    assert [each["use"] for each in answer.json()["identifiers"] if each["id"] == drop] == ["dropped"]
+    (row,) = office.rows("SELECT * FROM requests")
+    assert (row.duty, row.identity_reviewed) == ("identify", True)
+    assert row.due_at is not None
+    events = office.events(request_id)
+    assert [name for name, _, _ in events[1:]] == ["review_decided", "request_resumed"]
+    assert events[1][1:] == (f"key:{office.key.id}", {"decision": "continue", "dropped": 1})
+    again = office.call("POST", f"/v1/requests/{request_id}/review", {"decision": "continue"})
+    assert (again.status_code, again.json()["code"]) == (409, "wrong_state")
+
+
+def test_a_review_leaves_somebody_who_was_verified(office: Office) -> None:
+    request_id = _needs_review(office, reason="need_user_verification", verified=False)
+    (identifier,) = office.show(request_id)["identifiers"]
+    path = f"/v1/requests/{request_id}/review"
+
+    unverified = office.call("POST", path, {"decision": "continue"})
+    nobody = office.call("POST", path, {"decision": "continue", "drop": [identifier["id"]]})
+    strange = office.call("POST", path, {"decision": "continue", "drop": [str(uuid4())]})
+    proof = {"id": identifier["id"], "method": "document", "verified_at": datetime.now(UTC).isoformat()}
+    verified = office.call("POST", path, {"decision": "continue", "verify": [proof]})
+
+    assert [a.status_code for a in (unverified, nobody, strange, verified)] == [422, 422, 422, 200]
+    assert strange.json()["errors"][0]["field"] == "/drop/0"
+    assert verified.json()["identifiers"][0]["verification"]["method"] == "document"
+
+
+def test_a_review_links_to_the_same_persons_request(office: Office) -> None:
+    first = office.submit("ada@example.test")
+    second = _needs_review(office, "other@example.test")
+    path = f"/v1/requests/{second}/review"
+
+    itself = office.call("POST", path, {"decision": "link", "request_id": str(second)})
+    nothing = office.call("POST", path, {"decision": "link", "request_id": str(uuid4())})
+    half = office.call("POST", path, {"decision": "link"})
+    linked = office.call("POST", path, {"decision": "link", "request_id": str(first)})
+
+    assert [a.status_code for a in (itself, nothing, half, linked)] == [422, 422, 422, 200]
+    assert (linked.json()["reason"], linked.json()["linked_to"]) == ("linked", str(first))
+    assert [name for name, _, _ in office.events(second)[1:]] == ["review_decided", "request_linked"]
+
+
+def _awaiting_approval(office: Office, key: object = None) -> tuple[UUID, str]:
+    request_id, plan_hash = office.submit(key=key), "ab" * 32  # type: ignore[arg-type]  # None means the office's
+    office.put(request_id, state="in_progress", reason="awaiting_approval", duty=None, due_at=None, plan_version=2)
+    for version, digest in ((1, "cd" * 32), (2, plan_hash)):
+        office.write(
+            "INSERT INTO plans (request_id, version, hash, frozen_at, approval_reasons)"
+            " VALUES (:id, :v, :hash, clock_timestamp(), ARRAY['too_many_records'])",
+            id=request_id,
+            v=version,
+            hash=digest,
+        )
+    office.add_step(request_id, phase="locate", state="waiting", due_at=None, plan_version=2, counts='{"user": 1}')
+    return request_id, plan_hash
+
+
+def test_a_second_person_approves_the_plan_that_they_saw(office: Office) -> None:
+    request_id, plan_hash = _awaiting_approval(office)
+    path, second = f"/v1/requests/{request_id}/approve", office.new_key()
+    assert office.show(request_id)["plan"]["approval_reasons"] == ["too_many_records"]
+
+    same = office.call("POST", path, {"plan_hash": plan_hash})
+    stale = office.call("POST", path, {"plan_hash": "cd" * 32}, key=second)
+    assert {s["state"] for s in office.show(request_id)["steps"]} == {"waiting"}
+    approved = office.call("POST", path, {"plan_hash": plan_hash}, key=second)
+    again = office.call("POST", path, {"plan_hash": plan_hash}, key=second)
+
+    assert (same.status_code, same.json()["code"]) == (403, "same_person")
+    assert (stale.status_code, stale.json()["code"]) == (409, "stale_plan")
+    assert approved.status_code == 200, approved.text
+    assert (again.status_code, again.json()["code"]) == (409, "wrong_state")
+    shown = approved.json()
+    assert (shown["reason"], shown["steps"][0]["state"]) == ("erasing", "due")
+    assert shown["plan"]["approved_at"] is not None
+    assert ("plan_approved", f"key:{second.id}") in [(n, a) for n, a, _ in office.events(request_id)]
+
+
+def test_a_denied_request_stops_and_what_happened_is_looked_at(office: Office) -> None:
+    request_id = office.submit()
+    follower = office.submit()
+    assert office.show(follower)["linked_to"] == str(request_id)
+    office.put(request_id, state="in_progress", reason="erasing", duty=None, due_at=None, plan_version=1, fence=3)
+    untouched = office.add_step(request_id, "support")
+    touched = office.add_step(request_id, "support-eu", state="parked", due_at=None, effect_possible=True)
+    office.write(
+        "INSERT INTO suppression_entries (keyed_hash, request_id, kind, added_at)"
+        " SELECT keyed_hash, request_id, kind, clock_timestamp() FROM identifiers WHERE request_id = :id",
+        id=request_id,
+    )
+
+    answer = office.call("POST", f"/v1/requests/{request_id}/deny", {"reason": "claim_not_covered"})
+
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["state"], answer.json()["reason"]) == ("denied", "claim_not_covered")
+    ended, looked_at = office.step(untouched), office.step(touched)
+    assert (ended.state, ended.reason, ended.due_at) == ("retained", "withdrawn", None)
+    assert ended.ended_at is not None
+    assert (looked_at.state, looked_at.phase) == ("due", "confirm")
+    assert looked_at.due_at is not None
+    assert office.rows("SELECT 1 FROM suppression_entries WHERE removed_at IS NULL") == []
+    freed = office.show(follower)
+    assert (freed["state"], freed["reason"], freed["linked_to"]) == ("open", None, None)
+    assert office.rows("SELECT duty FROM requests WHERE id = :id", id=follower)[0].duty == "identify"
+    assert office.rows("SELECT fence FROM requests WHERE id = :id", id=request_id)[0].fence == 4
+    assert office.rows("SELECT 1 FROM request_checks WHERE request_id = :id", id=request_id)
+    assert [n for n, _, _ in office.events(request_id)[1:]] == ["request_denied", "suppression_removed"]
+    assert [n for n, _, _ in office.events(untouched)] == ["step_ended"]
+    assert [n for n, _, _ in office.events(touched)] == ["step_due"]
+    assert office.events(follower)[-1][0] == "request_resumed"
+    assert office.call("POST", f"/v1/requests/{request_id}/revoke").status_code == 409
+
+
+def test_a_revoked_request_leaves_leased_and_accepted_steps_to_the_engine(office: Office) -> None:
+    request_id = office.submit()
+    later = datetime.now(UTC) + timedelta(hours=1)
+    leased = office.add_step(request_id, "support", state="leased", due_at=None)
+    accepted = office.add_step(request_id, "support-eu", state="accepted", phase="confirm", due_at=later)
+
+    answer = office.call("POST", f"/v1/requests/{request_id}/revoke")
+
+    assert (answer.json()["state"], answer.json()["reason"]) == ("revoked", None)
+    assert (office.step(leased).state, office.step(accepted).state) == ("leased", "accepted")
+    assert answer.json()["steps"][1]["look_again_at"] is not None
+    assert office.events(leased) == office.events(accepted) == []
+
+
+def test_an_extension_is_taken_once_and_in_time(office: Office) -> None:
+    request_id = office.submit()
+    step = office.add_step(request_id)
+    before = office.show(request_id)["respond_by"]
+    path = f"/v1/requests/{request_id}/extend"
+
+    answer = office.call("POST", path, {"reason": "complexity"})
+    again = office.call("POST", path, {"reason": "complexity"})
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["extended"] is True
+    assert answer.json()["respond_by"] > before
+    assert office.step(step).respond_by.isoformat()[:10] == answer.json()["respond_by"][:10]
+    assert (again.status_code, again.json()["code"]) == (409, "wrong_state")
+    late = office.submit("late@example.test")
+    office.put(late, respond_by=datetime.now(UTC) - timedelta(seconds=1))
+    refused = office.call("POST", f"/v1/requests/{late}/extend", {"reason": "complexity"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
+
+
+def test_identifiers_are_revealed_on_record_and_not_after_sealing(office: Office) -> None:
+    request_id = office.submit()
+    path = f"/v1/requests/{request_id}/reveal"
+
+    answer = office.call("POST", path)
+
+    assert answer.json()["identifiers"][0]["value"] == EMAIL
+    assert office.events(request_id)[-1] == (
+        "evidence_read",
+        f"key:{office.key.id}",
+        {"what": "identifiers", "found": 1},
+    )
+    office.stores.keys.destroy([request_owner(request_id)])
+    assert office.call("POST", path).status_code == 410
+    office.put(request_id, sealed_at=datetime.now(UTC), state="fulfilled", duty=None)
+    office.write("UPDATE identifiers SET sealed = NULL")
+    gone = office.call("POST", path)
+    assert (gone.status_code, gone.json()["code"]) == (410, "sealed")
+    (identifier,) = office.show(request_id)["identifiers"]
+    assert (identifier["kind"], identifier["masked"]) == ("email", None)
+
+
+def test_did_you_delete_me_is_answered_after_sealing_and_audited(office: Office) -> None:
+    request_id = office.submit()
+    office.put(request_id, sealed_at=datetime.now(UTC), state="fulfilled", duty=None, answered_at=datetime.now(UTC))
+    office.write("UPDATE identifiers SET sealed = NULL")
+    body = {"identifier": {"kind": "email", "value": f" {EMAIL.upper()} "}}
+
+    found = office.call("POST", "/v1/requests/lookup", body)
+    nobody = office.call("POST", "/v1/requests/lookup", {"identifier": {"kind": "email", "value": "x@example.test"}})
+
+    assert found.status_code == 200, found.text
+    (entry,) = found.json()["requests"]
+    assert (entry["id"], entry["sealed"], found.json()["suppressed"]) == (str(request_id), True, False)
+    assert nobody.json() == {"requests": [], "suppressed": False}
+    assert [data for name, _, data in office.events(office.key.id) if name == "evidence_read"] == [
+        {"what": "lookup", "found": 1},
+        {"what": "lookup", "found": 0},
+    ]
+    wrong = office.call("POST", "/v1/requests/lookup", {"identifier": {"kind": "email", "value": "no-mail"}})
+    assert wrong.json()["errors"] == [{"field": "/identifier/value", "reason": "malformed_email"}]
+
+
+def _resolve(office: Office, request_id: UUID, decision: str, reason: str = "checked_by_hand") -> int:
+    path = f"/v1/requests/{request_id}/steps/support/resolve"
+    return office.call("POST", path, {"decision": decision, "reason": reason}).status_code
+
+
+def test_a_parked_step_is_tried_again_or_ended_by_a_human(office: Office, parked: Parked) -> None:
+    request_id, step = parked("still_there", tries=7, rounds=3)
+    assert _resolve(office, request_id, "retry", "cause_fixed") == 200
+    row = office.step(step)
+    assert (row.state, row.phase, row.reason, row.tries, row.rounds) == ("due", "erase", None, 0, 0)
+    assert row.due_at is not None
+    assert office.events(step)[-1][0] == "step_unparked"
+    assert _resolve(office, request_id, "retry") == 409
+
+    request_id, step = parked("refused")
+    assert _resolve(office, request_id, "retained", "legal_obligation") == 200
+    row = office.step(step)
+    assert (row.state, row.reason) == ("retained", "legal_obligation")
+    assert row.ended_at is not None
+    assert office.events(step)[-1][:2] == ("step_ended", f"key:{office.key.id}")
+    assert office.rows("SELECT 1 FROM request_checks WHERE request_id = :id", id=request_id)
+
+
+def test_a_human_cannot_say_what_only_a_look_can(office: Office, parked: Parked) -> None:
+    request_id, _ = parked("not_addressable", effect_possible=True)
+    assert _resolve(office, request_id, "erased_verified") == 422
+    assert _resolve(office, request_id, "absent") == 422
+    assert _resolve(office, request_id, "not_addressable") == 409
+    assert _resolve(office, request_id, "accept_records") == 409
+    assert _resolve(office, request_id, "unresolved", "vendor_refuses") == 200
+
+
+def test_doubtful_records_are_accepted_for_the_next_search(office: Office, parked: Parked) -> None:
+    request_id, step = parked("ambiguous:foreign_identifier", phase="locate", located=False)
+
+    assert _resolve(office, request_id, "accept_records") == 200
+
+    row = office.step(step)
+    assert (row.state, row.phase, row.reason) == ("due", "locate", "records_accepted")
+
+
+def test_a_step_of_a_removed_system_waits_for_the_system(office: Office, parked: Parked) -> None:
+    request_id, _ = parked("system_removed")
+    office.write("UPDATE systems SET state = 'removed' WHERE name = 'support'")
+
+    assert _resolve(office, request_id, "retry") == 409
+    assert _resolve(office, request_id, "unresolved", "system_gone") == 200
+
+
+def test_a_parked_step_leaves_an_ended_batch_behind(office: Office, parked: Parked) -> None:
+    batch = uuid4()
+    office.write(
+        "INSERT INTO batches (id, system, phase, ended_at) VALUES (:id, 'support', 'erase', clock_timestamp())",
+        id=batch,
+    )
+    request_id, step = parked("still_there", batch_id=batch)
+
+    assert _resolve(office, request_id, "retry") == 200
+    assert office.step(step).batch_id is None

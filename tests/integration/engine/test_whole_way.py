@@ -1,0 +1,42 @@
+"""A request's whole way through the engine, against real servers and stand-ins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from connectors.base.sandbox.sample_world import SamplePerson
+from tests.company import Company
+
+
+def strangers(records: list[dict[str, Any]], person: SamplePerson) -> list[dict[str, Any]]:
+    """Records of everybody else: those that neither name the person nor hang on a user who does."""
+    own = [r for r in records if any(v in str(r) for v in person.residue_values)]
+    users = {r["id"] for r in own if r["object"] == "user"}
+    gone = {"job", "forgotten", "ghost"}
+    return [
+        r
+        for r in records
+        if r not in own and r["object"] not in gone and r.get("requester_id") not in users and not _is_empty_user(r)
+    ]
+
+
+def _is_empty_user(record: dict[str, Any]) -> bool:
+    return record["object"] == "user" and bool(record.get("permanently_deleted"))
+
+
+def test_a_person_is_erased_everywhere_and_nobody_else(company: Company) -> None:
+    person = company.world.ordinary[0]
+    before = {name: s.records() for name, s in company.sandboxes.items()}
+
+    request = company.submit(person)
+    company.drive()
+
+    steps = company.steps(request)
+    assert {s.state for s in steps.values()} <= {"erased_verified", "absent"}, {
+        n: (s.phase, s.state, s.reason) for n, s in steps.items()
+    }
+    assert len(steps) == 5
+    assert company.request(request).state == "fulfilled"
+    assert company.residue(person) == []
+    for name, stand_in in company.sandboxes.items():
+        assert strangers(before[name], person) == strangers(stand_in.records(), person)

@@ -1,0 +1,420 @@
+"""The offline verifier: every single bit, every line, every foreign key; and that it stands on its own."""
+
+import ast
+import base64
+import hashlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from service.cli import verify_audit
+from service.cli.verify_audit import Broken, Key, Unusable, main, verify_certificate, verify_export
+from service.domain.audit_entry import AuditEntry
+from service.domain.canonical_json import encode_canonical
+from service.domain.certificate_envelope import ProvenEntry, seal_certificate
+from service.domain.merkle import GrowingTree, Node, assemble, leaf_hash, plan_inclusion, root_of
+from service.domain.signed_note import SigningKey, sign_checkpoint
+
+ORIGIN = "expunge.example/log"
+SUBJECT = "9f86d081884c7d659a2feaa0c55ad015"
+AT = datetime(2026, 11, 22, 11, 30, tzinfo=UTC)
+
+
+def signing_key(seed: bytes = b"k", name: str = ORIGIN) -> SigningKey:
+    return SigningKey(name, Ed25519PrivateKey.from_private_bytes(hashlib.sha256(seed).digest()))
+
+
+SIGNER = signing_key()
+TRUSTED = Key(str(SIGNER.trusted))
+
+
+def entry_of(object_id: str, version: int, previous: str | None, subject: str | None = SUBJECT) -> AuditEntry:
+    return AuditEntry(
+        "request_in_progress", "request", object_id, version, previous, AT, "worker", subject, {"reason": "r"}
+    )
+
+
+def small_log() -> list[bytes]:
+    """Five entries of two objects, interleaved."""
+    first, other = "6f1c2a34-0b5d-4c1e-9a77-3d1f5b2c8e90", "0a1b2c3d-0b5d-4c1e-9a77-3d1f5b2c8e91"
+    a1 = entry_of(first, 1, None)
+    b1 = entry_of(other, 1, None)
+    a2 = entry_of(first, 2, a1.digest())
+    a3 = entry_of(first, 3, a2.digest())
+    b2 = entry_of(other, 2, b1.digest())
+    return [each.encode() for each in (a1, b1, a2, a3, b2)]
+
+
+def export_of(
+    entries: Sequence[bytes], signer: SigningKey = SIGNER, note: str | None = None, header: dict[str, Any] | None = None
+) -> bytes:
+    """An export as format 1 describes it; its checkpoint is signed over whatever the entries are."""
+    header = {"format": "expunge-audit-export/1", "origin": ORIGIN, "size": len(entries)} | (header or {})
+    note = note or sign_checkpoint(signer, len(entries), root_of(map(leaf_hash, entries)))
+    lines = [b'{"entry":%b,"index":%d}' % (entry, index) for index, entry in enumerate(entries)]
+    return b"".join(line + b"\n" for line in (encode_canonical(header), *lines, encode_canonical({"checkpoint": note})))
+
+
+EXPORT = export_of(small_log())
+
+
+def verdict(content: bytes, key: Key = TRUSTED) -> str:
+    return verify_export(io.BytesIO(content), key)
+
+
+def with_members(raw: bytes, **changes: Any) -> bytes:
+    return encode_canonical(json.loads(raw) | changes)
+
+
+def lines_of(content: bytes) -> list[bytes]:
+    return content.splitlines(keepends=True)
+
+
+def test_a_sound_export_is_verified() -> None:
+    assert verdict(EXPORT).startswith("5 entries of 2 objects\ncheckpoint 5 ")
+
+
+def test_an_empty_log_is_verified() -> None:
+    assert verdict(export_of([])).startswith("0 entries")
+
+
+def test_every_single_flipped_bit_of_an_export_is_found() -> None:
+    accepted = []
+    for place in range(len(EXPORT) * 8):
+        changed = bytearray(EXPORT)
+        changed[place // 8] ^= 1 << place % 8
+        try:
+            verdict(bytes(changed))
+        except Broken:
+            continue
+        accepted.append(place)
+    assert accepted == []
+
+
+def test_every_flipped_bit_of_the_key_file_is_found() -> None:
+    line = str(SIGNER.trusted).encode()
+    for place in range(len(line) * 8):
+        changed = bytearray(line)
+        changed[place // 8] ^= 1 << place % 8
+        with pytest.raises((Broken, Unusable, UnicodeDecodeError)):
+            verdict(EXPORT, Key(changed.decode()))
+
+
+def test_dropped_doubled_swapped_and_cut_lines_are_found() -> None:
+    lines = lines_of(EXPORT)
+    changed = []
+    for place in range(len(lines)):
+        changed.append([*lines[:place], *lines[place + 1 :]])
+        changed.append([*lines[: place + 1], *lines[place:]])
+        for other in range(place + 1, len(lines)):
+            swapped = list(lines)
+            swapped[place], swapped[other] = lines[other], lines[place]
+            changed.append(swapped)
+    assert len(changed) == 2 * 7 + 21
+    for content in changed:
+        with pytest.raises(Broken):
+            verdict(b"".join(content))
+
+
+def test_an_export_cut_anywhere_is_found() -> None:
+    for length in range(len(EXPORT)):
+        with pytest.raises(Broken):
+            verdict(EXPORT[:length])
+
+
+@pytest.mark.parametrize("tail", [b"\n", b" ", b"{}\n", b"\x00", EXPORT])
+def test_anything_behind_the_checkpoint_is_found(tail: bytes) -> None:
+    with pytest.raises(Broken, match="line 8: nothing may follow"):
+        verdict(EXPORT + tail)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line.replace(b'"index":1', b'"index": 1'),
+        lambda line: line.replace(b'"index":1', b'"index":1.0'),
+        lambda line: line.replace(b'"index":1', b'"index":true'),
+        lambda line: line.replace(b'"index":1', b'"index":01'),
+        lambda line: line.replace(b'"index":1', b'"index":1,"index":1'),
+        lambda line: line.replace(b'"index":1', b'"index":1,"note":1'),
+        lambda line: line.replace(b"worker", b"\\u0077orker"),
+        lambda line: line.replace(b"\n", b"\r\n"),
+        lambda line: b"\xef\xbb\xbf" + line,
+        lambda line: b"\n" + line,
+        lambda line: b"[" * 100_000 + b"\n",
+        lambda line: b" " * 2_000_000 + line,
+    ],
+)
+def test_a_line_in_another_spelling_is_found(change: Callable[[bytes], bytes]) -> None:
+    lines = lines_of(EXPORT)
+    changed = change(lines[2])
+    assert changed != lines[2]
+    with pytest.raises(Broken, match="line 3"):
+        verdict(b"".join([*lines[:2], changed, *lines[3:]]))
+
+
+def test_an_export_signed_by_another_key_is_refused_even_under_our_name() -> None:
+    forged = export_of(small_log(), signing_key(b"other"))
+    with pytest.raises(Broken, match="another key"):
+        verdict(forged)
+    same_id = sign_checkpoint(signing_key(b"other"), 5, bytes(32)).replace("— ", "— ", 1)
+    claimed = base64.b64encode(SIGNER.trusted.key_id + base64.b64decode(same_id.split(" ")[-1])[4:]).decode()
+    with pytest.raises(Broken, match="signature"):
+        verdict(export_of(small_log(), note=" ".join([*same_id.split(" ")[:-1], claimed]) + "\n"))
+
+
+def test_a_key_inside_the_export_is_never_trusted() -> None:
+    other = signing_key(b"other")
+    key_line = encode_canonical({"key": str(other.trusted)}) + b"\n"
+    forged = lines_of(export_of(small_log(), other))
+    header = encode_canonical(json.loads(forged[0]) | {"key": str(other.trusted)}) + b"\n"
+    for content in ([header, *forged[1:]], [forged[0], key_line, *forged[1:]], [*forged, key_line]):
+        with pytest.raises(Broken):
+            verdict(b"".join(content))
+
+
+def test_an_older_checkpoint_of_the_same_log_does_not_cover_more_entries() -> None:
+    log = small_log()
+    older = sign_checkpoint(SIGNER, 4, root_of(map(leaf_hash, log[:4])))
+    with pytest.raises(Broken, match="over 4 entries, the export has 5"):
+        verdict(export_of(log, note=older))
+    assert verdict(export_of(log[:4], note=older))
+
+
+def test_a_checkpoint_of_another_log_under_the_same_key_is_refused() -> None:
+    root = base64.b64encode(root_of(map(leaf_hash, small_log()))).decode()
+    with pytest.raises(Broken, match="isn't one of this log"):
+        verdict(export_of(small_log(), note=SIGNER.sign_note(f"other.example\n5\n{root}\n")))
+
+
+def test_a_second_signature_line_is_an_extra_line() -> None:
+    witness = signing_key(b"w", "witness.example").sign_note("x\n").rpartition("\n\n")[2]
+    note = json.loads(lines_of(EXPORT)[-1])["checkpoint"]
+    with pytest.raises(Broken):
+        verdict(export_of(small_log(), note=note + witness))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"size": 4},
+        {"size": 6},
+        {"size": True},
+        {"size": "5"},
+        {"origin": "other.example"},
+        {"format": "x"},
+        {"more": 1},
+    ],
+)
+def test_a_header_that_says_something_else_is_found(header: dict[str, Any]) -> None:
+    with pytest.raises(Broken):
+        verdict(export_of(small_log(), header=header))
+
+
+LOG = small_log()
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([LOG[0], LOG[1], LOG[3]], "line 4: expected version 2"),
+        ([LOG[0], LOG[0]], "line 3: expected version 2"),
+        ([LOG[2]], "line 2: expected version 1"),
+        ([with_members(LOG[0], version=True)], "line 2: expected version 1"),
+        ([LOG[0], with_members(LOG[2], previous="ab" * 32)], "line 3: `previous` isn't the hash"),
+        ([LOG[0], with_members(LOG[2], previous=None)], "line 3: `previous` isn't the hash"),
+        ([with_members(LOG[0], previous="ab" * 32)], "line 2: `previous` isn't the hash"),
+        ([with_members(LOG[0], at="2026-11-22T11:30:00Z")], "line 2: `at` isn't an instant"),
+        ([with_members(LOG[0], at="2026-02-30T11:30:00.000000Z")], "line 2: `at` names no day"),
+        ([with_members(LOG[0], at=5)], "line 2: `at` isn't an instant"),
+        ([with_members(LOG[0], format=2)], "line 2: not an audit entry"),
+        ([with_members(LOG[0], more=1)], "line 2: not an audit entry"),
+        ([with_members(LOG[0], actor=1)], "line 2: actor, event"),
+        ([with_members(LOG[0], data=[])], "line 2: data or subject"),
+        ([b"5"], "line 2: not an audit entry"),
+        ([LOG[0].replace(b'"reason":"r"', b'"reason":1.5')], "line 2: not JSON"),
+        ([LOG[0].replace(b'"reason":"r"', b'"reason":NaN')], "line 2: not JSON"),
+    ],
+)
+def test_a_log_that_was_signed_but_is_not_sound_is_found(entries: list[bytes], message: str) -> None:
+    """The signer's own key doesn't help: dropped, doubled and unchained entries show."""
+    with pytest.raises(Broken) as broken:
+        verdict(export_of(entries))
+    assert message in str(broken.value)
+
+
+def test_a_changed_entry_is_found_although_everything_else_was_made_to_fit() -> None:
+    """The Tessera #629 case: leaf data edited, hashes and signature left as they were."""
+    note = json.loads(lines_of(EXPORT)[-1])["checkpoint"]
+    edited = [*LOG[:4], with_members(LOG[4], actor="scheduler")]
+    with pytest.raises(Broken, match="isn't the signed one"):
+        verdict(export_of(edited, note=note))
+
+
+def certificate(entries: Sequence[bytes] = tuple(LOG), chosen: Sequence[int] = range(5), **claims: Any) -> bytes:
+    tree, nodes = GrowingTree.empty(), dict[Node, bytes]()
+    for raw in entries:
+        nodes.update(tree.append(leaf_hash(raw)))
+    proven = [
+        ProvenEntry(index, entries[index], assemble(plan_inclusion(index, len(entries)), nodes)) for index in chosen
+    ]
+    note = sign_checkpoint(SIGNER, len(entries), tree.root())
+    return seal_certificate({"subject": SUBJECT, "outcome": "erased", **claims}, proven, note, SIGNER)
+
+
+def certified(content: bytes, key: Key = TRUSTED) -> str:
+    return verify_certificate(io.BytesIO(content), key)
+
+
+def resigned(document: dict[str, Any], signer: SigningKey = SIGNER) -> bytes:
+    body = {name: value for name, value in document.items() if name != "signature"}
+    signature = signer.sign(b"expunge-certificate/1\n" + encode_canonical(body))
+    return encode_canonical(body | {"signature": base64.b64encode(signature).decode()}) + b"\n"
+
+
+def test_a_sound_certificate_is_verified() -> None:
+    assert certified(certificate()).startswith("certificate of 5 entries\ncheckpoint 5 ")
+    assert certified(certificate(chosen=[0, 2, 3], name="Ünïcode"))
+
+
+def test_every_single_flipped_bit_of_a_certificate_is_found() -> None:
+    content = certificate(chosen=[0, 2])
+    for place in range(len(content) * 8):
+        changed = bytearray(content)
+        changed[place // 8] ^= 1 << place % 8
+        with pytest.raises(Broken):
+            certified(bytes(changed))
+
+
+def test_a_certificate_of_another_key_is_refused() -> None:
+    with pytest.raises(Broken, match="trusted key"):
+        certified(resigned(json.loads(certificate()), signing_key(b"other")))
+
+
+def test_an_entry_left_out_of_a_certificate_is_found() -> None:
+    document = json.loads(certificate())
+    without = document | {"entries": document["entries"][:-1]}
+    with pytest.raises(Broken, match="certificate: the signature"):
+        certified(encode_canonical(without) + b"\n")
+
+
+def swapped() -> bytes:
+    document = json.loads(certificate())
+    entries = document["entries"]
+    return resigned(document | {"entries": [entries[1], entries[0], *entries[2:]]})
+
+
+def edited(**changes: Any) -> bytes:
+    document = json.loads(certificate())
+    document["entries"][1].update(changes)
+    return resigned(document)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        swapped(),
+        edited(index=2),
+        edited(index=0),
+        edited(index=5),
+        edited(index=True),
+        edited(index="1"),
+        edited(proof=[]),
+        edited(proof=["QQ=="]),
+        edited(proof="QQ=="),
+        edited(proof=[5]),
+        edited(entry=json.loads(with_members(LOG[1], actor="scheduler"))),
+        edited(more=1),
+        resigned(json.loads(certificate()) | {"entries": []}),
+        resigned(json.loads(certificate()) | {"certificate": {}}),
+        resigned(json.loads(certificate()) | {"certificate": {"subject": "ab" * 16}}),
+        resigned(json.loads(certificate()) | {"format": "expunge-certificate/2"}),
+        resigned(json.loads(certificate()) | {"checkpoint": sign_checkpoint(SIGNER, 4, bytes(32))}),
+        certificate(chosen=[0, 3]),
+        certificate(chosen=[2, 3]),
+        certificate() + b"\n",
+        certificate()[:-1],
+    ],
+)
+def test_a_certificate_that_the_signer_made_wrong_is_found(content: bytes) -> None:
+    with pytest.raises(Broken):
+        certified(content)
+
+
+def test_only_entries_of_one_subject_go_into_a_certificate() -> None:
+    log = [LOG[0], entry_of("0a1b2c3d-0b5d-4c1e-9a77-3d1f5b2c8e91", 1, None, "ab" * 16).encode()]
+    with pytest.raises(ValueError, match="one subject"):
+        certificate(log, [0, 1])
+    assert certificate(log, [0])
+
+
+def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", cwd / "verify_audit.py", *arguments]
+    return subprocess.run([str(each) for each in command], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_the_one_file_works_alone_in_another_directory(tmp_path: Path) -> None:
+    (tmp_path / "verify_audit.py").write_bytes(Path(verify_audit.__file__).read_bytes())
+    (tmp_path / "audit.jsonl").write_bytes(EXPORT)
+    (tmp_path / "certificate.json").write_bytes(certificate())
+    (tmp_path / "audit.pub").write_text(f"{SIGNER.trusted}\n")
+    for arguments in (["audit.jsonl"], ["--certificate", "certificate.json"]):
+        done = run(*arguments, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert SIGNER.trusted.fingerprint in done.stdout
+        assert "VERIFIED" in done.stdout
+
+
+def test_the_file_imports_only_the_standard_library_and_cryptography() -> None:
+    tree = ast.parse(Path(verify_audit.__file__).read_text())
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or "."])
+    }
+    assert imported - set(sys.stdlib_module_names) == {"cryptography"}
+
+
+@pytest.fixture
+def evidence(tmp_path: Path) -> Path:
+    (tmp_path / "audit.jsonl").write_bytes(EXPORT)
+    (tmp_path / "audit.pub").write_text(f"{SIGNER.trusted}\n")
+    return tmp_path / "audit.jsonl"
+
+
+def test_exit_codes(evidence: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(evidence)]) == 0
+    evidence.write_bytes(EXPORT.replace(b"worker", b"broker", 1))
+    assert main([str(evidence)]) == 1
+    assert "BROKEN     line 4: `previous` isn't the hash of version 1" in capsys.readouterr().out
+    assert main([str(evidence.with_name("missing.jsonl"))]) == 2
+    assert main([]) == 2
+    assert main([str(evidence), "--certificate", str(evidence)]) == 2
+    with pytest.raises(SystemExit) as usage:
+        main(["--unknown"])
+    assert usage.value.code == 2
+
+
+def test_a_key_that_cannot_be_used_is_no_verdict(evidence: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    public = evidence.with_name("audit.pub")
+    for content in ("", "nonsense\n", f"{SIGNER.trusted}", f"{SIGNER.trusted}\n{SIGNER.trusted}\n"):
+        public.write_text(content)
+        assert main([str(evidence)]) == 2
+    public.unlink()
+    assert main([str(evidence)]) == 2
+    assert "VERIFIED" not in capsys.readouterr().out
+
+
+def test_a_key_given_by_hand_wins_over_the_one_beside_the_file(evidence: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.pub"
+    other.write_text(f"{signing_key(b'other').trusted}\n")
+    assert main([str(evidence), "--key", str(other)]) == 1
