@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,8 @@ class Servers:
 
     urls: Mapping[str, str]
     notes: tuple[str, ...]
+    ended: Callable[[], tuple[str, ...]] = tuple
+    """Names of embedded servers that ended by themselves."""
 
 
 @contextlib.contextmanager
@@ -38,9 +40,12 @@ def servers(settings: Settings) -> Iterator[Servers]:
     configured = (settings.database.url, settings.database.key_url, settings.broker.url)
     with contextlib.ExitStack() as stack:
         notes: tuple[str, ...] = ()
+        ended: Callable[[], tuple[str, ...]] = tuple
         urls: dict[str, str] = {}
         if None in configured:
-            running = stack.enter_context(EmbeddedServers(settings.service.data_directory))
+            embedded = EmbeddedServers(settings.service.data_directory)
+            running = stack.enter_context(embedded)
+            ended = embedded.ended_servers
             notes = running.notes
             urls = {
                 "database_url": running.database_url,
@@ -55,7 +60,7 @@ def servers(settings: Settings) -> Iterator[Servers]:
             raise ConfigurationError("database.key_url: the key store needs a database of its own")
         migrate(named["database_url"])
         migrate_keys(named["key_database_url"])
-        yield Servers(named, notes)
+        yield Servers(named, notes, ended)
 
 
 _NAMES = ("database_url", "key_database_url", "broker_url")

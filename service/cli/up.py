@@ -13,7 +13,7 @@ from rich.console import Console
 from connectors.base.config import ConfigurationError
 from service.cli.installation import prepare, processes, servers
 from service.embedded import EmbeddedServersError
-from service.settings import load_settings
+from service.settings import Settings, load_settings
 
 console = Console(stderr=True)
 
@@ -27,15 +27,24 @@ def up(
         signal.signal(number, lambda *_: over.set())
     try:
         settings = load_settings(config)
-        with servers(settings) as found:
-            for note in found.notes:
-                console.print(note)
-            prepare(settings, found).close()
-            with processes(settings, found):
-                address = f"http://{settings.service.listen_host}:{settings.service.listen_port}"
-                console.print(f"Expunge is up: {address}, {len(settings.systems)} systems. Stop it with Ctrl-C.")
-                over.wait()
-                console.print("stopping")
+        while not over.is_set():
+            _run(settings, over)
     except (ConfigurationError, EmbeddedServersError) as error:
         console.print(f"[red]{error}[/red]")
         raise typer.Exit(2) from None
+
+
+def _run(settings: Settings, over: threading.Event) -> None:
+    """Until we are told to stop, or a server of our own ended: then everything is started anew."""
+    with servers(settings) as found:
+        for note in found.notes:
+            console.print(note)
+        prepare(settings, found).close()
+        with processes(settings, found):
+            address = f"http://{settings.service.listen_host}:{settings.service.listen_port}"
+            console.print(f"Expunge is up: {address}, {len(settings.systems)} systems. Stop it with Ctrl-C.")
+            while not over.wait(1.0):
+                if found.ended():
+                    console.print(f"[red]{', '.join(found.ended())} ended by itself; starting again[/red]")
+                    return
+            console.print("stopping")

@@ -117,7 +117,8 @@ def _write(connection: Connection, step: Row[Any], move: _Move) -> None:
         text(
             "UPDATE steps SET state = :state, phase = :phase, reason = :reason, due_at = :due_at, ended_at = :ended_at,"
             " tries = 0, rounds = 0, records_accepted = records_accepted OR :accepts,"
-            " batch_id = (SELECT b.id FROM batches b WHERE b.id = steps.batch_id AND b.ended_at IS NULL AND b.phase = :phase AND :goes_on)"
+            " batch_id = (SELECT b.id FROM batches b WHERE b.id = steps.batch_id AND b.ended_at IS NULL"
+            " AND b.phase = :phase AND :goes_on)"
             " WHERE id = :id"
         ),
         {

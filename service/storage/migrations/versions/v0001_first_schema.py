@@ -6,6 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from service.storage.audit_fence import FENCE
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -332,3 +334,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_attempts_batch_id", "attempts", ["batch_id", "fence"], unique=False)
     op.create_index("ix_attempts_step_id", "attempts", ["step_id"], unique=False)
+
+    for statement in FENCE:
+        op.execute(statement)
