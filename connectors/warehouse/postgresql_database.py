@@ -88,9 +88,7 @@ class PostgresqlSession(Session):
         self.collation = self._choose_collation()
 
     def _choose_collation(self) -> str:
-        """How to lower-case beyond ASCII: a database with the C collation leaves `Ü` as it is."""
-        if self.rows("SELECT lower('ÀÜ') = 'àü'")[0][0]:
-            return ""
+        """How to lower-case beyond ASCII: under the C collation, of a database or a column, `Ü` stays as it is."""
         known = {name for (name,) in self.rows("SELECT collname FROM pg_collation WHERE collencoding IN (-1, 6)")}
         fit = next((name for name in _COLLATIONS if name in known), None)
         return "" if fit is None else f" COLLATE {quoted(fit)}"

@@ -77,7 +77,8 @@ def _is_finished(request: Row[Any]) -> bool:
 
 def _still_searching(steps: list[Row[Any]]) -> bool:
     """Parked searches don't hold up the others: their step stays in the plan and goes on when a human acted."""
-    return any(s.phase == Phase.LOCATE and not s.located and s.state != StepState.PARKED for s in steps)
+    done = ENDED | {StepState.PARKED}
+    return any(s.phase == Phase.LOCATE and not s.located and s.state not in done for s in steps)
 
 
 def _is_answerable(request: Row[Any], steps: list[Row[Any]]) -> bool:

@@ -306,6 +306,19 @@ class TestOtherActions:
         )
         assert operations.confirm_absence(connector, batch(ADA))["ada"] == Answer.already_absent()
 
+    def test_emptied_rows_that_stay_within_reach_are_done(self, bench: Bench) -> None:
+        kept = {**TABLES[2], "action": "retain", "reason": "tax_law"}
+        emptied = {"name": "orders", "action": "null", "columns": ["contact_email"]}
+        connector = bench.connector(kept, emptied)
+        answer = operations.erase(connector, batch(ADA), FakeLease())["ada"]
+        assert isinstance(answer, Answer)
+        assert answer.records == {"orders": 1}, "one of the two orders held nothing to empty"
+        assert answer.kind is AnswerKind.RETAINED
+        assert {left.object for left in answer.left} == {"customers"}
+        again = operations.erase(connector, batch(ADA), FakeLease())["ada"]
+        assert isinstance(again, Answer)
+        assert again.records == {}
+
     def test_emptied_children_let_their_parent_go(self, bench: Bench) -> None:
         emptied = {
             "name": "orders",

@@ -16,7 +16,7 @@ from connectors.base.values import Identifier
 from connectors.warehouse.identity_source import open_identity_source
 from connectors.warehouse.session import Session
 
-from .conftest import GRAPH, Bench, DuckdbBench
+from .conftest import GRAPH, Bench, DuckdbBench, PostgresqlBench
 
 ADA_EMAIL = Identifier("email", "ada@example.test")
 
@@ -61,6 +61,12 @@ def test_an_identifier_of_another_kind_with_the_same_value_is_another(bench: Ben
 def test_capitals_beyond_ascii_are_folded(bench: Bench) -> None:
     bench.execute("INSERT INTO edges VALUES ('email', 'ZOË.ÜN@example.test', 'phone', '1', NULL, NULL)")
     assert _source(bench).neighbours([Identifier("email", "zoë.ün@example.test")], max_neighbours=10)
+
+
+def test_also_in_a_column_that_knows_ascii_only(postgresql_bench: PostgresqlBench) -> None:
+    postgresql_bench.execute('ALTER TABLE edges ALTER COLUMN va TYPE varchar(200) COLLATE "C"')
+    postgresql_bench.execute("INSERT INTO edges VALUES ('email', 'ZOË.ÜN@example.test', 'phone', '1', NULL, NULL)")
+    assert _source(postgresql_bench).neighbours([Identifier("email", "zoë.ün@example.test")], max_neighbours=10)
 
 
 def test_nothing_stands_for_nobody(bench: Bench) -> None:
