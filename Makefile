@@ -16,7 +16,7 @@ endif
 setup: $(READY)
 
 # uv itself comes from the lock, too: its block of lines is handed to pip. uv doesn't read pip's settings, so the
-# address of a mirror that is configured for pip only is passed on; uv's own settings go first.
+# address of a mirror that is configured for pip only is passed on; uv's own settings go first. It trusts what the system trusts.
 $(READY): requirements.lock pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	@$(BIN)/python -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear .venv
@@ -24,7 +24,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.txt
 	@set -e; \
 	index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true)}}}"; \
-	install() { env $${index:+UV_DEFAULT_INDEX="$$index"} $(BIN)/uv pip "$$@" --quiet --python $(BIN)/python; }; \
+	install() { env $${index:+UV_DEFAULT_INDEX="$$index"} $(BIN)/uv pip "$$@" --quiet --system-certs --python $(BIN)/python; }; \
 	install sync --require-hashes requirements.lock; \
 	install install --no-deps --no-build-isolation --offline --editable .
 	@touch $@
@@ -52,7 +52,7 @@ conformance: setup
 # The newest versions that pyproject.toml allows, for every platform, with what builds and installs the project itself.
 # Without addresses: where packages come from is the machine's business. `make lock OPTIONS=...` goes to uv.
 lock: setup
-	@printf 'editables\nhatchling\nuv\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev \
+	@printf 'editables\nhatchling\nuv\n' | $(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --extra dev \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header $(OPTIONS) \
 		--output-file requirements.lock pyproject.toml -
 
