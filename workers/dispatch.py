@@ -14,15 +14,18 @@ _NUDGE_AGAIN_SECONDS = 5.0
 
 
 def dispatch_due(runtime: Runtime) -> int:
-    """Send one nudge per free slot of every due system, and one for due identities. Returns how many were sent."""
+    """Send one nudge to every due system with a free slot, and one for due identities. Returns how many were sent.
+
+    One a tick, not one per slot: the first worker that leases makes the system be nudged again if more is due, and
+    meanwhile the other systems' nudges come in between.
+    """
     sent = 0
     if has_due_identities(runtime.stores):
         _send("expunge.identify")
         sent += 1
     for system in due_systems(runtime.stores, nudge_again_seconds=_NUDGE_AGAIN_SECONDS):
-        for _ in range(min(system.free_slots, runtime.settings.service.workers)):
-            _send("expunge.work_system", system.name)
-            sent += 1
+        _send("expunge.work_system", system.name)
+        sent += 1
     return sent
 
 

@@ -163,8 +163,9 @@ class MailchimpSandbox(JobsSandbox):
         key = call.path_values["key"]
         found: dict[str, Any] | None = members.get(key)
         if found is None and not by_hash_only:
-            rows = members.values()
-            found = next((m for m in rows if key == m["contact_id"] or key.lower() == m["email_address"].lower()), None)
+            # An address leads to its hash at once; only a contact id has to be looked for.
+            found = members.get(subscriber_hash(key)) if "@" in key else None
+            found = found or next((m for m in members.values() if key == m["contact_id"]), None)
         if found is None:
             raise refuse(*NOT_FOUND)
         return found
@@ -268,14 +269,15 @@ class MailchimpSandbox(JobsSandbox):
         query = call.query.get("query", "").lower()
         if not query:
             raise refuse(400, "Invalid Resource", "A query is required.")
-        pool = [_shown(m) for members in self.state["members"].values() for m in members.values()]
-        pool = [m for m in pool if m["status"] != "archived"] + [g["member"] for g in self._live_ghosts()]
-        pool = [m for m in pool if call.query.get("list_id") in (None, m["list_id"])]
+        wanted = call.query.get("list_id")
+        members = [m for own in self.state["members"].values() for m in own.values() if m["status"] != "archived"]
+        pool = [m for m in members if wanted in (None, m["list_id"])]
+        pool += [g["member"] for g in self._live_ghosts() if wanted in (None, g["member"]["list_id"])]
         local, _, domain = query.partition("@")
         exact = [m for m in pool if _without_tag(m["email_address"].lower()) == _without_tag(query)]
         full = [m for m in pool if m["email_address"].lower().startswith(local[:3]) or local in m["full_name"].lower()]
         found = {
-            name: {"members": rows, "total_items": len(rows)}
+            name: {"members": [_shown(m) for m in rows], "total_items": len(rows)}
             for name, rows in (("exact_matches", exact if domain else []), ("full_search", full))
         }
         return Result(200, chosen(found, call.query.get("fields")))

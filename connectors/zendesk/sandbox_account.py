@@ -6,8 +6,8 @@ What is documented is modelled strictly; where the vendor is silent the stricter
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 JOB_LIMIT = 30
@@ -68,7 +68,8 @@ class Account:
         }
         self.state["users"][str(user_id)] = user
         if user["active"]:
-            self.reindex("user", user_id, {"id": user_id}, self._lag_of(given))
+            text = "\n".join(_properties(user)).lower()
+            self.reindex("user", user_id, {"id": user_id, "text": text}, self._lag_of(given))
         return user
 
     def add_ticket(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,22 +117,23 @@ class Account:
     def reindex(self, kind: str, record_id: int, entry: dict[str, Any] | None, lag: timedelta | None = None) -> None:
         """The index learns of a change only after its lag ("up to a few minutes" [spec])."""
         visible_at = self.now() + (self.seconds("confirm_after") if lag is None else lag)
-        self.state["index"].setdefault(f"{kind}:{record_id}", []).append([visible_at.isoformat(), entry])
+        self.state["index"].setdefault(f"{kind}:{record_id}", []).append([_sortable(visible_at), entry])
 
-    def indexed(self, kind: str) -> list[dict[str, Any]]:
-        """What the index shows now, by id."""
-        now, found = self.now(), []
+    def indexed(self, kind: str, words: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """What the index shows now, by id; with `words`, a quick no for entries whose text lacks one of them."""
+        now, start, found = _sortable(self.now()), f"{kind}:", []
         for key, versions in self.state["index"].items():
-            seen = [entry for visible_at, entry in versions if datetime.fromisoformat(visible_at) <= now]
-            if key.startswith(f"{kind}:") and seen and seen[-1] is not None:
-                found.append(seen[-1])
+            if key.startswith(start):
+                seen = [entry for visible_at, entry in versions if visible_at <= now]
+                if seen and seen[-1] is not None and all(word in seen[-1]["text"] for word in words):
+                    found.append(seen[-1])
         return sorted(found, key=lambda entry: int(entry["id"]))
 
     def search_users(self, query: str) -> list[dict[str, Any]]:
         """Users in one of whose properties the words stand one after the other, the last as a prefix (guess)."""
         words = _WORD.findall(query.lower())
-        users = (self.state["users"][str(entry["id"])] for entry in self.indexed("user"))
-        return [user for user in users if words and any(_holds(text, words) for text in _properties(user))]
+        users = (self.state["users"][str(entry["id"])] for entry in self.indexed("user", words) if words)
+        return [user for user in users if any(_holds(text, words) for text in _properties(user))]
 
     def _lag_of(self, given: Mapping[str, Any]) -> timedelta:
         return timedelta(seconds=float(given.get("indexed_after_seconds", 0)))
@@ -226,6 +228,11 @@ class Account:
             {"id": n, "action": action, "application": application, "user_id": user_id, "created_at": purged_at}
             for n, (action, application) in enumerate(actions, start=1)
         ]
+
+
+def _sortable(at: datetime) -> str:
+    """UTC with microseconds always, so that texts sort as instants do: thousands are compared in every search."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _result(record_id: int, error: str | None) -> dict[str, Any]:

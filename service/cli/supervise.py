@@ -65,11 +65,13 @@ class Supervisor:
         self.stop()
 
     def stop(self) -> None:
-        """End all children, the last started first, each within its grace."""
+        """End all children: all are asked at once, the last started first, and each has its own grace."""
         if self._over.is_set():
             return
         self._over.set()
         self._thread.join()
+        for child in reversed(self._children):
+            _ask_to_end(child)
         for child in reversed(self._children):
             _end(child)
         os.close(self._write_end)
@@ -107,11 +109,15 @@ class Supervisor:
         self._start(child)
 
 
+def _ask_to_end(child: Child) -> None:
+    if child.process is not None and child.process.poll() is None:
+        child.process.send_signal(signal.SIGTERM)
+
+
 def _end(child: Child) -> None:
     process = child.process
     if process is None or process.poll() is not None:
         return
-    process.send_signal(signal.SIGTERM)
     try:
         process.wait(child.grace_seconds)
     except subprocess.TimeoutExpired:

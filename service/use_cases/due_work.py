@@ -11,11 +11,10 @@ from service.storage.stores import Stores
 
 @dataclass(frozen=True)
 class DueSystem:
-    """A system with due steps and free call slots."""
+    """A system with due steps and a free call slot."""
 
     name: str
     connector: str
-    free_slots: int
 
 
 def due_systems(stores: Stores, *, nudge_again_seconds: float) -> list[DueSystem]:
@@ -33,11 +32,11 @@ def due_systems(stores: Stores, *, nudge_again_seconds: float) -> list[DueSystem
                 " AND (y.nudged_at IS NULL OR y.nudged_at < clock_timestamp() - make_interval(secs => :again))"
                 " AND EXISTS (SELECT 1 FROM steps t WHERE t.system = y.name AND t.state IN ('due', 'accepted')"
                 " AND t.due_at <= clock_timestamp())) AS d"
-                " WHERE s.name = d.name AND d.free > 0 RETURNING s.name, s.connector, d.free"
+                " WHERE s.name = d.name AND d.free > 0 RETURNING s.name, s.connector"
             ),
             {"again": nudge_again_seconds},
         ).all()
-    return [DueSystem(row.name, row.connector, row.free) for row in rows]
+    return [DueSystem(row.name, row.connector) for row in rows]
 
 
 def has_due_identities(stores: Stores) -> bool:

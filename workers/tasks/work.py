@@ -12,8 +12,9 @@ from workers.perform import perform
 from workers.runtime import runtime
 from workers.walk import walk
 
-# A nudged worker goes on with the same system for this long before it gives its place to another system.
-_STAY_SECONDS = 10.0
+# A nudged worker goes on with the same system for this long before it gives its place to another system: with few
+# workers, staying longer makes the others wait.
+_STAY_SECONDS = 2.0
 _PEOPLE_PER_WALK = 200
 
 

@@ -108,9 +108,8 @@ class Sandbox:
     def residue(self, values: set[str]) -> list[dict[str, Any]]:
         """The god's view: every stored record in which one of `values` stands anywhere, without regard to case."""
         wanted = {v.casefold() for v in values}
-        return [
-            row for row in self.records() if any(w in json.dumps(row, ensure_ascii=False).casefold() for w in wanted)
-        ]
+        rows = ((row, json.dumps(row, ensure_ascii=False).casefold()) for row in self.records())
+        return [row for row, text in rows if any(w in text for w in wanted)]
 
     def records(self) -> list[dict[str, Any]]:
         """Every stored record as `{"object": ..., "id": ..., ...}`, recycle bins and tombstones included."""

@@ -18,8 +18,8 @@ SUPPORT_ACCOUNTS = ("support", "support-eu")
 MAILING = "mailing"
 SUPPORT_CREDENTIALS = {"email": "privacy@example.test", "api_token": "stand-in-token"}
 MAILING_CREDENTIALS = {"api_key": "stand-in-key-us1"}
-_JOB_SECONDS = 0.2
-_CONFIRM_SECONDS = 0.5
+_JOB_SECONDS = 0.1
+_CONFIRM_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,10 @@ def build(people: int, seed: int, directory: Path) -> DemoWorld:
 def support_seed(world: SampleWorld, account: str) -> dict[str, Any]:
     """Users and their tickets in one support account."""
     users, tickets = [], []
-    for row in world.zendesk_seed(account):
+    for user_id, row in enumerate(world.zendesk_seed(account), 1001):
         users.append(
             {
+                "id": user_id,
                 "name": row["name"],
                 "email": row["emails"][0],
                 "emails": row["emails"][1:],
@@ -86,9 +87,7 @@ def support_seed(world: SampleWorld, account: str) -> dict[str, Any]:
                 "external_id": row["customer_id"],
             }
         )
-        tickets += [
-            {"subject": t["subject"], "status": t["status"], "requester": row["emails"][0]} for t in row["tickets"]
-        ]
+        tickets += [{"subject": t["subject"], "status": t["status"], "requester_id": user_id} for t in row["tickets"]]
     return {"users": users, "tickets": tickets}
 
 
@@ -156,7 +155,7 @@ def write_config(demo: DemoWorld, sandbox_port: int, *, data_directory: Path, ap
         "service": {
             "data_directory": str(data_directory),
             "listen_port": api_port,
-            "workers": 2,
+            "workers": 3,
             "controller": "Tea and Kettles, a made-up company",
         },
         "engine": {"tick_seconds": 0.25, "key_retention_seconds": 86400},
