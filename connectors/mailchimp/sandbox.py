@@ -274,8 +274,8 @@ class MailchimpSandbox(JobsSandbox):
         pool = [m for m in members if wanted in (None, m["list_id"])]
         pool += [g["member"] for g in self._live_ghosts() if wanted in (None, g["member"]["list_id"])]
         local, _, domain = query.partition("@")
-        exact = [m for m in pool if _without_tag(m["email_address"].lower()) == _without_tag(query)]
         full = [m for m in pool if m["email_address"].lower().startswith(local[:3]) or local in m["full_name"].lower()]
+        exact = [m for m in full if _without_tag(m["email_address"].lower()) == _without_tag(query)]
         found = {
             name: {"members": [_shown(m) for m in rows], "total_items": len(rows)}
             for name, rows in (("exact_matches", exact if domain else []), ("full_search", full))

@@ -120,12 +120,14 @@ class Account:
         self.state["index"].setdefault(f"{kind}:{record_id}", []).append([_sortable(visible_at), entry])
 
     def indexed(self, kind: str, words: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """What the index shows now, by id; with `words`, a quick no for entries whose text lacks one of them."""
+        """What the index shows now, by id; with `words`, without entries whose text lacks one of them."""
         now, start, found = _sortable(self.now()), f"{kind}:", []
+        # The text of an entry never changes, so its first version says whether the others are worth a look.
+        rarest = max(words, key=len, default="")
         for key, versions in self.state["index"].items():
-            if key.startswith(start):
+            if key.startswith(start) and rarest in (versions[0][1] or {}).get("text", ""):
                 seen = [entry for visible_at, entry in versions if visible_at <= now]
-                if seen and seen[-1] is not None and all(word in seen[-1]["text"] for word in words):
+                if seen and seen[-1] is not None and all(word in seen[-1].get("text", "") for word in words):
                     found.append(seen[-1])
         return sorted(found, key=lambda entry: int(entry["id"]))
 

@@ -74,18 +74,21 @@ class Story:
         labels = {request_id: person.ref for request_id, person in self.people.items()}
         until = time.monotonic() + _LONGEST_SECONDS
         with Live(console=self.console, refresh_per_second=4) as live:
+            shown: dict[str, Any] = {}
             while True:
-                requests = [self.client.get(f"/v1/requests/{request_id}") for request_id in self.people]
-                live.update(progress_table(labels, requests, systems))
-                for request in requests:
+                for request_id in self.people:
+                    if shown.get(request_id, {}).get("state") != "fulfilled":
+                        shown[request_id] = self.client.get(f"/v1/requests/{request_id}")
+                live.update(progress_table(labels, list(shown.values()), systems))
+                for request in shown.values():
                     if request["state"] == "in_progress" and request["reason"] == "needs_review":
                         self._review(request)
-                if all(r["state"] == "fulfilled" for r in requests):
+                if all(r["state"] == "fulfilled" for r in shown.values()):
                     break
                 if time.monotonic() > until:
                     raise DemoFailed("not every request was answered in time")
-                time.sleep(0.25)
-        for request in requests:
+                time.sleep(0.5)
+        for request in shown.values():
             for step in request["steps"]:
                 if step["state"] not in _GOOD_ENDS:
                     raise DemoFailed(f"{step['system']}: {step['state']}")

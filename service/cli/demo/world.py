@@ -158,7 +158,7 @@ def write_config(demo: DemoWorld, sandbox_port: int, *, data_directory: Path, ap
             "workers": 3,
             "controller": "Tea and Kettles, a made-up company",
         },
-        "engine": {"tick_seconds": 0.25, "key_retention_seconds": 86400},
+        "engine": {"tick_seconds": 0.5, "key_retention_seconds": 86400},
         "identity_graph": {
             "base_url": warehouse,
             "table": graph["table"],
