@@ -105,7 +105,8 @@ def company(
         stand_ins[name].seed(support_seed(world, name))
     stand_ins[MAILING].seed(mailing_seed(world))
     with SandboxServer(stand_ins) as server:
-        write_config(demo, server.port, data_directory=tmp_path / "data", api_port=0)
+        accounts = asked.get("accounts", SUPPORT_ACCOUNTS)
+        write_config(demo, server.port, data_directory=tmp_path / "data", api_port=0, accounts=accounts)
         settings = load_settings(demo.config)
         stores = Stores.open(database_url, key_database_url, load_secrets(settings))
         assert isinstance(stores.pepper, Pepper)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +39,9 @@ class Installation:
 
     def kill_a_pool_child(self) -> None:
         """SIGKILL one child of the pool only; the worker notices and replaces it."""
-        os.kill(self._worker().children()[0].pid, signal.SIGKILL)
+        child = self._pool_of(self._worker())[0]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
         self.killed += 1
 
     def _worker(self) -> psutil.Process:
@@ -48,11 +49,17 @@ class Installation:
         until = time.monotonic() + 60
         while time.monotonic() < until:
             pid = self.supervisor.pids().get("systems")
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if pid is not None and psutil.Process(pid).children():
-                    return psutil.Process(pid)
+            if pid is not None and self._pool_of(psutil.Process(pid)):
+                return psutil.Process(pid)
             time.sleep(0.1)
         raise AssertionError("the worker was not started again")
+
+    def _pool_of(self, worker: psutil.Process) -> list[psutil.Process]:
+        """The pool's processes; none if the worker just ended."""
+        try:
+            return worker.children()
+        except psutil.NoSuchProcess:
+            return []
 
     def empty_broker(self) -> None:
         """FLUSHALL, on the Valkey server that this test process started itself."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,14 @@ def mailing_seed(world: SampleWorld) -> dict[str, Any]:
     }
 
 
-def write_config(demo: DemoWorld, sandbox_port: int, *, data_directory: Path, api_port: int) -> None:
+def write_config(
+    demo: DemoWorld,
+    sandbox_port: int,
+    *,
+    data_directory: Path,
+    api_port: int,
+    accounts: Sequence[str] = SUPPORT_ACCOUNTS,
+) -> None:
     """Write `expunge.toml` for this company; the stand-ins answer on `sandbox_port`."""
     vendor = f"http://127.0.0.1:{sandbox_port}"
     warehouse = f"duckdb:///{demo.warehouse}"
@@ -131,7 +139,7 @@ def write_config(demo: DemoWorld, sandbox_port: int, *, data_directory: Path, ap
             "credentials": SUPPORT_CREDENTIALS,
             "delays": delays | {"purge_after": _CONFIRM_SECONDS},
         }
-        for account in SUPPORT_ACCOUNTS
+        for account in accounts
     ]
     systems.append(
         {
