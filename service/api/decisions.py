@@ -36,7 +36,7 @@ def review(request_id: UUID, body: ReviewBody, caller: TheCaller, door: TheDoor)
     if body.request_id is not None:
         link_request(door.stores, request_id, to=body.request_id, actor=caller.actor)
     else:
-        verify = [LateVerification(each.id, each.method.value, each.verified_at) for each in body.verify]
+        verify = [LateVerification(each.id, each.method, each.verified_at) for each in body.verify]
         continue_request(door.stores, request_id, drop=body.drop, verify=verify, actor=caller.actor)
     return show_request(door.stores, request_id)
 

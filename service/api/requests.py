@@ -45,7 +45,7 @@ def submit(
         identifiers=tuple(
             SubmittedIdentifier(
                 Identifier(each.kind, each.value),
-                None if each.verification is None else each.verification.method.value,
+                None if each.verification is None else each.verification.method,
                 None if each.verification is None else each.verification.verified_at,
             )
             for each in body.identifiers

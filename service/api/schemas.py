@@ -33,7 +33,8 @@ from service.use_cases.resolve_step import Decision, ResolutionReason
 from service.use_cases.submit_request import KINDS, MAX_IDENTIFIERS
 
 CLOCK_SKEW = timedelta(minutes=5)
-OLDEST = timedelta(days=366)
+# Backlogs are imported late, and a hopelessly old date is a typing error.
+OLDEST = timedelta(days=366 * 10)
 LONGEST_HOLD = timedelta(days=366 * 30)
 
 _RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?([Zz]|[+-]\d{2}:\d{2})?", re.ASCII)
@@ -54,7 +55,7 @@ def _recent(value: datetime) -> datetime:
     if value > now + CLOCK_SKEW:
         raise PydanticCustomError("in_the_future", "lies in the future")
     if value < now - OLDEST:
-        raise PydanticCustomError("too_long_ago", "lies more than a year back")
+        raise PydanticCustomError("too_long_ago", "lies more than ten years back")
     return value
 
 
@@ -74,17 +75,26 @@ Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 IdentifierKind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
-class VerificationMethod(StrEnum):
-    """How an identifier was proven to be the requester's."""
+def _names_a_proof(value: str) -> str:
+    if value in _NO_PROOF:
+        raise PydanticCustomError("names_no_proof", "leave verification out for an identifier that isn't verified")
+    if sum(char.isdigit() for char in value) > _MOST_DIGITS_IN_A_METHOD:
+        raise PydanticCustomError("too_many_digits", "a method is a code, not a number")
+    return value
 
-    SIGNED_IN = "signed_in"
-    EMAIL_LINK = "email_link"
-    PHONE_CODE = "phone_code"
-    DOCUMENT = "document"
-    SIGNED_DECLARATION = "signed_declaration"
-    MATCHED_RECORDS = "matched_records"
-    AUTHORISED_AGENT = "authorised_agent"
-    OTHER = "other"
+
+_MOST_DIGITS_IN_A_METHOD = 4
+_NO_PROOF = frozenset({"none", "null", "no", "unverified", "not_verified", "unknown", "pending", "false"})
+VerificationMethod = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$"),
+    AfterValidator(_names_a_proof),
+    Field(
+        description="how the identifier was proven to be the requester's: a code of your own, such as signed_in,"
+        " email_link, phone_code, document, signed_declaration, matched_records, authorised_agent",
+        examples=["email_link"],
+    ),
+]
 
 
 class Body(BaseModel):
