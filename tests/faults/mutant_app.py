@@ -26,9 +26,13 @@ elif MUTANT == "endless_leases":
 
     _endless(lease_steps)
     _endless(hold_lease)
-else:
+elif MUTANT != "no_reject_on_worker_lost":
     raise SystemExit(f"unknown mutant {MUTANT}")
 
 from workers.app import app  # noqa: E402 - after the mutation
+
+if MUTANT == "no_reject_on_worker_lost":
+    # Not a safety mechanism here, only a shorter way to recovery: for measuring its effect.
+    app.conf.task_reject_on_worker_lost = False
 
 __all__ = ["app"]
