@@ -52,6 +52,7 @@ def make_app(settings: Settings) -> Celery:
             "dispatch": _every("expunge.dispatch", tick),
             "advance": _every("expunge.advance", tick),
             "sequence": _every("expunge.sequence", tick),
+            "anchor": _every("expunge.anchor", tick * 5),
             "sweep": _every("expunge.sweep", max(tick, settings.engine.lease_seconds / 6)),
             "seal": _every("expunge.seal", tick * 5),
             "watch": _every("expunge.watch", tick * 15),

@@ -14,15 +14,12 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.base.errors import LeaseLost
-from service.settings import Settings
+from service.settings import BELIEVED_SHARE_OF_A_LEASE, Settings
 from service.storage.stores import Stores
 from service.use_cases.hold_lease import renew_lease, save_resume_token
 from service.use_cases.lease_steps import LeasedBatch
 
 log = structlog.get_logger(__name__)
-
-# Ours is believed for a shorter time than the database grants it: the two clocks' speeds may differ.
-_BELIEVED_SHARE = 0.8
 
 
 class HeldLease:
@@ -34,7 +31,7 @@ class HeldLease:
         self._leased = leased
         self._token = leased.resume_token
         self._length = settings.engine.lease_seconds
-        self._believed_until = time.monotonic() + self._length * _BELIEVED_SHARE
+        self._believed_until = time.monotonic() + self._length * BELIEVED_SHARE_OF_A_LEASE
         self._stopped: frozenset[str] = frozenset()
         self._lost = False
         self._over = threading.Event()
@@ -72,7 +69,7 @@ class HeldLease:
                 # The lease may still be ours; without an answer in time `may_proceed` stops believing in it.
                 log.warning("lease_not_renewed", batch=str(self._leased.id), error=type(error).__name__)
                 continue
-            self._believed_until = asked_at + self._length * _BELIEVED_SHARE
+            self._believed_until = asked_at + self._length * BELIEVED_SHARE_OF_A_LEASE
 
     def __enter__(self) -> HeldLease:
         self._thread.start()

@@ -16,8 +16,9 @@ from connectors.base.interface import Connector
 from connectors.base.values import Located
 from service.domain.foreign_identifiers import somebody_elses, unexplained
 from service.domain.outcomes import Phase, Retry
+from service.use_cases.end_attempts import Result
 from service.use_cases.lease_steps import LeasedBatch
-from service.use_cases.record_answers import Recorded, Result, record_answers
+from service.use_cases.record_answers import Recorded, record_answers
 from workers.held_lease import HeldLease
 from workers.retry_policy import decide
 from workers.runtime import Runtime

@@ -1,7 +1,7 @@
 """When an error is tried again, and when a human must look: a pure function of (error, tries, time left).
 
 Nothing retries blindly on an answer that was not understood. Temporary trouble is tried for ever: an overdue step is
-marked and alerted, but the duty doesn't end.
+marked and alerted, but the duty doesn't end; it is worked on more slowly again, since a human knows of it by now.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from connectors.base.errors import (
 from service.domain.outcomes import Retry
 
 FIRST_WAIT = timedelta(seconds=2)
+SHORTEST_WAIT = timedelta(seconds=0.1)
 LONGEST_WAIT = timedelta(minutes=15)
 LONGEST_WAIT_WHEN_URGENT = timedelta(minutes=2)
 URGENT = timedelta(days=2)
@@ -29,10 +30,12 @@ def decide(error: ConnectorError, *, tries: int, time_left: timedelta, now: date
     A vendor's Retry-After is obeyed even when it is longer than our own longest wait.
     """
     if isinstance(error, TemporarilyUnavailable):
-        longest = LONGEST_WAIT_WHEN_URGENT if time_left < URGENT else LONGEST_WAIT
-        wait = min(FIRST_WAIT * 2 ** min(max(tries - 1, 0), 12), longest)
+        longest = LONGEST_WAIT_WHEN_URGENT if timedelta(0) <= time_left < URGENT else LONGEST_WAIT
+        doublings = 2 ** min(max(tries - 1, 0), 14)
+        wait = min(FIRST_WAIT * doublings, longest)
         if error.retry_after_seconds is not None:
-            wait = max(timedelta(seconds=error.retry_after_seconds), timedelta(seconds=0.1))
+            # A vendor that says "at once" again and again is asked more and more slowly.
+            wait = max(timedelta(seconds=error.retry_after_seconds), min(SHORTEST_WAIT * doublings, longest))
         return Retry(due_at=now + wait)
     if isinstance(error, CredentialsRefused):
         return Retry(reason=f"credentials_refused:{error.code}"[:80])

@@ -7,20 +7,32 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from uuid import UUID
+
+import structlog
 
 from connectors.base.identity_source import IdentitySource, Neighbours
 from connectors.base.interface import Connector
-from connectors.base.registry import connector_class, identity_sources
+from connectors.base.registry import connector_class
 from connectors.base.values import Identifier
+from service.domain.anchor import Anchor
 from service.domain.signed_note import SigningKey
 from service.settings import Settings, load_settings
-from service.storage.open_installation import open_stores
+from service.storage.anchors.configured import configured_anchors
+from service.storage.open_installation import open_identity_graph, open_stores
 from service.storage.secrets import audit_signing_key
 from service.storage.stores import Stores
+from service.storage.vendor_gate import gate_is_open, renew_admission
+from service.use_cases.reconcile_audit import admit
+
+log = structlog.get_logger(__name__)
 
 CONFIG_VARIABLE = "EXPUNGE_CONFIG"
+_COMPARE_AGAIN_SECONDS = 5.0
+_ADMITTED_SECONDS = 10.0
 
 
 class NoIdentityGraph:
@@ -45,6 +57,10 @@ class Runtime:
         self._connectors: dict[str, Connector] = {}
         self._source: IdentitySource | None = None
         self._signing_key: SigningKey | None = None
+        self._anchors: tuple[Anchor, ...] | None = None
+        self._admission: UUID | None = None
+        self._admitted_at = 0.0
+        self._compared_at: float | None = None
 
     def connector(self, system: str) -> Connector:
         """The connector instance of one system. Raises KeyError for a system that isn't configured here."""
@@ -56,19 +72,41 @@ class Runtime:
     def identity_source(self) -> IdentitySource:
         """The configured identity graph."""
         if self._source is None:
-            graph = self.settings.identity_graph
-            if graph is None:
-                self._source = NoIdentityGraph()
-            else:
-                table = graph.model_dump(include={"base_url", "credentials", "table", "columns"})
-                self._source = identity_sources()[graph.source](table)
+            self._source = open_identity_graph(self.settings) or NoIdentityGraph()
         return self._source
 
     def signing_key(self) -> SigningKey:
-        """The audit log's signing key."""
+        """The audit log's signing key, as it is now."""
         if self._signing_key is None:
             self._signing_key = audit_signing_key(self.settings)
+        self._signing_key = self._signing_key.current()
         return self._signing_key
+
+    def anchors(self) -> tuple[Anchor, ...]:
+        """The places that keep the audit log's heads."""
+        if self._anchors is None:
+            self._anchors = configured_anchors(self.settings)
+        return self._anchors
+
+    def admission(self) -> UUID | None:
+        """This thread's leave to lease work that calls vendors; None while the store isn't reconciled with the anchors.
+
+        Compared on first use, and anew when the store doesn't know the newest admission: it was restored then.
+        """
+        now = time.monotonic()
+        if self._admission is not None:
+            with self.stores.engine.begin() as connection:
+                if now - self._admitted_at >= _ADMITTED_SECONDS:
+                    self._admission, self._admitted_at = renew_admission(connection, self._admission), now
+                if self._admission is not None and gate_is_open(connection, self._admission):
+                    return self._admission
+            self._admission = None
+        if self._compared_at is None or now - self._compared_at >= _COMPARE_AGAIN_SECONDS:
+            self._compared_at = now
+            self._admission, self._admitted_at = admit(self.stores.engine, self.signing_key(), self.anchors()), now
+            if self._admission is None:
+                log.error("vendor_calls_stopped", reason="not_reconciled_with_anchors")
+        return self._admission
 
     def close(self) -> None:
         """Give everything back."""

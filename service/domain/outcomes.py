@@ -54,7 +54,14 @@ ENDED = frozenset(
 )
 LEGAL_HOLD = "legal_hold"
 WITHDRAWN = "withdrawn"
+EARLIER_SYSTEM = "earlier_system_first"
 SYSTEM_REMOVED = "system_removed"
+KEY_GONE = "key_gone"
+NOT_DONE_YET = frozenset({StepState.WAITING, StepState.DUE, StepState.ACCEPTED})
+
+# How often a system is looked at that an earlier one may still feed. The earlier one's end brings the look forward.
+_LOOK_WHILE_FED = timedelta(minutes=15)
+_SHORTEST_POLL = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,8 @@ class SystemRules:
 class StepFacts:
     """What is known of a step when an answer comes.
 
-    `held` and `withdrawn` speak of the request as it is now; `must_wait` says that an earlier system isn't done yet.
+    `held`, `withdrawn` and `awaiting_approval` speak of the request as it is now; `must_wait` says that an earlier
+    system isn't done yet. `retained` is the reason why an earlier erasing call kept something on purpose.
     """
 
     phase: Phase
@@ -85,6 +93,8 @@ class StepFacts:
     held: bool = False
     withdrawn: bool = False
     must_wait: bool = False
+    awaiting_approval: bool = False
+    retained: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class Next:
-    """The step's next state. `due_at` is set for `due` and `accepted`, `reason` for `parked` and `retained`."""
+    """The step's next state. Exactly `due` and `accepted` have a `due_at`; `parked` and `retained` have a `reason`."""
 
     state: StepState
     phase: Phase
@@ -108,6 +118,7 @@ class Next:
     effect_possible: bool = False
     erased: Mapping[str, int] = field(default_factory=dict)
     left_over: Mapping[str, int] = field(default_factory=dict)
+    retained: str | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -122,11 +133,15 @@ def first_phase(rules: SystemRules, *, found: bool) -> Phase:
     return Phase.ERASE if found else Phase.CONFIRM
 
 
-def after_error(facts: StepFacts, error: ConnectorError, retry: Retry) -> Next:
-    """An error: again later or a human, as the policy said. In `erase`, something may have happened already."""
+def after_error(facts: StepFacts, error: ConnectorError, retry: Retry, *, look_at: datetime | None = None) -> Next:
+    """An error: again later or a human, as the policy said. In `erase`, something may have happened already.
+
+    `look_at`: before then no look may count, since the vendor takes its time.
+    """
     touched = facts.effect_possible or facts.phase is Phase.ERASE
     if facts.withdrawn and facts.phase is not Phase.CONFIRM:
-        return _withdrawn(facts, touched, retry.due_at)
+        later = retry.due_at if retry.due_at is None or look_at is None else max(retry.due_at, look_at)
+        return _withdrawn(facts, touched, later)
     if facts.held and facts.phase in (Phase.SUPPRESS, Phase.ERASE):
         return _next(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched)
     if retry.due_at is None:
@@ -134,15 +149,28 @@ def after_error(facts: StepFacts, error: ConnectorError, retry: Retry) -> Next:
     return _next(facts, StepState.DUE, due_at=retry.due_at, tries=facts.tries, effect_possible=touched)
 
 
-def after_locate(facts: StepFacts, found: Located, rules: SystemRules, now: datetime) -> Next:
-    """A search answered. Before the plan is frozen the step waits for it; afterwards it goes on by itself."""
+def after_locate(
+    facts: StepFacts, found: Located, rules: SystemRules, now: datetime, *, adds_to_plan: bool = False
+) -> Next:
+    """A search answered. The step waits for its plan: the first one, the next version if it adds to the frozen one, or
+    the approval of what is frozen. With nothing of these to wait for it goes on by itself."""
     if facts.withdrawn:
         return _withdrawn(facts, facts.effect_possible, now)
-    if not facts.frozen:
+    if not facts.frozen or adds_to_plan or facts.awaiting_approval:
         return _next(facts, StepState.WAITING)
-    nothing_new = found.is_empty
-    phase = Phase.CONFIRM if nothing_new else Phase.ERASE
+    phase = Phase.CONFIRM if found.is_empty else Phase.ERASE
+    if facts.rounds == 0:
+        phase = first_phase(rules, found=not found.is_empty)
+    if facts.held and phase is not Phase.CONFIRM:
+        return _next(facts, StepState.PARKED, phase=phase, reason=LEGAL_HOLD)
     return _next(facts, StepState.DUE, phase=phase, due_at=now)
+
+
+def after_unaddressable_search(facts: StepFacts, rules: SystemRules) -> Next:
+    """The system understands none of the person's identifiers: nothing was looked at, and that is no absence."""
+    if facts.withdrawn:
+        return _withdrawn(facts, facts.effect_possible, None)
+    return _not_done(facts, Answer.not_addressable(), rules, facts.effect_possible)
 
 
 def after_suppress(facts: StepFacts, answer: Answer, now: datetime, *, found: bool) -> Next:
@@ -166,13 +194,23 @@ def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: datet
         return _next(facts, StepState.ERASED_UNVERIFIED, effect_possible=True, erased=answer.records)
     if kind in (AnswerKind.ERASED, AnswerKind.ALREADY_ABSENT, AnswerKind.RETAINED):
         return _next(
-            facts, StepState.DUE, phase=Phase.CONFIRM, due_at=look_at, effect_possible=touched, erased=answer.records
+            facts,
+            StepState.DUE,
+            phase=Phase.CONFIRM,
+            due_at=look_at,
+            effect_possible=touched,
+            erased=answer.records,
+            left_over=_left(answer),
+            retained=(answer.reason or "policy") if kind is AnswerKind.RETAINED else None,
         )
     if kind is AnswerKind.ACCEPTED:
+        if answer.resumes and facts.held and not facts.withdrawn:
+            return _next(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched, erased=answer.records)
         phase = Phase.ERASE if answer.resumes and not facts.withdrawn else Phase.CONFIRM
-        return _accepted(facts, answer, phase, now + rules.poll_every, touched)
+        earliest = now + (rules.poll_every if phase is Phase.CONFIRM else min(rules.poll_every, _SHORTEST_POLL))
+        return _accepted(facts, answer, phase, max(earliest, look_at) if facts.withdrawn else earliest, touched)
     if facts.withdrawn:
-        return _withdrawn(facts, touched, look_at)
+        return _withdrawn(facts, touched, look_at, answer.records)
     if facts.held:
         return _next(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched, erased=answer.records)
     if kind is AnswerKind.PARTIAL:
@@ -186,7 +224,10 @@ def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: dat
     if kind is AnswerKind.ALREADY_ABSENT:
         if facts.must_wait:
             # An earlier system may still feed this one: the end waits, and the look is repeated.
-            return _next(facts, StepState.ACCEPTED, due_at=now + max(rules.poll_every, timedelta(seconds=1)))
+            return _next(facts, StepState.ACCEPTED, due_at=now + _LOOK_WHILE_FED, reason=EARLIER_SYSTEM)
+        if facts.retained is not None:
+            # The erasing call kept something on purpose: that nothing else is left doesn't make it erased.
+            return _next(facts, StepState.RETAINED, reason=facts.retained)
         state = StepState.ERASED_VERIFIED if facts.effect_possible else StepState.ABSENT
         return _next(facts, state)
     if kind is AnswerKind.ACCEPTED:
@@ -204,11 +245,20 @@ def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: dat
 
 def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime, touched: bool) -> Next:
     """Something is left: plan what is new, erase again what is known, and stop after a few rounds."""
+    reason = None
     if facts.rounds >= rules.max_rounds:
         reason = "found_again" if answer.found else (answer.reason or "still_there")
-        return _next(facts, StepState.PARKED, reason=reason, effect_possible=touched, left_over=_left(answer))
-    if answer.found is None and facts.phase is Phase.ERASE and answer.reason is not None:
-        return _next(facts, StepState.PARKED, reason=answer.reason, effect_possible=touched, left_over=_left(answer))
+    elif answer.found is None and facts.phase is Phase.ERASE:
+        reason = answer.reason
+    if reason is not None:
+        return _next(
+            facts,
+            StepState.PARKED,
+            reason=reason,
+            effect_possible=touched,
+            erased=answer.records,
+            left_over=_left(answer),
+        )
     again = Phase.LOCATE if answer.found is not None else Phase.ERASE
     wait = timedelta(0) if facts.phase is Phase.ERASE else rules.poll_every * facts.rounds
     return _next(
@@ -232,25 +282,25 @@ def _not_done(facts: StepFacts, answer: Answer, rules: SystemRules, touched: boo
 
 
 def _accepted(facts: StepFacts, answer: Answer, phase: Phase, earliest: datetime, touched: bool) -> Next:
-    due_at = max(answer.look_again_at or earliest, earliest) if phase is Phase.CONFIRM else answer.look_again_at
     return _next(
         facts,
         StepState.ACCEPTED,
         phase=phase,
-        due_at=due_at or earliest,
+        due_at=max(answer.look_again_at or earliest, earliest),
         effect_possible=touched,
         erased=answer.records,
         left_over=_left(answer),
     )
 
 
-def _withdrawn(facts: StepFacts, touched: bool, look_at: datetime | None) -> Next:
+def _withdrawn(
+    facts: StepFacts, touched: bool, look_at: datetime | None, erased: Mapping[str, int] | None = None
+) -> Next:
     """A withdrawn request: what was not started ends here; what may have happened is still looked at."""
-    if touched:
-        if look_at is None:
-            return _next(facts, StepState.PARKED, reason=WITHDRAWN, phase=Phase.CONFIRM, effect_possible=True)
-        return _next(facts, StepState.DUE, phase=Phase.CONFIRM, due_at=look_at, effect_possible=True)
-    return _next(facts, StepState.RETAINED, reason=WITHDRAWN)
+    if not touched:
+        return _next(facts, StepState.RETAINED, reason=WITHDRAWN)
+    state, reason = (StepState.PARKED, WITHDRAWN) if look_at is None else (StepState.DUE, None)
+    return _next(facts, state, phase=Phase.CONFIRM, due_at=look_at, reason=reason, effect_possible=True, erased=erased)
 
 
 def _left(answer: Answer) -> dict[str, int]:
@@ -273,6 +323,7 @@ def _next(
     effect_possible: bool | None = None,
     erased: Mapping[str, int] | None = None,
     left_over: Mapping[str, int] | None = None,
+    retained: str | None = None,
 ) -> Next:
     return Next(
         state=state,
@@ -284,4 +335,5 @@ def _next(
         effect_possible=facts.effect_possible if effect_possible is None else effect_possible,
         erased=dict(erased or {}),
         left_over=dict(left_over or {}),
+        retained=retained or facts.retained,
     )

@@ -28,16 +28,13 @@ def lock_request(connection: Connection, request_id: UUID) -> Row[Any]:
 
 
 def lock_steps(connection: Connection, request_ids: Sequence[UUID]) -> dict[UUID, list[Row[Any]]]:
-    """All steps of these requests, locked in the one order that every use case keeps: request, position, id."""
+    """All steps of these requests by position, locked in the one order that everybody keeps: by id, like a batch's."""
     rows = connection.execute(
-        text(
-            "SELECT * FROM steps WHERE request_id = ANY(CAST(:ids AS uuid[]))"
-            " ORDER BY request_id, position, id FOR UPDATE"
-        ),
+        text("SELECT * FROM steps WHERE request_id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE"),
         {"ids": list(request_ids)},
     )
     found: dict[UUID, list[Row[Any]]] = {request_id: [] for request_id in request_ids}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: (row.position, row.id)):
         found[row.request_id].append(row)
     return found
 

@@ -6,19 +6,21 @@ predicate over rows; no callback of any queue can lose it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from service.domain.outcomes import ENDED, Phase, StepState
+from service.domain.outcomes import EARLIER_SYSTEM, ENDED, Phase, StepState
 from service.domain.request import WITHDRAWN_STATES, Duty, Progress, RequestState
 from service.settings import Settings
 from service.storage.changes import Change, log_changes
 from service.storage.rows import check_again, database_now, lock_request, lock_steps, version_of
 from service.storage.stores import Stores
 from service.use_cases.freeze_plan import freeze_plan
+from service.use_cases.lock_request import lock_requests
 
 _FINISHED = frozenset({RequestState.FULFILLED, *WITHDRAWN_STATES, RequestState.EXPIRED})
 
@@ -50,7 +52,7 @@ def advance_requests(stores: Stores, settings: Settings, *, limit: int = 100) ->
 def _advance(connection: Connection, stores: Stores, settings: Settings, request_id: UUID) -> None:
     # Deleted before the rows are read: whatever is committed after this asks anew.
     connection.execute(text("DELETE FROM request_checks WHERE request_id = :id"), {"id": request_id})
-    request = lock_request(connection, request_id)
+    request = _lock_with_linked(connection, request_id)
     steps = lock_steps(connection, [request_id])[request_id]
     now = database_now(connection)
     if request.duty == Duty.FREEZE and (request.due_at <= now or not _still_searching(steps)):
@@ -71,6 +73,12 @@ def _advance(connection: Connection, stores: Stores, settings: Settings, request
             )
 
 
+def _lock_with_linked(connection: Connection, request_id: UUID) -> Row[Any]:
+    """The request and those linked to it, in the order of everybody who locks several: by id."""
+    linked = connection.execute(text("SELECT id FROM requests WHERE linked_to = :id"), {"id": request_id}).scalars()
+    return lock_requests(connection, [request_id, *linked])[request_id]
+
+
 def _is_finished(request: Row[Any]) -> bool:
     return request.state in _FINISHED
 
@@ -84,20 +92,25 @@ def _still_searching(steps: list[Row[Any]]) -> bool:
 def _is_answerable(request: Row[Any], steps: list[Row[Any]]) -> bool:
     if request.reason not in (Progress.ERASING, Progress.LOCATING):
         return False
-    return all(s.state in ENDED or s.state == StepState.ACCEPTED for s in steps)
+    return bool(steps) and all(s.state in ENDED or _is_accepted_whole(s) for s in steps)
+
+
+def _is_accepted_whole(step: Row[Any]) -> bool:
+    """The vendor will do it and only a look is owed. While one job of several runs, the next hasn't even begun."""
+    return bool(step.state == StepState.ACCEPTED and step.phase == Phase.CONFIRM and step.reason != EARLIER_SYSTEM)
 
 
 def _let_later_systems_begin(connection: Connection, steps: list[Row[Any]], now: datetime) -> None:
-    """A later system waits until all earlier ones have had their effect; then it begins at once."""
+    """A later system waits until all earlier ones have had their effect; then it begins, or is looked at, at once."""
     busy = [s.position for s in steps if s.state not in ENDED and s.phase != Phase.CONFIRM]
     first_busy = min(busy, default=None)
     ready = [
         s.id
         for s in steps
-        if s.state == StepState.DUE
-        and s.waits_for_order
-        and s.due_at > now
-        and (first_busy is None or s.position <= first_busy)
+        if (s.state == StepState.DUE and s.waits_for_order)
+        or (s.state == StepState.ACCEPTED and s.reason == EARLIER_SYSTEM)
+        if s.due_at > now
+        if first_busy is None or s.position <= first_busy
     ]
     if ready:
         connection.execute(
@@ -117,7 +130,7 @@ def _answer(connection: Connection, request: Row[Any], now: datetime) -> None:
 
 
 def _free_or_answer_linked(connection: Connection, request: Row[Any], now: datetime) -> None:
-    """Requests linked to this one share its good end; if it was withdrawn, they go their own way: nothing is lost."""
+    """Requests linked to this one share its good end if it covered them; else they go their own way."""
     linked = connection.execute(
         text(
             "SELECT * FROM requests WHERE linked_to = :id AND state = 'in_progress' AND reason = 'linked'"
@@ -125,13 +138,15 @@ def _free_or_answer_linked(connection: Connection, request: Row[Any], now: datet
         ),
         {"id": request.id},
     ).all()
-    fulfilled = request.state == RequestState.FULFILLED
+    covered = _covered(connection, request, linked)
     changes = []
     for row in linked:
+        fulfilled = row.id in covered
         connection.execute(
             text(
                 "UPDATE requests SET state = :state, reason = NULL, answered_at = :answered, duty = :duty,"
-                " due_at = :due, linked_to = CASE WHEN :fulfilled THEN linked_to END WHERE id = :id"
+                " due_at = :due, tries = 0, lease_until = NULL,"
+                " linked_to = CASE WHEN :fulfilled THEN linked_to END WHERE id = :id"
             ),
             {
                 "state": RequestState.FULFILLED if fulfilled else RequestState.OPEN,
@@ -147,3 +162,32 @@ def _free_or_answer_linked(connection: Connection, request: Row[Any], now: datet
     if changes:
         log_changes(connection, changes, actor="worker", at=now)
         check_again(connection, [row.id for row in linked])
+
+
+def _covered(connection: Connection, request: Row[Any], linked: Sequence[Row[Any]]) -> set[UUID]:
+    """Those linked requests of which everything was in this one's plan, and those that a human linked.
+
+    A review may have taken identifiers out of this one after the link was made: their person wasn't erased by it.
+    """
+    if request.state != RequestState.FULFILLED:
+        return set()
+    uncovered = connection.execute(
+        text(
+            "SELECT DISTINCT i.request_id FROM identifiers i WHERE i.request_id = ANY(CAST(:ids AS uuid[]))"
+            " AND i.use IN ('planned', 'pending') AND NOT EXISTS (SELECT 1 FROM identifiers p"
+            " WHERE p.request_id = :id AND p.keyed_hash = i.keyed_hash AND p.use = 'planned')"
+        ),
+        {"ids": [row.id for row in linked], "id": _plan_holder(connection, request)},
+    ).scalars()
+    open_again = set(uncovered)
+    return {row.id for row in linked if row.identity_reviewed or row.id not in open_again}
+
+
+def _plan_holder(connection: Connection, request: Row[Any]) -> UUID:
+    """The request at the chain's head: a linked request that was fulfilled has no plan of its own."""
+    head = request
+    while head.linked_to is not None:
+        asked = text("SELECT id, linked_to FROM requests WHERE id = :id")
+        head = connection.execute(asked, {"id": head.linked_to}).one()
+    found: UUID = head.id
+    return found

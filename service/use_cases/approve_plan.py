@@ -24,7 +24,9 @@ def approve_plan(stores: Stores, settings: Settings, request_id: UUID, *, plan_h
     """Approve the newest plan and make its steps due. Raises NotFound, WrongState, SamePerson, StalePlan."""
     with stores.engine.begin() as connection:
         row = lock_request(connection, request_id)
-        if row.state != RequestState.IN_PROGRESS or row.reason != Progress.AWAITING_APPROVAL:
+        # Finds after the answer make a plan as well, of a request that is fulfilled already.
+        alive = row.state in (RequestState.IN_PROGRESS, RequestState.FULFILLED)
+        if not alive or row.reason != Progress.AWAITING_APPROVAL:
             raise WrongState("no plan of this request waits for an approval")
         if row.submitted_by == caller.key_id:
             raise SamePerson("the key that submitted a request can't approve its plan")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from service.storage.audit_log import pending_count
+from service.storage.audit_log import oldest_pending_seconds, pending_count
 from service.storage.stores import Stores
 
 
@@ -21,6 +21,10 @@ class WorkCounts:
     holds: int
     audit_pending: int
     audit_refused: int
+    audit_oldest_pending_seconds: float
+    audit_findings: Mapping[str, int]
+    anchor_conflicts: Mapping[tuple[str, str], int]
+    anchor_lag_entries: Mapping[str, int]
 
 
 def count_work(stores: Stores) -> WorkCounts:
@@ -38,6 +42,15 @@ def count_work(stores: Stores) -> WorkCounts:
             text("SELECT count(*) FROM holds WHERE lifted_at IS NULL AND (until IS NULL OR until > clock_timestamp())")
         ).scalar_one()
         pending, refused = pending_count(connection)
+        findings = connection.execute(text("SELECT code, count(*) AS n FROM audit_findings GROUP BY code"))
+        conflicts = connection.execute(
+            text("SELECT anchor, code, count(*) AS n FROM anchor_conflicts WHERE accepted_at IS NULL GROUP BY 1, 2")
+        )
+        lags = connection.execute(
+            text(
+                "SELECT anchor, (SELECT coalesce(max(index) + 1, 0) FROM audit_leaves) - size AS n FROM anchored_heads"
+            )
+        )
         return WorkCounts(
             requests={(row.state, row.reason or ""): row.n for row in requests},
             steps={(row.system, row.state): row.n for row in steps},
@@ -45,4 +58,8 @@ def count_work(stores: Stores) -> WorkCounts:
             holds=holds,
             audit_pending=pending,
             audit_refused=refused,
+            audit_oldest_pending_seconds=oldest_pending_seconds(connection),
+            audit_findings={row.code: row.n for row in findings},
+            anchor_conflicts={(row.anchor, row.code): row.n for row in conflicts},
+            anchor_lag_entries={row.anchor: row.n for row in lags},
         )

@@ -6,6 +6,10 @@ The file, lines of canonical JSON (cli/verify_audit.py reads it on its own):
     {"entry":{...},"index":0}        ... n of them; an entry's bytes in the line are the bytes that were hashed
     {"checkpoint":<signed note over exactly n leaves>}
 
+If the log's beginning was pruned, the header has one more member, and the entries begin at that size:
+
+    "pruned":{"roots":[<base64>, ...],"size":<k>}      roots of the perfect subtrees of the first k, largest first
+
 The same log gives the same bytes. Memory doesn't grow with the log. On its way out every column of the log is compared
 with what the bytes say: leaf hashes, inner nodes, every checkpoint ever signed. If something differs the file is still
 written to its end, for whoever investigates, the findings are kept, and AuditLogBroken is raised.
@@ -13,6 +17,7 @@ written to its end, for whoever investigates, the findings are kept, and AuditLo
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -25,7 +30,8 @@ from service.domain.merkle import GrowingTree, Node, leaf_hash
 from service.domain.signed_note import Checkpoint, SigningKey, TrustedKey, open_checkpoint
 from service.storage.audit_checkpoints import checkpoints_between
 from service.storage.audit_findings import AuditLogBroken, keep_findings
-from service.storage.audit_tree import nodes_completed_between
+from service.storage.audit_pruned import pruned_prefix
+from service.storage.audit_tree import nodes_completed_between, stored_tree
 from service.use_cases.sequence_audit import checkpoint_everything
 
 EXPORT_FORMAT = "expunge-audit-export/1"
@@ -65,6 +71,9 @@ def export_audit(engine: Engine, signing_key: SigningKey, out: BinaryIO) -> Expo
 
 def _write(connection: Connection, checkpoint: Checkpoint, note: str, out: BinaryIO, recheck: _Recheck) -> None:
     header: dict[str, JsonValue] = {"format": EXPORT_FORMAT, "origin": checkpoint.origin, "size": checkpoint.size}
+    if recheck.start.size:
+        roots = [base64.b64encode(root).decode() for root in recheck.start.peaks]
+        header["pruned"] = {"roots": roots, "size": recheck.start.size}
     out.write(encode_canonical(header) + b"\n")
     # A server-side cursor: the driver never holds more than one chunk.
     leaves = connection.execute(
@@ -94,8 +103,10 @@ class _Recheck:
         self._connection = connection
         self._trusted = trusted
         self._findings = findings
-        self._tree = GrowingTree.empty()
-        self._compare(self._signed(-1, 0), {0: self._tree.root()})
+        size = pruned_prefix(connection)
+        self.start = stored_tree(connection, size)
+        self._tree = GrowingTree(size, list(self.start.peaks))
+        self._compare(self._signed(size - 1, size), {size: self._tree.root()})
 
     def chunk(self, rows: Sequence[Any]) -> None:
         start = self._tree.size
@@ -119,7 +130,7 @@ class _Recheck:
         if (self._tree.size, self._tree.root()) != (checkpoint.size, checkpoint.root):
             self._findings.add("entries_differ_from_checkpoint", f"size {checkpoint.size}")
         leaves, counted = self._connection.execute(_COUNTS).one()
-        if leaves != counted:
+        if leaves + self.start.size != counted:
             self._findings.add("heads_differ", f"{leaves} leaves, {counted} by the objects' counters")
 
     def _compare(self, signed: Sequence[Checkpoint], roots: Mapping[int, bytes]) -> None:

@@ -15,12 +15,13 @@ from sqlalchemy import Connection, Row, text
 from service.domain.blast_radius import BlastRadius, BlastRadiusRules, needs_approval
 from service.domain.outcomes import ENDED, LEGAL_HOLD, SYSTEM_REMOVED, Phase, StepState, first_phase
 from service.domain.plan import PlannedSystem, plan_hash
-from service.domain.request import Progress
+from service.domain.request import Progress, RequestState
 from service.settings import Settings
 from service.storage.changes import Change, Version, log_changes
 from service.storage.holds import held_requests
 from service.storage.rows import check_again, lock_steps, version_of
 from service.storage.stores import Stores
+from service.use_cases.move_steps import move_steps
 from service.use_cases.system_rules import rules_of
 
 
@@ -49,7 +50,7 @@ def freeze_plan(connection: Connection, stores: Stores, settings: Settings, requ
         text("UPDATE steps SET plan_version = :v WHERE request_id = :id AND plan_version IS NULL"),
         {"v": version, "id": request.id},
     )
-    progress = Progress.AWAITING_APPROVAL if reasons else Progress.ERASING
+    progress = Progress.AWAITING_APPROVAL if reasons else _progress(request)
     connection.execute(
         text(
             "UPDATE requests SET plan_version = :v, reason = :reason, duty = NULL, due_at = NULL, doubts = '[]'"
@@ -108,32 +109,14 @@ def release_plan(connection: Connection, stores: Stores, settings: Settings, req
     move_steps(connection, updates)
     log_changes(connection, changes, actor="worker", at=now)
     connection.execute(
-        text("UPDATE requests SET reason = :r WHERE id = :id"), {"r": Progress.ERASING, "id": request.id}
+        text("UPDATE requests SET reason = :r WHERE id = :id"), {"r": _progress(request), "id": request.id}
     )
     check_again(connection, [request.id])
 
 
-def move_steps(connection: Connection, updates: Sequence[dict[str, Any]]) -> None:
-    """Write phase, state, reason and due time of many steps in one statement."""
-    if not updates:
-        return
-    connection.execute(
-        text(
-            "UPDATE steps s SET phase = n.phase, state = n.state, reason = n.reason, due_at = n.due_at,"
-            " waits_for_order = n.waits FROM unnest(CAST(:ids AS uuid[]), CAST(:phases AS text[]),"
-            " CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:dues AS timestamptz[]),"
-            " CAST(:waits AS boolean[])) AS n(id, phase, state, reason, due_at, waits)"
-            " WHERE s.id = n.id"
-        ),
-        {
-            "ids": [u["id"] for u in updates],
-            "phases": [u["phase"] for u in updates],
-            "states": [u["state"] for u in updates],
-            "reasons": [u["reason"] for u in updates],
-            "dues": [u["due_at"] for u in updates],
-            "waits": [u.get("waits_for_order", False) for u in updates],
-        },
-    )
+def _progress(request: Row[Any]) -> Progress | None:
+    """A request that was answered already, since every step had been accepted, stays answered while more is done."""
+    return Progress.ERASING if request.state == RequestState.IN_PROGRESS else None
 
 
 def _begin(settings: Settings, step: Row[Any], *, held: bool) -> dict[str, Any]:

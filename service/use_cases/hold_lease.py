@@ -14,6 +14,7 @@ from service.storage.holds import held_requests
 from service.storage.key_store import batch_owner
 from service.storage.sealing import seal
 from service.storage.stores import Stores
+from service.storage.vendor_gate import gate_is_open
 from service.use_cases.lease_steps import LeasedBatch
 
 
@@ -30,7 +31,8 @@ def renew_lease(stores: Stores, settings: Settings, leased: LeasedBatch) -> froz
             ),
             {"lease": settings.engine.lease_seconds, "id": leased.id, "fence": leased.fence},
         ).rowcount
-        if not renewed:
+        # A pass that goes on when a disagreement with an anchor is found ends at its next renewal.
+        if not renewed or not gate_is_open(connection):
             raise LeaseLost
         if leased.phase in (Phase.LOCATE, Phase.CONFIRM):
             return frozenset()

@@ -16,16 +16,18 @@ from sqlalchemy import Connection, Row, text
 
 from connectors.base.interface import Operation
 from connectors.base.values import Batch, Identifier, Subject
-from service.domain.outcomes import LEGAL_HOLD, Phase, StepState
+from service.domain.cluster import Exclusion
+from service.domain.outcomes import Phase, StepState
 from service.settings import Settings
 from service.storage.changes import Change, log_changes
-from service.storage.holds import held_requests
 from service.storage.key_store import batch_owner, request_owner
 from service.storage.rows import database_now, version_of
-from service.storage.sealed_identifiers import read_identifiers, unseal_records
+from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers, unseal_records
 from service.storage.sealing import unseal
 from service.storage.stores import Stores
-from service.use_cases.freeze_plan import move_steps
+from service.storage.vendor_gate import gate_is_open
+from service.use_cases.guard_lease import only_permitted
+from service.use_cases.move_steps import subjects_of
 from service.use_cases.system_rules import batch_limit
 
 OPERATIONS = {
@@ -35,13 +37,15 @@ OPERATIONS = {
     Phase.CONFIRM: Operation.CONFIRM,
 }
 
+_CARRIED_BY_MANY = frozenset({Exclusion.PLACEHOLDER, Exclusion.MALFORMED, Exclusion.SHARED_KIND, Exclusion.SUPERNODE})
+
 
 @dataclass(frozen=True)
 class LeasedStep:
     """One person in the batch. `ref` is how the connector knows them.
 
-    `known` are all of the cluster's identifiers, those never used to address anybody included; `dropped` those that a
-    reviewer said are not this person's.
+    `known` are all of the cluster's identifiers, and those that many people's records carry. What the requester only
+    claimed isn't among them: it may be somebody else's. `dropped` are those that a reviewer said are not this person's.
     """
 
     step_id: UUID
@@ -74,10 +78,15 @@ class LeasedBatch:
         return Batch(str(self.id), tuple(step.subject for step in self.steps))
 
 
-def lease_steps(stores: Stores, settings: Settings, system: str) -> LeasedBatch | None:
-    """Lease one batch of due steps; None if nothing is due, the system isn't there, or all slots are taken."""
+def lease_steps(
+    stores: Stores, settings: Settings, system: str, *, admission: UUID | None = None
+) -> LeasedBatch | None:
+    """Lease one batch of due steps; None if nothing is due, the system isn't there, or all slots are taken.
+
+    Also None while the gate is shut: the log disagrees with an anchor, or this store never saw the caller's admission.
+    """
     with stores.engine.begin() as connection:
-        leased = _lease(connection, settings, system)
+        leased = _lease(connection, settings, system) if gate_is_open(connection, admission) else None
     if leased is None:
         return None
     batch, rows = leased
@@ -100,20 +109,37 @@ def _lease(connection: Connection, settings: Settings, system: str) -> tuple[Row
     batch, steps = _again(connection, system) or _fresh(connection, settings, system) or (None, [])
     if batch is None:
         return None
-    steps = _park_held(connection, Phase(batch.phase), steps)
+    steps = only_permitted(connection, settings, system, Phase(batch.phase), steps)
     if not steps:
+        _end_if_empty(connection, batch)
         return None
     return _take(connection, settings, batch, steps), steps
 
 
+def _end_if_empty(connection: Connection, batch: Row[Any]) -> None:
+    connection.execute(
+        text(
+            "UPDATE batches SET ended_at = clock_timestamp() WHERE id = :id"
+            " AND NOT EXISTS (SELECT 1 FROM steps WHERE batch_id = :id)"
+        ),
+        {"id": batch.id},
+    )
+
+
 def _again(connection: Connection, system: str) -> tuple[Row[Any], list[Row[Any]]] | None:
-    """A batch whose lease ended or was given back, with steps that are due: the same people, the same key."""
+    """A batch whose lease was given back, with steps that are due: the same people, the same key.
+
+    Not one of whose steps a dead process still has some: giving the lease back after this pass would hide them from
+    the sweeper for ever, so it comes first.
+    """
     batch = connection.execute(
         text(
             "SELECT id, phase FROM batches b WHERE system = :s AND ended_at IS NULL"
             " AND (lease_until IS NULL OR lease_until <= clock_timestamp())"
             " AND EXISTS (SELECT 1 FROM steps t WHERE t.batch_id = b.id AND t.state IN ('due', 'accepted')"
-            " AND t.due_at <= clock_timestamp()) ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED"
+            " AND t.due_at <= clock_timestamp())"
+            " AND NOT EXISTS (SELECT 1 FROM steps t WHERE t.batch_id = b.id AND t.state = 'leased')"
+            " ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED"
         ),
         {"s": system},
     ).one_or_none()
@@ -161,41 +187,6 @@ def _fresh(connection: Connection, settings: Settings, system: str) -> tuple[Row
     return batch, list(steps)
 
 
-def _park_held(connection: Connection, phase: Phase, steps: Sequence[Row[Any]]) -> list[Row[Any]]:
-    """No effect starts on a held person; looking is no effect."""
-    if phase not in (Phase.SUPPRESS, Phase.ERASE):
-        return list(steps)
-    held = held_requests(connection, [s.request_id for s in steps])
-    parked = [s for s in steps if s.request_id in held]
-    if parked:
-        now = database_now(connection)
-        move_steps(
-            connection,
-            [
-                {"id": s.id, "phase": s.phase, "state": StepState.PARKED, "reason": LEGAL_HOLD, "due_at": None}
-                for s in parked
-            ],
-        )
-        subjects = _subjects(connection, parked)
-        log_changes(
-            connection,
-            [
-                Change(
-                    "step",
-                    str(s.id),
-                    version_of(s),
-                    "step_parked",
-                    subjects[s.request_id],
-                    {"phase": s.phase, "state": StepState.PARKED, "reason": LEGAL_HOLD},
-                )
-                for s in parked
-            ],
-            actor="worker",
-            at=now,
-        )
-    return [s for s in steps if s.request_id not in held]
-
-
 def _take(connection: Connection, settings: Settings, batch: Row[Any], steps: Sequence[Row[Any]]) -> Row[Any]:
     leased = connection.execute(
         text(
@@ -215,7 +206,7 @@ def _take(connection: Connection, settings: Settings, batch: Row[Any], steps: Se
         {"b": batch.id, "ids": [s.id for s in steps]},
     )
     _write_attempts(connection, leased, steps, now)
-    subjects = _subjects(connection, steps)
+    subjects = subjects_of(connection, steps)
     log_changes(
         connection,
         [
@@ -261,14 +252,6 @@ def _write_attempts(connection: Connection, leased: Row[Any], steps: Sequence[Ro
     )
 
 
-def _subjects(connection: Connection, steps: Sequence[Row[Any]]) -> dict[UUID, str]:
-    rows = connection.execute(
-        text("SELECT id, subject FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"),
-        {"ids": list({s.request_id for s in steps})},
-    )
-    return {row.id: row.subject for row in rows}
-
-
 def _open(stores: Stores, batch: Row[Any], rows: Sequence[Row[Any]]) -> LeasedBatch:
     """Open the people's identifiers and records, after the lease is committed and before anything is called."""
     owners = [request_owner(row.request_id) for row in rows]
@@ -292,7 +275,7 @@ def _open(stores: Stores, batch: Row[Any], rows: Sequence[Row[Any]]) -> LeasedBa
                 tries=row.tries + 1,
                 respond_by=row.respond_by,
                 subject=Subject(row.id.hex, tuple(usable), unseal_records(key, row.id, row.records)),
-                known=frozenset(i.identifier for i in stored if i.identifier is not None and i.use != "dropped"),
+                known=frozenset(i.identifier for i in stored if i.identifier is not None and _is_known(i)),
                 dropped=frozenset(i.identifier for i in stored if i.identifier is not None and i.use == "dropped"),
                 records_accepted=row.records_accepted,
             )
@@ -310,3 +293,7 @@ def _open(stores: Stores, batch: Row[Any], rows: Sequence[Row[Any]]) -> LeasedBa
         resume_token=token,
         keyless=tuple(row.id for row in rows if row.id not in opened),
     )
+
+
+def _is_known(stored: StoredIdentifier) -> bool:
+    return stored.use in ("planned", "pending") or (stored.use == "excluded" and stored.exclusion in _CARRIED_BY_MANY)

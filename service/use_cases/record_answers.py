@@ -15,10 +15,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from connectors.base.errors import ConnectorError
+from connectors.base.errors import ConnectorError, RequestRefused
 from connectors.base.values import Answer, Located
-from service.domain.audit_shapes import AuditValue, instant_text
+from service.domain.audit_shapes import AuditValue, instant_text, is_code
 from service.domain.outcomes import (
+    KEY_GONE,
+    NOT_DONE_YET,
+    SYSTEM_REMOVED,
     Next,
     Phase,
     Retry,
@@ -30,21 +33,24 @@ from service.domain.outcomes import (
     after_error,
     after_locate,
     after_suppress,
+    after_unaddressable_search,
 )
+from service.domain.request import WITHDRAWN_STATES, Progress
 from service.settings import Settings
 from service.storage.audit_log import append
 from service.storage.changes import Change, Version, chain_entries, write_versions
 from service.storage.holds import held_requests
 from service.storage.key_store import batch_owner, request_owner
-from service.storage.rows import check_again, database_now, lock_request, version_of
-from service.storage.sealed_identifiers import seal_records
+from service.storage.rows import check_again, database_now, version_of
 from service.storage.stores import Stores
-from service.use_cases.freeze_plan import freeze_plan
+from service.use_cases.end_attempts import NOT_A_CODE, Result, code_of, end_attempts, name_of
 from service.use_cases.lease_steps import LeasedBatch, LeasedStep
+from service.use_cases.move_steps import park_steps, subjects_of
+from service.use_cases.store_findings import adds_to_plan, amend_plans, store_finding
 from service.use_cases.system_rules import rules_of
 
-Result = Located | Answer | ConnectorError
 AMBIGUOUS_RECORD = "ambiguous:foreign_identifier"
+_UNADDRESSABLE = "not_addressable"
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,9 @@ class _Recording:
         self.leased = leased
         self.results = results
         self.keys = keys
-        self.frozen_requests: dict[UUID, Row[Any]] = {}
+        self.frozen_requests: set[UUID] = set()
+        # Steps whose findings count for nothing: somebody else's, or of a plan that was frozen during the search.
+        self.unusable: set[UUID] = set()
         if leased.phase is Phase.LOCATE:
             # Finds after the freeze make a new plan version, and that needs the request: it is locked before the steps.
             self._lock_frozen_requests()
@@ -116,16 +124,19 @@ class _Recording:
         rows = self._lock_steps(only_leased=True)
         facts = self._facts(rows)
         rules = rules_of(self.settings, self.leased.system)
+        removed = self._system_is_removed()
         moves: list[tuple[Row[Any], LeasedStep, Next]] = []
         for step in self.leased.steps:
             if step.step_id in rows:
                 row = rows[step.step_id]
-                move = self._move(step, facts[step.step_id], rules, retries, foreign, now)
+                move = self._move(row, step, facts[step.step_id], rules, retries, foreign, now)
+                if removed and move.state in NOT_DONE_YET:
+                    move = replace(move, state=StepState.PARKED, reason=SYSTEM_REMOVED, due_at=None)
                 moves.append((row, step, move))
         self._write(moves, now)
         if self.leased.phase is Phase.LOCATE:
-            self._store_findings(moves, foreign)
-            self._amend_plans(moves, foreign, now)
+            self._store_findings(moves, now)
+        self._park_keyless(now)
         over = self._give_back(now)
         check_again(self.connection, [row.request_id for row, _, _ in moves])
         return sum(move.has_ended for _, _, move in moves), over
@@ -134,7 +145,8 @@ class _Recording:
         """Keep late answers on their attempts, log them, and have somebody look."""
         now = database_now(self.connection)
         rows = self._lock_steps(only_leased=False)
-        self._end_attempts([s for s in self.leased.steps if s.step_id in rows], now, late=True)
+        known = [s for s in self.leased.steps if s.step_id in rows]
+        end_attempts(self.connection, self.leased, known, self.results, now, late=True)
         touched = self.leased.phase is Phase.ERASE
         self.connection.execute(
             text(
@@ -143,7 +155,7 @@ class _Recording:
             ),
             {"touched": touched, "now": now, "ids": list(rows)},
         )
-        subjects = self._subjects(list(rows.values()))
+        subjects = subjects_of(self.connection, list(rows.values()))
         changes = [
             Change(
                 "step",
@@ -151,7 +163,7 @@ class _Recording:
                 version_of(rows[step.step_id]),
                 "step_answered_late",
                 subjects[step.request_id],
-                {"phase": self.leased.phase, "attempt": step.attempt, "answer": _name(self.results.get(step.ref))},
+                {"phase": self.leased.phase, "attempt": step.attempt, "answer": name_of(self.results.get(step.ref))},
             )
             for step in self.leased.steps
             if step.step_id in rows
@@ -169,7 +181,14 @@ class _Recording:
             ),
             {"ids": ids},
         )
-        self.frozen_requests = {row.id: lock_request(self.connection, row.id) for row in frozen}
+        self.frozen_requests = {row.id for row in frozen}
+
+    def _system_is_removed(self) -> bool:
+        """True if the system was taken out of the configuration while its steps were leased."""
+        found: bool = self.connection.execute(
+            text("SELECT state <> 'active' FROM systems WHERE name = :s"), {"s": self.leased.system}
+        ).scalar_one()
+        return found
 
     def _lock_steps(self, *, only_leased: bool) -> dict[UUID, Row[Any]]:
         state = "AND state = 'leased' AND batch_id = :b" if only_leased else ""
@@ -183,9 +202,10 @@ class _Recording:
         request_ids = list({row.request_id for row in rows.values()})
         held = held_requests(self.connection, request_ids)
         states = self.connection.execute(
-            text("SELECT id, state FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": request_ids}
-        )
-        withdrawn = {row.id for row in states if row.state in ("denied", "revoked")}
+            text("SELECT id, state, reason FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": request_ids}
+        ).all()
+        withdrawn = {row.id for row in states if row.state in WITHDRAWN_STATES}
+        unapproved = {row.id for row in states if row.reason == Progress.AWAITING_APPROVAL}
         waiting = {
             row.id
             for row in self.connection.execute(
@@ -207,12 +227,15 @@ class _Recording:
                 held=row.request_id in held,
                 withdrawn=row.request_id in withdrawn,
                 must_wait=step_id in waiting,
+                awaiting_approval=row.request_id in unapproved,
+                retained=row.retained,
             )
             for step_id, row in rows.items()
         }
 
     def _move(
         self,
+        row: Row[Any],
         step: LeasedStep,
         facts: StepFacts,
         rules: SystemRules,
@@ -221,24 +244,46 @@ class _Recording:
         now: datetime,
     ) -> Next:
         result = self.results[step.ref]
+        if isinstance(result, RequestRefused) and facts.phase is Phase.LOCATE and result.code == _UNADDRESSABLE:
+            return after_unaddressable_search(facts, rules)
         if isinstance(result, ConnectorError):
-            return after_error(facts, result, retries[step.ref])
+            return after_error(facts, result, retries[step.ref], look_at=now + rules.confirm_after)
         if isinstance(result, Located):
-            if step.ref in foreign:
-                return replace(after_locate(facts, result, rules, now), state=StepState.PARKED, reason=AMBIGUOUS_RECORD)
-            move = after_locate(facts, result, rules, now)
-            if facts.frozen and step.request_id not in self.frozen_requests:
-                # The plan was frozen while we searched: search again, and add what is found to the plan properly.
-                return replace(move, state=StepState.DUE, phase=Phase.LOCATE, due_at=now)
-            return move
+            return self._after_search(row, step, result, facts, rules, foreign, now)
         if facts.phase is Phase.SUPPRESS:
-            return after_suppress(facts, result, now, found=True)
+            return after_suppress(facts, result, now, found=bool(row.record_hashes) or any(row.counts.values()))
         after: Callable[[StepFacts, Answer, SystemRules, datetime], Next]
         after = after_confirm if facts.phase is Phase.CONFIRM else after_erase
-        return after(facts, result, rules, now)
+        move = after(facts, result, rules, now)
+        # The reason may be a third party's word, and one bad word must not stop its whole batch at the audit log.
+        return move if move.reason is None or is_code(move.reason) else replace(move, reason=NOT_A_CODE)
+
+    def _after_search(
+        self,
+        row: Row[Any],
+        step: LeasedStep,
+        found: Located,
+        facts: StepFacts,
+        rules: SystemRules,
+        foreign: frozenset[str],
+        now: datetime,
+    ) -> Next:
+        adds = facts.frozen and adds_to_plan(row, step, found)
+        move = after_locate(facts, found, rules, now, adds_to_plan=adds)
+        if move.has_ended or facts.withdrawn:
+            return move
+        if step.ref in foreign:
+            # The phase stays: whatever a human decides, it begins with another search.
+            self.unusable.add(step.step_id)
+            return replace(move, state=StepState.PARKED, phase=Phase.LOCATE, reason=AMBIGUOUS_RECORD, due_at=None)
+        if facts.frozen and step.request_id not in self.frozen_requests:
+            # The plan was frozen while we searched: search again, and add what is found to the plan properly.
+            self.unusable.add(step.step_id)
+            return replace(move, state=StepState.DUE, phase=Phase.LOCATE, reason=None, due_at=now)
+        return move
 
     def _write(self, moves: Sequence[tuple[Row[Any], LeasedStep, Next]], now: datetime) -> None:
-        subjects = self._subjects([row for row, _, _ in moves])
+        subjects = subjects_of(self.connection, [row for row, _, _ in moves])
         changes = [
             Change(
                 "step",
@@ -253,7 +298,7 @@ class _Recording:
         entries, versions = chain_entries(changes, actor="worker", at=now)
         append(self.connection, entries)
         self._update(moves, versions, now)
-        self._end_attempts([step for _, step, _ in moves], now, late=False)
+        end_attempts(self.connection, self.leased, [step for _, step, _ in moves], self.results, now, late=False)
 
     def _said(self, step: LeasedStep, move: Next) -> dict[str, AuditValue]:
         result = self.results[step.ref]
@@ -263,8 +308,8 @@ class _Recording:
             "reason": move.reason,
             "due_at": None if move.due_at is None else instant_text(move.due_at),
             "attempt": step.attempt,
-            "answer": _name(result),
-            "code": result.code if isinstance(result, ConnectorError) else getattr(result, "reason", None),
+            "answer": name_of(result),
+            "code": code_of(result),
             "records": sum(move.erased.values()),
             "left": sum(move.left_over.values()),
         }
@@ -281,7 +326,9 @@ class _Recording:
             version = versions[("step", str(row.id))]
             result = self.results[step.ref]
             keeps = move.phase is self.leased.phase and move.phase in stays and not move.has_ended
-            had_effect = sum(move.erased.values()) > 0 or (move.effect_possible and not row.effect_possible)
+            erasing_failed = self.leased.phase is Phase.ERASE and isinstance(result, ConnectorError)
+            newly_possible = move.effect_possible and not row.effect_possible
+            had_effect = sum(move.erased.values()) > 0 or newly_possible or erasing_failed
             rows.append(
                 {
                     "id": str(row.id),
@@ -294,7 +341,8 @@ class _Recording:
                     "effect_possible": move.effect_possible,
                     "effect_at": now.isoformat() if had_effect else None,
                     "erased": _sum(row.erased, move.erased),
-                    "left_over": dict(move.left_over),
+                    "left_over": dict(move.left_over) or (row.left_over if move.retained else {}),
+                    "retained": move.retained,
                     "not_covered": sorted({*row.not_covered, *getattr(result, "not_covered", ())}),
                     "batch_id": str(self.leased.id) if keeps else None,
                     "ended_at": now.isoformat() if move.has_ended else None,
@@ -307,75 +355,43 @@ class _Recording:
                 "UPDATE steps s SET phase = n.phase, state = n.state, reason = n.reason, due_at = n.due_at,"
                 " tries = n.tries, rounds = n.rounds, effect_possible = n.effect_possible,"
                 " effect_at = coalesce(n.effect_at, s.effect_at), erased = n.erased, left_over = n.left_over,"
+                " retained = n.retained,"
                 " not_covered = n.not_covered, batch_id = n.batch_id, ended_at = n.ended_at, version = n.version,"
                 " entry_hash = n.entry_hash FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS n(id uuid, phase text,"
                 " state text, reason text, due_at timestamptz, tries integer, rounds integer, effect_possible boolean,"
-                " effect_at timestamptz, erased jsonb, left_over jsonb, not_covered text[], batch_id uuid,"
-                " ended_at timestamptz, version integer, entry_hash bytea) WHERE s.id = n.id"
+                " effect_at timestamptz, erased jsonb, left_over jsonb, retained text, not_covered text[],"
+                " batch_id uuid, ended_at timestamptz, version integer, entry_hash bytea) WHERE s.id = n.id"
             ),
             {"rows": json.dumps(rows)},
         )
 
-    def _end_attempts(self, steps: Sequence[LeasedStep], now: datetime, *, late: bool) -> None:
-        results = [self.results.get(step.ref) for step in steps]
-        self.connection.execute(
-            text(
-                "UPDATE attempts a SET ended_at = :now, answer = n.answer, code = n.code, http_status = n.status,"
-                " late = :late FROM unnest(CAST(:steps AS uuid[]), CAST(:answers AS text[]), CAST(:codes AS text[]),"
-                " CAST(:statuses AS integer[])) AS n(step, answer, code, status)"
-                " WHERE a.step_id = n.step AND a.batch_id = :b AND a.fence = :f"
-            ),
-            {
-                "now": now,
-                "late": late,
-                "b": self.leased.id,
-                "f": self.leased.fence,
-                "steps": [step.step_id for step in steps],
-                "answers": [_name(r) for r in results],
-                "codes": [r.code if isinstance(r, ConnectorError) else getattr(r, "reason", None) for r in results],
-                "statuses": [r.status if isinstance(r, ConnectorError) else None for r in results],
-            },
-        )
-
-    def _store_findings(self, moves: Sequence[tuple[Row[Any], LeasedStep, Next]], foreign: frozenset[str]) -> None:
-        """Record ids into their seal, keyed hashes beside them, counts in clear."""
-        for row, step, _ in moves:
-            found = self.results[step.ref]
-            key = self.keys.get(request_owner(row.request_id))
-            if not isinstance(found, Located) or key is None or step.ref in foreign:
-                continue
-            records = tuple(dict.fromkeys([*step.subject.records, *found.records]))
-            hashes = [self.stores.pepper.of_record(self.leased.system, record) for record in records]
-            self.connection.execute(
-                text(
-                    "UPDATE steps SET located = true, records = :records, record_hashes = CAST(:hashes AS bytea[]),"
-                    " counts = CAST(:counts AS jsonb) WHERE id = :id"
-                ),
-                {
-                    "records": seal_records(key, row.id, records) if records else None,
-                    "hashes": hashes,
-                    "counts": json.dumps(dict(found.counts)),
-                    "id": row.id,
-                },
-            )
-
-    def _amend_plans(
-        self, moves: Sequence[tuple[Row[Any], LeasedStep, Next]], foreign: frozenset[str], now: datetime
-    ) -> None:
-        """Records that the frozen plan doesn't hold make its next version: under the same guards, approved anew."""
+    def _store_findings(self, moves: Sequence[tuple[Row[Any], LeasedStep, Next]], now: datetime) -> None:
+        """What a plan that was frozen meanwhile doesn't hold isn't stored: the repeated search adds it properly."""
+        amended: list[Row[Any]] = []
         for row, step, move in moves:
-            found = self.results[step.ref]
-            request = self.frozen_requests.get(row.request_id)
-            if not isinstance(found, Located) or request is None or step.ref in foreign or move.has_ended:
+            found, key = self.results[step.ref], self.keys.get(request_owner(row.request_id))
+            if not isinstance(found, Located) or key is None or step.step_id in self.unusable:
                 continue
-            if set(found.records) <= set(step.subject.records):
+            adds = row.plan_version is not None and adds_to_plan(row, step, found)
+            if adds and move.state is not StepState.WAITING:
                 continue
-            self.connection.execute(
-                text("UPDATE steps SET state = 'waiting', due_at = NULL, plan_version = NULL WHERE id = :id"),
-                {"id": row.id},
-            )
-            fresh = lock_request(self.connection, request.id)
-            freeze_plan(self.connection, self.stores, self.settings, fresh, now)
+            store_finding(self.connection, self.stores, self.leased.system, row, step, found, key)
+            if adds:
+                amended.append(row)
+        amend_plans(self.connection, self.stores, self.settings, amended, now)
+
+    def _park_keyless(self, now: datetime) -> None:
+        """People whose key is gone can't be worked on by anybody: a human must know."""
+        if not self.leased.keyless:
+            return
+        rows = self.connection.execute(
+            text(
+                "UPDATE steps SET batch_id = NULL WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'leased'"
+                " AND batch_id = :b RETURNING *"
+            ),
+            {"ids": list(self.leased.keyless), "b": self.leased.id},
+        ).all()
+        park_steps(self.connection, rows, KEY_GONE, actor="worker", at=now)
 
     def _give_back(self, now: datetime) -> bool:
         """End the lease; the batch is over when no step needs its key and token any more."""
@@ -388,32 +404,6 @@ class _Recording:
             {"id": self.leased.id, "now": now},
         ).scalar_one()
         return over
-
-    def _subjects(self, rows: Sequence[Row[Any]]) -> dict[UUID, str]:
-        found = self.connection.execute(
-            text("SELECT id, subject FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"),
-            {"ids": list({row.request_id for row in rows})},
-        )
-        return {row.id: row.subject for row in found}
-
-
-def _name(result: Result | None) -> str:
-    """The code of a result in attempts and in the audit log."""
-    if result is None:
-        return "no_answer"
-    if isinstance(result, ConnectorError):
-        return _ERROR_NAMES.get(type(result).__name__, "error")
-    if isinstance(result, Located):
-        return "located" if not result.is_empty else "nothing_located"
-    return result.kind.value
-
-
-_ERROR_NAMES = {
-    "TemporarilyUnavailable": "temporarily_unavailable",
-    "CredentialsRefused": "credentials_refused",
-    "RequestRefused": "request_refused",
-    "AnswerNotUnderstood": "answer_not_understood",
-}
 
 
 def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:

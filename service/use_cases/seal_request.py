@@ -1,20 +1,25 @@
 """Seal a request: when every step ended and the key's retention is over, its data key is destroyed.
 
 The key goes first: if the process dies in between, the duty is still due and the rest is repeated without it. Keyed
-hashes of every frozen identifier and record id stay, so that "did you delete me?" can still be answered.
+hashes of every frozen identifier and record id stay, so that "did you delete me?" can still be answered. A person under
+a legal hold isn't sealed: what we hold of them is evidence too.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import text
 
 from service.domain.outcomes import ENDED
 from service.storage.changes import Change, log_changes
+from service.storage.holds import held_requests
 from service.storage.key_store import request_owner
 from service.storage.rows import database_now, lock_request, lock_steps, version_of
 from service.storage.stores import Stores
+
+_ASK_AGAIN_WHILE_HELD = timedelta(hours=1)
 
 
 def seal_due_requests(stores: Stores, *, limit: int = 100) -> int:
@@ -36,14 +41,18 @@ def seal_due_requests(stores: Stores, *, limit: int = 100) -> int:
 
 
 def seal_request(stores: Stores, request_id: UUID) -> None:
-    """Destroy the request's key, then empty every sealed value. Does nothing unless every step has ended."""
+    """Destroy the request's key, then empty every sealed value. Not before every step has ended and no hold is left."""
     with stores.engine.begin() as connection:
         request = lock_request(connection, request_id)
         steps = lock_steps(connection, [request_id])[request_id]
         if request.duty != "seal" or any(s.state not in ENDED for s in steps):
             return
-        stores.keys.destroy([request_owner(request_id)])
         now = database_now(connection)
+        if held_requests(connection, [request_id]):
+            later = {"due": now + _ASK_AGAIN_WHILE_HELD, "id": request_id}
+            connection.execute(text("UPDATE requests SET due_at = :due WHERE id = :id"), later)
+            return
+        stores.keys.destroy([request_owner(request_id)])
         connection.execute(text("UPDATE identifiers SET sealed = NULL WHERE request_id = :id"), {"id": request_id})
         connection.execute(text("UPDATE steps SET records = NULL WHERE request_id = :id"), {"id": request_id})
         connection.execute(

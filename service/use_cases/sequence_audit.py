@@ -18,11 +18,12 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, Engine, text
 
-from service.domain.audit_entry import NotAuditable, Position, digest_of, position_of
+from service.domain.audit_entry import AuditEntry, NotAuditable, Position, digest_of, position_of
 from service.domain.merkle import leaf_hash
-from service.domain.signed_note import SigningKey
+from service.domain.signed_note import SigningKey, TrustedKey, is_signed_by
 from service.storage.audit_checkpoints import StoredCheckpoint, last_checkpoint
 from service.storage.audit_findings import AuditLogBroken, keep_findings
+from service.storage.audit_log import append
 from service.storage.audit_tree import add_leaves, stored_size, stored_tree
 from service.use_cases.sign_checkpoint import sign_checkpoint
 
@@ -93,11 +94,17 @@ def sequence_audit(
     """
     try:
         with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
-            connection.execute(_LOCK)
-            return _sequence(connection, signing_key, max_entries, checkpoint_now, rule)
+            lock_sequencer(connection)
+            # Under the lock, which a rotation holds too: a key that was rotated away never signs again.
+            return _sequence(connection, signing_key.current(), max_entries, checkpoint_now, rule)
     except AuditLogBroken as broken:
         keep_findings(engine, broken)
         raise
+
+
+def lock_sequencer(connection: Connection) -> None:
+    """No other transaction sequences or signs until this one ends."""
+    connection.execute(_LOCK)
 
 
 def checkpoint_everything(engine: Engine, signing_key: SigningKey) -> str:
@@ -122,6 +129,9 @@ def _sequence(
     if (last.checkpoint.size if last else 0) > size_before or (last is None and size_before):
         signed = last.checkpoint.size if last else None
         raise AuditLogBroken("log_cut", f"{size_before} leaves, last checkpoint at {signed}")
+    takes_over = last is not None and not is_signed_by(last.note, signing_key.trusted)
+    if takes_over:
+        _log_new_key(connection, signing_key.trusted)
     rows = connection.execute(_TAKE, {"most": max_entries}).all()
     taken, refused = _chained(connection, [(row.id, bytes(row.entry)) for row in rows])
     if taken:
@@ -130,9 +140,28 @@ def _sequence(
         connection.execute(_REFUSE, {"ids": list(refused), "reasons": list(refused.values())})
     size = size_before + len(taken)
     note = None
-    if checkpoint_now or _is_due(last, size, rule):
+    if checkpoint_now or takes_over or _is_due(last, size, rule):
         note = sign_checkpoint(connection, signing_key, last, size)
     return SequencedBatch(len(taken), len(refused), size, note, more=len(rows) == max_entries)
+
+
+def _log_new_key(connection: Connection, key: TrustedKey) -> None:
+    """The first entry under a new key: with it the log grows, so that the new key signs a head of its own."""
+    version, digest = _heads(connection, {("signing_key", key.fingerprint)}).get(
+        ("signing_key", key.fingerprint), (0, None)
+    )
+    if version > 1:
+        return
+    entry = AuditEntry(
+        "signing_key_taken",
+        "signing_key",
+        key.fingerprint,
+        version + 1,
+        digest,
+        connection.execute(text("SELECT clock_timestamp()")).scalar_one(),
+        "service",
+    )
+    append(connection, [entry])
 
 
 def _chained(connection: Connection, rows: Sequence[tuple[int, bytes]]) -> tuple[list[_Taken], dict[int, str]]:

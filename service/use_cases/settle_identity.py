@@ -26,10 +26,23 @@ from service.storage.key_store import request_owner
 from service.storage.rows import check_again, database_now, version_of
 from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers, seal_identifier
 from service.storage.stores import Stores
+from service.storage.vendor_gate import gate_is_open
 
 _SETTLE_LOCK = 0x53544C45  # settling is short and one at a time: two requests of one person must see each other
 _NOBODY = "no_identifier_left"
+_NO_SYSTEM = "no_system_connected"
 _MEETS = "meets_open_request"
+_WAIT_FOR_EARLIER = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class _Met:
+    """An unfinished request with common identifiers. `covers`: all of ours are its own, so ours repeats it."""
+
+    request_id: UUID
+    common: list[Identifier]
+    covers: bool
+    is_being_settled: bool
 
 
 @dataclass(frozen=True)
@@ -47,19 +60,26 @@ class LeasedIdentity:
         return self.respond_by - now
 
 
-def lease_identities(stores: Stores, settings: Settings, *, limit: int) -> list[LeasedIdentity]:
-    """Lease due requests for a walk."""
+def lease_identities(
+    stores: Stores, settings: Settings, *, limit: int, admission: UUID | None = None
+) -> list[LeasedIdentity]:
+    """Lease due requests for a walk; none while the gate is shut (see lease_steps)."""
     with stores.engine.begin() as connection:
+        if not gate_is_open(connection, admission):
+            return []
         leased = connection.execute(
             text(
                 "UPDATE requests SET lease_until = clock_timestamp() + make_interval(secs => :lease),"
                 " fence = fence + 1, tries = tries + 1 WHERE id IN ("
                 " SELECT id FROM requests WHERE duty = 'identify' AND due_at <= clock_timestamp()"
                 " AND (lease_until IS NULL OR lease_until < clock_timestamp())"
-                " ORDER BY respond_by LIMIT :n FOR UPDATE SKIP LOCKED) RETURNING id, fence, tries, respond_by"
+                " ORDER BY respond_by LIMIT :n FOR UPDATE SKIP LOCKED)"
+                " RETURNING id, fence, tries, respond_by, created_at"
             ),
             {"lease": settings.engine.lease_seconds * 4, "n": limit},
         ).all()
+    # The earlier first: a later request of the same person then meets one that is settled.
+    leased = sorted(leased, key=lambda row: (row.created_at, row.id))
     ids = [row.id for row in leased]
     keys = stores.keys.get([request_owner(i) for i in ids])
     with stores.engine.begin() as connection:
@@ -138,12 +158,17 @@ class _Settling:
             doubts = [{"reason": _NOBODY, "identifiers": [], "sources": []}]
             self._set_aside(Progress.NEEDS_REVIEW, doubts, "review_opened")
             return
-        other, overlap = self._meets_open_request(cluster)
-        if other is not None and overlap is None:
-            self._link(other)
+        met = self._meets_open_request(cluster)
+        if met is not None and met.covers:
+            self._link(met.request_id)
             return
-        if overlap:
-            doubts.append({"reason": _MEETS, "identifiers": [str(ids[i]) for i in overlap], "request": str(other)})
+        if met is not None and met.is_being_settled:
+            # Nobody knows yet whether the earlier one is about the same person: ask again when it does.
+            self._postpone()
+            return
+        if met is not None:
+            common = [str(ids[i]) for i in met.common]
+            doubts.append({"reason": _MEETS, "identifiers": common, "request": str(met.request_id)})
         seen = {_sign(d) for d in self.row.doubts} if self.row.identity_reviewed else set()
         fresh = [d for d in doubts if _sign(d) not in seen]
         if fresh:
@@ -167,7 +192,8 @@ class _Settling:
                     ids.setdefault(member, row_id)
                     fresh.append((row_id, form, keyed_hash))
         self._insert(fresh)
-        kept = {row.id for row in known if row.identifier in cluster.members or self._spells(row, cluster)}
+        members = {row.id for row in known if row.identifier in cluster.members or self._spells(row, cluster)}
+        kept = members - {row.id for row in known if row.use == "dropped"}
         reasons = {
             row.id: self._exclusion(row, cluster) for row in known if row.id not in kept and row.use != "dropped"
         }
@@ -232,33 +258,41 @@ class _Settling:
             for doubt in cluster.doubts
         ]
 
-    def _meets_open_request(self, cluster: Cluster) -> tuple[UUID | None, list[Identifier] | None]:
-        """An earlier unfinished request with a common identifier: (it, None) if it covers this one wholly, else
-        (it, the common identifiers). An earlier one that isn't settled yet is met by what was submitted there."""
+    def _postpone(self) -> None:
+        self.connection.execute(
+            text("UPDATE requests SET due_at = :due, lease_until = NULL WHERE id = :id"),
+            {"due": self.now + _WAIT_FOR_EARLIER, "id": self.row.id},
+        )
+
+    def _meets_open_request(self, cluster: Cluster) -> _Met | None:
+        """An unfinished request with a common identifier, one that covers this one before any other. One that isn't
+        settled yet counts if it is earlier, and by what was verified there: an unverified request starts nothing, so
+        nobody may wait for it."""
         by_hash = {self.stores.pepper.of_identifier(member): member for member in cluster.members}
         rows = self.connection.execute(
             text(
-                "SELECT i.request_id, array_agg(DISTINCT i.keyed_hash) AS hashes FROM identifiers i"
+                "SELECT i.request_id, r.duty, array_agg(i.keyed_hash) AS hashes FROM identifiers i"
                 " JOIN requests r ON r.id = i.request_id"
                 " WHERE i.keyed_hash = ANY(CAST(:hashes AS bytea[])) AND i.use IN ('planned', 'pending')"
                 " AND r.state IN ('open', 'in_progress') AND r.linked_to IS NULL AND r.id <> :id"
-                " AND (r.created_at, r.id) < (:created, :id) GROUP BY i.request_id, r.created_at ORDER BY r.created_at"
+                " AND (r.located_until IS NOT NULL OR ((r.created_at, r.id) < (:created, :id)"
+                " AND (i.verification_method IS NOT NULL OR i.origin = 'graph')))"
+                " GROUP BY i.request_id, r.duty, r.created_at ORDER BY r.created_at, i.request_id"
             ),
             {"hashes": list(by_hash), "id": self.row.id, "created": self.row.created_at},
         ).all()
-        if not rows:
-            return None, None
-        first = rows[0]
-        common = {bytes(h) for h in first.hashes}
-        if common >= set(by_hash):
-            return first.request_id, None
-        return first.request_id, sorted(by_hash[h] for h in common)
+        met = []
+        for row in rows:
+            hashes = {bytes(h) for h in row.hashes}
+            common = sorted(by_hash[h] for h in hashes)
+            met.append(_Met(row.request_id, common, hashes >= set(by_hash), row.duty == Duty.IDENTIFY))
+        return min(met, key=lambda one: (not one.covers, not one.is_being_settled), default=None)
 
     def _link(self, other: UUID) -> None:
         self.connection.execute(
             text(
                 "UPDATE requests SET state = :state, reason = :reason, linked_to = :other, duty = NULL, due_at = NULL,"
-                " lease_until = NULL, doubts = '[]' WHERE id = :id"
+                " lease_until = NULL, doubts = '[]', identity_reviewed = false WHERE id = :id"
             ),
             {"state": RequestState.IN_PROGRESS, "reason": Progress.LINKED, "other": other, "id": self.row.id},
         )
@@ -283,6 +317,11 @@ class _Settling:
         systems = self.connection.execute(
             text("SELECT name, position FROM systems WHERE state = 'active' ORDER BY position, name")
         ).all()
+        if not systems:
+            # Nobody would do anything: calling that fulfilled would be a lie. A review settles it again later.
+            doubts = [{"reason": _NO_SYSTEM, "identifiers": [], "sources": []}]
+            self._set_aside(Progress.NEEDS_REVIEW, doubts, "review_opened")
+            return
         steps = [(uuid4(), system.name, system.position) for system in systems]
         self.connection.execute(
             text(
@@ -336,8 +375,6 @@ class _Settling:
             for step_id, name, _ in steps
         ]
         log_changes(self.connection, changes, actor="worker", at=self.now)
-        if not steps:
-            check_again(self.connection, [self.row.id])
 
     def _change(self, event: str, data: Mapping[str, Any]) -> Change:
         return Change("request", str(self.row.id), version_of(self.row), event, self.row.subject, data)

@@ -28,7 +28,7 @@ from service.domain.request import Duty, Progress, RequestState
 from service.settings import Settings
 from service.storage.changes import Change, Version, log_changes
 from service.storage.key_store import request_owner
-from service.storage.rows import database_now
+from service.storage.rows import check_again, database_now
 from service.storage.sealed_identifiers import seal_identifier
 from service.storage.stores import Stores
 
@@ -113,11 +113,10 @@ def submit_request(stores: Stores, settings: Settings, submission: Submission) -
         with stores.engine.begin() as connection:
             return _write(connection, settings, submission, request_id, rows, fingerprint)
     except IntegrityError as error:
+        # Refused by the database, so certainly not committed. After any other error nobody knows: the connection may
+        # have broken after the commit, and without its key an accepted request is lost. The sweeper finds orphans.
         stores.keys.destroy([owner])
         return _lost_a_race(stores, submission, fingerprint, error)
-    except BaseException:
-        stores.keys.destroy([owner])
-        raise
 
 
 def _check(submission: Submission) -> None:
@@ -237,6 +236,7 @@ def _write(
                 {
                     "kind": submission.kind,
                     "regime": submission.regime,
+                    "received_at": instant_text(facts["received_at"]),
                     "respond_by": instant_text(facts["respond_by"]),
                     "identifier_kinds": sorted(row.kind for row in rows),
                     "verified": sum(row.method is not None for row in rows),
@@ -247,6 +247,9 @@ def _write(
         actor=f"key:{submission.submitted_by}",
         at=now,
     )
+    if linked_to is not None:
+        # The other request may have ended between our reading of it and our commit; then nobody else would come by.
+        check_again(connection, [linked_to])
     return receipt
 
 

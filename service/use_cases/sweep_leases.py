@@ -1,75 +1,110 @@
 """Sweep: what a dead process left leased becomes due again, whoever died and wherever.
 
 The only mechanism that recovers lost work; everything else (acks_late, reject_on_worker_lost) only makes it quicker.
+Also tidies what no lease will ever come by again: steps of removed systems, batches without steps.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import text
+from uuid import UUID
 
-from service.domain.outcomes import Phase, StepState
+from sqlalchemy import Connection, text
+
+from service.domain.outcomes import SYSTEM_REMOVED, Phase, StepState
 from service.storage.changes import Change, log_changes
+from service.storage.key_store import batch_owner
 from service.storage.rows import database_now, version_of
 from service.storage.stores import Stores
+from service.use_cases.move_steps import park_steps
 
 
 def sweep_leases(stores: Stores, *, limit: int = 200) -> int:
     """Give back expired leases: steps become due now, their fence grows, an effect counts as possible.
 
-    Returns how many steps were freed.
+    Steps of removed systems park wherever they came from, and batches that nobody is in any more end, with their
+    tokens' keys. Returns how many steps were freed or parked.
     """
     with stores.engine.begin() as connection:
-        batches = connection.execute(
-            text(
-                "UPDATE batches SET fence = fence + 1, lease_until = NULL WHERE id IN ("
-                " SELECT id FROM batches WHERE ended_at IS NULL AND lease_until <= clock_timestamp()"
-                " LIMIT :n FOR UPDATE SKIP LOCKED) RETURNING id"
-            ),
-            {"n": limit},
-        ).all()
-        if not batches:
-            return 0
-        steps = connection.execute(
-            text(
-                "SELECT s.*, r.subject FROM steps s JOIN requests r ON r.id = s.request_id"
-                " WHERE s.batch_id = ANY(CAST(:ids AS uuid[])) AND s.state = 'leased' ORDER BY s.id FOR UPDATE OF s"
-            ),
-            {"ids": [row.id for row in batches]},
-        ).all()
-        now = database_now(connection)
-        connection.execute(
-            text(
-                "UPDATE steps SET state = 'due', due_at = :now, reason = 'lease_expired',"
-                " effect_possible = effect_possible OR phase = 'erase',"
-                " batch_id = CASE WHEN phase IN ('suppress', 'erase') THEN batch_id END"
-                " WHERE id = ANY(CAST(:ids AS uuid[]))"
-            ),
-            {"now": now, "ids": [s.id for s in steps]},
+        freed = _free_expired(connection, limit)
+        parked = _park_removed(connection, limit)
+        ended = _end_empty_batches(connection, limit)
+    stores.keys.destroy([batch_owner(batch_id) for batch_id in ended])
+    return freed + parked
+
+
+def _free_expired(connection: Connection, limit: int) -> int:
+    batches = connection.execute(
+        text(
+            "UPDATE batches SET fence = fence + 1, lease_until = NULL WHERE id IN ("
+            " SELECT id FROM batches b WHERE ended_at IS NULL AND (lease_until <= clock_timestamp()"
+            # No lease at all and yet a leased step: nobody would ever come back for it.
+            " OR (lease_until IS NULL"
+            " AND EXISTS (SELECT 1 FROM steps s WHERE s.batch_id = b.id AND s.state = 'leased')))"
+            " LIMIT :n FOR UPDATE SKIP LOCKED) RETURNING id"
+        ),
+        {"n": limit},
+    ).all()
+    if not batches:
+        return 0
+    steps = connection.execute(
+        text(
+            "SELECT s.*, r.subject FROM steps s JOIN requests r ON r.id = s.request_id"
+            " WHERE s.batch_id = ANY(CAST(:ids AS uuid[])) AND s.state = 'leased' ORDER BY s.id FOR UPDATE OF s"
+        ),
+        {"ids": [row.id for row in batches]},
+    ).all()
+    now = database_now(connection)
+    connection.execute(
+        text(
+            "UPDATE steps SET state = 'due', due_at = :now, reason = 'lease_expired',"
+            " effect_possible = effect_possible OR phase = 'erase',"
+            " effect_at = CASE WHEN phase = 'erase' THEN :now ELSE effect_at END,"
+            " batch_id = CASE WHEN phase IN ('suppress', 'erase') THEN batch_id END"
+            " WHERE id = ANY(CAST(:ids AS uuid[]))"
+        ),
+        {"now": now, "ids": [s.id for s in steps]},
+    )
+    changes = [
+        Change(
+            "step",
+            str(s.id),
+            version_of(s),
+            "step_lease_expired",
+            s.subject,
+            {"phase": Phase(s.phase), "state": StepState.DUE, "reason": "lease_expired"},
         )
-        connection.execute(
-            text(
-                "UPDATE batches b SET ended_at = :now WHERE b.id = ANY(CAST(:ids AS uuid[]))"
-                " AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.batch_id = b.id)"
-            ),
-            {"now": now, "ids": [row.id for row in batches]},
-        )
-        log_changes(
-            connection,
-            [
-                Change(
-                    "step",
-                    str(s.id),
-                    version_of(s),
-                    "step_lease_expired",
-                    s.subject,
-                    {"phase": Phase(s.phase), "state": StepState.DUE, "reason": "lease_expired"},
-                )
-                for s in steps
-            ],
-            actor="worker",
-            at=now,
-        )
+        for s in steps
+    ]
+    log_changes(connection, changes, actor="worker", at=now)
     return len(steps)
+
+
+def _park_removed(connection: Connection, limit: int) -> int:
+    """Whatever made a step due in a system that isn't connected any more (a lifted hold, a withdrawal, an expired
+    lease, a request that was settled just then): nobody leases it, so a human must know."""
+    steps = connection.execute(
+        text(
+            "SELECT s.* FROM steps s JOIN systems y ON y.name = s.system WHERE y.state = 'removed'"
+            " AND s.state IN ('due', 'accepted') ORDER BY s.id LIMIT :n FOR UPDATE OF s SKIP LOCKED"
+        ),
+        {"n": limit},
+    ).all()
+    park_steps(connection, steps, SYSTEM_REMOVED, actor="worker", at=database_now(connection))
+    return len(steps)
+
+
+def _end_empty_batches(connection: Connection, limit: int) -> list[UUID]:
+    """Batches whose last step left without a lease: withdrawn, ended by a human, moved to another phase."""
+    ended = connection.execute(
+        text(
+            "UPDATE batches SET ended_at = clock_timestamp() WHERE id IN ("
+            " SELECT id FROM batches b WHERE ended_at IS NULL AND lease_until IS NULL"
+            " AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.batch_id = b.id)"
+            " LIMIT :n FOR UPDATE SKIP LOCKED) RETURNING id"
+        ),
+        {"n": limit},
+    )
+    return list(ended.scalars())
 
 
 def sweep_orphan_keys(stores: Stores, *, older_than_seconds: float = 86400.0, limit: int = 500) -> int:

@@ -14,7 +14,7 @@ from connectors.base.registry import connector_class
 from service.domain.outcomes import SYSTEM_REMOVED, Phase, StepState
 from service.settings import ConfiguredSystem, Settings
 from service.storage.changes import Change, Version, log_changes
-from service.storage.rows import database_now, version_of
+from service.storage.rows import check_again, database_now, version_of
 from service.storage.stores import Stores
 
 _LOCK = 0x53595354
@@ -61,7 +61,7 @@ def _upsert(connection: Connection, system: ConfiguredSystem, row: Row[Any] | No
     now = database_now(connection)
     log_changes(connection, [Change("system", config.name, version, event, None, data)], actor="service", at=now)
     if row is not None and row.state != "active":
-        _move(connection, config.name, "s.state = 'parked' AND s.reason = :removed", "step_unparked", StepState.DUE)
+        _move(connection, config.name, "s.state = 'parked' AND s.reason = :removed", "step_unparked")
 
 
 def _remove(connection: Connection, row: Row[Any]) -> None:
@@ -69,11 +69,15 @@ def _remove(connection: Connection, row: Row[Any]) -> None:
     now = database_now(connection)
     change = Change("system", row.name, version_of(row), "system_removed", None, {})
     log_changes(connection, [change], actor="service", at=now)
-    _move(connection, row.name, "s.state IN ('waiting', 'due', 'accepted')", "step_parked", StepState.PARKED)
+    _move(connection, row.name, "s.state IN ('waiting', 'due', 'accepted')", "step_parked")
 
 
-def _move(connection: Connection, system: str, which: str, event: str, state: StepState) -> None:
-    """Park or bring back the unfinished steps of a system. A leased one is moved by whoever records it."""
+def _move(connection: Connection, system: str, which: str, event: str) -> None:
+    """Park or bring back the unfinished steps of a system. A leased one is moved by whoever records it.
+
+    One that was searched and whose plan isn't frozen yet waits for its plan. Any other that comes back in its search
+    searches again: its plan was frozen without anybody to begin the step, and much may have happened meanwhile.
+    """
     steps = connection.execute(
         text(
             "SELECT s.*, r.subject FROM steps s JOIN requests r ON r.id = s.request_id"  # noqa: S608 - our own text
@@ -84,29 +88,26 @@ def _move(connection: Connection, system: str, which: str, event: str, state: St
     if not steps:
         return
     now = database_now(connection)
-    reason = SYSTEM_REMOVED if state is StepState.PARKED else None
+    reason = SYSTEM_REMOVED if event == "step_parked" else None
+    states = [StepState.PARKED if reason else _state_of_returned(s) for s in steps]
     connection.execute(
         text(
-            "UPDATE steps SET state = CASE WHEN :parks THEN 'parked'"
-            " WHEN located AND phase = 'locate' THEN 'waiting' ELSE 'due' END,"
-            " reason = :reason, due_at = CASE WHEN :parks THEN NULL ELSE CAST(:now AS timestamptz) END"
-            " WHERE id = ANY(CAST(:ids AS uuid[]))"
+            "UPDATE steps SET state = n.state, reason = :reason,"
+            " due_at = CASE WHEN n.state = 'due' THEN CAST(:now AS timestamptz) END"
+            " FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[])) AS n(id, state) WHERE steps.id = n.id"
         ),
-        {"parks": state is StepState.PARKED, "reason": reason, "now": now, "ids": [s.id for s in steps]},
+        {"reason": reason, "now": now, "ids": [s.id for s in steps], "states": states},
     )
-    log_changes(
-        connection,
-        [
-            Change(
-                "step",
-                str(s.id),
-                version_of(s),
-                event,
-                s.subject,
-                {"phase": Phase(s.phase), "state": state, "reason": reason},
-            )
-            for s in steps
-        ],
-        actor="service",
-        at=now,
-    )
+    changes = [
+        Change(
+            "step", str(s.id), version_of(s), event, s.subject, {"phase": Phase(s.phase), "state": st, "reason": reason}
+        )
+        for s, st in zip(steps, states, strict=True)
+    ]
+    log_changes(connection, changes, actor="service", at=now)
+    check_again(connection, [s.request_id for s in steps])
+
+
+def _state_of_returned(step: Row[Any]) -> StepState:
+    waits = step.phase == Phase.LOCATE and step.located and step.plan_version is None
+    return StepState.WAITING if waits else StepState.DUE

@@ -110,10 +110,16 @@ def _stop_steps(connection: Connection, steps: Sequence[Row[Any]], subject: str,
     )
     connection.execute(
         text(
-            "UPDATE steps SET state = :state, phase = :phase, reason = NULL, due_at = :now, tries = 0, batch_id = NULL"
-            " WHERE id = ANY(CAST(:ids AS uuid[]))"
+            "UPDATE steps SET state = :state, phase = :phase, reason = :reason, due_at = :now, tries = 0,"
+            " batch_id = NULL WHERE id = ANY(CAST(:ids AS uuid[]))"
         ),
-        {"state": StepState.DUE, "phase": Phase.CONFIRM, "now": now, "ids": to_look_at},
+        {
+            "state": StepState.DUE,
+            "phase": Phase.CONFIRM,
+            "reason": WITHDRAWN,
+            "now": now,
+            "ids": to_look_at,
+        },
     )
     return changes
 

@@ -34,7 +34,8 @@ def test_the_logs_rows_are_fenced(database_url: str, statement: str) -> None:
     with engine.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO audit_leaves (index, entry, leaf_hash) VALUES (0, decode('7b7d', 'hex'), decode('00', 'hex'))"
+                "INSERT INTO audit_leaves (index, entry, leaf_hash)"
+                " VALUES (0, decode('7b7d', 'hex'), decode('00', 'hex'))"
             )
         )
     with pytest.raises(DBAPIError), engine.begin() as connection:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from celery import shared_task
 
 from service.use_cases.advance_requests import advance_requests
+from service.use_cases.anchor_checkpoint import anchor_checkpoint
 from service.use_cases.lift_hold import lapse_holds
 from service.use_cases.seal_request import seal_due_requests
 from service.use_cases.sequence_audit import CheckpointRule, sequence_audit
@@ -68,3 +69,10 @@ def sequence() -> int:
         entries += done.entries
         if not done.more:
             return entries
+
+
+@shared_task(name="expunge.anchor")
+def anchor() -> int:
+    """Publish the newest signed head outside. Returns to how many anchors."""
+    opened = runtime()
+    return len(anchor_checkpoint(opened.stores.engine, opened.signing_key(), opened.anchors()).published)

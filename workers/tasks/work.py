@@ -24,8 +24,11 @@ def work_system(system: str) -> int:
     opened = runtime()
     until = time.monotonic() + _STAY_SECONDS
     batches = 0
+    admission = opened.admission()
+    if admission is None:
+        return 0
     while time.monotonic() < until:
-        leased = lease_steps(opened.stores, opened.settings, system)
+        leased = lease_steps(opened.stores, opened.settings, system, admission=admission)
         if leased is None:
             break
         perform(opened, leased)
@@ -37,7 +40,10 @@ def work_system(system: str) -> int:
 def identify() -> int:
     """Find the people of due requests. Returns how many requests were walked."""
     opened = runtime()
-    leased = lease_identities(opened.stores, opened.settings, limit=_PEOPLE_PER_WALK)
+    admission = opened.admission()
+    if admission is None:
+        return 0
+    leased = lease_identities(opened.stores, opened.settings, limit=_PEOPLE_PER_WALK, admission=admission)
     if leased:
         walk(opened, leased)
     return len(leased)

@@ -78,6 +78,7 @@ class StepRow(Base):
     tries: Mapped[int] = mapped_column(server_default="0")
     rounds: Mapped[int] = mapped_column(server_default="0")
     effect_possible: Mapped[bool] = mapped_column(server_default="false")
+    retained: Mapped[str | None] = mapped_column(Text)
     effect_at: Mapped[datetime | None] = mapped_column(Instant)
     records: Mapped[bytes | None] = mapped_column(LargeBinary)
     record_hashes: Mapped[list[bytes]] = mapped_column(ARRAY(LargeBinary), server_default="{}")

@@ -275,6 +275,7 @@ def upgrade() -> None:
         sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
         sa.Column("rounds", sa.Integer(), server_default="0", nullable=False),
         sa.Column("effect_possible", sa.Boolean(), server_default="false", nullable=False),
+        sa.Column("retained", sa.Text(), nullable=True),
         sa.Column("effect_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("records", sa.LargeBinary(), nullable=True),
         sa.Column("record_hashes", postgresql.ARRAY(sa.LargeBinary()), server_default="{}", nullable=False),

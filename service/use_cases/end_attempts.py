@@ -1,0 +1,72 @@
+"""Write on attempts how they ended, by the codes that the audit log knows. Decides no outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from connectors.base.errors import ConnectorError
+from connectors.base.values import Answer, Located
+from service.domain.audit_shapes import is_code
+from service.use_cases.lease_steps import LeasedBatch, LeasedStep
+
+Result = Located | Answer | ConnectorError
+NOT_A_CODE = "reason_is_no_code"
+
+
+def end_attempts(
+    connection: Connection,
+    leased: LeasedBatch,
+    steps: Sequence[LeasedStep],
+    results: Mapping[str, Result],
+    now: datetime,
+    *,
+    late: bool,
+) -> None:
+    """Write this lease's results on its attempts; `late` ones changed no state."""
+    own = [results.get(step.ref) for step in steps]
+    connection.execute(
+        text(
+            "UPDATE attempts a SET ended_at = :now, answer = n.answer, code = n.code, http_status = n.status,"
+            " late = :late FROM unnest(CAST(:steps AS uuid[]), CAST(:answers AS text[]), CAST(:codes AS text[]),"
+            " CAST(:statuses AS integer[])) AS n(step, answer, code, status)"
+            " WHERE a.step_id = n.step AND a.batch_id = :b AND a.fence = :f"
+        ),
+        {
+            "now": now,
+            "late": late,
+            "b": leased.id,
+            "f": leased.fence,
+            "steps": [step.step_id for step in steps],
+            "answers": [name_of(r) for r in own],
+            "codes": [code_of(r) for r in own],
+            "statuses": [r.status if isinstance(r, ConnectorError) else None for r in own],
+        },
+    )
+
+
+def name_of(result: Result | None) -> str:
+    """The code of a result in attempts and in the audit log."""
+    if result is None:
+        return "no_answer"
+    if isinstance(result, ConnectorError):
+        return _ERROR_NAMES.get(type(result).__name__, "error")
+    if isinstance(result, Located):
+        return "located" if not result.is_empty else "nothing_located"
+    return result.kind.value
+
+
+def code_of(result: Result | None) -> str | None:
+    """The code of an error, or an answer's reason: a third party's word, so only if it has the shape of a code."""
+    code: str | None = result.code if isinstance(result, ConnectorError) else getattr(result, "reason", None)
+    return code if code is None or is_code(code) else NOT_A_CODE
+
+
+_ERROR_NAMES = {
+    "TemporarilyUnavailable": "temporarily_unavailable",
+    "CredentialsRefused": "credentials_refused",
+    "RequestRefused": "request_refused",
+    "AnswerNotUnderstood": "answer_not_understood",
+}

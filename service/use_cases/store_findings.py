@@ -1,0 +1,66 @@
+"""Store what searches found, and make the frozen plan's next version of what it doesn't hold.
+
+Decides whether a search adds to a frozen plan. Finds after the freeze stand under the same guards as the first ones:
+hold, blast radius, approval anew. Runs inside the transaction that records the search.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from connectors.base.values import Located
+from service.settings import Settings
+from service.storage.rows import lock_request
+from service.storage.sealed_identifiers import seal_records
+from service.storage.stores import Stores
+from service.use_cases.freeze_plan import freeze_plan
+from service.use_cases.lease_steps import LeasedStep
+
+
+def adds_to_plan(row: Row[Any], step: LeasedStep, found: Located) -> bool:
+    """True if the plan that was frozen with this step, or before it was searched, doesn't hold all of `found`.
+
+    More rows of the same records count as well: their number is what the blast radius is judged by.
+    """
+    if found.is_empty:
+        return False
+    is_new = not set(found.records) <= set(step.subject.records)
+    return is_new or not row.located or sum(found.counts.values()) > sum(row.counts.values())
+
+
+def store_finding(
+    connection: Connection, stores: Stores, system: str, row: Row[Any], step: LeasedStep, found: Located, key: bytes
+) -> None:
+    """Record ids into their seal, keyed hashes beside them, counts in clear.
+
+    A human's word that doubtful records are the person's holds for one search: what a later one finds was not seen.
+    """
+    records = tuple(dict.fromkeys([*step.subject.records, *found.records]))
+    connection.execute(
+        text(
+            "UPDATE steps SET located = true, records_accepted = false, records = :records,"
+            " record_hashes = CAST(:hashes AS bytea[]), counts = CAST(:counts AS jsonb) WHERE id = :id"
+        ),
+        {
+            "records": seal_records(key, row.id, records) if records else None,
+            "hashes": [stores.pepper.of_record(system, record) for record in records],
+            "counts": json.dumps(dict(found.counts)),
+            "id": row.id,
+        },
+    )
+
+
+def amend_plans(
+    connection: Connection, stores: Stores, settings: Settings, steps: Sequence[Row[Any]], now: datetime
+) -> None:
+    """Freeze the next version of the plan of each of these steps' requests, which the caller has locked."""
+    ids: list[UUID] = [step.id for step in steps]
+    connection.execute(text("UPDATE steps SET plan_version = NULL WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": ids})
+    for step in steps:
+        freeze_plan(connection, stores, settings, lock_request(connection, step.request_id), now)

@@ -1,0 +1,86 @@
+"""Replay the audit log and compare it with the rows: each change of state has exactly one entry that says it.
+
+An eye of the tests' own: it knows nothing of how the service writes entries, only what an entry says.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from service.domain.audit_entry import decode_entry, digest_of
+
+_TABLES = {"request": "requests", "step": "steps", "hold": "holds"}
+_STATES = {
+    "request_settled": "in_progress",
+    "request_in_progress": "in_progress",
+    "request_linked": "in_progress",
+    "review_opened": "in_progress",
+    "request_fulfilled": "fulfilled",
+    "request_denied": "denied",
+    "request_revoked": "revoked",
+    "request_expired": "expired",
+}
+
+
+def differences(engine: Engine) -> list[str]:
+    """What the log and the rows of requests, steps and holds disagree about; empty if replaying gives the rows."""
+    with engine.begin() as connection:
+        raw = [bytes(r.entry) for r in connection.execute(text("SELECT entry FROM audit_leaves ORDER BY index"))]
+        raw += [bytes(r.entry) for r in connection.execute(text("SELECT entry FROM audit_pending ORDER BY id"))]
+        rows = {
+            (name, str(row.id)): row
+            for name, table in _TABLES.items()
+            for row in connection.execute(text(f"SELECT * FROM {table}"))
+        }
+    chains: dict[tuple[str, str], list[tuple[dict[str, Any], str]]] = defaultdict(list)
+    for entry in raw:
+        members = dict(decode_entry(entry))
+        chains[members["object"], members["object_id"]].append((members, digest_of(entry)))
+    found = [f"{name} {key}: no entry" for name, key in rows if (name, key) not in chains]
+    for (name, key), chain in chains.items():
+        if (row := rows.get((name, key))) is not None:
+            found += [f"{name} {key}: {what}" for what in _compare(name, row, chain)]
+    return found
+
+
+def _compare(name: str, row: Any, chain: list[tuple[dict[str, Any], str]]) -> list[str]:
+    found = []
+    # Entries of one row may be sequenced in any order; their versions are the order.
+    chain = sorted(chain, key=lambda link: link[0]["version"])
+    if [members["version"] for members, _ in chain] != list(range(1, row.version + 1)):
+        found.append(f"version {row.version} with {len(chain)} entries")
+    for (_, digest), (after, _) in itertools.pairwise(chain):
+        if after["previous"] != digest:
+            found.append(f"{after['event']} doesn't follow its predecessor")
+    if row.entry_hash is None or bytes(row.entry_hash).hex() != chain[-1][1]:
+        found.append("the row's hash is not the last entry's")
+    if name == "step":
+        found += _compare_step(row, [members for members, _ in chain])
+    if name == "request" and (said := _request_state([members for members, _ in chain])) != row.state:
+        found.append(f"the log says {said}, the row {row.state}")
+    return found
+
+
+def _compare_step(row: Any, entries: list[dict[str, Any]]) -> list[str]:
+    said = next((e["data"] for e in reversed(entries) if e["data"].get("state")), {})
+    pairs = [("state", row.state), ("phase", row.phase)]
+    if row.state in ("parked", "retained", "accepted", "waiting"):
+        pairs.append(("reason", row.reason))
+    return [
+        f"the log says {name} {said.get(name)}, the row {value}" for name, value in pairs if said.get(name) != value
+    ]
+
+
+def _request_state(entries: list[dict[str, Any]]) -> str:
+    state = "open"
+    for entry in entries:
+        state = _STATES.get(entry["event"], state)
+        if entry["event"] == "request_submitted" and entry["data"].get("linked_to"):
+            state = "in_progress"
+        if entry["event"] == "request_resumed":
+            state = "in_progress" if entry["data"].get("reason") == "locating" else "open"
+    return state

@@ -1,0 +1,64 @@
+"""What several transactions want at once: locks in one order, and a commit of which nobody heard."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
+
+from service.storage import rows
+from service.storage.key_store import request_owner
+from service.use_cases import submit_request
+from tests.company import Company
+from tests.drive import turn
+from tests.scenes import person_in, quicken
+
+
+def test_steps_are_locked_in_the_order_of_a_batchs(company: Company) -> None:
+    """Whoever waits for a step holds exactly those before it: a hold and a recorded batch never wait in a circle."""
+    requests = [company.submit(person_in(company, "support", skip=n)) for n in range(3)]
+    turn(company.runtime, only=lambda name: False)
+    ids: list[UUID] = [r.id for r in company.rows("SELECT id FROM steps ORDER BY id")]
+    middle = ids[len(ids) // 2]
+    waits = threading.Event()
+
+    def lock_all() -> None:
+        with company.stores.engine.begin() as connection:
+            waits.set()
+            rows.lock_steps(connection, requests)
+
+    with company.stores.engine.begin() as holder:
+        holder.execute(text("SELECT 1 FROM steps WHERE id = :id FOR UPDATE"), {"id": middle})
+        waiter = threading.Thread(target=lock_all)
+        waiter.start()
+        waits.wait()
+        while not company.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
+            pass
+        free = company.rows("SELECT id FROM steps ORDER BY id FOR UPDATE SKIP LOCKED")
+        assert [r.id for r in free] == [i for i in ids if i > middle]
+    waiter.join()
+
+
+def test_a_commit_of_which_nobody_heard_keeps_its_key(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    quicken(company)
+    person = person_in(company, "support")
+    real = submit_request._write
+
+    def commit_and_lose_the_connection(connection: Connection, *args: Any) -> Any:
+        real(connection, *args)
+        connection.commit()
+        raise OperationalError("COMMIT", {}, Exception("server closed the connection"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(submit_request, "_write", commit_and_lose_the_connection)
+        with pytest.raises(OperationalError):
+            company.submit(person)
+    (row,) = company.rows("SELECT id FROM requests")
+    assert company.stores.keys.get([request_owner(row.id)])
+    company.drive()
+    assert company.request(row.id).state == "fulfilled"
+    assert company.residue(person) == []

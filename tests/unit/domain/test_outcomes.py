@@ -1,0 +1,266 @@
+"""What an answer makes of a step, for every combination of facts: what may be called done, and what may begin."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused, TemporarilyUnavailable
+from connectors.base.values import Answer, AnswerKind, Left, Located, Record
+from service.domain.outcomes import (
+    EARLIER_SYSTEM,
+    LEGAL_HOLD,
+    WITHDRAWN,
+    Next,
+    Phase,
+    Retry,
+    StepFacts,
+    StepState,
+    SystemRules,
+    after_confirm,
+    after_erase,
+    after_error,
+    after_locate,
+    after_suppress,
+    after_unaddressable_search,
+    first_phase,
+)
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+EFFECTS = {Phase.SUPPRESS, Phase.ERASE}
+SOMETHING = Located((Record("user", "7"),), {"user": 1})
+LEFT = (Left("user", "7", "still_there"),)
+
+rules_strategy = st.builds(
+    SystemRules,
+    can_confirm=st.booleans(),
+    suppresses=st.booleans(),
+    erases_by_identifiers=st.booleans(),
+    accept_not_addressable=st.booleans(),
+    confirm_after=st.sampled_from([timedelta(0), timedelta(minutes=5)]),
+    poll_every=st.sampled_from([timedelta(0), timedelta(seconds=5)]),
+    max_rounds=st.integers(1, 4),
+)
+
+
+def facts_in(*phases: Phase) -> st.SearchStrategy[StepFacts]:
+    return st.builds(
+        StepFacts,
+        phase=st.sampled_from(phases),
+        tries=st.integers(0, 9),
+        rounds=st.integers(0, 5),
+        effect_possible=st.booleans(),
+        frozen=st.booleans(),
+        held=st.booleans(),
+        withdrawn=st.booleans(),
+        must_wait=st.booleans(),
+        awaiting_approval=st.booleans(),
+    )
+
+
+erase_answers = st.sampled_from(
+    [
+        Answer.erased({"user": 1}),
+        Answer.already_absent(),
+        Answer.accepted(NOW + timedelta(seconds=9), resumes=True),
+        Answer.accepted(NOW - timedelta(days=1), resumes=True, records={"user": 1}),
+        Answer.accepted(NOW + timedelta(days=7)),
+        Answer.partial(LEFT),
+        Answer.partial(LEFT, records={"ticket": 2}, reason="locked"),
+        Answer.partial(LEFT, found=SOMETHING),
+        Answer.retained("tax_law", left=LEFT),
+        Answer.ambiguous("shared_record"),
+        Answer.not_addressable(),
+    ]
+)
+confirm_answers = erase_answers.filter(lambda a: a.kind is not AnswerKind.ERASED)
+errors = st.sampled_from(
+    [TemporarilyUnavailable("stopped"), CredentialsRefused("blind_credential"), AnswerNotUnderstood("html")]
+)
+retries = st.sampled_from([Retry(due_at=NOW + timedelta(seconds=4)), Retry(reason="answer_not_understood:html")])
+
+
+@st.composite
+def moves(draw: st.DrawFn) -> tuple[StepFacts, Next, Answer | Located | ConnectorError]:
+    """Any facts, any result that fits the phase, and what becomes of them."""
+    rules = draw(rules_strategy)
+    facts = draw(facts_in(*Phase))
+    result: Answer | Located | ConnectorError = draw(errors)
+    if draw(st.integers(0, 4)) == 0:
+        return facts, after_error(facts, result, draw(retries), look_at=NOW + rules.confirm_after), result
+    if facts.phase is Phase.LOCATE:
+        result = draw(st.sampled_from([Located(), SOMETHING, Located((), {"orders": 3})]))
+        return facts, after_locate(facts, result, rules, NOW, adds_to_plan=draw(st.booleans())), result
+    if facts.phase is Phase.SUPPRESS:
+        result = draw(st.sampled_from([Answer.suppressed(), Answer.already_absent(), Answer.not_addressable()]))
+        return facts, after_suppress(facts, result, NOW, found=draw(st.booleans())), result
+    if facts.phase is Phase.ERASE:
+        result = draw(erase_answers)
+        return facts, after_erase(facts, result, rules, NOW), result
+    result = draw(confirm_answers)
+    return facts, after_confirm(facts, result, rules, NOW), result
+
+
+@given(moves())
+def test_what_is_called_done_was_seen_to_be_done(case: tuple[StepFacts, Next, Answer]) -> None:
+    facts, move, result = case
+    looked = facts.phase is Phase.CONFIRM and getattr(result, "kind", None) is AnswerKind.ALREADY_ABSENT
+    if move.state is StepState.ERASED_VERIFIED:
+        assert looked
+        assert facts.effect_possible
+    if move.state is StepState.ABSENT:
+        assert looked
+        assert not facts.effect_possible
+    if move.state in (StepState.ERASED_VERIFIED, StepState.ABSENT):
+        assert not facts.must_wait
+    if move.state is StepState.ERASED_UNVERIFIED:
+        assert (facts.phase, result.kind) == (Phase.ERASE, AnswerKind.ERASED)
+    assert move.state not in (StepState.SUPPRESSED, StepState.UNRESOLVED)
+
+
+@given(moves())
+def test_nothing_begins_under_a_hold_or_after_a_withdrawal(case: tuple[StepFacts, Next, object]) -> None:
+    facts, move, _ = case
+    begins = move.state in (StepState.DUE, StepState.ACCEPTED) and move.phase in EFFECTS
+    if facts.held or facts.withdrawn:
+        assert not begins
+    if facts.phase is Phase.LOCATE and (facts.awaiting_approval or not facts.frozen):
+        assert not begins
+    if move.reason == LEGAL_HOLD:
+        assert move.state is StepState.PARKED  # retained under a hold is a human's word
+
+
+@given(moves())
+def test_every_next_state_is_whole(case: tuple[StepFacts, Next, object]) -> None:
+    facts, move, _ = case
+    assert (move.due_at is not None) == (move.state in (StepState.DUE, StepState.ACCEPTED))
+    if move.due_at is not None:
+        assert move.due_at >= NOW
+    if move.state in (StepState.PARKED, StepState.RETAINED):
+        assert move.reason
+    assert move.state is not StepState.LEASED
+    assert move.effect_possible or not facts.effect_possible, "what may have happened is never forgotten"
+
+
+@given(facts_in(*Phase), errors, retries)
+def test_an_error_ends_nothing(facts: StepFacts, error: ConnectorError, retry: Retry) -> None:
+    move = after_error(facts, error, retry)
+    if move.has_ended:
+        # Only a withdrawal ends it, and only if nothing can have happened.
+        assert (facts.withdrawn, move.state, move.reason) == (True, StepState.RETAINED, WITHDRAWN)
+        assert not facts.effect_possible
+        assert facts.phase is not Phase.ERASE
+    if facts.phase is Phase.ERASE:
+        assert move.effect_possible
+    if move.state is StepState.DUE and not facts.withdrawn:
+        assert move.tries == facts.tries
+
+
+def step(phase: Phase, **more: object) -> StepFacts:
+    given_facts = {"tries": 0, "rounds": 0, "effect_possible": False, "frozen": True} | more
+    return StepFacts(phase=phase, **given_facts)  # type: ignore[arg-type]
+
+
+RULES = SystemRules(
+    can_confirm=True,
+    suppresses=False,
+    erases_by_identifiers=False,
+    accept_not_addressable=False,
+    confirm_after=timedelta(minutes=5),
+    poll_every=timedelta(seconds=5),
+    max_rounds=2,
+)
+
+
+def test_a_search_waits_for_its_plan_and_for_the_approval() -> None:
+    for facts, adds in (
+        (step(Phase.LOCATE, frozen=False), False),
+        (step(Phase.LOCATE), True),
+        (step(Phase.LOCATE, awaiting_approval=True), False),
+    ):
+        move = after_locate(facts, SOMETHING, RULES, NOW, adds_to_plan=adds)
+        assert (move.state, move.phase) == (StepState.WAITING, Phase.LOCATE)
+    assert after_locate(step(Phase.LOCATE), SOMETHING, RULES, NOW).phase is Phase.ERASE
+    assert after_locate(step(Phase.LOCATE), Located(), RULES, NOW).phase is Phase.CONFIRM
+
+
+def test_suppression_goes_first_where_it_is_declared() -> None:
+    suppressing = SystemRules(True, True, False, False, timedelta(0), timedelta(0))
+    assert first_phase(suppressing, found=False) is Phase.SUPPRESS
+    assert after_locate(step(Phase.LOCATE), SOMETHING, suppressing, NOW).phase is Phase.SUPPRESS
+    assert after_locate(step(Phase.LOCATE, rounds=1), SOMETHING, suppressing, NOW).phase is Phase.ERASE
+    after = after_suppress(step(Phase.SUPPRESS), Answer.suppressed(), NOW, found=False)
+    assert after.phase is Phase.CONFIRM, "nobody is asked to erase what no search found"
+
+
+def test_a_look_comes_after_the_vendors_delay() -> None:
+    for answer in (Answer.erased({"user": 1}), Answer.already_absent(), Answer.retained("tax_law")):
+        move = after_erase(step(Phase.ERASE), answer, RULES, NOW)
+        assert (move.phase, move.due_at) == (Phase.CONFIRM, NOW + RULES.confirm_after)
+    withdrawn = step(Phase.ERASE, withdrawn=True)
+    look_at = NOW + RULES.confirm_after
+    stopped = after_error(withdrawn, TemporarilyUnavailable("stopped"), Retry(due_at=NOW), look_at=look_at)
+    assert (stopped.phase, stopped.due_at) == (Phase.CONFIRM, look_at)
+
+
+def test_a_job_is_asked_for_later_and_never_at_once_again() -> None:
+    move = after_erase(step(Phase.ERASE), Answer.accepted(NOW - timedelta(days=1), resumes=True), RULES, NOW)
+    assert (move.state, move.phase) == (StepState.ACCEPTED, Phase.ERASE)
+    assert move.due_at == NOW + timedelta(seconds=1)
+    week = Answer.accepted(NOW + timedelta(days=7))
+    assert after_erase(step(Phase.ERASE), week, RULES, NOW).due_at == NOW + timedelta(days=7)
+
+
+def test_an_end_waits_for_an_earlier_system() -> None:
+    move = after_confirm(step(Phase.CONFIRM, must_wait=True), Answer.already_absent(), RULES, NOW)
+    assert (move.state, move.reason) == (StepState.ACCEPTED, EARLIER_SYSTEM)
+    assert move.due_at is not None
+    assert move.due_at > NOW + timedelta(minutes=1), "what waits for another system isn't asked every few seconds"
+
+
+def test_rounds_end_with_a_human() -> None:
+    again = after_confirm(step(Phase.CONFIRM, rounds=1), Answer.partial(LEFT, found=SOMETHING), RULES, NOW)
+    assert (again.state, again.phase, again.rounds) == (StepState.DUE, Phase.LOCATE, 2)
+    over = after_confirm(step(Phase.CONFIRM, rounds=2), Answer.partial(LEFT, found=SOMETHING), RULES, NOW)
+    assert (over.state, over.reason) == (StepState.PARKED, "found_again")
+    stuck = after_confirm(step(Phase.CONFIRM, rounds=2), Answer.partial(LEFT), RULES, NOW)
+    assert (stuck.state, stuck.reason, stuck.left_over) == (StepState.PARKED, "still_there", {"user:still_there": 1})
+    counted = after_erase(step(Phase.ERASE, rounds=2), Answer.partial(LEFT, records={"ticket": 2}), RULES, NOW)
+    assert counted.erased == {"ticket": 2}, "what was erased counts, also where a human must go on"
+
+
+@pytest.mark.parametrize(("accepts", "touched"), [(True, False), (True, True), (False, False)])
+def test_an_unaddressable_person_is_no_success(accepts: bool, touched: bool) -> None:
+    rules = SystemRules(True, False, False, accepts, timedelta(0), timedelta(0))
+    move = after_unaddressable_search(step(Phase.LOCATE, effect_possible=touched), rules)
+    if accepts and not touched:
+        assert (move.state, move.reason) == (StepState.NOT_ADDRESSABLE, "no_usable_identifier")
+    else:
+        assert (move.state, move.reason) == (StepState.PARKED, "not_addressable")
+    assert after_unaddressable_search(step(Phase.LOCATE, withdrawn=True), rules).reason == WITHDRAWN
+
+
+def test_what_was_kept_on_purpose_never_ends_as_erased() -> None:
+    """The erasing call kept a contract; the look finds nothing else: the step is retained, not erased."""
+    rules = SystemRules(
+        can_confirm=True,
+        suppresses=False,
+        erases_by_identifiers=False,
+        accept_not_addressable=False,
+        confirm_after=timedelta(0),
+        poll_every=timedelta(seconds=1),
+    )
+    facts = StepFacts(phase=Phase.ERASE, tries=1, rounds=0, effect_possible=False, frozen=True)
+    kept = after_erase(facts, Answer.retained("contract", records={"user": 1}), rules, NOW)
+    assert (kept.state, kept.phase, kept.retained) == (StepState.DUE, Phase.CONFIRM, "contract")
+
+    look = StepFacts(Phase.CONFIRM, 1, 0, effect_possible=True, frozen=True, retained=kept.retained)
+    end = after_confirm(look, Answer.already_absent(), rules, NOW)
+    erased = after_confirm(replace(look, retained=None), Answer.already_absent(), rules, NOW)
+
+    assert (end.state, end.reason) == (StepState.RETAINED, "contract")
+    assert erased.state is StepState.ERASED_VERIFIED
