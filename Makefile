@@ -10,7 +10,7 @@ ifeq ($(shell test -n "$$HOME" && test -w "$$HOME" && echo yes),)
 export UV_CACHE_DIR ?= $(CURDIR)/.venv/cache
 endif
 
-.PHONY: setup demo test check format conformance lock clean
+.PHONY: setup demo test check format conformance bench lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -48,6 +48,11 @@ format: setup
 # make conformance VENDOR=zendesk; without VENDOR every connector's. An unknown VENDOR selects nothing, which fails.
 conformance: setup
 	@$(BIN)/pytest tests/conformance $(if $(VENDOR),-k '$(VENDOR)')
+
+# Measures, asserts nothing, writes bench.json. A million entries take long: BENCH_SCALE=0.01 make bench is a short run.
+bench: setup
+	@set -e; for file in tests/benchmarks/bench_*.py; do \
+		$(BIN)/python -m "tests.benchmarks.$$(basename "$$file" .py)" --out bench.json; done
 
 # The newest versions that pyproject.toml allows, for every platform, with what builds and installs the project itself.
 # Without addresses: where packages come from is the machine's business. `make lock OPTIONS=...` goes to uv.

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import phonenumbers
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from connectors.base.config import ConfigurationError, SystemConfig, SystemModel, check_keys, parse_model
 from connectors.base.registry import connector_class
@@ -91,6 +91,8 @@ class IdentityGraphSettings(SystemModel):
     max_cluster: int = Field(100, ge=1, description="more identifiers need a review")
     max_rounds: int = Field(12, ge=1, description="rounds of the walk")
     min_confidence: float = Field(0.0, ge=0, le=1, description="weaker edges aren't walked and need a review")
+    lock_wait_seconds: float | None = Field(None, ge=0, le=120, description="how long a locked DuckDB file is awaited")
+    statement_timeout_seconds: float | None = Field(None, gt=0, le=3600, description="longest question to PostgreSQL")
     default_region: str | None = Field(None, description="region of phone numbers without +, such as `US`")
 
     @field_validator("default_region")
@@ -125,6 +127,51 @@ class ApprovalSettings(SystemModel):
     max_records: int = Field(5000, ge=1, description="more records in all need approval")
 
 
+class AnchorSettings(SystemModel):
+    """`[[audit.anchors]]`: a place outside the database that keeps the audit log's signed heads."""
+
+    kind: Literal["file", "git", "timestamp", "witness"] = Field(description="what the place is")
+    name: str = Field(pattern=r"^[a-z][a-z_-]{0,39}$", description="its name in messages and metrics")
+    directory: Path | None = Field(None, description="file, git, timestamp: where it is mounted")
+    remote: SecretStr | None = Field(None, description="git: what is pushed to and compared")
+    url: str | None = Field(None, pattern=r"^https?://", description="timestamp, witness: where it is asked")
+    key: str | None = Field(None, description="witness: its verifier key, `name+id+base64`")
+    roots: Path | None = Field(None, description="timestamp: certificates that are believed, PEM")
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> AnchorSettings:
+        needed = {
+            "file": ("directory",),
+            "git": ("directory",),
+            "timestamp": ("directory", "url", "roots"),
+            "witness": ("url", "key"),
+        }[self.kind]
+        allowed = (*needed, "remote") if self.kind == "git" else needed
+        given = [n for n in ("directory", "remote", "url", "key", "roots") if getattr(self, n) is not None]
+        if not set(needed) <= set(given) <= set(allowed):
+            raise ValueError(f"an anchor of kind {self.kind} takes: {', '.join(allowed)}")
+        return self
+
+
+class AuditSettings(SystemModel):
+    """`[audit]`: how long the log is kept, and where its heads are kept outside the database."""
+
+    retention_seconds: float = Field(
+        731 * 86400.0, ge=0, description="entries are kept at least this long; 24 months by 11 CCR § 7101(a)"
+    )
+    anchors: tuple[AnchorSettings, ...] | None = Field(
+        None, min_length=1, description="absent: one file in `<data_directory>.audit-anchor`, beside the data"
+    )
+
+    @field_validator("anchors")
+    @classmethod
+    def _named_once(cls, value: tuple[AnchorSettings, ...] | None) -> tuple[AnchorSettings, ...] | None:
+        names = [anchor.name for anchor in value or ()]
+        if len(set(names)) != len(names):
+            raise ValueError("two anchors have the same name")
+        return value
+
+
 @dataclass(frozen=True)
 class ConfiguredSystem:
     """One `[[systems]]` entry: what its connector needs, and what the engine decides about it."""
@@ -144,6 +191,7 @@ class Settings:
     keys: KeySettings
     engine: EngineSettings
     approval: ApprovalSettings
+    audit: AuditSettings
     identity_graph: IdentityGraphSettings | None
     systems: tuple[ConfiguredSystem, ...]
     origin: Path | None = field(default=None)
@@ -167,7 +215,10 @@ _SECTIONS: dict[str, type[SystemModel]] = {
     "keys": KeySettings,
     "engine": EngineSettings,
     "approval": ApprovalSettings,
+    "audit": AuditSettings,
 }
+# Ours is believed for a shorter time than the database grants it: the two clocks' speeds may differ.
+BELIEVED_SHARE_OF_A_LEASE = 0.8
 SYSTEM_EXTRAS = ("when_not_addressable",)
 # Names stand in the audit log, where nothing may look like a telephone number.
 _NAME = re.compile(r"[a-z](?!(?:.*[0-9]){7})[a-z0-9_-]{0,39}")
@@ -188,6 +239,7 @@ def parse_settings(table: Mapping[str, Any], *, origin: Path | None = None) -> S
     """Check a configuration that was read already. Relative paths are taken from the file's directory."""
     check_keys(table, (*_SECTIONS, "identity_graph", "systems"), "configuration")
     parts: dict[str, Any] = {name: parse_model(model, _table(table, name), name) for name, model in _SECTIONS.items()}
+    _check_hold_delay(parts["engine"])
     graph = table.get("identity_graph")
     if origin is not None and not parts["service"].data_directory.is_absolute():
         directory = origin.resolve().parent / parts["service"].data_directory
@@ -206,6 +258,12 @@ def parse_settings(table: Mapping[str, Any], *, origin: Path | None = None) -> S
         systems=systems,
         origin=origin,
     )
+
+
+def _check_hold_delay(engine: EngineSettings) -> None:
+    """A lease is believed for 0.8 of its length, and for as long a hold may go unseen by whoever works under it."""
+    if engine.lease_seconds * BELIEVED_SHARE_OF_A_LEASE > engine.hold_delay_seconds:
+        raise ConfigurationError("engine.lease_seconds: at most hold_delay_seconds / 0.8, or holds come too late")
 
 
 def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:

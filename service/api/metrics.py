@@ -75,3 +75,28 @@ class _Stored:
         yield GaugeMetricFamily(
             "expunge_audit_refused", "Audit entries that don't fit their chain.", value=self._counts.audit_refused
         )
+        yield GaugeMetricFamily(
+            "expunge_audit_oldest_pending_seconds",
+            "Age of the oldest audit entry that waits for the sequencer.",
+            value=self._counts.audit_oldest_pending_seconds,
+        )
+        findings = GaugeMetricFamily(
+            "expunge_audit_findings", "Faults found in the audit log: nothing is signed over them.", labels=("code",)
+        )
+        for code, count in self._counts.audit_findings.items():
+            findings.add_metric((code,), count)
+        conflicts = GaugeMetricFamily(
+            "expunge_anchor_conflicts",
+            "Disagreements with an anchor that nobody accepted: no vendor is called.",
+            labels=("anchor", "code"),
+        )
+        for (anchor, code), count in self._counts.anchor_conflicts.items():
+            conflicts.add_metric((anchor, code), count)
+        lag = GaugeMetricFamily(
+            "expunge_anchor_lag_entries", "Entries that an anchor's newest head doesn't cover.", labels=("anchor",)
+        )
+        for anchor, count in self._counts.anchor_lag_entries.items():
+            lag.add_metric((anchor,), count)
+        yield findings
+        yield conflicts
+        yield lag

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import typer
 
 from service.cli import verify_audit
+from service.cli.audit_exports import (
+    EXPORT_FORMATS,
+    Asked,
+    is_complete,
+    log_taking,
+    manifest_of,
+    one_of,
+    parse_instant,
+    whole,
+    write_export,
+    write_report,
+)
 from service.cli.client import (
     DEFAULT_URL,
     EXIT_REFUSED,
@@ -23,14 +37,18 @@ from service.cli.client import (
     short_errors,
 )
 from service.cli.direct import DEFAULT_CONFIG, Config, opened
+from service.domain.audit_selection import Selection
+from service.domain.reports.rendering import FORMATS
+from service.domain.reports.report import NoPeriod, parse_period
 from service.domain.signed_note import SigningKey
+from service.settings import Settings
 from service.storage.audit_findings import AuditLogBroken
-from service.storage.changes import log_event
-from service.storage.rows import database_now
 from service.storage.secrets import audit_signing_key
 from service.storage.signing_key import PUBLIC_KEY_FILE, SigningKeyUnusable
 from service.storage.stores import Stores
 from service.use_cases.export_audit import ExportedLog, export_audit
+from service.use_cases.print_certificate import NotACertificate, print_certificate
+from service.use_cases.report_from_log import REPORTS
 
 app = typer.Typer(
     name="audit", help="The audit log and its evidence.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -40,14 +58,71 @@ app = typer.Typer(
 @app.command()
 def export(
     out: Annotated[Path, typer.Option(help="The file to write; audit.pub is written beside it.")],
+    form: Annotated[str, typer.Option("--format", help=", ".join(EXPORT_FORMATS))] = "jsonl",
+    from_: Annotated[str | None, typer.Option("--from", help="A day or an RFC 3339 instant.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="The same; what was written then isn't in it.")] = None,
+    system: Annotated[str | None, typer.Option(help="Only this system's entries and its steps'.")] = None,
+    regime: Annotated[str | None, typer.Option(help="Only requests under this law.")] = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Write the whole log with a signed checkpoint. Exit code 1 if the log doesn't agree with itself."""
+    """Write the log, or an excerpt of it, signed. Exit code 1 if the log doesn't agree with itself."""
+    with _evidence(config, out) as (settings, stores, key):
+        zone = settings.service.zone
+        selection = Selection(parse_instant(from_, zone), parse_instant(to, zone), system, regime)
+        one_of(form, EXPORT_FORMATS, "--format")
+        if form == "jsonl" and selection.is_everything and is_complete(stores):
+            # The whole log is compared with every column that is stored, not only with its signature.
+            log_taking(stores, "export_made")
+            count = _write(stores, key, out).entries
+        else:
+            count = write_export(stores, key, selection, form, out)[1]
+    manifest = "" if form == "jsonl" else f"--manifest {manifest_of(out).name} "
+    console().print(f"{count} entries; verify with: expunge audit verify {manifest}{out.name}")
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(help=", ".join(REPORTS), show_default=False)],
+    period: Annotated[str, typer.Option(help="YYYY, YYYY-Qn, YYYY-MM or YYYY-MM-DD..YYYY-MM-DD: days of receipt.")],
+    out: Annotated[Path, typer.Option(help="The file to write; its manifest and audit.pub are written beside it.")],
+    form: Annotated[str, typer.Option("--format", help=", ".join(FORMATS))] = "html",
+    regime: Annotated[str | None, typer.Option(help="Only requests under this law.")] = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Compute a report from the log alone. Exit code 1 if the log doesn't agree with itself."""
+    with _evidence(config, out) as (settings, stores, key):
+        one_of(name, tuple(REPORTS), "the report")
+        one_of(form, FORMATS, "--format")
+        try:
+            asked = parse_period(period, settings.service.zone)
+        except NoPeriod as error:
+            raise Unusable(str(error)) from None
+        rows = write_report(stores, settings, key, Asked(name, asked, regime, form), out)
+    console().print(f"{rows} rows; verify with: expunge audit verify --manifest {manifest_of(out).name} {out.name}")
+
+
+@app.command("print")
+def print_(
+    certificate: Annotated[Path, typer.Argument(help="A certificate (JSON).", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The PDF to write.")],
+) -> None:
+    """Print a certificate as a PDF that carries it. Verify the certificate first: paper proves nothing."""
+    with short_errors():
+        try:
+            with whole(out) as draft:
+                draft.write_bytes(print_certificate(certificate.read_bytes()))
+        except (NotACertificate, OSError) as error:
+            text = error.strerror if isinstance(error, OSError) else str(error)
+            raise Unusable(f"can't print {certificate.name}: {text}") from None
+
+
+@contextmanager
+def _evidence(config: Path, out: Path) -> Iterator[tuple[Settings, Stores, SigningKey]]:
+    """The stores and the key that signs; the key's public half is put beside what was written."""
     try:
-        with opened(config) as (settings, stores):
+        with short_errors(), opened(config) as (settings, stores):
             key = audit_signing_key(settings)
-            _log_export(stores)
-            exported = _write(stores, key, out)
+            yield settings, stores, key
             public = out.parent / PUBLIC_KEY_FILE
             public.write_text(f"{key.trusted}\n", encoding="ascii")
     except AuditLogBroken as broken:
@@ -57,17 +132,19 @@ def export(
         text = error.strerror if isinstance(error, OSError) else str(error)
         sys.stderr.write(f"can't export: {text}\n")
         raise typer.Exit(EXIT_UNUSABLE) from None
-    console().print(f"{exported.entries} entries; verify with: expunge audit verify {out.name}")
 
 
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(help="An export or a certificate.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="An export, an excerpt, a table or a certificate.", show_default=False)],
     key: Annotated[Path | None, typer.Option(help="The log's public key; default: audit.pub beside the file.")] = None,
     certificate: Annotated[bool, typer.Option("--certificate", help="The file is a certificate.")] = False,
+    manifest: Annotated[Path | None, typer.Option(help="The manifest that signs the file.")] = None,
 ) -> None:
-    """Verify an export or a certificate offline, by the same program that auditors get."""
+    """Verify evidence offline, by the same program that auditors get."""
     arguments = ["--certificate", str(file)] if certificate else [str(file)]
+    if manifest is not None:
+        arguments += ["--manifest", str(manifest)]
     raise typer.Exit(verify_audit.main(arguments if key is None else [*arguments, "--key", str(key)]))
 
 
@@ -86,13 +163,6 @@ def certificate(
         except OSError as error:
             raise Unusable(f"can't write {out.name}: {error.strerror}") from None
     console().print(f"{out.name}; verify with: expunge audit verify --certificate {out.name}")
-
-
-def _log_export(stores: Stores) -> None:
-    """Who takes the log out stands in the log that goes out."""
-    with stores.engine.begin() as connection:
-        now = database_now(connection)
-        log_event(connection, row="export", key=str(uuid4()), event="export_made", actor="cli", at=now)
 
 
 def _write(stores: Stores, key: SigningKey, out: Path) -> ExportedLog:

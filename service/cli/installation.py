@@ -13,12 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connectors.base.config import ConfigurationError
+from connectors.base.registry import connector_class
 from service.cli.supervise import Child, Supervisor, python
 from service.embedded import EmbeddedServers
 from service.settings import Settings
+from service.storage.anchors.configured import configured_anchors
 from service.storage.migrate import migrate, migrate_keys
-from service.storage.open_installation import RUN_FILE, open_stores
+from service.storage.open_installation import RUN_FILE, open_identity_graph, open_stores
+from service.storage.secrets import audit_signing_key
 from service.storage.stores import Stores
+from service.storage.vendor_gate import open_conflicts
+from service.use_cases.reconcile_audit import compare_with_anchors
 from service.use_cases.sync_systems import sync_systems
 
 _WORKER_GRACE_SECONDS = 20.0
@@ -89,11 +94,30 @@ def environment(settings: Settings, found: Servers) -> dict[str, str]:
 
 
 def prepare(settings: Settings, found: Servers) -> Stores:
-    """Open the stores in this process, with secrets made if there are none, and bring the systems in line."""
+    """Open the stores in this process, with secrets made if there are none, and bring the systems in line.
+
+    Everything that is configured is built once, so that what can't work is said now and not in a worker's log.
+    """
+    _build_everything(settings)
     os.environ.update({k: v for k, v in environment(settings, found).items() if k.startswith("EXPUNGE_")})
     stores = open_stores(settings, pool_size=2)
     sync_systems(stores, settings)
     return stores
+
+
+def _build_everything(settings: Settings) -> None:
+    source = open_identity_graph(settings)
+    if source is not None:
+        source.close()
+    for system in settings.systems:
+        connector_class(system.config.connector)(system.config).close()
+
+
+def unreconciled(settings: Settings, stores: Stores) -> tuple[str, ...]:
+    """Compare the store with the anchors; why no system will be called, in words, or nothing."""
+    compare_with_anchors(stores.engine, audit_signing_key(settings), configured_anchors(settings))
+    with stores.engine.begin() as connection:
+        return tuple(f"{c.anchor}: {c.code} ({c.detail})" for c in open_conflicts(connection))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from service.cli import audit, connector, keys, request, systems
+from service.cli import audit, audit_upkeep, connector, keys, request, systems
 from service.cli.demo.run import demo
 from service.cli.up import up
 
@@ -18,6 +18,7 @@ app.command()(up)
 app.command()(demo)
 app.add_typer(request.app, name="request")
 app.add_typer(systems.app, name="systems")
+audit_upkeep.add_to(audit.app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="keys")
 app.add_typer(connector.app, name="connector")

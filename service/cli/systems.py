@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import typer
 
+from connectors.base.config import ConfigurationError
 from connectors.base.errors import ConnectorError
 from connectors.base.registry import connector_class
 from service.cli.client import (
@@ -20,7 +21,9 @@ from service.cli.client import (
     show_table,
 )
 from service.cli.direct import DEFAULT_CONFIG, Config, short_refusals
-from service.settings import ConfiguredSystem, load_settings
+from service.settings import ConfiguredSystem, Settings, load_settings
+from service.storage.open_installation import open_stores
+from service.use_cases.record_check import record_checks
 
 app = typer.Typer(name="systems", help="Connected systems.", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -58,9 +61,14 @@ def list_all(url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson =
 
 @app.command()
 def check(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Ask every configured system whether our credential is accepted and sees. Exit code 1 if one isn't."""
+    """Ask every configured system whether our credential is accepted and sees. Exit code 1 if one isn't.
+
+    Needs no running service; where one is up, `systems list` shows the results from then on.
+    """
     with short_refusals():
-        results = [_check(system) for system in load_settings(config).systems]
+        settings = load_settings(config)
+        results = [_check(system) for system in settings.systems]
+    _keep(settings, results)
     if as_json:
         show_json([{"system": r.system, "ok": r.ok, "result": r.result, "detail": r.detail} for r in results])
     else:
@@ -68,6 +76,17 @@ def check(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
         show_table("systems", ("name", "", "proof or error", "detail"), rows)
     if not all(result.ok for result in results):
         raise typer.Exit(EXIT_REFUSED)
+
+
+def _keep(settings: Settings, results: list[_Checked]) -> None:
+    try:
+        stores = open_stores(settings, pool_size=1)
+    except ConfigurationError:
+        return  # no service is up here: the results are on the screen, and that is all
+    try:
+        record_checks(stores, {r.system: r.result if r.ok else f"failed:{r.result}" for r in results})
+    finally:
+        stores.close()
 
 
 def _check(system: ConfiguredSystem) -> _Checked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from pathlib import Path
@@ -11,9 +12,10 @@ import typer
 from rich.console import Console
 
 from connectors.base.config import ConfigurationError
-from service.cli.installation import prepare, processes, servers
+from service.cli.installation import prepare, processes, servers, unreconciled
 from service.embedded import EmbeddedServersError
 from service.settings import Settings, load_settings
+from service.storage.signing_key import SigningKeyUnusable
 
 console = Console(stderr=True)
 
@@ -29,7 +31,7 @@ def up(
         settings = load_settings(config)
         while not over.is_set():
             _run(settings, over)
-    except (ConfigurationError, EmbeddedServersError) as error:
+    except (ConfigurationError, EmbeddedServersError, SigningKeyUnusable) as error:
         console.print(f"[red]{error}[/red]")
         raise typer.Exit(2) from None
 
@@ -39,7 +41,10 @@ def _run(settings: Settings, over: threading.Event) -> None:
     with servers(settings) as found:
         for note in found.notes:
             console.print(note)
-        prepare(settings, found).close()
+        with contextlib.closing(prepare(settings, found)) as stores:
+            for reason in unreconciled(settings, stores):
+                console.print(f"[red]NO SYSTEM IS CALLED, the audit log isn't reconciled: {reason}[/red]")
+                console.print("[red]see `expunge audit reconcile --help`[/red]")
         with processes(settings, found):
             address = f"http://{settings.service.listen_host}:{settings.service.listen_port}"
             console.print(f"Expunge is up: {address}, {len(settings.systems)} systems. Stop it with Ctrl-C.")

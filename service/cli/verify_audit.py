@@ -1,7 +1,8 @@
-"""Verify an Expunge audit export or certificate without Expunge.
+"""Verify an Expunge audit export, excerpt, table or certificate without Expunge.
 
-    python verify_audit.py EXPORT [--key audit.pub]
+    python verify_audit.py EXPORT [--key audit.pub]                        the whole log, or an excerpt of it
     python verify_audit.py --certificate CERTIFICATE [--key audit.pub]
+    python verify_audit.py --manifest MANIFEST FILE [--key audit.pub]      a CSV, Parquet or report file
 
 Needs Python 3.11 and the `cryptography` package, nothing of ours, no network and no database. Exit code 0: everything
 holds. 1: something doesn't, and the message says on which line and why. 2: a file or the command line can't be used.
@@ -15,8 +16,11 @@ What is checked in an export:
  - every entry is hashed from its bytes into an RFC 6962 Merkle tree whose root is the one in the checkpoint;
  - the checkpoint (a C2SP signed note) carries a valid Ed25519 signature of the trusted key, named like the log;
  - for each object, versions run 1, 2, 3, ... and `previous` is the SHA-256 of the object's previous entry.
+In an excerpt: its signature, the checkpoint's, an inclusion proof of each entry; that of an object all entries between
+the first and the last one shown are there; and, unless it is of one system or law only, that no index is missing.
 In a certificate: its signature, the checkpoint's, an inclusion proof of each entry, the same counters and hashes, and
 that all entries are of the certificate's subject.
+With a manifest: that its signature and the checkpoint's are valid and the file is, byte for byte, the one it names.
 
 What a verifier can't see: whether the log left something out before it was signed, and whether the key's owner signed
 another log as well. Compare the printed checkpoint with the ones you were given earlier.
@@ -40,8 +44,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 EXPORT_FORMAT = "expunge-audit-export/1"
+SLICE_FORMAT = "expunge-audit-slice/1"
+MANIFEST_FORMAT = "expunge-export-manifest/1"
 CERTIFICATE_FORMAT = "expunge-certificate/1"
 ENTRY_MEMBERS = {"actor", "at", "data", "event", "format", "object", "object_id", "previous", "subject", "version"}
+MANIFEST_MEMBERS = {"checkpoint", "end", "file", "filter", "first", "format", "kind", "rows", "signature"}
 LONGEST_LINE_BYTES = 1024 * 1024
 INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z", re.ASCII)
 
@@ -202,16 +209,14 @@ def open_checkpoint(note: object, key: Key, where: str) -> tuple[int, bytes]:
 class Chains:
     """Each object's newest version and digest, so that a dropped, doubled or foreign entry shows."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_begin_late: bool = False) -> None:
         self.newest: dict[tuple[str, str], tuple[int, str | None]] = {}
+        self._may_begin_late = may_begin_late
 
     def check(self, entry: object, raw: bytes, where: str) -> None:
-        if (
-            not isinstance(entry, dict)
-            or entry.keys() != ENTRY_MEMBERS
-            or not is_whole(entry["format"])
-            or entry["format"] != 1
-        ):
+        if not isinstance(entry, dict) or entry.keys() != ENTRY_MEMBERS:
+            raise Broken(f"{where}: not an audit entry")
+        if not is_whole(entry["format"]) or entry["format"] != 1:
             raise Broken(f"{where}: not an audit entry of format 1")
         if not all(isinstance(entry[name], str) for name in ("actor", "event", "object", "object_id")):
             raise Broken(f"{where}: actor, event, object or object_id isn't text")
@@ -220,6 +225,8 @@ class Chains:
         check_instant(entry["at"], where)
         known = (entry["object"], entry["object_id"])
         version, digest = self.newest.get(known, (0, None))
+        if self._may_begin_late and known not in self.newest and is_whole(entry["version"]) and entry["version"] > 1:
+            version, digest = entry["version"] - 1, entry["previous"] or "missing"
         if not is_whole(entry["version"]) or entry["version"] != version + 1:
             raise Broken(f"{where}: expected version {version + 1} of this {entry['object']}")
         if entry["previous"] != digest:
@@ -236,7 +243,7 @@ def check_instant(text: object, where: str) -> None:
         raise Broken(f"{where}: `at` names no day and time that exist") from None
 
 
-# --- the two kinds of file --------------------------------------------------------------------------------------------
+# --- the kinds of file ------------------------------------------------------------------------------------------------
 
 
 class Lines:
@@ -258,17 +265,22 @@ class Lines:
 
     def end(self) -> None:
         if self._file.read(1):
-            raise Broken(f"line {self.number + 1}: nothing may follow the checkpoint")
+            raise Broken(f"line {self.number + 1}: nothing may follow the last line")
 
 
 def verify_export(file: BinaryIO, key: Key) -> str:
     """Reads the whole export; answers a summary, or raises Broken. Memory grows with the objects, not the entries."""
     lines = Lines(file)
-    header = read_members(*_with(lines.next(), {"format", "origin", "size"}))
+    raw, where = lines.next()
+    pruned = {"pruned"} if b',"pruned":' in raw else set()
+    header = read_members(raw, {"format", "origin", "size"} | pruned, where)
     if header["format"] != EXPORT_FORMAT or header["origin"] != key.name or not is_whole(header["size"]):
         raise Broken("line 1: not an export of the log that the trusted key is named after")
-    tree, chains = Tree(), Chains()
-    for index in range(header["size"]):
+    tree, chains = Tree(), Chains(may_begin_late=bool(pruned))
+    if pruned:
+        begin_late(tree, header, where)
+    start = tree.size
+    for index in range(start, header["size"]):
         raw, where = lines.next()
         line = read_members(raw, {"entry", "index"}, where)
         if not is_whole(line["index"]) or line["index"] != index:
@@ -284,7 +296,91 @@ def verify_export(file: BinaryIO, key: Key) -> str:
         raise Broken(f"{where}: the checkpoint is over {size} entries, the export has {tree.size}")
     if root != tree.root():
         raise Broken(f"{where}: the root over the {size} entries above isn't the signed one; some entry was changed")
-    return f"{size} entries of {len(chains.newest)} objects\ncheckpoint {size} {base64.b64encode(root).decode()}"
+    gone = f", the first {start} of {size} were pruned" if start else ""
+    return f"{size - start} entries of {len(chains.newest)} objects{gone}\n{named(size, root)}"
+
+
+def begin_late(tree: Tree, header: dict[str, Any], where: str) -> None:
+    """Takes the roots over entries that were removed after their retention; the signed root must follow from them."""
+    pruned = header["pruned"]
+    if not isinstance(pruned, dict) or pruned.keys() != {"roots", "size"} or not isinstance(pruned["roots"], list):
+        raise Broken(f"{where}: pruned isn't of its form")
+    size, roots = pruned["size"], [read_base64(root, f"{where}, pruned") for root in pruned["roots"]]
+    if not is_whole(size) or not 0 < size < header["size"] or len(roots) != size.bit_count():
+        raise Broken(f"{where}: pruned has another number of roots than its size asks for")
+    if any(len(root) != 32 for root in roots):
+        raise Broken(f"{where}: a root isn't a SHA-256")
+    tree.size, tree.peaks = size, roots
+
+
+def verify_slice(file: BinaryIO, key: Key) -> str:
+    """Reads an excerpt; answers a summary, or raises Broken."""
+    lines = Lines(file)
+    raw, where = lines.next()
+    header = read_members(raw, {"checkpoint", "end", "filter", "first", "format", "origin"}, where)
+    size, root = open_checkpoint(header["checkpoint"], key, where)
+    about, (first, end) = read_filter(header, size, where)
+    if header["format"] != SLICE_FORMAT or header["origin"] != key.name:
+        raise Broken("line 1: not an excerpt of the log that the trusted key is named after")
+    dense = header["filter"]["system"] is None and header["filter"]["regime"] is None
+    chains, newest, count, digest = Chains(may_begin_late=True), first - 1, 0, hashlib.sha256(raw + b"\n")
+    while (line := lines.next())[0].startswith(b'{"entry":'):
+        raw, where = line
+        index = _check_proven(item := read_canonical(raw, where), size, root, newest, where)
+        if index >= end or (dense and index != newest + 1):
+            raise Broken(f"{where}: expected index {newest + 1}" if dense else f"{where}: its index is out of range")
+        chains.check(item["entry"], canonical(item["entry"]), where)
+        newest, count = index, count + 1
+        digest.update(raw + b"\n")
+    raw, where = line
+    trailer = read_members(raw, {"entries", "sha256", "signature"}, where)
+    check_signed(trailer, SLICE_FORMAT, key, where)
+    lines.end()
+    if not is_whole(trailer["entries"]) or (trailer["entries"], trailer["sha256"]) != (count, digest.hexdigest()):
+        raise Broken(f"{where}: signed over other lines than those above")
+    if dense and newest + 1 != end:
+        raise Broken(f"{where}: entries are missing, the last index is {end - 1}")
+    return f"excerpt of {count} entries, {about}\n{named(size, root)}"
+
+
+def verify_manifest(manifest: BinaryIO, file: BinaryIO, key: Key) -> str:
+    """Reads a manifest and the file that it signs; answers a summary, or raises Broken."""
+    lines = Lines(manifest)
+    raw, _ = lines.next()
+    lines.end()
+    document = read_members(raw, MANIFEST_MEMBERS, "manifest")
+    check_signed(document, MANIFEST_FORMAT, key, "manifest")
+    size, root = open_checkpoint(document["checkpoint"], key, "manifest, checkpoint")
+    about, _ = read_filter(document, size, "manifest")
+    if document["format"] != MANIFEST_FORMAT:
+        raise Broken("manifest: not of this format")
+    digest = hashlib.sha256()
+    while piece := file.read(LONGEST_LINE_BYTES):
+        digest.update(piece)
+    if document["file"] != {"bytes": file.tell(), "sha256": digest.hexdigest()}:
+        raise Broken("file: not the one that the manifest signs")
+    return f"{document['kind']} of {document['rows']} rows, {about}\n{named(size, root)}"
+
+
+def read_filter(document: dict[str, Any], size: int, where: str) -> tuple[str, tuple[int, int]]:
+    """What a file is said to hold, in words, and the range first <= index < end that it lies in."""
+    asked, first, end = document["filter"], document["first"], document["end"]
+    if not isinstance(asked, dict) or asked.keys() != {"from", "regime", "system", "to"}:
+        raise Broken(f"{where}: expected a filter of from, regime, system, to")
+    if not is_whole(first) or not is_whole(end) or not first <= end <= size:
+        raise Broken(f"{where}: its range isn't one of the checkpoint's")
+    words = [f"{name} {asked[name]}" for name in ("from", "to", "system", "regime") if asked[name] is not None]
+    return ", ".join([*words, f"indexes {first} to {end}"]), (first, end)
+
+
+def named(size: int, root: bytes) -> str:
+    return f"checkpoint {size} {base64.b64encode(root).decode()}"
+
+
+def check_signed(document: dict[str, Any], label: str, key: Key, where: str) -> None:
+    """Takes the signature out and checks that it is over the label, a newline and the canonical rest."""
+    signature = read_base64(document.pop("signature"), f"{where}, signature")
+    key.check(label.encode() + b"\n" + canonical(document), signature, where)
 
 
 def verify_certificate(file: BinaryIO, key: Key) -> str:
@@ -296,8 +392,7 @@ def verify_certificate(file: BinaryIO, key: Key) -> str:
     document = read_members(content[:-1], names, "certificate")
     if document["format"] != CERTIFICATE_FORMAT:
         raise Broken("certificate: not of this format")
-    signature = read_base64(document.pop("signature"), "certificate, signature")
-    key.check(CERTIFICATE_FORMAT.encode() + b"\n" + canonical(document), signature, "certificate")
+    check_signed(document, CERTIFICATE_FORMAT, key, "certificate")
     size, root = open_checkpoint(document["checkpoint"], key, "certificate, checkpoint")
     claimed, entries = document["certificate"], document["entries"]
     if not isinstance(claimed, dict) or not isinstance(claimed.get("subject"), str):
@@ -311,7 +406,7 @@ def verify_certificate(file: BinaryIO, key: Key) -> str:
         chains.check(item["entry"], canonical(item["entry"]), where)
         if item["entry"]["subject"] != claimed["subject"]:
             raise Broken(f"{where}: of another subject")
-    return f"certificate of {len(entries)} entries\ncheckpoint {size} {base64.b64encode(root).decode()}"
+    return f"certificate of {len(entries)} entries\n{named(size, root)}"
 
 
 def _check_proven(item: object, size: int, root: bytes, newest: int, where: str) -> int:
@@ -326,10 +421,6 @@ def _check_proven(item: object, size: int, root: bytes, newest: int, where: str)
     if root_from_proof(leaf_hash(canonical(item["entry"])), index, size, steps) != root:
         raise Broken(f"{where}: its proof doesn't lead to the signed root")
     return index
-
-
-def _with(line: tuple[bytes, str], names: set[str]) -> tuple[bytes, set[str], str]:
-    return line[0], names, line[1]
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -348,11 +439,12 @@ def read_key(path: Path) -> Key:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verifies one file and prints the verdict. Answers the exit code."""
     parser = argparse.ArgumentParser(prog="verify_audit.py", description="Verify an Expunge audit export, offline.")
-    parser.add_argument("export", nargs="?", type=Path, help="the audit export (JSON lines)")
+    parser.add_argument("export", nargs="?", type=Path, help="the audit export or excerpt (JSON lines)")
     parser.add_argument("--certificate", type=Path, help="verify a certificate instead of an export")
+    parser.add_argument("--manifest", type=Path, help="verify the file by this manifest")
     parser.add_argument("--key", type=Path, help="the log's public key (default: audit.pub beside the file)")
     options = parser.parse_args(arguments)
-    if (options.export is None) == (options.certificate is None):
+    if (options.export is None) == (options.certificate is None) or (options.certificate and options.manifest):
         print("give one file: an export, or --certificate and a certificate", file=sys.stderr)
         return 2
     path: Path = options.export or options.certificate
@@ -360,7 +452,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         key = read_key(options.key or path.parent / "audit.pub")
         print(f"trusting   {key.name}, key fingerprint (SHA-256) {key.fingerprint}")
         with path.open("rb") as file:
-            summary = verify_export(file, key) if options.export else verify_certificate(file, key)
+            if options.certificate:
+                summary = verify_certificate(file, key)
+            elif options.manifest:
+                with options.manifest.open("rb") as manifest:
+                    summary = verify_manifest(manifest, file, key)
+            else:
+                # Which of the two is only a guess from the first line; either one checks that line in full.
+                is_slice = SLICE_FORMAT.encode() in file.readline(LONGEST_LINE_BYTES)
+                file.seek(0)
+                summary = verify_slice(file, key) if is_slice else verify_export(file, key)
     except Broken as broken:
         print(f"BROKEN     {broken}")
         return 1

@@ -49,6 +49,7 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
             "request",
             kind=_KIND,
             regime=CODE,
+            received_at=optional(INSTANT),
             respond_by=INSTANT,
             identifier_kinds=list_of(CODE),
             verified=COUNT,
@@ -110,6 +111,11 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         "suppression_removed": event("suppression request", entries=COUNT, request=optional(UUID), reason=CODE),
         "export_made": event("export", entries=optional(COUNT)),
         "certificate_issued": event("request", certificate_hash=HEX, final=FLAG),
+        # The log itself: a human's word after a restore, its key, its removed prefix.
+        "restored_store_accepted": event("reconciliation", anchor=CODE, conflict=CODE),
+        "signing_key_announced": event("signing_key", after=HEX),
+        "signing_key_taken": event("signing_key"),
+        "log_pruned": event("pruning", size=COUNT, root=HEX),
         "evidence_read": event("request key system export", what=CODE, found=optional(COUNT)),
     }
 )

@@ -12,7 +12,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -29,10 +30,14 @@ class NoteRefused(ValueError):  # noqa: N818 - says what happened to the note
 
 @dataclass(frozen=True)
 class TrustedKey:
-    """A public key under a name. `str()` of it is its verifier key, `name+id+base64`."""
+    """A public key under a name. `str()` of it is its verifier key, `name+id+base64`.
+
+    `retired` are the keys that the same log signed with before; only what the log itself stored is opened with them.
+    """
 
     name: str
     public_bytes: bytes
+    retired: tuple[RetiredKey, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not is_key_name(self.name):
@@ -73,12 +78,32 @@ class TrustedKey:
         return True
 
 
+@dataclass(frozen=True)
+class RetiredKey:
+    """A key that was rotated away: what it signed counts up to the size of the log at which it was."""
+
+    key: TrustedKey
+    upto_size: int
+
+
 class SigningKey:
     """The private half of a TrustedKey. Prints nothing of itself."""
 
-    def __init__(self, name: str, private_key: Ed25519PrivateKey) -> None:
+    def __init__(
+        self,
+        name: str,
+        private_key: Ed25519PrivateKey,
+        *,
+        retired: tuple[RetiredKey, ...] = (),
+        reload: Callable[[], SigningKey] | None = None,
+    ) -> None:
         self._private_key = private_key
-        self.trusted = TrustedKey(name, private_key.public_key().public_bytes_raw())
+        self._reload = reload
+        self.trusted = TrustedKey(name, private_key.public_key().public_bytes_raw(), retired)
+
+    def current(self) -> SigningKey:
+        """The log's key as of now: another one if this was rotated away. The sequencer asks under its lock."""
+        return self if self._reload is None else self._reload()
 
     def __repr__(self) -> str:
         return f"SigningKey({self.trusted.name!r}, id={self.trusted.key_id.hex()})"
@@ -121,6 +146,30 @@ class Checkpoint:
         return checkpoint
 
 
+_HANDOVER = "expunge audit key handover"
+
+
+def sign_handover(old: SigningKey, new: SigningKey, size: int) -> str:
+    """A note, signed by both keys, that from this size of the log on the second key signs: for who trusts the first."""
+    text = f"{_HANDOVER}\n{old.trusted}\n{new.trusted}\n{size}\n"
+    return old.sign_note(text) + new.sign_note(text).rpartition("\n\n")[2]
+
+
+def open_handover(note: str, trusted: TrustedKey) -> RetiredKey:
+    """What a handover says to who trusts the old key: `key` is the new one, `upto_size` where the old one ended.
+
+    Raises NoteRefused.
+    """
+    lines = open_note(note, trusted).split("\n")
+    if len(lines) != 5 or lines[0] != _HANDOVER or lines[1] != str(trusted) or not lines[3].isdecimal():
+        raise NoteRefused("not a handover from the trusted key")
+    new = TrustedKey.parse(lines[2])
+    open_note(note, new)
+    if new.name != trusted.name:
+        raise NoteRefused("a handover to another log's key")
+    return RetiredKey(new, int(lines[3]))
+
+
 def sign_checkpoint(key: SigningKey, size: int, root: bytes) -> str:
     """The signed note of (size, root); the origin is the key's name, as tlog-checkpoint recommends."""
     return key.sign_note(Checkpoint(key.trusted.name, size, root).text())
@@ -132,6 +181,36 @@ def open_checkpoint(note: str, trusted: TrustedKey) -> Checkpoint:
     if checkpoint.origin != trusted.name:
         raise NoteRefused("the checkpoint is another log's")
     return checkpoint
+
+
+def open_logged_checkpoint(note: str, trusted: TrustedKey) -> Checkpoint:
+    """The checkpoint of a note that the log stored or published itself: signed by its key, or by one that it had then.
+
+    Raises NoteRefused: for a retired key also where the log was larger than at its end.
+    """
+    try:
+        return open_checkpoint(note, trusted)
+    except NoteRefused as refused:
+        for retired in trusted.retired:
+            if _signed_while_it_was_the_logs(note, retired):
+                return open_checkpoint(note, retired.key)
+        raise refused from None
+
+
+def is_signed_by(note: str, trusted: TrustedKey) -> bool:
+    """Whether the note is a checkpoint of this very key."""
+    try:
+        open_checkpoint(note, trusted)
+    except NoteRefused:
+        return False
+    return True
+
+
+def _signed_while_it_was_the_logs(note: str, retired: RetiredKey) -> bool:
+    try:
+        return open_checkpoint(note, retired.key).size <= retired.upto_size
+    except NoteRefused:
+        return False
 
 
 def open_note(note: str, trusted: TrustedKey) -> str:

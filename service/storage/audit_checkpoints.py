@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from service.domain.signed_note import Checkpoint, NoteRefused, TrustedKey, open_checkpoint
+from service.domain.signed_note import Checkpoint, NoteRefused, TrustedKey, open_logged_checkpoint
 from service.storage.audit_findings import AuditLogBroken
 
 # Age by the database's clock, which wrote created_at. An age below zero counts as due: nobody postpones a checkpoint
@@ -21,7 +21,7 @@ _ADD = text("INSERT INTO audit_checkpoints (size, root, note) VALUES (:size, :ro
 
 @dataclass(frozen=True)
 class StoredCheckpoint:
-    """A checkpoint whose note was signed by our key and agrees with its columns."""
+    """A checkpoint whose note was signed by our key, or by one before it, and agrees with its columns."""
 
     checkpoint: Checkpoint
     note: str
@@ -48,7 +48,7 @@ def add_checkpoint(connection: Connection, checkpoint: Checkpoint, note: str) ->
 
 def _opened(size: int, root: bytes, note: str, trusted: TrustedKey) -> Checkpoint:
     try:
-        checkpoint = open_checkpoint(note, trusted)
+        checkpoint = open_logged_checkpoint(note, trusted)
     except NoteRefused as refused:
         raise AuditLogBroken("checkpoint_not_ours", f"size {size}: {refused}") from None
     if (checkpoint.size, checkpoint.root) != (size, root):

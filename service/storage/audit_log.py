@@ -62,6 +62,17 @@ def pending_count(connection: Connection) -> tuple[int, int]:
     return row[0], row[1]
 
 
+def oldest_pending_seconds(connection: Connection) -> float:
+    """The sequencer's lag: the age of the oldest entry that waits for it, 0 if none does. Refused ones don't wait."""
+    age: float = connection.execute(
+        text(
+            "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8"
+            " FROM audit_pending WHERE refused IS NULL"
+        )
+    ).scalar_one()
+    return max(age, 0.0)
+
+
 def _subject_of(entry: ProvenEntry) -> str | None:
     try:
         subject: str | None = decode_entry(entry.raw)["subject"]

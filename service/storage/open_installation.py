@@ -10,6 +10,8 @@ import json
 import os
 
 from connectors.base.config import ConfigurationError
+from connectors.base.identity_source import IdentitySource, OpenIdentitySource
+from connectors.base.registry import identity_sources
 from service.settings import Settings
 from service.storage.secrets import load_secrets
 from service.storage.stores import Stores
@@ -30,6 +32,18 @@ def open_stores(settings: Settings, *, pool_size: int = 5) -> Stores:
         load_secrets(settings),
         pool_size=pool_size,
     )
+
+
+def open_identity_graph(settings: Settings) -> IdentitySource | None:
+    """The configured identity graph, or None if there is none. Asks it nothing. Raises ConfigurationError."""
+    graph = settings.identity_graph
+    if graph is None:
+        return None
+    known = {"base_url", "credentials", "table", "columns", "lock_wait_seconds", "statement_timeout_seconds"}
+    opener: OpenIdentitySource | None = identity_sources().get(graph.source)
+    if opener is None:
+        raise ConfigurationError(f"identity_graph.source: known sources are {', '.join(sorted(identity_sources()))}")
+    return opener(graph.model_dump(include=known, exclude_none=True))
 
 
 def server_url(settings: Settings, name: str) -> str:

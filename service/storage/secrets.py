@@ -74,5 +74,9 @@ def _read_or_make(path: Path) -> str:
 
 def audit_signing_key(settings: Settings) -> SigningKey:
     """The audit log's signing key; made on first use. Raises SigningKeyUnusable."""
-    directory = settings.keys.audit_key_directory or keys_directory(settings)
-    return load_signing_key(directory, settings.keys.audit_origin)
+    return load_signing_key(audit_key_directory(settings), settings.keys.audit_origin)
+
+
+def audit_key_directory(settings: Settings) -> Path:
+    """Where the audit log's keys are."""
+    return settings.keys.audit_key_directory or keys_directory(settings)

@@ -2,6 +2,9 @@
 
 Decides where the key lives and when it may be trusted to be only ours. `audit.key` (PKCS#8 PEM, 0600) never leaves the
 directory; `audit.pub` (a C2SP verifier key in one line) is what auditors get, by a way that isn't the export.
+`audit-retired.pub` has a line `<size> <verifier key>` for each key that was rotated away: what it signed counts up to
+that size of the log. A rotation prepares `audit.key.next` and takes it by one rename; whatever it left half done is
+finished by the next load.
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.domain.signed_note import SigningKey
+from service.domain.signed_note import NoteRefused, RetiredKey, SigningKey, TrustedKey
 
 KEY_FILE = "audit.key"
+NEXT_KEY_FILE = "audit.key.next"
 PUBLIC_KEY_FILE = "audit.pub"
+RETIRED_KEYS_FILE = "audit-retired.pub"
 
 
 class SigningKeyUnusable(Exception):  # noqa: N818 - says what is true of the key
@@ -34,14 +39,47 @@ def load_signing_key(directory: Path, origin: str) -> SigningKey:
     path = directory / KEY_FILE
     if not path.exists():
         _create(path, _new_key_pem(), 0o600)
-    key = SigningKey(origin, _read(path))
+    retired = _retired_keys(directory)
+    key = SigningKey(origin, _read(path), retired=retired, reload=lambda: load_signing_key(directory, origin))
     public = directory / PUBLIC_KEY_FILE
     line = f"{key.trusted}\n".encode()
     if not public.exists():
         _create(public, line, 0o644)
-    if public.read_bytes() != line:
+    found = public.read_bytes()
+    if found in {f"{each.key}\n".encode() for each in retired if each.key != key.trusted}:
+        # A rotation ended between taking the key and saying so.
+        _replace(public, line, 0o644)
+    elif found != line:
         raise SigningKeyUnusable(f"{PUBLIC_KEY_FILE} isn't the public half of {KEY_FILE} under this origin")
     return key
+
+
+def prepare_next_key(directory: Path, origin: str) -> SigningKey:
+    """The key that a rotation will take; one that an interrupted rotation made is used. Raises SigningKeyUnusable."""
+    path = directory / NEXT_KEY_FILE
+    if not path.exists():
+        _create(path, _new_key_pem(), 0o600)
+    return SigningKey(origin, _read(path))
+
+
+def take_next_key(directory: Path, old: SigningKey, *, upto_size: int) -> SigningKey:
+    """Retire `old` at this size of the log and make the prepared key the log's. The sequencer must be locked out."""
+    lines = "".join(f"{each.upto_size} {each.key}\n" for each in old.trusted.retired)
+    _replace(directory / RETIRED_KEYS_FILE, f"{lines}{upto_size} {old.trusted}\n".encode(), 0o644)
+    (directory / NEXT_KEY_FILE).replace(directory / KEY_FILE)
+    _sync(directory)
+    return load_signing_key(directory, old.trusted.name)
+
+
+def _retired_keys(directory: Path) -> tuple[RetiredKey, ...]:
+    path = directory / RETIRED_KEYS_FILE
+    if not path.exists():
+        return ()
+    try:
+        pairs = [line.partition(" ") for line in path.read_text(encoding="utf-8").splitlines()]
+        return tuple(RetiredKey(TrustedKey.parse(key), int(size)) for size, _, key in pairs)
+    except (NoteRefused, ValueError):
+        raise SigningKeyUnusable(f"{RETIRED_KEYS_FILE} can't be read") from None
 
 
 def _new_key_pem() -> bytes:
@@ -81,10 +119,26 @@ def _create(path: Path, content: bytes, mode: int) -> None:
             os.link(draft, path)
         except FileExistsError:
             return
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _sync(path.parent)
     finally:
         Path(draft).unlink()
+
+
+def _replace(path: Path, content: bytes, mode: int) -> None:
+    """Writes a file over another one: at any moment either the old or the new one is there, whole."""
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(draft).replace(path)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -92,6 +92,13 @@ def test_no_identifier_has_a_place_in_a_url(office: Office) -> None:
         "limit",
         "cursor",
         "include_lifted",
+        "name",
+        "period",
+        "format",
+        "from",
+        "to",
+        "size",
+        "start",
     }
 
 

@@ -16,7 +16,7 @@ from service.storage import audit_log
 from service.storage.audit_fence import FENCE
 from service.storage.engine import open_engine
 from service.storage.signing_key import load_signing_key
-from service.storage.tables import audit
+from service.storage.tables import anchors, audit
 from service.storage.tables.base import Base
 
 AT = datetime(2026, 11, 22, 11, 30, tzinfo=UTC)
@@ -29,6 +29,10 @@ TABLES = [
         audit.AuditHead,
         audit.AuditCheckpoint,
         audit.AuditFinding,
+        anchors.AnchoredHeadRow,
+        anchors.AnchorConflictRow,
+        anchors.VendorAdmissionRow,
+        anchors.PrunedLogRow,
     )
 ]
 

@@ -1,0 +1,179 @@
+"""What the audit log tells about each request and each step: read entry by entry, ready to be counted.
+
+Decides what the log's events mean for a report: when a request was answered, with what, and when a system was told.
+Doesn't decide who is counted where; that is each report's own. Memory grows with the requests, not with the entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from service.domain.outcomes import StepState
+
+DONE = frozenset({StepState.ERASED_VERIFIED, StepState.ERASED_UNVERIFIED, StepState.ABSENT, StepState.SUPPRESSED})
+"""Outcomes after which nothing of the person is left there that should have gone."""
+
+_TELLING = frozenset({"suppress", "erase"})
+_HEARD = frozenset({"erased", "already_absent", "accepted", "partial", "retained", "suppressed"})
+_ERRORS = frozenset(
+    {
+        "temporarily_unavailable",
+        "credentials_refused",
+        "request_refused",
+        "answer_not_understood",
+        "error",
+        "no_answer",
+    }
+)
+_ANSWERED = {
+    "request_fulfilled": "fulfilled",
+    "request_denied": "denied",
+    "request_revoked": "revoked",
+    "request_expired": "expired",
+}
+_UNLINKED = (None, "unlinked")
+
+
+@dataclass
+class Recipient:
+    """One system in one request. `told_at` is when it first answered a request to suppress or erase."""
+
+    step_id: str
+    system: str
+    opened_at: datetime
+    told_at: datetime | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    ended_at: datetime | None = None
+    state: str = "due"
+    attempts: int = 0
+    errors: int = 0
+    erased: int = 0
+    left: int = 0
+    telling: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it ended with nothing left behind."""
+        return self.outcome in DONE and not self.left
+
+
+@dataclass
+class Case:
+    """One request. `answer` is `fulfilled`, `denied`, `revoked`, `expired`, or None while it is open."""
+
+    request_id: str
+    subject: str
+    kind: str
+    regime: str
+    received_at: datetime
+    manner: str
+    respond_by: datetime
+    verified_identifiers: int
+    first_respond_by: datetime
+    extended_at: datetime | None = None
+    extension_reason: str | None = None
+    overdue_at: datetime | None = None
+    answer: str | None = None
+    answered_at: datetime | None = None
+    denial_reason: str | None = None
+    approved_by: list[str] = field(default_factory=list)
+    linked_to: str | None = None
+    steps: list[Recipient] = field(default_factory=list)
+
+
+@dataclass
+class Register:
+    """Every case and system of the log. `see` its entries in their order."""
+
+    cases: dict[str, Case] = field(default_factory=dict)
+    connectors: dict[str, str] = field(default_factory=dict)
+    _steps: dict[str, Recipient] = field(default_factory=dict)
+
+    def see(self, entry: Mapping[str, Any]) -> None:
+        """Takes one decoded entry in. Entries that no report asks about pass by."""
+        event, data = entry["event"], entry["data"]
+        if event == "request_submitted":
+            self._submitted(entry)
+        elif entry["object"] == "request" and (case := self.cases.get(entry["object_id"])):
+            _request(case, event, data, entry)
+        elif event == "step_opened":
+            self._opened(entry)
+        elif entry["object"] == "step" and (step := self._steps.get(entry["object_id"])):
+            _step(step, event, data, _instant(entry["at"]))
+        elif event in ("system_added", "system_changed") and data.get("connector"):
+            self.connectors[entry["object_id"]] = data["connector"]
+
+    def steps_of(self, case: Case) -> list[Recipient]:
+        """The steps that carried a request out: those of the earlier request that it was linked to, if it was."""
+        seen = {case.request_id}
+        while case.linked_to in self.cases and case.linked_to not in seen:
+            case = self.cases[case.linked_to]
+            seen.add(case.request_id)
+        return case.steps
+
+    def _submitted(self, entry: Mapping[str, Any]) -> None:
+        data, respond_by = entry["data"], _instant(entry["data"]["respond_by"])
+        self.cases[entry["object_id"]] = Case(
+            request_id=entry["object_id"],
+            subject=entry["subject"],
+            kind=data["kind"],
+            regime=data["regime"],
+            # Entries of the first days don't say when the request came in; then it is when it was accepted.
+            received_at=_instant(data.get("received_at") or entry["at"]),
+            manner="api" if entry["actor"].startswith("key:") else entry["actor"].partition(":")[0],
+            respond_by=respond_by,
+            verified_identifiers=data["verified"],
+            first_respond_by=respond_by,
+            linked_to=data.get("linked_to"),
+        )
+
+    def _opened(self, entry: Mapping[str, Any]) -> None:
+        case = self.cases.get(entry["data"]["request"])
+        if case is not None:
+            step = Recipient(entry["object_id"], entry["data"]["system"], _instant(entry["at"]))
+            case.steps.append(step)
+            self._steps[step.step_id] = step
+
+
+def _request(case: Case, event: str, data: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
+    at = _instant(entry["at"])
+    if event in _ANSWERED:
+        case.answer, case.answered_at = _ANSWERED[event], at
+        case.denial_reason = data.get("reason") if event == "request_denied" else None
+    elif event == "request_extended":
+        case.extended_at, case.extension_reason = at, data["reason"]
+        case.respond_by = _instant(data["respond_by"])
+    elif event == "request_overdue":
+        case.overdue_at = at
+    elif event == "plan_approved":
+        case.approved_by.append(entry["actor"])
+    elif event == "request_linked":
+        case.linked_to = data["to"]
+    elif event == "request_resumed" and data.get("reason") in _UNLINKED:
+        case.linked_to = None
+
+
+def _step(step: Recipient, event: str, data: Mapping[str, Any], at: datetime) -> None:
+    if event == "step_leased":
+        step.attempts += 1
+        step.telling = data.get("phase") in _TELLING
+    elif event in ("step_answered", "step_ended", "step_answered_late"):
+        answer = data.get("answer")
+        if step.telling and step.told_at is None and answer in _HEARD:
+            step.told_at = at
+        step.errors += answer in _ERRORS
+        # A late answer and a human's decision tell nothing new of what is left.
+        step.left = step.left if data.get("left") is None else data["left"]
+        step.erased += data.get("records") or 0
+    if event == "step_ended":
+        step.outcome, step.reason, step.ended_at = data["outcome"], data.get("reason"), at
+    if data.get("state"):
+        step.state = data["state"]
+
+
+def _instant(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)

@@ -1,0 +1,142 @@
+"""What a report is: a title, the law behind it, columns, rows, notes and a few bars; and the period that it is about.
+
+Decides how periods are spelled, who is in one, and how numbers that aren't whole are written. Doesn't decide what any
+report counts (one module each) or how it looks (rendering).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from fractions import Fraction
+from statistics import median
+from zoneinfo import ZoneInfo
+
+from service.domain.csv_text import Cell
+from service.domain.reports.cases import Case, Register
+
+_YEAR = re.compile(r"(\d{4})", re.ASCII)
+_QUARTER = re.compile(r"(\d{4})-Q([1-4])", re.ASCII)
+_MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
+_DAYS = re.compile(r"(\d{4}-\d{2}-\d{2})\.\.(\d{4}-\d{2}-\d{2})", re.ASCII)
+
+
+class NoPeriod(ValueError):  # noqa: N818 - says what is true of the text
+    """The text names no period: YYYY, YYYY-Qn, YYYY-MM or YYYY-MM-DD..YYYY-MM-DD (both days included)."""
+
+
+@dataclass(frozen=True)
+class Period:
+    """From the first day to the last one, both included, as days go by in the controller's time zone."""
+
+    first_day: date
+    last_day: date
+    zone: ZoneInfo
+
+    def day_of(self, at: datetime) -> date:
+        return at.astimezone(self.zone).date()
+
+    def holds(self, at: datetime) -> bool:
+        return self.first_day <= self.day_of(at) <= self.last_day
+
+
+def parse_period(text: str, zone: ZoneInfo) -> Period:
+    """Raises NoPeriod."""
+    try:
+        if found := _DAYS.fullmatch(text):
+            first, last = date.fromisoformat(found[1]), date.fromisoformat(found[2])
+        elif found := _YEAR.fullmatch(text):
+            first, last = date(int(text), 1, 1), date(int(text), 12, 31)
+        elif found := _QUARTER.fullmatch(text):
+            first, last = _months(int(found[1]), int(found[2]) * 3 - 2, 3)
+        elif found := _MONTH.fullmatch(text):
+            first, last = _months(int(found[1]), int(found[2]), 1)
+        else:
+            raise NoPeriod
+    except (ValueError, OverflowError):
+        raise NoPeriod(NoPeriod.__doc__) from None
+    if first > last:
+        raise NoPeriod(NoPeriod.__doc__)
+    return Period(first, last, zone)
+
+
+def _months(year: int, month: int, count: int) -> tuple[date, date]:
+    first = date(year, month, 1)
+    after = date(year + (month + count - 1) // 12, (month + count - 1) % 12 + 1, 1)
+    return first, after - timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of a chart: its length, and the number as it is written."""
+
+    label: str
+    length: Fraction
+    written: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    title: str
+    bars: Sequence[Bar]
+
+
+@dataclass(frozen=True)
+class Report:
+    """`columns` says what each member of a row means, in the order in which they are shown."""
+
+    name: str
+    title: str
+    basis: str
+    columns: Mapping[str, str]
+    rows: Sequence[Mapping[str, Cell]]
+    notes: Sequence[str] = field(default_factory=list)
+    charts: Sequence[Chart] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What every report is asked: the log's cases, the period in which they were received, and whose law, or any."""
+
+    register: Register
+    period: Period
+    regime: str | None = None
+
+    def cases(self) -> list[Case]:
+        """By the time of receipt, then by id: the order doesn't depend on how the log was read."""
+        asked = [
+            case
+            for case in self.register.cases.values()
+            if self.period.holds(case.received_at) and self.regime in (None, case.regime)
+        ]
+        return sorted(asked, key=lambda case: (case.received_at, case.request_id))
+
+    def days_between(self, earlier: datetime, later: datetime) -> int:
+        """Calendar days in the controller's time zone; the day itself is 0."""
+        return (self.period.day_of(later) - self.period.day_of(earlier)).days
+
+    def day_text(self, at: datetime | None) -> str | None:
+        return None if at is None else self.period.day_of(at).isoformat()
+
+
+def counted(title: str, counts: Mapping[str, int]) -> Chart:
+    """A chart of whole numbers."""
+    return Chart(title, [Bar(label, Fraction(count), str(count)) for label, count in counts.items()])
+
+
+def median_text(values: Sequence[int | Fraction]) -> str | None:
+    """The median with two decimals; None of nothing."""
+    return two_decimals(Fraction(median(map(Fraction, values)))) if values else None
+
+
+def mean_text(values: Sequence[int | Fraction]) -> str | None:
+    """The mean with two decimals; None of nothing."""
+    return two_decimals(sum(map(Fraction, values), Fraction(0)) / len(values)) if values else None
+
+
+def two_decimals(value: Fraction) -> str:
+    """A number of zero or more, rounded half to even: `12.50`. Text, since the last digit of a float is luck."""
+    hundredths = round(value * 100)
+    return f"{hundredths // 100}.{hundredths % 100:02d}"

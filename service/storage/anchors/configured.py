@@ -1,0 +1,57 @@
+"""The anchors of this installation, from its settings. Opens nothing but certificates: anchors speak when asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography import x509
+
+from connectors.base.config import ConfigurationError
+from service.domain.anchor import Anchor
+from service.domain.signed_note import NoteRefused
+from service.settings import AnchorSettings, Settings
+from service.storage.anchors.file import FileAnchor
+from service.storage.anchors.git import GitAnchor
+from service.storage.anchors.timestamp import TimestampAnchor
+from service.storage.anchors.witness import WitnessAnchor, WitnessKey
+
+DEFAULT_NAME = "file"
+
+
+def configured_anchors(settings: Settings) -> tuple[Anchor, ...]:
+    """At least one. Raises ConfigurationError."""
+    if settings.audit.anchors is None:
+        return (FileAnchor(DEFAULT_NAME, default_directory(settings)),)
+    base = settings.origin.resolve().parent if settings.origin is not None else Path()
+    return tuple(_anchor(each, base) for each in settings.audit.anchors)
+
+
+def default_directory(settings: Settings) -> Path:
+    """Beside the data directory, not in it: whoever restores the one as a whole doesn't restore the other."""
+    data = settings.service.data_directory.resolve()
+    return data.with_name(f"{data.name}.audit-anchor")
+
+
+def _anchor(given: AnchorSettings, base: Path) -> Anchor:
+    # The settings' validator has made sure that each kind has what it needs.
+    directory = base / (given.directory or Path())
+    if given.kind == "file":
+        return FileAnchor(given.name, directory)
+    if given.kind == "git":
+        remote = None if given.remote is None else given.remote.get_secret_value()
+        return GitAnchor(given.name, directory, remote)
+    if given.kind == "timestamp":
+        return TimestampAnchor(given.name, directory, given.url or "", _roots(given, base))
+    try:
+        return WitnessAnchor(given.name, given.url or "", WitnessKey.parse(given.key or ""))
+    except NoteRefused as refused:
+        raise ConfigurationError(f"audit.anchors[{given.name}].key: {refused}") from None
+
+
+def _roots(given: AnchorSettings, base: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates((base / (given.roots or Path())).read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"audit.anchors[{given.name}].roots: {error.strerror}") from None
+    except ValueError:
+        raise ConfigurationError(f"audit.anchors[{given.name}].roots: no PEM certificates") from None

@@ -1,0 +1,261 @@
+"""What the audit log costs: on every change, in the sequencer, for a proof, for an export and its verification.
+
+    python -m tests.benchmarks.bench_audit [--out bench.json]
+
+BENCH_SCALE (default 1) scales the million entries. Every number stands beside a yardstick that was measured in the same
+run on the same machine; the ratio of the two is what can be compared between machines. Nothing is asserted here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+from uuid import UUID, uuid4
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import Engine, text
+
+from service.cli import verify_audit
+from service.domain.audit_entry import AuditEntry
+from service.domain.signed_note import SigningKey
+from service.embedded import EmbeddedServers
+from service.storage import audit_log
+from service.storage.audit_tree import inclusion_proof, stored_size
+from service.storage.changes import Change, Version, log_changes
+from service.storage.engine import open_engine
+from service.storage.migrate import migrate
+from service.use_cases.export_audit import export_audit
+from service.use_cases.sequence_audit import sequence_audit
+
+MILLION = 1_000_000
+THREADS = 4
+KEY = SigningKey("bench.example/log", Ed25519PrivateKey.generate())
+AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def timed(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def result(name: str, value: float, unit: str, yardstick: float, yardstick_is: str, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "value": round(value, 4),
+        "unit": unit,
+        "yardstick": round(yardstick, 4),
+        "yardstick_is": yardstick_is,
+        "ratio": round(value / yardstick, 4),
+        **more,
+    }
+
+
+# --- a change with and without its entry ------------------------------------------------------------------------------
+
+_INSERT = text(
+    "INSERT INTO requests (id, subject, kind, regime, state, received_at, respond_by, submitted_by)"
+    " VALUES (:id, :subject, 'erasure', 'gdpr', 'open', now(), now(), :id)"
+)
+_CHANGE = text("UPDATE requests SET state = 'in_progress', reason = :reason WHERE id = :id")
+
+
+def bench_writes(engine: Engine, per_thread: int) -> dict[str, Any]:
+    """Rounds of both kinds take turns, so that a busy moment of the machine hits both."""
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    for round_ in range(6):
+        audited = round_ % 2 == 0
+        rows = [[uuid4() for _ in range(per_thread)] for _ in range(THREADS)]
+        with engine.begin() as connection:
+            connection.execute(_INSERT, [{"id": i, "subject": i.hex} for part in rows for i in part])
+        with ThreadPoolExecutor(THREADS) as pool:
+            begin = time.perf_counter()
+            list(pool.map(lambda part, audited=audited: _change_each(engine, part, audited=audited), rows))
+            seconds[audited].append(time.perf_counter() - begin)
+    count = per_thread * THREADS
+    with_entry, without = count / median(seconds[True]), count / median(seconds[False])
+    cost = without / with_entry
+    more = {"audited_per_second": round(with_entry, 1), "unaudited_per_second": round(without, 1), "threads": THREADS}
+    return result("audit.write_ratio", cost, "x", 1.0, "the same change without its entry", **more)
+
+
+def _change_each(engine: Engine, ids: list[UUID], *, audited: bool) -> None:
+    for row_id in ids:
+        with engine.begin() as connection:
+            connection.execute(_CHANGE, {"id": row_id, "reason": "locating"})
+            if audited:
+                data = {"reason": "locating"}
+                change = Change("request", str(row_id), Version(), "request_in_progress", row_id.hex, data)
+                log_changes(connection, [change], actor="worker", at=AT)
+
+
+# --- the sequencer ----------------------------------------------------------------------------------------------------
+
+
+def _entries(count: int) -> Iterator[AuditEntry]:
+    data = {"reason": "locating"}
+    for _ in range(count):
+        row_id = uuid4()
+        yield AuditEntry("request_in_progress", "request", str(row_id), 1, None, AT, "worker", row_id.hex, data)
+
+
+def add(engine: Engine, count: int) -> float:
+    """Logs entries and sequences them; answers the seconds of sequencing alone."""
+    seconds = 0.0
+    while count > 0:
+        portion = min(count, 10_000)
+        with engine.begin() as connection:
+            audit_log.append(connection, list(_entries(portion)))
+        seconds += timed(lambda: _sequence(engine))
+        count -= portion
+    return seconds
+
+
+def _sequence(engine: Engine) -> None:
+    while sequence_audit(engine, KEY).more:
+        pass
+
+
+def bench_plain_inserts(engine: Engine, count: int) -> float:
+    """Rows a second of a table without any tree, in transactions as large as the sequencer's."""
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE plain (id bigint PRIMARY KEY, entry bytea)"))
+    raws = [entry.encode() for entry in _entries(count)]
+
+    def insert() -> None:
+        for start in range(0, count, 1_000):
+            part = raws[start : start + 1_000]
+            with engine.begin() as connection:
+                connection.execute(
+                    text("INSERT INTO plain SELECT * FROM unnest(CAST(:i AS bigint[]), CAST(:e AS bytea[]))"),
+                    {"i": list(range(start, start + len(part))), "e": part},
+                )
+
+    return count / timed(insert)
+
+
+# --- proofs, export, verification -------------------------------------------------------------------------------------
+
+
+def proof_milliseconds(engine: Engine, size: int, *, plain: bool = False) -> float:
+    """The median over 200 leaves; with `plain`, of reading the leaf by its index and nothing more."""
+    chance, seconds = random.Random(7), []
+    with engine.connect() as connection:
+        for _ in range(200):
+            index = chance.randrange(size)
+            begin = time.perf_counter()
+            if plain:
+                connection.execute(text("SELECT entry FROM audit_leaves WHERE index = :i"), {"i": index}).one()
+            else:
+                inclusion_proof(connection, index, size)
+            seconds.append(time.perf_counter() - begin)
+    return median(seconds) * 1_000
+
+
+def bench_export(engine: Engine, scratch: Path) -> list[dict[str, Any]]:
+    path = scratch / "audit.jsonl"
+
+    def export() -> None:
+        with path.open("wb") as out:
+            export_audit(engine, KEY, out)
+
+    export_seconds = timed(export)
+    entries = sum(1 for _ in path.open("rb")) - 2
+    (scratch / "audit.pub").write_text(f"{KEY.trusted}\n")
+    verify_seconds, peak = _verify(path)
+
+    def read() -> None:
+        with path.open("rb") as file:
+            for line in file:
+                json.loads(line)
+                hashlib.sha256(line).digest()
+
+    reading = timed(read)
+    was = "reading, parsing and hashing each line of the same file"
+    return [
+        result("audit.verify_seconds_1m", verify_seconds, "s", reading, was, entries=entries, peak_rss_mb=peak),
+        result("audit.export_seconds_1m", export_seconds, "s", reading, was, entries=entries),
+    ]
+
+
+def _verify(path: Path) -> tuple[float, float]:
+    """The auditor's program in a process of its own; answers seconds and the peak of its memory in MB."""
+    command = [sys.executable, "-I", verify_audit.__file__, str(path)]
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise AssertionError("the export doesn't verify")
+    return time.perf_counter() - begin, round(used.ru_maxrss / 1_024, 1)
+
+
+def run(engine: Engine, scratch: Path, scale: float) -> list[dict[str, Any]]:
+    """Every number of the audit log."""
+    big = max(2_000, int(MILLION * scale))
+    small = max(200, big // 100)
+    found = [bench_writes(engine, max(50, int(1_000 * min(scale * 10, 1))))]
+    _sequence(engine)
+    add(engine, small)
+    with engine.connect() as connection:
+        first = stored_size(connection)
+    portion = max(1_000, min(50_000, big // 20))
+    early = add(engine, portion) / portion
+    proof_small = proof_milliseconds(engine, first)
+    add(engine, max(0, big - first - 2 * portion))
+    late = add(engine, portion) / portion
+    with engine.connect() as connection:
+        size = stored_size(connection)
+    plain = bench_plain_inserts(engine, portion)
+    proof_big = proof_milliseconds(engine, size)
+    was = "rows a second into a table without a tree"
+    found.append(result("audit.entries_per_second", 1 / late, "1/s", plain, was, entries=size))
+    was = "reading one leaf by its index"
+    found.append(
+        result("audit.proof_ms", proof_big, "ms", proof_milliseconds(engine, size, plain=True), was, entries=size)
+    )
+    was = f"sequencing an entry at {first} entries"
+    found.append(result("audit.growth_ratio", late / early, "x", 1.0, was, entries=size))
+    was = f"a proof at {first} entries"
+    found.append(result("audit.proof_growth_ratio", proof_big / proof_small, "x", 1.0, was, entries=size))
+    return found + bench_export(engine, scratch)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, default=Path("bench.json"))
+    out: Path = parser.parse_args().out
+    scratch = Path(tempfile.mkdtemp(prefix="expunge-"))
+    scratch.chmod(0o711)
+    try:
+        with EmbeddedServers(scratch / "data", outside=scratch / "outside") as running:
+            migrate(running.database_url)
+            engine = open_engine(running.database_url, pool_size=THREADS)
+            found = run(engine, scratch, float(os.environ.get("BENCH_SCALE", "1")))
+            engine.dispose()
+    finally:
+        shutil.rmtree(scratch)
+    names = {item["name"] for item in found}
+    earlier = json.loads(out.read_text()) if out.exists() else []
+    kept = [item for item in earlier if item["name"] not in names]
+    out.write_text(json.dumps([*kept, *found], indent=2) + "\n")
+    for item in found:
+        print(f"{item['name']:28} {item['value']:>12} {item['unit']:4} ratio {item['ratio']} to {item['yardstick_is']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,486 @@
+"""Excerpts and tables of the log: what was asked for, the same each time, and nothing can be taken out of them."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from sqlalchemy import Engine, text
+
+from service.cli import verify_audit
+from service.cli.verify_audit import Broken, Key, verify_export, verify_manifest, verify_slice
+from service.domain.audit_selection import Selection
+from service.domain.canonical_json import encode_canonical
+from service.domain.csv_text import csv_line
+from service.domain.merkle import LeafRange, perfect_subtrees
+from service.domain.refusals import NotFound
+from service.domain.signed_note import SigningKey
+from service.storage import audit_pages
+from service.storage.audit_findings import AuditLogBroken
+from service.storage.audit_pruned import remember_pruned, remove_prefix
+from service.storage.audit_tree import stored_root
+from service.use_cases import export_audit_slice, export_audit_table
+from service.use_cases.export_audit import export_audit
+from service.use_cases.export_audit_slice import Excerpt, excerpt_lines, select_entries
+from service.use_cases.export_audit_table import FileDigest, csv_lines, sign_manifest, write_parquet
+from tests.integration.audit.story import Story, ended, failed, name_of
+
+DAY = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+ALL = Selection()
+
+
+def at(days: float) -> datetime:
+    return DAY + timedelta(days=days)
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    """Two systems and three requests over a week: in both systems, under two laws."""
+    story = Story()
+    story.system("support", at(0))
+    story.system("mail", at(0))
+    for number, (word, regime) in enumerate((("ada", "gdpr"), ("bob", "ccpa"), ("cy", "gdpr")), 1):
+        story.request(word, at(number), regime=regime)
+        story.step(word, "support", at(number + 0.5), failed(), ended("erased_verified", records=2))
+        story.step(word, "mail", at(number + 0.6), ended("absent"))
+        story.about(word, "request_fulfilled", at(number + 1))
+    story.log(engine)
+    return story
+
+
+@pytest.fixture
+def asked(engine: Engine, signing_key: SigningKey, story: Story) -> Callable[..., Excerpt]:
+    """Asks the log."""
+
+    def ask(selection: Selection = ALL, size: int | None = None) -> Excerpt:
+        return select_entries(engine, signing_key, selection, size=size)
+
+    return ask
+
+
+@pytest.fixture
+def lines(engine: Engine, signing_key: SigningKey) -> Callable[..., bytes]:
+    def join(excerpt: Excerpt, start: int = 0) -> bytes:
+        return b"".join(excerpt_lines(engine, signing_key, excerpt, start=start))
+
+    return join
+
+
+def verdict(content: bytes, key: SigningKey) -> str:
+    return verify_slice(io.BytesIO(content), Key(str(key.trusted)))
+
+
+def entries(content: bytes) -> list[Any]:
+    found = [json.loads(line) for line in content.splitlines()]
+    return [line["entry"] for line in found if "entry" in line]
+
+
+# --- what is in it ----------------------------------------------------------------------------------------------------
+
+SELECTIONS: dict[str, tuple[Selection, Callable[[Any, Story], bool]]] = {
+    "system": (
+        Selection(system="support"),
+        lambda e, _: e["object_id"] in {"support", *(name_of(f"{w} in support") for w in ("ada", "bob", "cy"))},
+    ),
+    "regime": (
+        Selection(regime="gdpr"),
+        lambda e, _: e["subject"] in {name_of("subject of ada"), name_of("subject of cy")},
+    ),
+    "both": (
+        Selection(regime="ccpa", system="mail"),
+        lambda e, _: e["object_id"] == name_of("bob in mail"),
+    ),
+    "period": (
+        Selection(from_at=at(1.5), to_at=at(2.5)),
+        lambda e, _: "2026-03-03T21:00:00.000000Z" <= e["at"] < "2026-03-04T21:00:00.000000Z",
+    ),
+    "from": (Selection(from_at=at(3)), lambda e, _: e["at"] >= "2026-03-05T09:00:00.000000Z"),
+    "to": (Selection(to_at=at(1)), lambda e, _: e["at"] < "2026-03-03T09:00:00.000000Z"),
+    "nothing": (Selection(from_at=at(90)), lambda e, _: False),
+    "no such system": (Selection(system="other"), lambda e, _: False),
+}
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_an_excerpt_holds_what_was_asked_for_and_verifies(
+    name: str, asked: Any, lines: Any, story: Story, signing_key: SigningKey
+) -> None:
+    selection, belongs = SELECTIONS[name]
+    content = lines(asked(selection))
+    told = [json.loads(entry.encode()) for entry in story.entries]
+    expected = [entry for entry in told if belongs(entry, story)]
+    if selection.is_dense and expected:
+        # A period is every entry from the first to the last one written in it, in the order of the log.
+        expected = told[told.index(expected[0]) : told.index(expected[-1]) + 1]
+    assert entries(content) == expected
+    assert verdict(content, signing_key).startswith(f"excerpt of {len(expected)} entries")
+    assert expected or name in ("nothing", "no such system")
+
+
+def test_clocks_that_disagree_leave_nothing_of_a_period_out(
+    engine: Engine, signing_key: SigningKey, lines: Any
+) -> None:
+    story = Story()
+    for word, days in (("a", 0), ("b", 2), ("c", 1), ("d", 2), ("e", 4)):
+        story.request(word, at(days))
+    story.log(engine)
+    content = lines(select_entries(engine, signing_key, Selection(from_at=at(2), to_at=at(3))))
+    assert [entry["object_id"] for entry in entries(content)] == [name_of(word) for word in "bcd"]
+    verdict(content, signing_key)
+
+
+def test_the_whole_log_is_the_export(asked: Any, lines: Any, engine: Engine, signing_key: SigningKey) -> None:
+    content = lines(asked())
+    out = io.BytesIO()
+    export_audit(engine, signing_key, out)
+    assert content == out.getvalue()
+    verify_export(io.BytesIO(content), Key(str(signing_key.trusted)))
+
+
+# --- the same bytes, from anywhere ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("selection", [ALL, Selection(regime="gdpr"), Selection(from_at=at(1.5), to_at=at(2.5))])
+def test_a_size_that_was_signed_answers_the_same_for_ever(
+    selection: Selection, asked: Any, lines: Any, story: Story, engine: Engine
+) -> None:
+    excerpt = asked(selection)
+    before = lines(excerpt), b"".join(csv_lines(engine, excerpt))
+    story.request("dee", at(1.7), regime="gdpr")
+    story.log(engine)
+    assert lines(asked(selection)) != before[0]
+    again = asked(selection, excerpt.checkpoint.size)
+    assert (lines(again), b"".join(csv_lines(engine, again))) == before
+
+
+@pytest.mark.parametrize("selection", [ALL, Selection(system="support"), Selection(from_at=at(1.5))])
+def test_a_transfer_goes_on_at_any_entry(selection: Selection, asked: Any, lines: Any, engine: Engine) -> None:
+    excerpt = asked(selection)
+    for whole in (lines(excerpt), b"".join(csv_lines(engine, excerpt))):
+        is_csv = not whole.startswith(b"{")
+        rest = b"".join(csv_lines(engine, excerpt, start=17)) if is_csv else lines(excerpt, 17)
+        assert whole.endswith(rest)
+        had = whole[: -len(rest)]
+        indexes = [row["index"] for row in csv.DictReader(io.StringIO(had.decode()))] if is_csv else None
+        last = int(indexes[-1]) if indexes else json.loads(had.splitlines()[-1])["index"]
+        assert 0 <= last < 17, "a line was lost or came twice"
+
+
+def test_going_on_after_the_last_entry_gives_the_end(asked: Any, lines: Any) -> None:
+    excerpt = asked()
+    assert lines(excerpt, excerpt.checkpoint.size) == lines(excerpt).splitlines(keepends=True)[-1]
+
+
+def test_a_size_that_nobody_signed_is_refused(asked: Any) -> None:
+    size = asked().checkpoint.size
+    with pytest.raises(NotFound):
+        asked(ALL, size + 1)
+
+
+def test_memory_does_not_grow_with_the_log(
+    engine: Engine, signing_key: SigningKey, lines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_pages, "PAGE", 50)
+    monkeypatch.setattr(export_audit_table, "_LINES_AT_ONCE", 50)
+    story, peaks = Story(), []
+    # The first round only warms up what is made once: the driver's prepared statements, the compiled queries.
+    for round_, steps in enumerate((100, 200, 1200)):
+        for number in range(steps):
+            story.step(f"{round_} {number}", "support", at(number), ended("absent"))
+        story.log(engine)
+        story.entries.clear()
+        story._logged = 0
+        excerpt = select_entries(engine, signing_key, Selection(from_at=at(-1)))
+        tracemalloc.start()
+        for _ in excerpt_lines(engine, signing_key, excerpt):
+            pass
+        for _ in csv_lines(engine, excerpt):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert excerpt.end == 4500
+    # Five times the entries: keeping their bytes alone would take a megabyte and a half. The interpreter itself keeps
+    # up to 2,000 freed tuples of each length, and proofs have two more hashes than before.
+    assert peaks[2] < peaks[1] + 500_000, peaks
+
+
+# --- nothing can be taken out -----------------------------------------------------------------------------------------
+
+
+def test_every_bit_of_an_excerpt_matters(asked: Any, lines: Any, signing_key: SigningKey) -> None:
+    content = lines(asked(Selection(regime="ccpa", system="mail")))
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        with pytest.raises(Broken):
+            verdict(bytes(changed), signing_key)
+
+
+@pytest.mark.parametrize("selection", [Selection(regime="gdpr"), Selection(to_at=at(2))])
+def test_no_line_can_be_taken_out_doubled_or_moved(
+    selection: Selection, asked: Any, lines: Any, signing_key: SigningKey
+) -> None:
+    whole = lines(asked(selection)).splitlines(keepends=True)
+    for place in range(len(whole)):
+        for changed in (
+            whole[:place] + whole[place + 1 :],
+            whole[: place + 1] + whole[place:],
+            [*whole[:place], *reversed(whole[place : place + 2]), *whole[place + 2 :]],
+            whole[:place],
+        ):
+            if changed != whole:
+                with pytest.raises(Broken):
+                    verdict(b"".join(changed), signing_key)
+
+
+def resigned(content: list[bytes], key: SigningKey) -> bytes:
+    """An excerpt that the owner of the key made from other lines: its signature holds."""
+    end: dict[str, Any] = {
+        "entries": len(content) - 1,
+        "sha256": hashlib.sha256(b"".join(content)).hexdigest(),
+    }
+    end["signature"] = _base64(key.sign(b"expunge-audit-slice/1\n" + encode_canonical(end)))
+    return b"".join(content) + encode_canonical(end) + b"\n"
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def test_what_the_key_owner_takes_out_shows_by_counters_and_indexes(
+    asked: Any, lines: Any, signing_key: SigningKey
+) -> None:
+    of_system = lines(asked(Selection(system="support"))).splitlines(keepends=True)[:-1]
+    verdict(resigned(of_system, signing_key), signing_key)
+    # The step's second entry of several: its chain has a hole.
+    with pytest.raises(Broken, match="expected version 2"):
+        verdict(
+            resigned([line for line in of_system if b'"version":2,' not in line.replace(b"}", b",")], signing_key),
+            signing_key,
+        )
+    of_period = lines(asked(Selection(to_at=at(2)))).splitlines(keepends=True)[:-1]
+    for place, words in ((1, "expected index 0"), (5, "expected index 4"), (len(of_period) - 1, "are missing")):
+        with pytest.raises(Broken, match=words):
+            verdict(resigned(of_period[:place] + of_period[place + 1 :], signing_key), signing_key)
+
+
+def test_what_the_key_owner_changes_shows_by_the_proof(asked: Any, lines: Any, signing_key: SigningKey) -> None:
+    content = lines(asked(Selection(regime="gdpr"))).splitlines(keepends=True)[:-1]
+    changed = [line.replace(b'"erased_verified"', b'"absent"') for line in content]
+    assert changed != content
+    with pytest.raises(Broken, match="proof doesn't lead"):
+        verdict(resigned(changed, signing_key), signing_key)
+
+
+# --- damage behind it -------------------------------------------------------------------------------------------------
+
+DAMAGE = {
+    "an entry": "UPDATE audit_leaves SET entry = decode(replace(encode(entry, 'escape'), 'erased_verified', 'absent'), "
+    "'escape') WHERE index = 7",
+    "a regime": "UPDATE audit_leaves SET entry = decode(replace(encode(entry, 'escape'), 'gdpr', 'ccpa'), 'escape') "
+    "WHERE index = 2",
+    "no entry": "UPDATE audit_leaves SET entry = set_byte(entry, 30, 0) WHERE index = 9",
+    "a row": "DELETE FROM audit_leaves WHERE index = 12",
+    "the last row": "DELETE FROM audit_leaves WHERE index = (SELECT max(index) FROM audit_leaves)",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("selection", [ALL, Selection(regime="gdpr"), Selection(system="mail")])
+def test_nothing_is_handed_out_whole_from_a_damaged_log(
+    damage: str, selection: Selection, asked: Any, lines: Any, tamper: Any, engine: Engine, tmp_path: Path
+) -> None:
+    size = asked().checkpoint.size
+    excerpt = asked(selection)
+    tamper(DAMAGE[damage])
+    attempts: list[Callable[[], object]] = [
+        lambda: b"".join(csv_lines(engine, excerpt)),
+        lambda: write_parquet(engine, excerpt, tmp_path / "audit.parquet"),
+        lambda: lines(asked(selection, size)),
+    ]
+    for attempt in attempts:
+        with pytest.raises(AuditLogBroken):
+            attempt()
+    assert list(tmp_path.glob("*.parquet*")) == []
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM audit_findings")).scalar_one() >= 1
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def rows_of(path: Path) -> list[tuple[Any, ...]]:
+    with duckdb.connect() as connection:
+        return connection.execute(
+            'SELECT * REPLACE (strftime("at", \'%Y-%m-%dT%H:%M:%S.%fZ\') AS "at") FROM read_parquet(?)', [str(path)]
+        ).fetchall()
+
+
+def test_csv_and_parquet_say_the_same_as_the_log(asked: Any, story: Story, engine: Engine, tmp_path: Path) -> None:
+    excerpt = asked()
+    table = list(csv.reader(io.StringIO(b"".join(csv_lines(engine, excerpt)).decode())))
+    assert write_parquet(engine, excerpt, tmp_path / "a.parquet") == len(story.entries)
+    parquet = rows_of(tmp_path / "a.parquet")
+    assert len(table) - 1 == len(parquet) == len(story.entries)
+    for row, columns, entry in zip(table[1:], parquet, story.entries, strict=True):
+        members = json.loads(entry.encode())
+        said = dict(zip(table[0], row, strict=True))
+        assert json.loads(said.pop("data")) == members.pop("data")
+        assert said.pop("leaf_hash") == hashlib.sha256(b"\0" + entry.encode()).hexdigest()
+        assert int(said.pop("index")) == story.entries.index(entry)
+        del members["format"]
+        assert said == {name: "" if value is None else str(value) for name, value in members.items()}
+        assert ["" if value is None else str(value) for value in columns] == row
+
+
+def test_a_parquet_file_has_the_same_bytes_each_time(asked: Any, engine: Engine, tmp_path: Path) -> None:
+    excerpt = asked(Selection(regime="gdpr"))
+    for name in ("a", "b'; DROP"):
+        write_parquet(engine, excerpt, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b'; DROP").read_bytes()
+    write_parquet(engine, asked(Selection(regime="ccpa")), tmp_path / "c")
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["a", "b'; DROP", "c"]
+
+
+@pytest.mark.parametrize(
+    "cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠x", " =1", "   @x"]
+)
+def test_no_cell_is_a_formula(cell: str) -> None:
+    (row,) = csv.reader(io.StringIO(csv_line([cell, "end"]).decode(), newline=""))
+    assert row == [f"'{cell}", "end"]
+
+
+def test_harmless_cells_stay_what_they_are() -> None:
+    assert csv_line(["a-b", "x=1", -5, None, 'say "x"', "a,b", "é"]) == 'a-b,x=1,-5,,"say ""x""","a,b",é\r\n'.encode()
+
+
+def test_a_name_in_the_log_that_is_a_formula_is_harmless_in_the_table(engine: Engine, signing_key: SigningKey) -> None:
+    story = Story()
+    story.system("-2", DAY)
+    story.log(engine)
+    content = b"".join(csv_lines(engine, select_entries(engine, signing_key, ALL))).decode()
+    assert "'-2" in content
+    assert not any(cell.startswith("-") for row in csv.reader(io.StringIO(content)) for cell in row)
+
+
+# --- the manifest -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def signed(asked: Any, engine: Engine, signing_key: SigningKey) -> tuple[bytes, bytes]:
+    """A table and its manifest."""
+    excerpt = asked(Selection(regime="gdpr"))
+    table = b"".join(csv_lines(engine, excerpt))
+    digest = FileDigest.of([table])
+    return table, sign_manifest(signing_key, excerpt, "csv", digest, rows=digest.lines - 1)
+
+
+def manifest_verdict(manifest: bytes, table: bytes, key: SigningKey) -> str:
+    return verify_manifest(io.BytesIO(manifest), io.BytesIO(table), Key(str(key.trusted)))
+
+
+def test_a_manifest_signs_a_table(signed: tuple[bytes, bytes], signing_key: SigningKey) -> None:
+    table, manifest = signed
+    said = manifest_verdict(manifest, table, signing_key)
+    rows = len(table.splitlines()) - 1
+    assert said.startswith(f"csv of {rows} rows, regime gdpr")
+
+
+def test_every_bit_of_a_table_and_its_manifest_matters(signed: tuple[bytes, bytes], signing_key: SigningKey) -> None:
+    table, manifest = signed
+    for content in signed:
+        for place in range(0, len(content), 1 if content is manifest else 11):
+            changed = bytearray(content)
+            changed[place] ^= 1 << place % 8
+            pair = (bytes(changed), table) if content is manifest else (manifest, bytes(changed))
+            with pytest.raises(Broken):
+                manifest_verdict(*pair, signing_key)
+    for more in (table + b"\r\n", table[:-1], b""):
+        with pytest.raises(Broken):
+            manifest_verdict(manifest, more, signing_key)
+
+
+def test_a_signature_over_one_kind_of_evidence_is_none_over_another(
+    signed: tuple[bytes, bytes], asked: Any, lines: Any, signing_key: SigningKey
+) -> None:
+    """The label in front of what is signed keeps them apart."""
+    for forged in ("expunge-audit-slice/1", "expunge-certificate/1"):
+        document = json.loads(signed[1])
+        del document["signature"]
+        document["signature"] = _base64(signing_key.sign(forged.encode() + b"\n" + encode_canonical(document)))
+        with pytest.raises(Broken, match="signature"):
+            manifest_verdict(encode_canonical(document) + b"\n", signed[0], signing_key)
+
+
+def test_an_auditor_verifies_with_the_one_file_alone(
+    signed: tuple[bytes, bytes], asked: Any, lines: Any, signing_key: SigningKey, tmp_path: Path
+) -> None:
+    shutil.copy(verify_audit.__file__, tmp_path / "verify_audit.py")
+    (tmp_path / "audit.pub").write_text(f"{signing_key.trusted}\n")
+    (tmp_path / "table.csv").write_bytes(signed[0])
+    (tmp_path / "table.manifest").write_bytes(signed[1])
+    (tmp_path / "part.jsonl").write_bytes(lines(asked(Selection(system="support"))))
+    (tmp_path / "audit.jsonl").write_bytes(lines(asked()))
+
+    def run(*arguments: str) -> Iterator[Any]:
+        command = [sys.executable, "-I", "verify_audit.py", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+        return iter((done.returncode, done.stdout))
+
+    for arguments in (("part.jsonl",), ("audit.jsonl",), ("table.csv", "--manifest", "table.manifest")):
+        code, out = run(*arguments)
+        assert code == 0, out
+        assert "VERIFIED" in out
+    code, out = run("part.jsonl", "--manifest", "table.manifest")
+    assert (code, "BROKEN" in out) == (1, True)
+
+
+def test_a_log_whose_beginning_was_removed_still_proves_the_rest(
+    engine: Engine, signing_key: SigningKey, asked: Any, lines: Any, story: Story
+) -> None:
+    size = asked().checkpoint.size
+    with engine.begin() as connection:
+        subtrees = perfect_subtrees(LeafRange(0, 6))
+        root = stored_root(connection, 6)
+        remove_prefix(connection, 6, keep=subtrees)
+        remember_pruned(connection, 6, root)
+    content = lines(asked(ALL, size))
+    assert verdict(content, signing_key).startswith(f"excerpt of {size - 6} entries, indexes 6 to {size}")
+    assert len(b"".join(csv_lines(engine, asked(ALL, size))).splitlines()) == size - 6 + 1
+    verdict(lines(asked(Selection(from_at=at(2)))), signing_key)
+    with pytest.raises(NotFound):
+        asked(ALL, 2)
+
+
+def test_pages_leave_no_gap_unseen(engine: Engine, story: Story, asked: Any, tamper: Any) -> None:
+    size = asked().checkpoint.size
+    tamper("DELETE FROM audit_leaves WHERE index = 5")
+    with pytest.raises(AuditLogBroken, match="leaf 5"):
+        list(audit_pages.read_pages(engine, 0, size))
+    with pytest.raises(AuditLogBroken, match=f"leaf {size}"):
+        list(audit_pages.read_pages(engine, 6, size + 1))
+
+
+def test_no_transaction_is_open_while_somebody_reads_slowly(
+    engine: Engine, signing_key: SigningKey, asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_pages, "PAGE", 5)
+    reading = excerpt_lines(engine, signing_key, asked(Selection(regime="gdpr")))
+    next(reading)
+    next(reading)
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # the pool that the engine has
+    assert export_audit_slice.SLICE_FORMAT == verify_audit.SLICE_FORMAT
