@@ -66,7 +66,11 @@ SYSTEM_KEYS = (
 
 
 def resolve_secret(value: Any) -> Any:
-    """`env:NAME` and `file:PATH` become the variable's or the file's content; anything else stays as it is."""
+    """`env:NAME` and `file:PATH` become the variable's or the file's content, in tables and lists as well."""
+    if isinstance(value, dict):
+        return {name: resolve_secret(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [resolve_secret(item) for item in value]
     if isinstance(value, str) and value.startswith("env:"):
         name = value.removeprefix("env:")
         if name not in os.environ:

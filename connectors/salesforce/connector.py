@@ -1,0 +1,196 @@
+"""The Salesforce connector: what it declares, its settings, and which part does what.
+
+Erases a person and every related record for good, as the org's own describes tell what is related. README.md says what
+that does not reach and which of the vendor's facts are unconfirmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import TypeVar
+
+from connectors.base.config import SystemConfig
+from connectors.base.errors import CredentialsRefused, TemporarilyUnavailable
+from connectors.base.interface import (
+    Answers,
+    Connector,
+    Declaration,
+    Delays,
+    ErasesBy,
+    Findings,
+    Lease,
+    Operation,
+)
+from connectors.base.values import Batch, Located, Visibility
+from connectors.salesforce.confirmation import Confirmation
+from connectors.salesforce.erasure import ErasurePass, Waits
+from connectors.salesforce.expansion import Expansion, Key, with_halves
+from connectors.salesforce.grants import SalesforceCredentials
+from connectors.salesforce.identifiers import EMAIL, EXTERNAL_ID, ID_KINDS, PHONE, Rules
+from connectors.salesforce.org import Org
+from connectors.salesforce.policy import SalesforcePolicy
+from connectors.salesforce.preparation import counted
+from connectors.salesforce.private_cache import PrivateCache
+from connectors.salesforce.reading import Reader, SchemaChangedError
+from connectors.salesforce.roots import RootSearch
+from connectors.salesforce.schema import USER, Schema
+from connectors.salesforce.schema_source import SchemaSource
+from connectors.salesforce.session import SalesforceSession
+from connectors.salesforce.soql import quote
+from connectors.salesforce.suppression import Suppression
+
+_PEOPLE_PER_PASS = 1_000
+_ACCESS = "UserPermissionAccess"
+_SEES_ALL = ("PermissionsViewAllData", "PermissionsModifyAllData")
+_UNTIL_CLEARED = timedelta(hours=24)
+_T = TypeVar("_T")
+
+
+class SalesforceConnector(Connector):
+    """One Salesforce org."""
+
+    declaration = Declaration(
+        name="salesforce",
+        identifier_kinds=frozenset({EMAIL, PHONE, EXTERNAL_ID, *ID_KINDS}),
+        operations=frozenset(Operation),
+        erases_by=ErasesBy.RECORDS,
+        max_subjects_per_call=dict.fromkeys(Operation, _PEOPLE_PER_PASS),
+        required_scopes=("api", "permission:ViewAllData", "permission:ModifyAllData"),
+        # Deletions under one Account must not overlap: UNABLE_TO_LOCK_ROW.
+        max_concurrency=1,
+        delays=Delays(confirm_after=timedelta(0), poll_every=timedelta(seconds=10), purge_after=timedelta(days=15)),
+        # An opt-out written on a record that is deleted a moment later keeps nobody out.
+        suppress_first=False,
+        not_covered=(
+            "field_history_of_records_that_stay",
+            "big_objects_and_field_audit_trail",
+            "data_cloud",
+            "marketing_cloud_and_account_engagement",
+            "sandboxes_and_backups",
+            "free_text_in_other_peoples_records",
+            "records_that_salesforce_does_not_let_delete",
+        ),
+    )
+    Credentials = SalesforceCredentials
+    Policy = SalesforcePolicy
+
+    def __init__(self, system: SystemConfig) -> None:
+        super().__init__(system)
+        credentials, policy = system.credentials, system.policy
+        if not isinstance(credentials, SalesforceCredentials) or not isinstance(policy, SalesforcePolicy):
+            raise TypeError("a Salesforce system is built by SalesforceConnector.parse_system")
+        self._policy = policy
+        self._rules = Rules(dict(policy.fields), policy.home_region)
+        # The engine asks the instance which kinds it understands, and some of them are the system's own choice.
+        self.declaration = replace(  # type: ignore[misc]  # an instance's own value of a class variable, on purpose
+            type(self).declaration, identifier_kinds=self._rules.all_kinds
+        )
+        self._session = SalesforceSession(timeout_seconds=system.timeout_seconds, share=policy.daily_call_share)
+        cache = PrivateCache(policy.cache_directory)
+        self._org = Org(system.base_url, credentials, policy.api_version, cache, self._session)
+        self._source = SchemaSource(self._org, timedelta(hours=policy.schema_hours))
+        self._reader = Reader(self._org)
+        self._calls_at_proof: int | None = None
+
+    @property
+    def calls(self) -> int:
+        """HTTP calls made so far, those for tokens included."""
+        return self._session.calls
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def check_credentials(self) -> Visibility:
+        """A user that sees all data and finds itself by the look that absence is concluded from. One call, warm.
+
+        Raises: CredentialsRefused (`missing_scope`, `blind_credential`), AnswerNotUnderstood where there is no org.
+        """
+        if self._calls_at_proof == self.calls:
+            # The last call of the look just made ended with our own record: that is the proof after it.
+            return Visibility("control_record", "the look itself found the user at its end")
+        return self._with_schema(self._check)
+
+    def _check(self, schema: Schema) -> Visibility:
+        texts = [f"SELECT Id FROM {USER} WHERE Id = {quote(self._org.user_id)}"]  # noqa: S608 - quoted
+        if _ACCESS in schema.objects:
+            seen = [name for name in _SEES_ALL if schema.objects[_ACCESS].has(name)]
+            texts.append(f"SELECT {', '.join(seen)} FROM {_ACCESS} LIMIT 1")  # noqa: S608 - fixed names
+        answers = self._reader.run(texts)
+        if not any(str(row["Id"])[:15] == self._org.user_id[:15] for row in answers[0]):
+            raise CredentialsRefused("blind_credential")
+        if len(answers) == 1:
+            return Visibility("control_record", "the user finds itself; permissions can't be asked for here")
+        if not answers[1]:
+            raise CredentialsRefused("blind_credential")
+        if not any(row.get(name) is True for row in answers[1] for name in _SEES_ALL):
+            raise CredentialsRefused("missing_scope")
+        return Visibility("control_record", "a user that finds itself and sees all data")
+
+    def locate(self, batch: Batch) -> Findings:
+        """Roots by every identifier and tie, records that hold a value; `count_related`: also what hangs on them."""
+        return self._with_schema(lambda schema: self._locate(schema, batch))
+
+    def _locate(self, schema: Schema, batch: Batch) -> dict[str, Located]:
+        search = self._search(schema)
+        sights = search.for_people(batch.subjects)
+        findings = {s.ref: search.located(s, sights[s.ref]) for s in batch.subjects}
+        if not self._policy.count_related:
+            return findings
+        owners: dict[Key, set[str]] = {}
+        for ref, sight in sights.items():
+            for key in with_halves(r for r in sight.roots.values() if r.object != USER):
+                owners.setdefault(key, set()).add(ref)
+        rows = Expansion(schema, self._reader, self._policy.staying).run(owners).values()
+        return {
+            ref: counted(located, (r for r in rows if ref in r.owners and r.key not in sights[ref].copies))
+            for ref, located in findings.items()
+        }
+
+    def erase(self, batch: Batch, lease: Lease) -> Answers:
+        """Untie what stays, delete what hangs on the roots, then the roots, and purge all of it.
+
+        Answers: ERASED; ACCEPTED(resumes) while a bulk job runs or the recycle bin still shows something; PARTIAL with
+        what is new or refused; RETAINED by policy; AMBIGUOUS; ALREADY_ABSENT.
+        """
+        waits = Waits(self.delay("poll_every"), self._until_cleared(), self.delay("purge_after"))
+        return self._with_schema(
+            lambda schema: ErasurePass(self._org, schema, self._policy, self._search(schema), waits, batch, lease).run()
+        )
+
+    def suppress(self, batch: Batch, lease: Lease) -> Answers:
+        """Write the opt-outs that the org has, on the records that are there."""
+        return self._with_schema(
+            lambda schema: Suppression(self._org, schema, self._search(schema), batch, lease).run()
+        )
+
+    def confirm_absence(self, batch: Batch) -> Answers:
+        """Look by every identifier, tie and frozen id; ACCEPTED while the recycle bin still shows something."""
+        return self._with_schema(lambda schema: self._confirm(schema, batch))
+
+    def _confirm(self, schema: Schema, batch: Batch) -> Answers:
+        search = self._search(schema)
+        answers = Confirmation(search, schema, self._policy, self._until_cleared()).run(batch)
+        self._calls_at_proof = self.calls if search.saw_itself else None
+        return answers
+
+    def _until_cleared(self) -> timedelta:
+        """Purged rows may still be shown for about a day; `delays.confirm_after` overrides it."""
+        return max(self.system.delays.get("confirm_after", _UNTIL_CLEARED), timedelta(milliseconds=50))
+
+    def _search(self, schema: Schema) -> RootSearch:
+        shared = frozenset(self._policy.shared_kinds)
+        return RootSearch(schema, self._rules, self._reader, shared, self._org.user_id)
+
+    def _with_schema(self, act: Callable[[Schema], _T]) -> _T:
+        """Act; once more under a fresh schema if the org says that a field or an object isn't there any more."""
+        try:
+            return act(self._source.schema())
+        except SchemaChangedError:
+            schema = self._source.refresh()
+        try:
+            return act(schema)
+        except SchemaChangedError:
+            raise TemporarilyUnavailable("schema_changes") from None

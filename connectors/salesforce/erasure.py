@@ -1,0 +1,306 @@
+"""One pass of `erase` over a batch: look anew, plan, untie, delete dependents, then roots, look, purge.
+
+Every pass is decided by a fresh look plus the saved progress, so it may die anywhere and the next one goes on. Decides
+order and answers; the rows' fates are planned in planning.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from connectors.base.errors import ConnectorError, TemporarilyUnavailable
+from connectors.base.interface import Lease
+from connectors.base.values import Answer, Batch, Left
+from connectors.salesforce.bulk import MAX_IDS as MAX_BULK_IDS
+from connectors.salesforce.bulk import HardDelete
+from connectors.salesforce.expansion import Key
+from connectors.salesforce.org import Org
+from connectors.salesforce.planning import Change, Plan
+from connectors.salesforce.policy import SalesforcePolicy
+from connectors.salesforce.preparation import Person, Preparation
+from connectors.salesforce.progress import OpenJob, Progress
+from connectors.salesforce.purging import Purger
+from connectors.salesforce.reading import Reader
+from connectors.salesforce.roots import RootSearch
+from connectors.salesforce.schema import USER, Schema
+from connectors.salesforce.states import Look, State
+from connectors.salesforce.writing import Entry, Verdict, Writer
+
+PATIENCE_WITH_REFUSALS = 2
+
+
+@dataclass(frozen=True)
+class Waits:
+    """How long to wait for what."""
+
+    poll_every: timedelta
+    until_cleared: timedelta  # purged rows are still shown that long
+    in_bin: timedelta
+
+
+class ErasurePass:
+    """One pass; build it anew for each."""
+
+    def __init__(
+        self,
+        org: Org,
+        schema: Schema,
+        policy: SalesforcePolicy,
+        search: RootSearch,
+        waits: Waits,
+        batch: Batch,
+        lease: Lease,
+    ) -> None:
+        self._org = org
+        self._schema = schema
+        self._policy = policy
+        self._search = search
+        self._waits = waits
+        self._batch = batch
+        self._lease = lease
+        self._reader = Reader(org)
+        self._writer = Writer(org, self._may)
+        self._purger = Purger(org, self._may)
+        self._jobs = HardDelete(org)
+        self._progress = Progress.load(lease.resume_token)
+        self._ready = Preparation(schema, policy, search, self._reader, self._progress)
+        self._people = self._ready.people
+        self._hard_deleted: set[Key] = set()
+        self._states: dict[Key, State] = {}
+        self._may_use_jobs = True
+        self.answers: dict[str, Answer | ConnectorError] = {}
+
+    def run(self) -> dict[str, Answer | ConnectorError]:
+        """Carry everybody as far as the vendor goes, and answer for each."""
+        if self._is_job_running():
+            self.answers = {s.ref: self._later(self._waits.poll_every) for s in self._batch.subjects}
+            return self.answers
+        self._ready.look(self._batch)
+        self.answers |= self._ready.set_aside
+        plan = self._ready.plan()
+        self._save()
+        if self._people:
+            self._carry_out(plan)
+        self._conclude()
+        return self.answers
+
+    # The effects
+
+    def _carry_out(self, plan: Plan) -> None:
+        changes = [*plan.changes, *self._ready.root_changes()]
+        for change in changes:
+            for ref in change.owners & self._people.keys():
+                self._progress.of(ref).changed.add(change.key)
+        binned = {key for key, row in self._ready.rows.items() if row.is_deleted}
+        binned |= {key for key, state in self._ready.known.items() if state is State.BINNED}
+        if not self._delete([e for e in plan.explicit if e[0] not in binned], changes):
+            return
+        roots = self._due_roots(plan)
+        in_bin = self._ready.binned_roots()
+        live = [e for e in roots if e[0] not in in_bin]
+        # After the roots, whatever hung on them is looked for by id: what went along with a parent tells nobody itself.
+        # The roots' own rows have answered; the purge and the confirming look find out whether they told the truth.
+        below = {k for ref in self._people for k in self._progress.of(ref).all_ids} - {k for k, _ in roots}
+        look = Look(below, self._schema)
+        if any(self._goes_by_job(name, count) for name, count in Counter(k[0] for k, _ in live).items()):
+            if not self._delete(live):
+                return
+            self._states = look.states(self._reader)
+        else:
+            verdicts, answers = self._writer.delete_and_ask(live, look.statements)
+            self._note(verdicts)
+            self._states = look.states(self._reader, answers)
+        failed = {k for p in self._people.values() for k in p.failures}
+        self._states |= {
+            k: State.THERE if k in failed else State.BINNED for k, _ in roots if k not in self._hard_deleted
+        }
+        self._purge([*plan.explicit, *roots])
+
+    def _due_roots(self, plan: Plan) -> list[Entry]:
+        """Roots of everybody from whom nothing that leads through them is left. Leads first, Individuals last."""
+        found: list[Entry] = []
+        for ref, person in self._people.items():
+            if person.failures or person.is_stopped or plan.left.get(ref):
+                continue
+            for key in person.sight.roots:
+                if key in person.planned and self._ready.is_going(key) and key not in plan.blocked_roots:
+                    found.append((key, frozenset({ref})))
+        order = ("Lead", "Contact", "Account", "Individual")
+        return sorted(found, key=lambda e: (order.index(e[0][0]), e[0][1]))
+
+    def _delete(self, entries: Sequence[Entry], changes: Sequence[Change] = ()) -> bool:
+        """Delete in order: objects with very many records by jobs, the others by collections. False: a job runs."""
+        by_object: dict[str, list[Entry]] = {}
+        for entry in entries:
+            by_object.setdefault(entry[0][0], []).append(entry)
+        waiting: list[Entry] = []
+        for name, some in by_object.items():
+            if not self._goes_by_job(name, len(some)):
+                waiting += some
+                continue
+            self._note(self._writer.delete(waiting, changes))
+            waiting, changes = [], ()
+            ended = self._hard_delete(name, some)
+            if ended is None:
+                waiting += some
+            elif not ended:
+                return False
+        self._note(self._writer.delete(waiting, changes))
+        return True
+
+    def _goes_by_job(self, name: str, count: int) -> bool:
+        wanted = self._policy.purge == "hard_delete" or (
+            self._policy.purge == "auto" and count >= self._policy.bulk_from
+        )
+        return wanted and self._may_use_jobs and self._schema.objects[name].deletable
+
+    def _hard_delete(self, name: str, entries: Sequence[Entry]) -> bool | None:
+        """True when all jobs ended, False while one runs, None without the permission."""
+        for start in range(0, len(entries), MAX_BULK_IDS):
+            some = entries[start : start + MAX_BULK_IDS]
+            allowed = {owners: self._may(owners) for _, owners in some}
+            self._note({key: Verdict.STOPPED for key, owners in some if not allowed[owners]})
+            ids = [key[1] for key, owners in some if allowed[owners]]
+            if not ids:
+                continue
+            job = self._jobs.open(name, ids, self._save_job)
+            if job is None:
+                self._may_use_jobs = False
+                self._save_job(None)
+                return None
+            self._hard_deleted |= {(name, i) for i in ids}
+            if self._is_job_running():
+                for ref in list(self._people):
+                    self._end(ref, self._later(self._waits.poll_every))
+                return False
+        return True
+
+    def _is_job_running(self) -> bool:
+        """Look at the open job once. One that was intended and never answered is looked for; not found: not opened."""
+        job = self._progress.job
+        if job is None:
+            return False
+        if job.id is None:
+            job.id = self._jobs.find(job)
+        verdicts = self._jobs.verdicts(job) if job.id is not None else {}
+        if verdicts is None:
+            self._save_job(job)
+            return True
+        self._note({(job.object, i): v for i, v in verdicts.items()})
+        self._save_job(None)
+        return False
+
+    def _purge(self, entries: Sequence[Entry]) -> None:
+        """Whatever was deleted by a call of its own and has a recycle bin."""
+        if self._policy.purge == "none":
+            return
+        done = {k for ref in self._people for k in self._progress.of(ref).purged}
+        failed = {k for p in self._people.values() for k in p.failures} | self._hard_deleted
+        due = dict.fromkeys(
+            (key, owners)
+            for key, owners in entries
+            if self._states.get(key) is State.BINNED
+            and self._schema.objects[key[0]].has_bin
+            and key not in done | failed
+            and owners <= self._people.keys()
+        )
+        purged = self._purger.purge(list(due))
+        for key, owners in due:
+            for ref in owners if key in purged else ():
+                self._progress.of(ref).purged.add(key)
+        # Refused: it went along with a parent and was purged with it, or it is purged already. The bin itself knows.
+        refused = [key for key, _ in due if key not in purged] if self._purger.is_permitted else []
+        self._states |= Look(refused, self._schema).states(self._reader)
+        self._save()
+
+    # The answers
+
+    def _conclude(self) -> None:
+        for ref, person in list(self._people.items()):
+            self._end(ref, self._answer(ref, person, self._states))
+        self._save()
+
+    def _answer(self, ref: str, person: Person, states: Mapping[Key, State]) -> Answer | ConnectorError:
+        progress = self._progress.of(ref)
+        if person.is_stopped:
+            return TemporarilyUnavailable("stopped")
+        there = {k for k in progress.all_ids if states.get(k) is State.THERE}
+        failures = {k: v for k, v in person.failures.items() if k in there or k[0] == USER or k not in states}
+        if any(v is Verdict.BUSY for v in failures.values()):
+            return TemporarilyUnavailable("row_locked", retry_after_seconds=self._waits.poll_every.total_seconds())
+        if Verdict.TOO_LARGE in failures.values() and not progress.all_explicit:
+            progress.all_explicit = True
+            return TemporarilyUnavailable("cascade_too_large", retry_after_seconds=0)
+        left = person.left + tuple(Left(*key, verdict.value) for key, verdict in sorted(failures.items()))
+        retriable = (set(failures.values()) <= {Verdict.BLOCKED}) and bool(failures or there)
+        if retriable and progress.refusals < PATIENCE_WITH_REFUSALS:
+            progress.refusals += 1
+            return TemporarilyUnavailable("not_deleted", retry_after_seconds=self._waits.poll_every.total_seconds())
+        left += tuple(Left(*key, "still_there") for key in sorted(there) if key not in failures)
+        new = person.sight.without(person.planned | progress.all_ids | progress.changed | set(progress.kept))
+        counts = progress.counts()
+        if left or not new.is_empty:
+            left += tuple(Left(*key, "not_in_plan") for key in sorted({*new.roots, *new.copies}))
+            found = None if new.is_empty else self._search.located(person.subject, new)
+            reason = None if found is not None else left[0].reason
+            return Answer.partial(left, records=counts, found=found, reason=reason)
+        return self._finished(ref, states, counts)
+
+    def _finished(self, ref: str, states: Mapping[Key, State], counts: Mapping[str, int]) -> Answer:
+        progress = self._progress.of(ref)
+        # What a call purged goes with all that hung on it; queryAll may show it for a while, and confirm sees that.
+        unpurged = {k for k in progress.explicit - progress.purged if states.get(k) is State.BINNED}
+        unpurged = {k for k in unpurged if self._schema.objects[k[0]].has_bin}
+        if unpurged:
+            wait = self._waits.until_cleared if self._can_purge() else self._waits.in_bin
+            left = tuple(Left(*key, "purge_pending") for key in sorted(unpurged))
+            return replace(self._later(wait), records=dict(counts), left=left + progress.left())
+        if progress.kept:
+            reason = sorted(set(progress.kept.values()))[0]
+            return Answer.retained(reason, left=progress.left(), records=counts)
+        return Answer.erased(counts) if progress.has_begun else Answer.already_absent()
+
+    def _can_purge(self) -> bool:
+        return self._policy.purge != "none" and self._purger.is_permitted
+
+    def _later(self, wait: timedelta) -> Answer:
+        return Answer.accepted(datetime.now(UTC) + wait, resumes=True)
+
+    # Bookkeeping
+
+    def _may(self, owners: frozenset[str]) -> bool:
+        """True if everybody whose record it is may be worked on now; a stopped person stays stopped in this pass."""
+        for ref in sorted(owners):
+            person = self._people.get(ref)
+            if person is None or person.is_stopped:
+                return False
+            if not self._lease.may_proceed(ref):
+                person.is_stopped = True
+                return False
+        return True
+
+    def _note(self, verdicts: Mapping[Key, Verdict]) -> None:
+        owners = {ref: self._progress.of(ref) for ref in self._people}
+        for key, verdict in verdicts.items():
+            if verdict in (Verdict.DONE, Verdict.GONE, Verdict.STOPPED):
+                continue
+            for ref, progress in owners.items():
+                if key in progress.all_ids or key in progress.changed or key in self._changing(ref):
+                    self._people[ref].failures[key] = verdict
+
+    def _changing(self, ref: str) -> set[Key]:
+        return {key for key, row in self._ready.rows.items() if ref in row.owners}
+
+    def _end(self, ref: str, answer: Answer | ConnectorError) -> None:
+        self.answers[ref] = answer
+        self._people.pop(ref, None)
+
+    def _save_job(self, job: OpenJob | None) -> None:
+        self._progress.job = job
+        self._save()
+
+    def _save(self) -> None:
+        self._lease.save(self._progress.dump())

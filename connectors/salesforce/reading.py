@@ -1,0 +1,91 @@
+"""Many queries in few calls, every page of every list followed, nested lists included.
+
+Decides how queries travel; never what they ask. All reading is `queryAll`: recycle bin, merge losers and archived
+activities are invisible to `query` (REST API, QueryAll, read 2026-11-22).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import quote as url_quote
+
+from connectors.base.errors import AnswerNotUnderstood
+from connectors.base.toolkit.http import field_of
+from connectors.salesforce.org import MAX_HEAVY_SUBREQUESTS, Org, Subanswer, Subrequest, part_codes, part_error
+
+Rows = list[dict[str, Any]]
+
+
+class SchemaChangedError(Exception):
+    """A field or object that was asked for isn't there: the schema must be read anew."""
+
+
+def query_all(statement: str) -> Subrequest:
+    """One query, bin and archive included."""
+    return Subrequest("GET", f"queryAll?q={url_quote(statement, safe='')}")
+
+
+class Reader:
+    """Runs queries, five a call."""
+
+    def __init__(self, org: Org) -> None:
+        self._org = org
+
+    def run(self, statements: Sequence[str], given: Sequence[Subanswer] = ()) -> list[Rows]:
+        """The rows of each statement, all pages. Raises SchemaChangedError, and ConnectorErrors.
+
+        `given`: answers that the first statements have got already.
+        """
+        results: list[Rows] = []
+        open_lists: list[tuple[str, Rows]] = []
+        for answer in (*given, *self._ask([query_all(text).path for text in statements[len(given) :]])):
+            results.append(_take(answer, open_lists))
+        seen: set[str] = set()
+        while open_lists:
+            pages, open_lists = open_lists, []
+            paths = [self._path(locator, seen) for locator, _ in pages]
+            for (_, rows), answer in zip(pages, self._ask(paths), strict=True):
+                more: list[tuple[str, Rows]] = []
+                rows += _take(answer, more)
+                # A list's own next page goes on with the list that it belongs to.
+                open_lists += [(loc, rows if own is None else own) for loc, own in _owners(more, answer)]
+        return results
+
+    def _path(self, locator: str, seen: set[str]) -> str:
+        prefix = f"{self._org.root}/"
+        if not locator.startswith(prefix) or locator in seen:
+            raise AnswerNotUnderstood("cursor")
+        seen.add(locator)
+        return locator.removeprefix(prefix)
+
+    def _ask(self, paths: Sequence[str]) -> Iterator[Subanswer]:
+        for start in range(0, len(paths), MAX_HEAVY_SUBREQUESTS):
+            some = paths[start : start + MAX_HEAVY_SUBREQUESTS]
+            yield from self._org.composite([Subrequest("GET", path) for path in some])
+
+
+def _take(answer: Subanswer, open_lists: list[tuple[str, Rows]]) -> Rows:
+    """The rows of one page; lists that aren't complete are noted, each with the list to go on with."""
+    if answer.status != 200:
+        if part_codes(answer) & {"INVALID_FIELD", "INVALID_TYPE"}:
+            raise SchemaChangedError
+        raise part_error(answer)
+    return _rows(answer.body, open_lists)
+
+
+def _rows(body: Any, open_lists: list[tuple[str, Rows]]) -> Rows:
+    rows: Rows = field_of(body, "records", list)
+    if not field_of(body, "done", bool):
+        open_lists.append((field_of(body, "nextRecordsUrl", str), rows))
+    for row in rows:
+        for value in row.values():
+            if isinstance(value, dict) and "records" in value:
+                _rows(value, open_lists)
+    return rows
+
+
+def _owners(more: list[tuple[str, Rows]], answer: Subanswer) -> Iterator[tuple[str, Rows | None]]:
+    """None as the owner of the page's own continuation: its rows were added to a longer list."""
+    page = answer.body["records"]
+    yield from ((locator, None if rows is page else rows) for locator, rows in more)

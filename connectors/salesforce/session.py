@@ -1,0 +1,174 @@
+"""The requests session under simple-salesforce: time-outs, trust, counted calls, limited bodies, renewed tokens,
+and errors named after what comes next. simple-salesforce's own exceptions never arise: they would print what was sent.
+
+Decides what a status means for every call alike. What rows and queries answer is read by those who asked.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+import requests
+
+from connectors.base.errors import (
+    AnswerNotUnderstood,
+    ConnectorError,
+    CredentialsRefused,
+    RequestRefused,
+    TemporarilyUnavailable,
+)
+from connectors.base.toolkit.http import retry_after_seconds
+
+# Both log URLs, and URLs carry identifiers.
+for _name in ("urllib3", "simple_salesforce", "requests"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+TIMEOUT_SECONDS = 60.0  # a query may think for long; Salesforce itself ends it after 120 s
+CONNECT_TIMEOUT_SECONDS = 5.0
+MAX_BODY_BYTES = 10 * 1024 * 1024
+_USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
+_MEDIA_TYPES = ("application/json", "text/csv", "text/xml", "application/xml")
+_BUSY_CODES = frozenset({"REQUEST_LIMIT_EXCEEDED", "SERVER_UNAVAILABLE", "QUERY_TIMEOUT", "UNABLE_TO_LOCK_ROW"})
+_LIMIT_RETRY_SECONDS = 3600.0
+
+
+class SalesforceSession(requests.Session):
+    """`renew` gives a bearer token; it is asked again once when the one in use is refused.
+
+    `share`: of the org's daily calls, the part after which we stop, so that other integrations have theirs.
+    """
+
+    def __init__(self, *, timeout_seconds: float | None, share: float) -> None:
+        super().__init__()
+        seconds = timeout_seconds or TIMEOUT_SECONDS
+        self._timeout = (min(seconds, CONNECT_TIMEOUT_SECONDS), seconds)
+        self._share = share
+        self._usage: tuple[int, int] | None = None
+        self.calls = 0
+        self.max_body_bytes = MAX_BODY_BYTES
+        self.renew: Callable[[bool], str] | None = None
+        self.trust_env = False
+        self.verify = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE") or True
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        """One call, repeated once under a new token after a 401: a refused token means that nothing was done.
+
+        Raises the connector's errors on every status of 300 and above; `expect` (our own keyword) exempts some.
+        """
+        expect = kwargs.pop("expect", ())
+        anonymous = kwargs.pop("anonymous", False)
+        headers = dict(kwargs.pop("headers", None) or {})
+        verb = str(method).upper()
+        if not anonymous:
+            self._check_budget()
+        response = self._authorized(verb, url, headers, False, anonymous, args, kwargs)
+        if response.status_code == 401 and not anonymous and self.renew is not None:
+            response = self._authorized(verb, url, headers, True, anonymous, args, kwargs)
+        if response.status_code not in expect:
+            error = error_of(verb, response)
+            if error is not None:
+                raise error
+        return response
+
+    def _authorized(
+        self, verb: str, url: Any, headers: dict[str, str], again: bool, anonymous: bool, args: Any, kwargs: Any
+    ) -> requests.Response:
+        if not anonymous and self.renew is not None:
+            headers["Authorization"] = f"Bearer {self.renew(again)}"
+        return self._send(verb, url, headers, *args, **kwargs)
+
+    def _send(self, verb: str, url: Any, headers: dict[str, str], *args: Any, **kwargs: Any) -> requests.Response:
+        self.calls += 1
+        changes = verb not in ("GET", "HEAD")
+        kwargs.update(timeout=self._timeout, allow_redirects=False, stream=True, headers=headers)
+        try:
+            response = super().request(verb, url, *args, **kwargs)
+            with response:
+                self._read(response)
+        except requests.exceptions.ConnectTimeout:
+            raise TemporarilyUnavailable("no_connection") from None
+        except requests.exceptions.SSLError:
+            raise TemporarilyUnavailable("tls_not_trusted") from None
+        except requests.exceptions.Timeout:
+            raise TemporarilyUnavailable("timeout", effect_unknown=changes) from None
+        except requests.exceptions.ContentDecodingError:
+            raise AnswerNotUnderstood("undecodable", effect_unknown=changes) from None
+        except requests.exceptions.RequestException:
+            raise TemporarilyUnavailable("connection_lost", effect_unknown=changes) from None
+        usage = _USAGE.search(response.headers.get("Sforce-Limit-Info", ""))
+        self._usage = (int(usage[1]), int(usage[2])) if usage else self._usage
+        return response
+
+    def _read(self, response: requests.Response) -> None:
+        """Read the body up to the limit: a hostile or broken vendor must not fill our memory."""
+        chunks: list[bytes] = []
+        size = 0
+        for chunk in response.iter_content(65536):
+            size += len(chunk)
+            if size > self.max_body_bytes:
+                raise AnswerNotUnderstood("body_too_large", status=response.status_code)
+            chunks.append(chunk)
+        response._content = b"".join(chunks)  # what requests itself sets when it reads a body whole
+
+    def _check_budget(self) -> None:
+        if self._usage is not None and self._usage[0] >= self._usage[1] * self._share:
+            self._usage = None  # the next attempt asks once, and learns whether a new day has begun
+            raise TemporarilyUnavailable("daily_call_budget", retry_after_seconds=_LIMIT_RETRY_SECONDS)
+
+
+def error_of(verb: str, response: requests.Response) -> ConnectorError | None:
+    """What a status means; None for a success in a form that can be read."""
+    status, unknown = response.status_code, verb not in ("GET", "HEAD")
+    wait = retry_after_seconds({k.lower(): v for k, v in response.headers.items()})
+    if status < 300:
+        return None if is_readable(response) else AnswerNotUnderstood("not_readable", status=status)
+    if status < 400:
+        return AnswerNotUnderstood("redirect", status=status)
+    codes = error_codes(response)
+    if status == 403 and "REQUEST_LIMIT_EXCEEDED" in codes:
+        return TemporarilyUnavailable(
+            "daily_limit", status=status, retry_after_seconds=_LIMIT_RETRY_SECONDS if wait is None else wait
+        )
+    if status in (401, 403):
+        return CredentialsRefused("unauthorized" if status == 401 else "forbidden", status=status)
+    if status == 429 or codes & _BUSY_CODES:
+        return TemporarilyUnavailable("rate_limited", status=status, retry_after_seconds=wait)
+    if status in (408, 425) or status >= 500:
+        return TemporarilyUnavailable(
+            "vendor_unavailable", status=status, effect_unknown=unknown, retry_after_seconds=wait
+        )
+    if status in (404, 410):
+        # Every resource that we call exists in every org of this version: another place was asked.
+        return AnswerNotUnderstood("no_such_resource", status=status)
+    return RequestRefused("refused", status=status)
+
+
+def error_codes(response: requests.Response) -> frozenset[str]:
+    """The vendor's own codes of a refused call, as far as they can be read."""
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        return frozenset()
+    rows = body if isinstance(body, list) else [body]
+    return frozenset(str(r.get("errorCode") or r.get("error")) for r in rows if isinstance(r, dict))
+
+
+def is_readable(response: requests.Response) -> bool:
+    """True if the body is of a kind that we ask for. JSON must parse: simple-salesforce would print what doesn't."""
+    if response.status_code in (204, 205) or not response.content:
+        return True
+    media_type = response.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type not in _MEDIA_TYPES:
+        return False
+    if media_type != "application/json":
+        return True
+    try:
+        json.loads(response.content)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,120 @@
+"""Opt-outs on the records that are there, as far as describe says that they can be written. Nobody is created for it.
+
+Decides which fields say "no" and their values. What has no such field is no hindrance: Expunge's own list still holds.
+Source: object reference of Contact, Lead, Individual, contact point consents (read 2026-11-22).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from connectors.base.errors import ConnectorError, RequestRefused, TemporarilyUnavailable
+from connectors.base.interface import Lease
+from connectors.base.values import Answer, Batch
+from connectors.salesforce.expansion import Key
+from connectors.salesforce.org import Org
+from connectors.salesforce.planning import Change
+from connectors.salesforce.reading import Reader
+from connectors.salesforce.roots import RootSearch
+from connectors.salesforce.schema import INDIVIDUAL, Schema
+from connectors.salesforce.soql import selects
+from connectors.salesforce.writing import Verdict, Writer
+
+_OPT_OUTS = (
+    "HasOptedOutOfEmail",
+    "HasOptedOutOfFax",
+    "DoNotCall",
+    "PersonHasOptedOutOfEmail",
+    "PersonHasOptedOutOfFax",
+    "PersonDoNotCall",
+    "ShouldForget",
+    "HasOptedOutProcessing",
+    "HasOptedOutProfiling",
+    "HasOptedOutSolicit",
+    "HasOptedOutTracking",
+    "HasOptedOutGeoTracking",
+)
+_CONSENT, _TYPE_CONSENT = "ContactPointConsent", "ContactPointTypeConsent"
+_STATUS, _OPT_OUT = "PrivacyConsentStatus", "OptOut"
+
+
+class Suppression:
+    """One pass over a batch."""
+
+    def __init__(self, org: Org, schema: Schema, search: RootSearch, batch: Batch, lease: Lease) -> None:
+        self._org = org
+        self._schema = schema
+        self._search = search
+        self._batch = batch
+        self._lease = lease
+        self._stopped: set[str] = set()
+
+    def run(self) -> dict[str, Answer | ConnectorError]:
+        """SUPPRESSED where at least one opt-out stands now and none was refused; ALREADY_ABSENT for strangers."""
+        sights = self._search.for_people(self._batch.subjects)
+        changes: dict[Key, tuple[dict[str, Any], set[str]]] = {}
+        known: set[str] = set()
+        for ref, sight in sights.items():
+            for key, root in sight.roots.items():
+                known.add(ref)
+                values = self._opt_outs(key[0])
+                # A converted lead can't be changed any more; what it became carries the opt-out.
+                if values and not root.is_deleted and root.row.get("IsConverted") is not True:
+                    changes.setdefault(key, (values, set()))[1].add(ref)
+        owners: dict[Key, set[str]] = {}
+        for ref, sight in sights.items():
+            for key in sight.roots:
+                owners.setdefault(key, set()).add(ref)
+        for key, refs in self._consents(owners).items():
+            changes.setdefault(key, ({_STATUS: _OPT_OUT}, set()))[1].update(refs)
+        verdicts = Writer(self._org, self._may).change(
+            [Change(key, values, frozenset(refs)) for key, (values, refs) in changes.items()]
+        )
+        return {s.ref: self._answer(s.ref, s.ref in known, changes, verdicts) for s in self._batch.subjects}
+
+    def _answer(
+        self,
+        ref: str,
+        is_known: bool,
+        changes: Mapping[Key, tuple[dict[str, Any], set[str]]],
+        verdicts: Mapping[Key, Verdict],
+    ) -> Answer | ConnectorError:
+        if ref in self._stopped:
+            return TemporarilyUnavailable("stopped")
+        mine = [verdicts[key] for key, (_, refs) in changes.items() if ref in refs]
+        if any(v is Verdict.BUSY for v in mine):
+            return TemporarilyUnavailable("row_locked", retry_after_seconds=10)
+        if any(v not in (Verdict.DONE, Verdict.GONE) for v in mine):
+            return RequestRefused("opt_out_refused")
+        if not is_known:
+            return Answer.already_absent()
+        return Answer.suppressed() if mine else RequestRefused("no_opt_out_field")
+
+    def _opt_outs(self, name: str) -> dict[str, Any]:
+        known = self._schema.objects[name]
+        return {f: True for f in _OPT_OUTS if known.has(f) and known.fields[f].updateable}
+
+    def _consents(self, roots: Mapping[Key, set[str]]) -> dict[Key, set[str]]:
+        """Consents of the Individuals among the roots, by type and by contact point."""
+        individuals = [record_id for name, record_id in roots if name == INDIVIDUAL]
+        wanted: list[tuple[str, str, str]] = []
+        for name, field in ((_TYPE_CONSENT, "PartyId"), (_CONSENT, "ContactPointId")):
+            known = self._schema.objects.get(name)
+            if not individuals or known is None or not known.has(_STATUS) or not known.fields[_STATUS].updateable:
+                continue
+            if name == _TYPE_CONSENT and known.has(field):
+                wanted += [(name, field, text) for text in selects(["Id", field], name, [(field, individuals)])]
+        found: dict[Key, set[str]] = {}
+        answers = Reader(self._org).run([text for _, _, text in wanted])
+        for (name, field, _), rows in zip(wanted, answers, strict=True):
+            for row in rows:
+                found[(name, str(row["Id"]))] = roots[(INDIVIDUAL, str(row[field]))]
+        return found
+
+    def _may(self, owners: frozenset[str]) -> bool:
+        for ref in sorted(owners):
+            if ref in self._stopped or not self._lease.may_proceed(ref):
+                self._stopped.add(ref)
+                return False
+        return True

@@ -1,0 +1,105 @@
+"""Salesforce under the suite: a contact with cases, mails, tasks, files, consents and a custom child, by fifties."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import pytest
+
+from connectors.base.conformance import ConformanceSuite, HttpBench, Need, Plant
+from connectors.base.conformance.trial import Trial
+from connectors.base.interface import Connector
+from connectors.base.sandbox import Sandbox
+from connectors.salesforce.connector import SalesforceConnector
+from connectors.salesforce.sandbox import SalesforceSandbox
+
+_CREDENTIALS = {"consumer_key": "conformance-key-1", "consumer_secret": "conformance-secret-1"}
+
+
+class SalesforceBench(HttpBench):
+    name = "salesforce"
+    lacks: ClassVar[Mapping[Need, str]] = {
+        Need.JOBS: "below `bulk_from` nothing is done by jobs; see the bench with jobs"
+    }
+    related_over_pages = 120
+    options: ClassVar[Mapping[str, Any]] = {**_CREDENTIALS, "page_rows": 50}
+    policy: ClassVar[Mapping[str, Any]] = {}
+
+    def connector(self) -> type[Connector]:
+        return SalesforceConnector
+
+    def sandbox_class(self) -> type[Sandbox]:
+        return SalesforceSandbox
+
+    def system(self, base_url: str) -> dict[str, Any]:
+        return {
+            "name": "salesforce",
+            "connector": "salesforce",
+            "base_url": base_url,
+            "credentials": dict(_CREDENTIALS),
+            "policy": dict(self.policy),
+            "delays": {"confirm_after": 0, "poll_every": 0.02, "purge_after": 0},
+        }
+
+    def account(self) -> Any:
+        return {"records": [{"object": "Account", "ref": "acme", "fields": {"Name": "Acme"}}]}
+
+    def error_body(self, status: int) -> Any:
+        return [{"message": "refused", "errorCode": "INVALID_SESSION_ID" if status == 401 else "UNKNOWN_EXCEPTION"}]
+
+    def people(self, people: Sequence[Plant]) -> Any:
+        return {"records": [record for person in people for record in _records(person)]}
+
+
+class JobBench(SalesforceBench):
+    """Everything goes by bulk jobs, which take a moment."""
+
+    lacks: ClassVar[Mapping[Need, str]] = {}
+    options: ClassVar[Mapping[str, Any]] = {**SalesforceBench.options, "permissions": {"bulk_hard_delete": True}}
+    policy: ClassVar[Mapping[str, Any]] = {"bulk_from": 1}
+
+    def slow_options(self) -> dict[str, Any]:
+        return {"job_seconds": 0.15}
+
+
+def _records(person: Plant) -> list[dict[str, Any]]:
+    me, name = f"@{person.ref}", person.name
+    records = [
+        _record("Contact", {"LastName": name, "Email": person.identifier.value, "AccountId": "@acme"}, person.ref)
+    ]
+    for n in range(person.related):
+        ref = f"{person.ref}-{n}"
+        match n % 5:
+            case 0:
+                records.append(_record("Case", {"ContactId": me, "Subject": name, "Status": "New"}, ref))
+                mail = {"ParentId": f"@{ref}", "Subject": name, "FromAddress": person.identifier.value, "Status": "1"}
+                records.append(_record("EmailMessage", mail))
+            case 1:
+                records.append(_record("Task", {"WhoId": me, "Subject": name, "Status": "Open"}))
+            case 2:
+                records.append(_record("ContentDocument", {"Title": name}, ref))
+                link = {"ContentDocumentId": f"@{ref}", "LinkedEntityId": me}
+                records.append(_record("ContentDocumentLink", link))
+            case 3:
+                records.append(_record("AuthorizationFormConsent", {"Name": name, "ConsentGiverId": me}))
+            case _:
+                records.append(_record("acme__Pledge__c", {"Name": name, "acme__Donor__c": me}))
+    return records
+
+
+def _record(object_name: str, fields: Mapping[str, Any], ref: str | None = None) -> dict[str, Any]:
+    return {"object": object_name, "fields": dict(fields), **({"ref": ref} if ref else {})}
+
+
+class TestSalesforce(ConformanceSuite):
+    bench = SalesforceBench()
+
+
+class TestSalesforceByJobs(ConformanceSuite):
+    bench = JobBench()
+
+    @pytest.mark.parametrize("moment", ["ask"])
+    def test_a_lost_lease_stops_everything(self, trial: Trial, moment: str) -> None:
+        """Not after a `save`: a job that was opened before the lease was lost goes on at the vendor's."""
+        super().test_a_lost_lease_stops_everything(trial, moment)
