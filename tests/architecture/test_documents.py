@@ -1,0 +1,343 @@
+"""The documents say what the code does: names are taken from the code, and a missing one fails."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import pytest
+import typer
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from connectors.base.config import SYSTEM_KEYS
+from connectors.base.errors import ConnectorError
+from connectors.base.interface import Delays, Operation
+from connectors.base.registry import connectors
+from connectors.base.runner import Outcome
+from connectors.base.values import Answer, AnswerKind, Left, Located
+from service import settings as settings_module
+from service.api.app import _ROUTERS
+from service.api.problems import TITLES
+from service.cli.main import app
+from service.domain.anchor import Disagreement
+from service.domain.api_key import Scope
+from service.domain.blast_radius import ApprovalReason
+from service.domain.cluster import DoubtReason
+from service.domain.deadlines import REGIMES
+from service.domain.outcomes import (
+    EARLIER_SYSTEM,
+    ENDED,
+    KEY_GONE,
+    LEGAL_HOLD,
+    SYSTEM_REMOVED,
+    WITHDRAWN,
+    Next,
+    Phase,
+    StepFacts,
+    StepState,
+    SystemRules,
+    after_confirm,
+)
+from service.domain.request import DenialReason, Progress, RequestState
+from service.settings import SYSTEM_EXTRAS, AnchorSettings, IdentityGraphSettings
+from service.storage.vendor_gate import NOT_COMPARED
+from service.use_cases import settle_identity
+from service.use_cases.record_answers import AMBIGUOUS_RECORD
+from service.use_cases.resolve_step import Decision, ResolutionReason
+from workers.retry_policy import decide
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+RUNBOOKS = DEPLOY / "runbooks"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PARKED = (RUNBOOKS / "parked_step.md").read_text(encoding="utf-8")
+REVIEWS = (RUNBOOKS / "review_waiting.md").read_text(encoding="utf-8")
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+RULES = SystemRules(
+    can_confirm=True,
+    suppresses=False,
+    erases_by_identifiers=False,
+    accept_not_addressable=False,
+    confirm_after=timedelta(0),
+    poll_every=timedelta(0),
+)
+
+
+def quoted(text: str) -> set[str]:
+    """What stands between back-ticks outside code blocks."""
+    return set(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)))
+
+
+def missing(names: Iterable[str], text: str = README) -> list[str]:
+    return sorted(set(names) - quoted(text))
+
+
+def rows(text: str = README) -> dict[str, list[str]]:
+    """Rows of tables by what their first cell quotes first; the other cells follow."""
+    found: dict[str, list[str]] = {}
+    for line in re.findall(r"^\| (`.*) \|$", text, flags=re.MULTILINE):
+        first, *others = re.split(r"(?<!\\) \| ", line)
+        for name in quoted(first):
+            found.setdefault(name, others)
+    return found
+
+
+def section(beginning: str) -> str:
+    """The text from the line that introduces a table of settings to the next such line or heading."""
+    start = re.search(rf"^(?=`\[).*{re.escape(beginning)}", README, flags=re.MULTILINE)
+    assert start is not None, f"no table of {beginning}"
+    rest = README[start.end() :]
+    end = re.search(r"^(`\[|#|\| environment)", rest, flags=re.MULTILINE)
+    return rest[: end.start()] if end else rest
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def setting_tables() -> dict[str, type[BaseModel]]:
+    return {**settings_module._SECTIONS, "identity_graph": IdentityGraphSettings, "[audit.anchors]": AnchorSettings}
+
+
+def every_setting() -> Iterator[tuple[str, str, str]]:
+    """Section, key, and the default as the README writes it."""
+    for name, model in setting_tables().items():
+        for key, field in model.model_fields.items():
+            default = field.default_factory() if field.default_factory else field.default  # type: ignore[call-arg]
+            yield name, key, written(default)
+
+
+def written(default: Any) -> str:
+    if default is PydanticUndefined:
+        return "required"
+    if default is None:
+        return "none"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, int | float):
+        return f"`{default:.15g}`"
+    if isinstance(default, str | Path):
+        return f'`"{default}"`'
+    return "`[]`" if isinstance(default, list | frozenset | set | tuple) else f"`{default}`"
+
+
+def test_there_are_settings_to_look_for() -> None:
+    assert len(list(every_setting())) > 30
+
+
+@pytest.mark.parametrize(("name", "key", "default"), list(every_setting()))
+def test_every_setting_is_explained_with_its_default(name: str, key: str, default: str) -> None:
+    table = rows(section(f"`[{name}]`"))
+    cells = table.get(key) or table.get(f"{name}.{key}")
+    assert cells is not None, f"no row for {name}.{key}"
+    assert cells[0] == default
+    assert len(cells[1]) > 10
+
+
+def test_durations_are_said_to_be_seconds() -> None:
+    assert "Durations are seconds" in README
+
+
+def test_every_key_of_a_system_is_explained() -> None:
+    table = rows(section("`[[systems]]`: one entry"))
+    assert set(table) == {*SYSTEM_KEYS, *SYSTEM_EXTRAS}
+    assert missing(Delays.__dataclass_fields__, section("`[[systems]]`: one entry")) == []
+
+
+def test_every_environment_variable_is_named() -> None:
+    sources = [
+        path.read_text(encoding="utf-8") for room in ("service", "workers") for path in (ROOT / room).rglob("*.py")
+    ]
+    used = set(re.findall(r"\"(EXPUNGE_[A-Z_]+)\"", "\n".join(sources)))
+    assert {"EXPUNGE_CONFIG", "EXPUNGE_API_KEY", "EXPUNGE_URL"} <= used
+    assert missing(used) == []
+    assert missing(["env:NAME", "file:PATH"]) == []
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        RequestState,
+        Progress,
+        DenialReason,
+        StepState,
+        Phase,
+        AnswerKind,
+        Outcome,
+        Operation,
+        Scope,
+        Decision,
+        ResolutionReason,
+        ApprovalReason,
+    ],
+)
+def test_every_word_is_in_the_readme(words: type[StrEnum]) -> None:
+    assert missing(word.value for word in words) == []
+
+
+def test_which_states_of_a_step_are_ends_is_said() -> None:
+    table = rows()
+    assert {state for state in StepState if table[state.value][0].startswith("**ended**")} == set(ENDED)
+
+
+def test_every_error_of_a_connector_is_in_the_readme() -> None:
+    errors = {
+        error.__name__ for error in ConnectorError.__subclasses__() if error.__module__ == "connectors.base.errors"
+    }
+    assert len(errors) == 4
+    assert missing(errors) == []
+
+
+def test_every_problem_and_regime_is_in_the_readme() -> None:
+    assert missing(TITLES) == []
+    assert missing(REGIMES) == []
+
+
+def park_reasons() -> set[str]:
+    """Reasons as the rules themselves give them; codes after a colon are the connectors'."""
+    reasons = {LEGAL_HOLD, WITHDRAWN, SYSTEM_REMOVED, KEY_GONE, AMBIGUOUS_RECORD}
+    for kind in ConnectorError.__subclasses__():
+        reason = decide(kind("code"), tries=1, time_left=timedelta(days=1), now=NOW).reason
+        if reason is not None:
+            reasons.add(reason.replace(":code", ":<code>"))
+    left = (Left("thing", "1"),)
+    for answer in (Answer.partial(left), Answer.partial(left, found=Located()), Answer.not_addressable()):
+        reasons.add(str(_parked(answer).reason))
+    return reasons
+
+
+def _parked(answer: Answer) -> Next:
+    facts = StepFacts(Phase.CONFIRM, tries=0, rounds=RULES.max_rounds, effect_possible=True, frozen=True)
+    move = after_confirm(facts, answer, RULES, NOW)
+    assert move.state is StepState.PARKED
+    return move
+
+
+def test_every_reason_to_park_is_in_the_readme_and_in_its_runbook() -> None:
+    reasons = park_reasons()
+    assert len(reasons) == 11
+    assert missing(reasons) == []
+    assert missing(reasons, PARKED) == []
+    assert missing((decision.value for decision in Decision), PARKED) == []
+    assert missing([EARLIER_SYSTEM]) == []
+
+
+def test_every_reason_of_a_review_is_in_its_runbook() -> None:
+    doubts = {doubt.value for doubt in DoubtReason} | {settle_identity._NOBODY, settle_identity._MEETS}
+    assert missing(doubts, REVIEWS) == []
+
+
+def test_every_disagreement_with_an_anchor_is_in_its_runbook() -> None:
+    runbook = (RUNBOOKS / "anchor_conflict.md").read_text(encoding="utf-8")
+    assert missing([*(code.value for code in Disagreement), NOT_COMPARED], runbook) == []
+
+
+# --- commands, operations, connectors ---------------------------------------------------------------------------------
+
+
+def commands(command: click.Command, path: str) -> Iterator[str]:
+    children = getattr(command, "commands", None)
+    if not children:
+        yield path
+        return
+    for name, child in children.items():
+        yield from commands(child, f"{path} {name}")
+
+
+def test_every_command_is_in_the_readme() -> None:
+    known = set(commands(cast("click.Command", typer.main.get_command(app)), "expunge"))
+    assert {"expunge up", "expunge demo", "expunge connector run"} <= known
+    assert missing(known) == []
+    named = {name for name in quoted(README) if re.fullmatch(r"expunge( [a-z]+)+", name)}
+    assert {name for name in named if not any(each.startswith(name) for each in known)} == set()
+
+
+def operations() -> set[tuple[str, str, str]]:
+    found = set()
+    for router in _ROUTERS:
+        for route in router.routes:
+            assert isinstance(route, APIRoute)
+            security = (route.openapi_extra or {})["security"]
+            scope = security[0]["apiKey"][0] if security else "none needed"
+            found |= {(method, route.path.replace(":uuid}", "}"), scope) for method in route.methods}
+    return found
+
+
+def test_every_operation_of_the_api_is_in_the_readme_with_its_scope() -> None:
+    told = {}
+    for line in re.findall(r"^\| `(?:GET|POST|DELETE).*\|$", README, flags=re.MULTILINE):
+        told.update(
+            dict.fromkeys(re.findall(r"`((?:GET|POST|DELETE) [^`]+)`", line), line.split(" | ")[-1].strip(" |`"))
+        )
+    assert told == {f"{method} {path}": scope for method, path, scope in operations()}
+
+
+def test_every_connector_is_in_the_readme_with_its_level_and_its_own_readme() -> None:
+    table = re.findall(
+        r"^\| \[`([a-z_]+)`\]\((connectors/[a-z_]+/README\.md)\) \|.*\| ([a-z]+) \|$", README, re.MULTILINE
+    )
+    ours = {name: kind for name, kind in connectors().items() if kind.__module__.startswith("connectors.")}
+    assert {name: (readme, level) for name, readme, level in table} == {
+        name: (f"connectors/{kind.__module__.split('.')[1]}/README.md", kind.declaration.level)
+        for name, kind in ours.items()
+    }
+
+
+def test_the_first_commands_of_the_readme_are_targets() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    first_block = re.search(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    assert first_block is not None
+    assert re.findall(r"^make ([a-z]+)", first_block[1], flags=re.MULTILINE) == ["demo", "test"]
+    assert set(re.findall(r"`make ([a-z]+)`", README)) | {"demo", "test"} <= targets
+
+
+def test_no_example_puts_a_person_or_a_key_on_a_command_line() -> None:
+    for path in (ROOT / "README.md", *RUNBOOKS.glob("*.md")):
+        for block in re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL):
+            assert "@example" not in block
+            assert "xpg_" not in block
+            assert not re.search(r"Bearer [^%\"']", block)
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+def documents() -> list[Path]:
+    found = [*ROOT.glob("*.md"), *DEPLOY.rglob("*.md"), *(ROOT / "connectors").rglob("*.md")]
+    assert ROOT / "README.md" in found
+    return sorted(found)
+
+
+def anchors(path: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    text = re.sub(r"```.*?```|`[^`\n]*`(?!\])", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        place = (document.parent / name).resolve() if name else document
+        assert place.exists(), target
+        assert place == ROOT or ROOT in place.parents, target
+        assert not anchor or anchor in anchors(place), target
+
+
+def test_the_changelog_speaks_of_this_version_and_of_every_connector() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert re.search(rf"^## \[{re.escape(version)}\] - (unreleased|\d{{4}}-\d{{2}}-\d{{2}})$", text, flags=re.MULTILINE)
+    for name, kind in connectors().items():
+        if kind.__module__.startswith("connectors."):
+            assert f"**{name.capitalize()}**" in text
