@@ -10,7 +10,7 @@ ifeq ($(shell test -n "$$HOME" && test -w "$$HOME" && echo yes),)
 export UV_CACHE_DIR ?= $(CURDIR)/.venv/cache
 endif
 
-.PHONY: setup demo test check format conformance bench lock clean
+.PHONY: setup demo test check format conformance chaos bench lock clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -33,7 +33,11 @@ demo: setup
 	@$(BIN)/expunge demo
 
 test: check
-	@$(BIN)/pytest -n 2 --dist worksteal
+	@$(BIN)/pytest -n 3 --dist worksteal
+
+# The tests that take minutes of their own: mutants of the chaos run, Salesforce killed and resumed, its conformance.
+chaos: setup
+	@$(BIN)/pytest -n 2 --dist worksteal -m long
 
 check: setup
 	@$(BIN)/ruff check .
@@ -47,7 +51,7 @@ format: setup
 
 # make conformance VENDOR=zendesk; without VENDOR every connector's. An unknown VENDOR selects nothing, which fails.
 conformance: setup
-	@$(BIN)/pytest tests/conformance $(if $(VENDOR),-k '$(VENDOR)')
+	@$(BIN)/pytest -m 'long or not long' tests/conformance $(if $(VENDOR),-k '$(VENDOR)')
 
 # Measures, asserts nothing, writes bench.json. A million entries take long: BENCH_SCALE=0.01 make bench is a short run.
 bench: setup

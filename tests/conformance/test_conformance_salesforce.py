@@ -96,6 +96,7 @@ class TestSalesforce(ConformanceSuite):
     bench = SalesforceBench()
 
 
+@pytest.mark.long
 class TestSalesforceByJobs(ConformanceSuite):
     bench = JobBench()
 

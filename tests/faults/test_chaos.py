@@ -83,6 +83,7 @@ def test_every_pair_ends_although_workers_die_and_the_broker_is_emptied(
     assert no_foreign_identifier(company, erased)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("mutant", ["no_sweeper", "endless_leases"])
 def test_with_a_mechanism_switched_off_a_killed_workers_steps_are_lost(

@@ -32,6 +32,7 @@ from connectors.salesforce.sandbox import SalesforceSandbox
 from .connecting import CREDENTIALS, Served, serving, subject_of
 from .world import hard_world, ordinary_world, residue
 
+pytestmark = pytest.mark.long
 ONE = ordinary_world(1)
 
 
