@@ -92,6 +92,7 @@ def _record(object_name: str, fields: Mapping[str, Any], ref: str | None = None)
     return {"object": object_name, "fields": dict(fields), **({"ref": ref} if ref else {})}
 
 
+@pytest.mark.long
 class TestSalesforce(ConformanceSuite):
     bench = SalesforceBench()
 

@@ -18,6 +18,8 @@ from connectors.salesforce.writing import Verdict
 from .connecting import Served, serving
 from .world import HOUSEHOLD_PHONE, World, hard_world, ordinary_world, residue
 
+pytestmark = pytest.mark.long
+
 
 def _id(org: Served, ref: str) -> str:
     return str(org.sandbox.state["refs"][ref])

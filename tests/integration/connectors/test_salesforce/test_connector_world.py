@@ -20,6 +20,8 @@ from connectors.salesforce.planning import Planner
 from .connecting import serving
 from .world import hard_world, ordinary_world, residue
 
+pytestmark = pytest.mark.long
+
 
 def test_ada_with_2100_tasks_is_gone_and_nobody_else_is_touched() -> None:
     world = hard_world()
