@@ -19,6 +19,7 @@ def configure_logs(level: str = "INFO") -> None:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     shared: list[structlog.typing.Processor] = [
+        _no_text_of_exceptions,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -44,6 +45,22 @@ def configure_logs(level: str = "INFO") -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _no_text_of_exceptions(
+    logger: object, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Of other libraries' lines about an exception keep the template only: they format the exception's text into it.
+
+    Celery does ("Task ... raised unexpected: ..."), and a driver's text may carry a row's values.
+    """
+    record = event.get("_record")
+    if isinstance(record, logging.LogRecord) and record.exc_info:
+        event["event"] = str(record.msg)
+        data = getattr(record, "data", None)
+        if isinstance(data, dict):
+            event["task"] = data.get("name")
+    return event
 
 
 def _only_types_of_exceptions(

@@ -81,6 +81,11 @@ class Company:
         with self.stores.engine.begin() as connection:
             return list(connection.execute(text(statement), values))
 
+    def deadlocks(self) -> int:
+        """How many transactions the database had to break off because they waited in a circle."""
+        found = self.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        return int(found[0].deadlocks)
+
     def residue(self, person: SamplePerson) -> list[dict[str, Any]]:
         """What the stand-ins still hold of a person."""
         return [row for s in self.sandboxes.values() for row in s.residue(set(person.residue_values))]

@@ -1,4 +1,10 @@
-"""Small readings that several use cases share: the database's clock, a locked request with its version."""
+"""Small readings that several use cases share: the database's clock, a locked request with its version.
+
+Rows are locked FOR NO KEY UPDATE here and in every use case, never FOR UPDATE: a second UPDATE of a row in one
+transaction makes PostgreSQL check its foreign keys again, which takes FOR KEY SHARE on the request, the batch and the
+system. FOR UPDATE conflicts with that, and whoever held a request and wanted its steps met whoever held the steps: a
+deadlock, and a batch that stayed leased until the sweep.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +27,9 @@ def database_now(connection: Connection) -> datetime:
 
 def lock_request(connection: Connection, request_id: UUID) -> Row[Any]:
     """The request's row, locked until the transaction ends. Raises NotFound."""
-    row = connection.execute(text("SELECT * FROM requests WHERE id = :id FOR UPDATE"), {"id": request_id}).one_or_none()
+    row = connection.execute(
+        text("SELECT * FROM requests WHERE id = :id FOR NO KEY UPDATE"), {"id": request_id}
+    ).one_or_none()
     if row is None:
         raise NotFound("no such request")
     return row
@@ -30,7 +38,7 @@ def lock_request(connection: Connection, request_id: UUID) -> Row[Any]:
 def lock_steps(connection: Connection, request_ids: Sequence[UUID]) -> dict[UUID, list[Row[Any]]]:
     """All steps of these requests by position, locked in the one order that everybody keeps: by id, like a batch's."""
     rows = connection.execute(
-        text("SELECT * FROM steps WHERE request_id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE"),
+        text("SELECT * FROM steps WHERE request_id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE"),
         {"ids": list(request_ids)},
     )
     found: dict[UUID, list[Row[Any]]] = {request_id: [] for request_id in request_ids}

@@ -134,7 +134,7 @@ def _free_or_answer_linked(connection: Connection, request: Row[Any], now: datet
     linked = connection.execute(
         text(
             "SELECT * FROM requests WHERE linked_to = :id AND state = 'in_progress' AND reason = 'linked'"
-            " ORDER BY id FOR UPDATE"
+            " ORDER BY id FOR NO KEY UPDATE"
         ),
         {"id": request.id},
     ).all()

@@ -31,7 +31,7 @@ def approve_plan(stores: Stores, settings: Settings, request_id: UUID, *, plan_h
         if row.submitted_by == caller.key_id:
             raise SamePerson("the key that submitted a request can't approve its plan")
         plan = connection.execute(
-            text("SELECT hash, approved_at FROM plans WHERE request_id = :id AND version = :v FOR UPDATE"),
+            text("SELECT hash, approved_at FROM plans WHERE request_id = :id AND version = :v FOR NO KEY UPDATE"),
             {"id": request_id, "v": row.plan_version},
         ).one()
         if plan.hash != plan_hash:

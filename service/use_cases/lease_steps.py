@@ -95,7 +95,8 @@ def lease_steps(
 
 def _lease(connection: Connection, settings: Settings, system: str) -> tuple[Row[Any], list[Row[Any]]] | None:
     row = connection.execute(
-        text("SELECT max_concurrency FROM systems WHERE name = :s AND state = 'active' FOR UPDATE"), {"s": system}
+        text("SELECT max_concurrency FROM systems WHERE name = :s AND state = 'active' FOR NO KEY UPDATE"),
+        {"s": system},
     ).one_or_none()
     if row is None:
         return None
@@ -139,7 +140,7 @@ def _again(connection: Connection, system: str) -> tuple[Row[Any], list[Row[Any]
             " AND EXISTS (SELECT 1 FROM steps t WHERE t.batch_id = b.id AND t.state IN ('due', 'accepted')"
             " AND t.due_at <= clock_timestamp())"
             " AND NOT EXISTS (SELECT 1 FROM steps t WHERE t.batch_id = b.id AND t.state = 'leased')"
-            " ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED"
+            " ORDER BY created_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
         ),
         {"s": system},
     ).one_or_none()
@@ -148,7 +149,7 @@ def _again(connection: Connection, system: str) -> tuple[Row[Any], list[Row[Any]
     steps = connection.execute(
         text(
             "SELECT * FROM steps WHERE batch_id = :b AND state IN ('due', 'accepted')"
-            " AND due_at <= clock_timestamp() ORDER BY id FOR UPDATE SKIP LOCKED"
+            " AND due_at <= clock_timestamp() ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
         ),
         {"b": batch.id},
     ).all()
@@ -173,7 +174,7 @@ def _fresh(connection: Connection, settings: Settings, system: str) -> tuple[Row
             "WITH picked AS MATERIALIZED ("
             " SELECT id FROM steps WHERE system = :s AND phase = :p AND state IN ('due', 'accepted')"
             " AND batch_id IS NULL AND due_at <= clock_timestamp()"
-            " ORDER BY respond_by, due_at LIMIT :n FOR UPDATE SKIP LOCKED)"
+            " ORDER BY respond_by, due_at LIMIT :n FOR NO KEY UPDATE SKIP LOCKED)"
             " SELECT s.* FROM steps s JOIN picked USING (id) WHERE s.state IN ('due', 'accepted') ORDER BY s.id"
         ),
         {"s": system, "p": phase, "n": batch_limit(settings, system, OPERATIONS[Phase(phase)])},

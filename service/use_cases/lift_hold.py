@@ -35,7 +35,9 @@ class LiftReason(StrEnum):
 def lift_hold(stores: Stores, hold_id: UUID, *, reason: LiftReason, actor: str) -> None:
     """Lift a hold. Raises NotFound; WrongState if it was lifted before."""
     with stores.engine.begin() as connection:
-        hold = connection.execute(text("SELECT * FROM holds WHERE id = :id FOR UPDATE"), {"id": hold_id}).one_or_none()
+        hold = connection.execute(
+            text("SELECT * FROM holds WHERE id = :id FOR NO KEY UPDATE"), {"id": hold_id}
+        ).one_or_none()
         if hold is None:
             raise NotFound("there is no such hold")
         if hold.lifted_at is not None:
@@ -56,7 +58,7 @@ def lapse_holds(stores: Stores, now: datetime) -> int:
             hold = connection.execute(
                 text(
                     "SELECT * FROM holds WHERE id = :id AND lifted_at IS NULL AND until <= clock_timestamp()"
-                    " FOR UPDATE SKIP LOCKED"
+                    " FOR NO KEY UPDATE SKIP LOCKED"
                 ),
                 {"id": hold_id},
             ).one_or_none()

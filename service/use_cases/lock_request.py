@@ -15,7 +15,7 @@ from service.domain.audit_shapes import AuditValue
 from service.storage.changes import Change
 from service.storage.rows import version_of
 
-_REQUESTS = text("SELECT * FROM requests WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE")
+_REQUESTS = text("SELECT * FROM requests WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE")
 
 
 def lock_requests(connection: Connection, request_ids: Iterable[UUID]) -> dict[UUID, Row[Any]]:

@@ -78,7 +78,9 @@ def lookup_subject(stores: Stores, settings: Settings, identifier: Identifier, *
 
 
 def _log(connection: Connection, caller: Caller, found: int) -> None:
-    key = connection.execute(text("SELECT * FROM api_keys WHERE id = :id FOR UPDATE"), {"id": caller.key_id}).one()
+    key = connection.execute(
+        text("SELECT * FROM api_keys WHERE id = :id FOR NO KEY UPDATE"), {"id": caller.key_id}
+    ).one()
     data: dict[str, AuditValue] = {"what": "lookup", "found": found}
     change = Change("key", str(caller.key_id), version_of(key), "evidence_read", None, data)
     log_changes(connection, [change], actor=caller.actor, at=database_now(connection))

@@ -114,7 +114,7 @@ class _Recording:
     def holds_fence(self) -> bool:
         """Lock the batch; True if nobody leased or swept it since."""
         row = self.connection.execute(
-            text("SELECT fence, ended_at FROM batches WHERE id = :id FOR UPDATE"), {"id": self.leased.id}
+            text("SELECT fence, ended_at FROM batches WHERE id = :id FOR NO KEY UPDATE"), {"id": self.leased.id}
         ).one()
         return row.fence == self.leased.fence and row.ended_at is None
 
@@ -177,7 +177,7 @@ class _Recording:
         frozen = self.connection.execute(
             text(
                 "SELECT id FROM requests WHERE id = ANY(CAST(:ids AS uuid[])) AND plan_version > 0"
-                " ORDER BY id FOR UPDATE"
+                " ORDER BY id FOR NO KEY UPDATE"
             ),
             {"ids": ids},
         )
@@ -193,7 +193,7 @@ class _Recording:
     def _lock_steps(self, *, only_leased: bool) -> dict[UUID, Row[Any]]:
         state = "AND state = 'leased' AND batch_id = :b" if only_leased else ""
         rows = self.connection.execute(
-            text(f"SELECT * FROM steps WHERE id = ANY(CAST(:ids AS uuid[])) {state} ORDER BY id FOR UPDATE"),  # noqa: S608
+            text(f"SELECT * FROM steps WHERE id = ANY(CAST(:ids AS uuid[])) {state} ORDER BY id FOR NO KEY UPDATE"),  # noqa: S608
             {"ids": [s.step_id for s in self.leased.steps], "b": self.leased.id},
         )
         return {row.id: row for row in rows}

@@ -111,7 +111,8 @@ def _check_reviewable(row: Row[Any]) -> None:
 def _own_identifiers(connection: Connection, request_id: UUID) -> dict[UUID, Row[Any]]:
     rows = connection.execute(
         text(
-            "SELECT id, origin, use, verification_method FROM identifiers WHERE request_id = :id ORDER BY id FOR UPDATE"
+            "SELECT id, origin, use, verification_method FROM identifiers WHERE request_id = :id ORDER BY id"
+            " FOR NO KEY UPDATE"
         ),
         {"id": request_id},
     )

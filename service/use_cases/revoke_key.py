@@ -14,7 +14,7 @@ def revoke_key(stores: Stores, *, prefix: str, actor: str) -> None:
     """Revoke the key with this prefix. Raises NotFound; WrongState if it was revoked before."""
     with stores.engine.begin() as connection:
         row = connection.execute(
-            text("SELECT * FROM api_keys WHERE prefix = :prefix FOR UPDATE"), {"prefix": prefix}
+            text("SELECT * FROM api_keys WHERE prefix = :prefix FOR NO KEY UPDATE"), {"prefix": prefix}
         ).one_or_none()
         if row is None:
             raise NotFound("there is no key with this prefix")

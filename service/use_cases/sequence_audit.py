@@ -29,7 +29,7 @@ from service.use_cases.sign_checkpoint import sign_checkpoint
 
 # Any number of our own; the lock's name is the same for all who sequence this database's log.
 _LOCK = text("SELECT pg_advisory_xact_lock(7305816312)")
-_TAKE = text("SELECT id, entry FROM audit_pending WHERE refused IS NULL ORDER BY id LIMIT :most FOR UPDATE")
+_TAKE = text("SELECT id, entry FROM audit_pending WHERE refused IS NULL ORDER BY id LIMIT :most FOR NO KEY UPDATE")
 _TAKEN = text("DELETE FROM audit_pending WHERE id = ANY(:ids)")
 _REFUSE = text(
     "UPDATE audit_pending SET refused = given.reason "

@@ -73,7 +73,7 @@ def lease_identities(
                 " fence = fence + 1, tries = tries + 1 WHERE id IN ("
                 " SELECT id FROM requests WHERE duty = 'identify' AND due_at <= clock_timestamp()"
                 " AND (lease_until IS NULL OR lease_until < clock_timestamp())"
-                " ORDER BY respond_by LIMIT :n FOR UPDATE SKIP LOCKED)"
+                " ORDER BY respond_by LIMIT :n FOR NO KEY UPDATE SKIP LOCKED)"
                 " RETURNING id, fence, tries, respond_by, created_at"
             ),
             {"lease": settings.engine.lease_seconds * 4, "n": limit},
@@ -128,7 +128,9 @@ def record_identities(
         with stores.engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _SETTLE_LOCK})
             row = connection.execute(
-                text("SELECT * FROM requests WHERE id = :id AND fence = :fence AND duty = 'identify' FOR UPDATE"),
+                text(
+                    "SELECT * FROM requests WHERE id = :id AND fence = :fence AND duty = 'identify' FOR NO KEY UPDATE"
+                ),
                 {"id": item.request_id, "fence": item.fence},
             ).one_or_none()
             if row is not None:

@@ -40,7 +40,7 @@ def _free_expired(connection: Connection, limit: int) -> int:
             # No lease at all and yet a leased step: nobody would ever come back for it.
             " OR (lease_until IS NULL"
             " AND EXISTS (SELECT 1 FROM steps s WHERE s.batch_id = b.id AND s.state = 'leased')))"
-            " LIMIT :n FOR UPDATE SKIP LOCKED) RETURNING id"
+            " LIMIT :n FOR NO KEY UPDATE SKIP LOCKED) RETURNING id"
         ),
         {"n": limit},
     ).all()
@@ -49,7 +49,7 @@ def _free_expired(connection: Connection, limit: int) -> int:
     steps = connection.execute(
         text(
             "SELECT s.*, r.subject FROM steps s JOIN requests r ON r.id = s.request_id"
-            " WHERE s.batch_id = ANY(CAST(:ids AS uuid[])) AND s.state = 'leased' ORDER BY s.id FOR UPDATE OF s"
+            " WHERE s.batch_id = ANY(CAST(:ids AS uuid[])) AND s.state = 'leased' ORDER BY s.id FOR NO KEY UPDATE OF s"
         ),
         {"ids": [row.id for row in batches]},
     ).all()
@@ -85,7 +85,7 @@ def _park_removed(connection: Connection, limit: int) -> int:
     steps = connection.execute(
         text(
             "SELECT s.* FROM steps s JOIN systems y ON y.name = s.system WHERE y.state = 'removed'"
-            " AND s.state IN ('due', 'accepted') ORDER BY s.id LIMIT :n FOR UPDATE OF s SKIP LOCKED"
+            " AND s.state IN ('due', 'accepted') ORDER BY s.id LIMIT :n FOR NO KEY UPDATE OF s SKIP LOCKED"
         ),
         {"n": limit},
     ).all()
@@ -100,7 +100,7 @@ def _end_empty_batches(connection: Connection, limit: int) -> list[UUID]:
             "UPDATE batches SET ended_at = clock_timestamp() WHERE id IN ("
             " SELECT id FROM batches b WHERE ended_at IS NULL AND lease_until IS NULL"
             " AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.batch_id = b.id)"
-            " LIMIT :n FOR UPDATE SKIP LOCKED) RETURNING id"
+            " LIMIT :n FOR NO KEY UPDATE SKIP LOCKED) RETURNING id"
         ),
         {"n": limit},
     )

@@ -24,7 +24,7 @@ def sync_systems(stores: Stores, settings: Settings) -> None:
     """Add, change, remove and bring back systems so that the rows say what the configuration says."""
     with stores.engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        known = {row.name: row for row in connection.execute(text("SELECT * FROM systems FOR UPDATE"))}
+        known = {row.name: row for row in connection.execute(text("SELECT * FROM systems FOR NO KEY UPDATE"))}
         for system in settings.systems:
             _upsert(connection, system, known.get(system.config.name))
         configured = {system.config.name for system in settings.systems}
@@ -81,7 +81,7 @@ def _move(connection: Connection, system: str, which: str, event: str) -> None:
     steps = connection.execute(
         text(
             "SELECT s.*, r.subject FROM steps s JOIN requests r ON r.id = s.request_id"  # noqa: S608 - our own text
-            f" WHERE s.system = :system AND {which} ORDER BY s.id FOR UPDATE OF s"
+            f" WHERE s.system = :system AND {which} ORDER BY s.id FOR NO KEY UPDATE OF s"
         ),
         {"system": system, "removed": SYSTEM_REMOVED},
     ).all()

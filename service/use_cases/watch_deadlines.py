@@ -23,7 +23,7 @@ def watch_deadlines(stores: Stores, *, limit: int = 500) -> int:
         rows = connection.execute(
             text(
                 "SELECT * FROM requests WHERE state IN ('open', 'in_progress') AND overdue_at IS NULL"
-                " AND respond_by < clock_timestamp() ORDER BY respond_by LIMIT :n FOR UPDATE SKIP LOCKED"
+                " AND respond_by < clock_timestamp() ORDER BY respond_by LIMIT :n FOR NO KEY UPDATE SKIP LOCKED"
             ),
             {"n": limit},
         ).all()

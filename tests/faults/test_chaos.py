@@ -77,6 +77,7 @@ def test_every_pair_ends_although_workers_die_and_the_broker_is_emptied(
     pairs = company.rows("SELECT state FROM steps")
     assert len(pairs) == 100 * 4
     assert {row.state for row in pairs} <= GOOD
+    assert company.deadlocks() == 0
     left = company.sandboxes["support"].residue({v for p in erased for v in p.residue_values})
     left += company.sandboxes["mailing"].residue({v for p in erased for v in p.residue_values})
     assert left == []

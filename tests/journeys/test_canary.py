@@ -117,6 +117,7 @@ def test_no_personal_data_outside_its_sealed_place(
     assert all(places[name] for name in ("main store", "key store", "audit export"))
 
     assert found(canaries, places) == []
+    assert company.deadlocks() == 0
 
     said = "".join(json.dumps(call) for s in company.sandboxes.values() for call in s.journal)
     assert {encoding for _, encoding in found(canaries, {"vendors": said.encode()})} >= {"raw", "lower", "md5"}

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -38,12 +39,18 @@ def demo(
 ) -> None:
     """Erase people of a made-up company from a warehouse and three vendors' stand-ins, and verify the evidence."""
     started = time.monotonic()
+    # Asked to end, it takes everything down that it started, as after an interrupt.
+    signal.signal(signal.SIGTERM, _end)
     try:
         _tell(people, erase, seed, output)
     except DemoFailed as error:
         console.print(f"[red]the demo failed: {error}[/red]")
         raise typer.Exit(1) from None
     console.print(f"done in {time.monotonic() - started:.0f} s; the evidence is in {output}/")
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _tell(people: int, erase: int, seed: int, output: Path) -> None:

@@ -62,3 +62,32 @@ def test_a_commit_of_which_nobody_heard_keeps_its_key(company: Company, monkeypa
     company.drive()
     assert company.request(row.id).state == "fulfilled"
     assert company.residue(person) == []
+
+
+def rewrite_a_step(company: Company, request: UUID) -> None:
+    """What a recorded answer does to a step: two UPDATEs in one transaction, so its foreign keys are checked again."""
+    with company.stores.engine.begin() as connection:
+        connection.execute(text("SET LOCAL lock_timeout = '300ms'"))
+        for _ in range(2):
+            connection.execute(text("UPDATE steps SET tries = tries WHERE request_id = :id"), {"id": request})
+
+
+def test_whoever_holds_a_request_does_not_stop_its_steps(company: Company) -> None:
+    """Seen in a demo: `advance` held a request and wanted its steps, a recorded batch held these and wanted it."""
+    request = company.submit(person_in(company, "support"))
+    turn(company.runtime, only=lambda name: False)
+    assert company.steps(request)
+
+    with company.stores.engine.begin() as holder:
+        rows.lock_request(holder, request)
+        rewrite_a_step(company, request)
+
+
+def test_a_plain_for_update_would_stop_them(company: Company) -> None:
+    request = company.submit(person_in(company, "support"))
+    turn(company.runtime, only=lambda name: False)
+
+    with company.stores.engine.begin() as holder:
+        holder.execute(text("SELECT 1 FROM requests WHERE id = :id FOR UPDATE"), {"id": request})
+        with pytest.raises(OperationalError):
+            rewrite_a_step(company, request)
