@@ -10,15 +10,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import psycopg
 import pytest
 import redis
-from psycopg import sql
-from sqlalchemy import make_url
 
 from service.embedded import EmbeddedServers, Running
+from tests.databases import Databases
 
 pytest_plugins = ["tests.company"]
 
@@ -84,75 +81,41 @@ def servers() -> Iterator[Running]:
         shutil.rmtree(directory)
 
 
-def _administer(servers: Running, statement: str, **names: str) -> None:
-    url = make_url(servers.database_admin_url).set(drivername="postgresql")
-    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
-        identifiers = {name: sql.Identifier(value) for name, value in names.items()}
-        connection.execute(sql.SQL(statement).format(**identifiers))
-
-
-def _create_database(servers: Running, like: str, template: str = "template1") -> str:
-    """Create a database owned by the role of URL `like`, which alone may connect; returns its URL."""
-    owner, name = make_url(like).username, f"test_{uuid4().hex}"
-    assert owner is not None
-    names = {"name": name, "owner": owner, "template": template}
-    _administer(servers, "CREATE DATABASE {name} OWNER {owner} TEMPLATE {template}", **names)
-    _administer(servers, "REVOKE ALL ON DATABASE {name} FROM PUBLIC", name=name)
-    return make_url(like).set(database=name).render_as_string(hide_password=False)
-
-
-def _drop_database(servers: Running, url: str) -> None:
-    name = make_url(url).database
-    assert name is not None
-    # By force: a test that leaves a connection open shall not make the next one fail.
-    _administer(servers, "DROP DATABASE {name} WITH (FORCE)", name=name)
-
-
-def _template(servers: Running, like: str, migrate: Callable[[str], None]) -> str:
-    url = _create_database(servers, like)
-    migrate(url)
-    name = make_url(url).database
-    assert name is not None
-    _administer(servers, "ALTER DATABASE {name} ALLOW_CONNECTIONS false", name=name)
-    return name
-
-
 @pytest.fixture(scope="session")
-def _migrated_template(servers: Running) -> str:
+def _main_databases(servers: Running) -> Databases:
     from service.storage.migrate import migrate
 
-    return _template(servers, servers.database_url, migrate)
+    return Databases(servers, servers.database_url, migrate)
 
 
 @pytest.fixture(scope="session")
-def _migrated_key_template(servers: Running) -> str:
+def _key_databases(servers: Running) -> Databases:
     from service.storage.migrate import migrate_keys
 
-    return _template(servers, servers.key_database_url, migrate_keys)
+    return Databases(servers, servers.key_database_url, migrate_keys)
 
 
 @pytest.fixture
-def database_url(servers: Running, _migrated_template: str) -> Iterator[str]:
-    """SQLAlchemy URL of a fresh main database, migrated; signed in as its owner."""
-    url = _create_database(servers, servers.database_url, _migrated_template)
-    yield url
-    _drop_database(servers, url)
+def database_url(_main_databases: Databases) -> Iterator[str]:
+    """SQLAlchemy URL of an empty main database, migrated; signed in as its owner."""
+    with _main_databases.lent() as url:
+        yield url
 
 
 @pytest.fixture
-def key_database_url(servers: Running, _migrated_key_template: str) -> Iterator[str]:
-    """SQLAlchemy URL of a fresh key database, migrated; signed in as its owner, who is not the main database's."""
-    url = _create_database(servers, servers.key_database_url, _migrated_key_template)
-    yield url
-    _drop_database(servers, url)
+def key_database_url(_key_databases: Databases) -> Iterator[str]:
+    """SQLAlchemy URL of an empty key database, migrated; signed in as its owner, who is not the main database's."""
+    with _key_databases.lent() as url:
+        yield url
 
 
 @pytest.fixture
 def blank_database_url(servers: Running) -> Iterator[str]:
     """SQLAlchemy URL of a fresh database without any table."""
-    url = _create_database(servers, servers.database_url)
+    databases = Databases(servers, servers.database_url)
+    url = databases.create()
     yield url
-    _drop_database(servers, url)
+    databases.drop(url)
 
 
 @pytest.fixture

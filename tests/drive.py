@@ -38,7 +38,7 @@ def turn(runtime: Runtime, *, only: Callable[[str], bool] | None = None) -> int:
     return done + seal_due_requests(stores)
 
 
-def drive(runtime: Runtime, *, patience_seconds: float = 3.0, limit_seconds: float = 60.0) -> None:
+def drive(runtime: Runtime, *, patience_seconds: float = 3.0, limit_seconds: float = 150.0) -> None:
     """Turn until nothing was done and nothing will be due within `patience_seconds`."""
     until = time.monotonic() + limit_seconds
     while time.monotonic() < until:

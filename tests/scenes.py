@@ -71,7 +71,7 @@ def person_in(company: Company, *systems: str, skip: int = 0) -> SamplePerson:
 
 
 def turn_until(
-    company: Company, happened: Callable[[], object], *, only: Callable[[str], bool] | None = None, seconds: float = 12
+    company: Company, happened: Callable[[], object], *, only: Callable[[str], bool] | None = None, seconds: float = 90
 ) -> None:
     """Turn the engine until something has happened."""
     until = time.monotonic() + seconds

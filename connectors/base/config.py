@@ -49,6 +49,7 @@ class SystemConfig:
     delays: Mapping[str, timedelta] = field(default_factory=dict)
     order: int | None = None
     max_concurrency: int | None = None
+    people_at_once: int | None = None
     timeout_seconds: float | None = None
 
 
@@ -61,6 +62,7 @@ SYSTEM_KEYS = (
     "delays",
     "order",
     "max_concurrency",
+    "people_at_once",
     "timeout_seconds",
 )
 
@@ -119,6 +121,13 @@ def parse_delays(table: Mapping[str, Any], known: tuple[str, ...], where: str) -
             raise ConfigurationError(f"{where}.{key}: a delay is a number of seconds, 0 or more")
         delays[key] = timedelta(seconds=value)
     return delays
+
+
+def parse_count(value: Any, where: str) -> int | None:
+    """A count is a whole number, 1 or more; None stays None."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ConfigurationError(f"{where}: a whole number, 1 or more")
+    return value
 
 
 def parse_timeout(value: Any, where: str) -> float | None:

@@ -21,6 +21,7 @@ from connectors.base.config import (
     NoPolicy,
     SystemConfig,
     check_keys,
+    parse_count,
     parse_delays,
     parse_model,
     parse_timeout,
@@ -79,7 +80,13 @@ class Delays:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a connector says of itself and of its vendor; every figure has its source in the connector's README."""
+    """What a connector says of itself and of its vendor; every figure has its source in the connector's README.
+
+    `max_concurrency`: batches of one system under way together; `people_at_once`: people of one batch whose calls are
+    under way together, where the vendor takes one person per call. `sees_in_every_look`: the control record travels in
+    the very calls of `locate` and `confirm_absence`, which raise CredentialsRefused("blind_credential") without it; a
+    pass then needs no check of its own before and after.
+    """
 
     name: str
     identifier_kinds: frozenset[str]
@@ -89,6 +96,8 @@ class Declaration:
     required_scopes: tuple[str, ...] = ()
     rate_limits: tuple[RateLimit, ...] = ()
     max_concurrency: int = 4
+    people_at_once: int = 1
+    sees_in_every_look: bool = False
     delays: Delays = field(default_factory=Delays)
     can_confirm: bool = True
     suppress_first: bool = True
@@ -166,6 +175,12 @@ class Connector(ABC):
         vendor says it is still purging. NOT_ADDRESSABLE: there is nothing to look by.
         """
 
+    @property
+    def people_at_once(self) -> int:
+        """The declared number of people whose calls may be under way together, or the system's own."""
+        own = self.system.people_at_once
+        return self.declaration.people_at_once if own is None else own
+
     def delay(self, name: str) -> timedelta:
         """The declared delay, or the system's own."""
         override = self.system.delays.get(name)
@@ -191,5 +206,6 @@ class Connector(ABC):
             delays=parse_delays(entry.get("delays", {}), delays, f"{where}.delays"),
             order=entry.get("order"),
             max_concurrency=entry.get("max_concurrency"),
+            people_at_once=parse_count(entry.get("people_at_once"), f"{where}.people_at_once"),
             timeout_seconds=parse_timeout(entry.get("timeout_seconds"), f"{where}.timeout_seconds"),
         )

@@ -11,16 +11,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.domain.outcomes import EARLIER_SYSTEM, ENDED, Phase, StepState
 from service.domain.request import WITHDRAWN_STATES, Duty, Progress, RequestState
 from service.settings import Settings
 from service.storage.changes import Change, log_changes
-from service.storage.rows import check_again, database_now, lock_request, lock_steps, version_of
+from service.storage.rows import check_again, database_now, lock_steps, version_of
 from service.storage.stores import Stores
-from service.use_cases.freeze_plan import freeze_plan
-from service.use_cases.lock_request import lock_requests
+from service.use_cases.freeze_plan import freeze_plans
+from service.use_cases.lock_request import lock_requests, request_change
+
+log = structlog.get_logger(__name__)
 
 _FINISHED = frozenset({RequestState.FULFILLED, *WITHDRAWN_STATES, RequestState.EXPIRED})
 
@@ -28,69 +32,116 @@ _FINISHED = frozenset({RequestState.FULFILLED, *WITHDRAWN_STATES, RequestState.E
 def advance_requests(stores: Stores, settings: Settings, *, limit: int = 100) -> int:
     """Advance the requests that somebody asked to be looked at, and those whose patience for searches is over.
 
-    Each request is one transaction; the asking is deleted in it. Returns how many were looked at.
+    One transaction for all of them, with one statement for each kind of thing that follows; the asking is deleted in
+    it. If one of them can't be advanced, they are taken one by one, so that it alone stays where it is. Returns how
+    many were looked at with success.
     """
     with stores.engine.begin() as connection:
-        asked = connection.execute(
-            text("SELECT DISTINCT request_id FROM (SELECT request_id FROM request_checks ORDER BY id LIMIT :n) AS c"),
-            {"n": limit * 10},
-        )
-        ids = [row.request_id for row in asked]
-        due = connection.execute(
-            text(
-                "SELECT id FROM requests WHERE duty = 'freeze' AND due_at <= clock_timestamp() ORDER BY due_at LIMIT :n"
-            ),
-            {"n": limit},
-        )
-        ids += [row.id for row in due if row.id not in set(ids)]
-    for request_id in ids[:limit]:
+        ids = _asked_for(connection, limit)
+    if not ids:
+        return 0
+    try:
         with stores.engine.begin() as connection:
-            _advance(connection, stores, settings, request_id)
-    return len(ids[:limit])
+            _advance(connection, settings, ids)
+    except (SQLAlchemyError, ValueError, LookupError) as error:
+        log.warning("requests_not_advanced_together", requests=len(ids), error=type(error).__name__)
+        return sum(_advance_alone(stores, settings, request_id) for request_id in ids)
+    return len(ids)
 
 
-def _advance(connection: Connection, stores: Stores, settings: Settings, request_id: UUID) -> None:
+def _asked_for(connection: Connection, limit: int) -> list[UUID]:
+    asked = connection.execute(
+        text("SELECT request_id FROM request_checks ORDER BY id LIMIT :n"), {"n": limit * 10}
+    ).scalars()
+    due = connection.execute(
+        text("SELECT id FROM requests WHERE duty = 'freeze' AND due_at <= clock_timestamp() ORDER BY due_at LIMIT :n"),
+        {"n": limit},
+    ).scalars()
+    return list(dict.fromkeys([*asked, *due]))[:limit]
+
+
+def _advance_alone(stores: Stores, settings: Settings, request_id: UUID) -> bool:
+    try:
+        with stores.engine.begin() as connection:
+            _advance(connection, settings, [request_id])
+    except (SQLAlchemyError, ValueError, LookupError) as error:
+        log.exception("request_not_advanced", request=str(request_id), error=type(error).__name__)
+        with stores.engine.begin() as connection:
+            # To the end of the queue: the others must not wait behind it.
+            connection.execute(text("DELETE FROM request_checks WHERE request_id = :id"), {"id": request_id})
+            check_again(connection, [request_id])
+        return False
+    return True
+
+
+def _advance(connection: Connection, settings: Settings, ids: Sequence[UUID]) -> None:
     # Deleted before the rows are read: whatever is committed after this asks anew.
-    connection.execute(text("DELETE FROM request_checks WHERE request_id = :id"), {"id": request_id})
-    request = _lock_with_linked(connection, request_id)
-    steps = lock_steps(connection, [request_id])[request_id]
+    connection.execute(
+        text("DELETE FROM request_checks WHERE request_id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)}
+    )
+    locked = _lock_with_linked(connection, ids)
+    requests = [locked[i] for i in ids]
+    steps = lock_steps(connection, list(ids))
     now = database_now(connection)
-    if request.duty == Duty.FREEZE and (request.due_at <= now or not _still_searching(steps)):
-        freeze_plan(connection, stores, settings, request, now)
-        return
-    if request.plan_version == 0 and not _is_finished(request):
-        return
-    _let_later_systems_begin(connection, steps, now)
-    if request.state == RequestState.IN_PROGRESS and _is_answerable(request, steps):
-        _answer(connection, request, now)
-        request = lock_request(connection, request_id)
-    if _is_finished(request):
+    frozen = [r for r in requests if r.duty == Duty.FREEZE and (r.due_at <= now or not _still_searching(steps[r.id]))]
+    freeze_plans(connection, settings, frozen, now)
+    now_frozen = {r.id for r in frozen}
+    planned = [r for r in requests if r.id not in now_frozen and (r.plan_version > 0 or _is_finished(r))]
+    _let_later_systems_begin(connection, [steps[r.id] for r in planned], now)
+    answered = _answer(connection, [r for r in planned if _is_answerable(r, steps[r.id])], now)
+    finished = [answered.get(r.id, r) for r in planned if _is_finished(r) or r.id in answered]
+    for request in _with_linked(connection, finished):
         _free_or_answer_linked(connection, request, now)
-        if request.duty is None and request.sealed_at is None and all(s.state in ENDED for s in steps):
-            connection.execute(
-                text("UPDATE requests SET duty = :duty, due_at = :due, lease_until = NULL WHERE id = :id"),
-                {"duty": Duty.SEAL, "due": now + settings.seconds("key_retention"), "id": request_id},
-            )
+    ended = [r for r in finished if r.duty is None and r.sealed_at is None]
+    _plan_sealing(connection, settings, [r for r in ended if all(s.state in ENDED for s in steps[r.id])], now)
 
 
-def _lock_with_linked(connection: Connection, request_id: UUID) -> Row[Any]:
-    """The request and those linked to it, in the order of everybody who locks several: by id."""
-    linked = connection.execute(text("SELECT id FROM requests WHERE linked_to = :id"), {"id": request_id}).scalars()
-    return lock_requests(connection, [request_id, *linked])[request_id]
+def _lock_with_linked(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
+    """The requests and those linked to them, in the order of everybody who locks several: by id."""
+    linked = connection.execute(
+        text("SELECT id FROM requests WHERE linked_to = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)}
+    ).scalars()
+    return lock_requests(connection, [*ids, *linked])
+
+
+def _with_linked(connection: Connection, requests: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """Those of the finished requests that others are linked to and wait for."""
+    if not requests:
+        return []
+    found = connection.execute(
+        text(
+            "SELECT DISTINCT linked_to FROM requests WHERE linked_to = ANY(CAST(:ids AS uuid[]))"
+            " AND state = 'in_progress' AND reason = 'linked'"
+        ),
+        {"ids": [r.id for r in requests]},
+    )
+    waited_for = set(found.scalars())
+    return [r for r in requests if r.id in waited_for]
+
+
+def _plan_sealing(connection: Connection, settings: Settings, requests: Sequence[Row[Any]], now: datetime) -> None:
+    if requests:
+        connection.execute(
+            text(
+                "UPDATE requests SET duty = :duty, due_at = :due, lease_until = NULL"
+                " WHERE id = ANY(CAST(:ids AS uuid[]))"
+            ),
+            {"duty": Duty.SEAL, "due": now + settings.seconds("key_retention"), "ids": [r.id for r in requests]},
+        )
 
 
 def _is_finished(request: Row[Any]) -> bool:
     return request.state in _FINISHED
 
 
-def _still_searching(steps: list[Row[Any]]) -> bool:
+def _still_searching(steps: Sequence[Row[Any]]) -> bool:
     """Parked searches don't hold up the others: their step stays in the plan and goes on when a human acted."""
     done = ENDED | {StepState.PARKED}
     return any(s.phase == Phase.LOCATE and not s.located and s.state not in done for s in steps)
 
 
-def _is_answerable(request: Row[Any], steps: list[Row[Any]]) -> bool:
-    if request.reason not in (Progress.ERASING, Progress.LOCATING):
+def _is_answerable(request: Row[Any], steps: Sequence[Row[Any]]) -> bool:
+    if request.state != RequestState.IN_PROGRESS or request.reason not in (Progress.ERASING, Progress.LOCATING):
         return False
     return bool(steps) and all(s.state in ENDED or _is_accepted_whole(s) for s in steps)
 
@@ -100,18 +151,20 @@ def _is_accepted_whole(step: Row[Any]) -> bool:
     return bool(step.state == StepState.ACCEPTED and step.phase == Phase.CONFIRM and step.reason != EARLIER_SYSTEM)
 
 
-def _let_later_systems_begin(connection: Connection, steps: list[Row[Any]], now: datetime) -> None:
+def _let_later_systems_begin(connection: Connection, requests: Sequence[Sequence[Row[Any]]], now: datetime) -> None:
     """A later system waits until all earlier ones have had their effect; then it begins, or is looked at, at once."""
-    busy = [s.position for s in steps if s.state not in ENDED and s.phase != Phase.CONFIRM]
-    first_busy = min(busy, default=None)
-    ready = [
-        s.id
-        for s in steps
-        if (s.state == StepState.DUE and s.waits_for_order)
-        or (s.state == StepState.ACCEPTED and s.reason == EARLIER_SYSTEM)
-        if s.due_at > now
-        if first_busy is None or s.position <= first_busy
-    ]
+    ready: list[UUID] = []
+    for steps in requests:
+        busy = [s.position for s in steps if s.state not in ENDED and s.phase != Phase.CONFIRM]
+        first_busy = min(busy, default=None)
+        ready += [
+            s.id
+            for s in steps
+            if (s.state == StepState.DUE and s.waits_for_order)
+            or (s.state == StepState.ACCEPTED and s.reason == EARLIER_SYSTEM)
+            if s.due_at > now
+            if first_busy is None or s.position <= first_busy
+        ]
     if ready:
         connection.execute(
             text("UPDATE steps SET due_at = :now, waits_for_order = false WHERE id = ANY(CAST(:ids AS uuid[]))"),
@@ -119,14 +172,19 @@ def _let_later_systems_begin(connection: Connection, steps: list[Row[Any]], now:
         )
 
 
-def _answer(connection: Connection, request: Row[Any], now: datetime) -> None:
-    connection.execute(
-        text("UPDATE requests SET state = :state, reason = NULL, answered_at = :now WHERE id = :id"),
-        {"state": RequestState.FULFILLED, "now": now, "id": request.id},
-    )
-    fresh = lock_request(connection, request.id)
-    change = Change("request", str(request.id), version_of(fresh), "request_fulfilled", request.subject, {})
-    log_changes(connection, [change], actor="worker", at=now)
+def _answer(connection: Connection, requests: Sequence[Row[Any]], now: datetime) -> dict[UUID, Row[Any]]:
+    """Answer these requests. Returns their rows as they are then, but for the counters of the log."""
+    if not requests:
+        return {}
+    rows = connection.execute(
+        text(
+            "UPDATE requests SET state = :state, reason = NULL, answered_at = :now"
+            " WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING *"
+        ),
+        {"state": RequestState.FULFILLED, "now": now, "ids": [r.id for r in requests]},
+    ).all()
+    log_changes(connection, [request_change(row, "request_fulfilled") for row in rows], actor="worker", at=now)
+    return {row.id: row for row in rows}
 
 
 def _free_or_answer_linked(connection: Connection, request: Row[Any], now: datetime) -> None:

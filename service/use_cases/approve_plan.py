@@ -16,8 +16,8 @@ from service.settings import Settings
 from service.storage.changes import log_changes
 from service.storage.rows import database_now, lock_request
 from service.storage.stores import Stores
-from service.use_cases.freeze_plan import release_plan
 from service.use_cases.lock_request import request_change
+from service.use_cases.release_plan import release_plans
 
 
 def approve_plan(stores: Stores, settings: Settings, request_id: UUID, *, plan_hash: str, caller: Caller) -> None:
@@ -44,4 +44,4 @@ def approve_plan(stores: Stores, settings: Settings, request_id: UUID, *, plan_h
         change = request_change(row, "plan_approved", plan=row.plan_version, plan_hash=plan_hash)
         log_changes(connection, [change], actor=caller.actor, at=now)
         # Read again: the entry above moved the row's version on.
-        release_plan(connection, stores, settings, lock_request(connection, request_id), now)
+        release_plans(connection, settings, [lock_request(connection, request_id)], now)

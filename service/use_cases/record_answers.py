@@ -378,7 +378,7 @@ class _Recording:
             store_finding(self.connection, self.stores, self.leased.system, row, step, found, key)
             if adds:
                 amended.append(row)
-        amend_plans(self.connection, self.stores, self.settings, amended, now)
+        amend_plans(self.connection, self.settings, amended, now)
 
     def _park_keyless(self, now: datetime) -> None:
         """People whose key is gone can't be worked on by anybody: a human must know."""

@@ -16,11 +16,11 @@ from sqlalchemy import Connection, Row, text
 
 from connectors.base.values import Located
 from service.settings import Settings
-from service.storage.rows import lock_request
 from service.storage.sealed_identifiers import seal_records
 from service.storage.stores import Stores
-from service.use_cases.freeze_plan import freeze_plan
+from service.use_cases.freeze_plan import freeze_plans
 from service.use_cases.lease_steps import LeasedStep
+from service.use_cases.lock_request import lock_requests
 
 
 def adds_to_plan(row: Row[Any], step: LeasedStep, found: Located) -> bool:
@@ -56,11 +56,11 @@ def store_finding(
     )
 
 
-def amend_plans(
-    connection: Connection, stores: Stores, settings: Settings, steps: Sequence[Row[Any]], now: datetime
-) -> None:
+def amend_plans(connection: Connection, settings: Settings, steps: Sequence[Row[Any]], now: datetime) -> None:
     """Freeze the next version of the plan of each of these steps' requests, which the caller has locked."""
+    if not steps:
+        return
     ids: list[UUID] = [step.id for step in steps]
     connection.execute(text("UPDATE steps SET plan_version = NULL WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": ids})
-    for step in steps:
-        freeze_plan(connection, stores, settings, lock_request(connection, step.request_id), now)
+    locked = lock_requests(connection, [step.request_id for step in steps])
+    freeze_plans(connection, settings, list(locked.values()), now)

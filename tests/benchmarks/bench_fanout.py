@@ -1,0 +1,277 @@
+"""What the fan-out costs above the calls that it makes.
+
+    python -m tests.benchmarks.bench_fanout [--out bench.json] [--only single,latency20,batch,growth,workers]
+
+BENCH_SCALE (default 1) scales the people. Service and yardstick take turns in the same run; the median of the rounds is
+kept, and the share of time that the machine was taken away (steal) is reported. Nothing is asserted here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.benchmarks.fanout.installation import (
+    SYSTEMS,
+    Installation,
+    Vendor,
+    cpu_of_tree,
+    installed,
+    vendor,
+    working,
+    write_config,
+)
+from tests.benchmarks.fanout.plugin import install_plugin
+from tests.benchmarks.fanout.vendor import MOST_PEOPLE_PER_CALL
+
+_LONGEST_ROUND_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of the service or of its yardstick, per pair."""
+
+    pairs: int
+    cpu_ms: float
+    wall_seconds: float
+    calls: int
+    parts: dict[str, float]
+
+
+def _steal() -> float:
+    return float(getattr(psutil.cpu_times(), "steal", 0.0))
+
+
+# --- the yardstick: the same calls, bare ------------------------------------------------------------------------------
+
+
+def bare_loop(found: Vendor, people: int, threads: int) -> Round:
+    """Look up, delete and look again for every pair, over kept-alive connections, with nothing around it."""
+    found_pairs = [(f"s{s}", f"p{n}@bench.example") for s in range(SYSTEMS) for n in range(people)]
+    parts = [found_pairs[i::threads] for i in range(threads)]
+
+    def work(pairs: list[tuple[str, str]]) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{found.port}") as client:
+            for system, email in pairs:
+                people_found = client.get(f"/{system}/people", params={"email": email}).json()["people"]
+                client.delete(f"/{system}/people/{people_found[0]['id']}").raise_for_status()
+                if client.get(f"/{system}/people", params={"email": email}).json()["people"]:
+                    raise AssertionError("the vendor kept somebody")
+
+    cpu, wall = time.process_time(), time.perf_counter()
+    if threads == 1:
+        work(parts[0])
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, parts))
+    return Round(
+        len(found_pairs),
+        (time.process_time() - cpu) * 1_000 / len(found_pairs),
+        time.perf_counter() - wall,
+        found.stats()["calls"],
+        {},
+    )
+
+
+# --- the service ------------------------------------------------------------------------------------------------------
+
+
+def serve(installation: Installation, found: Vendor, python_path: str, people: int, workers: int) -> Round:
+    """From accepted to verified, for all people in all systems. Starting the processes isn't measured."""
+    before = _ended(installation)
+    with working(installation, python_path, workers) as supervisor:
+        _settle(installation)
+        servers = installation.cpu_by_server()
+        cpu = {name: cpu_of_tree(pid) for name, pid in supervisor.pids().items()}
+        installation.submit(0)
+        wall = time.perf_counter()
+        _release(installation)
+        _until(lambda: _ended(installation) - before >= people * SYSTEMS, installation)
+        seconds = time.perf_counter() - wall
+        _until(lambda: installation.rows("SELECT count(*) FROM audit_pending")[0][0] == 0, installation)
+        parts = {name: cpu_of_tree(pid) - cpu[name] for name, pid in supervisor.pids().items()}
+        now = installation.cpu_by_server()
+        parts |= {name: now[name] - servers[name] for name in now}
+    pairs = people * SYSTEMS
+    wrong = installation.rows("SELECT state, count(*) FROM steps WHERE state <> 'erased_verified' GROUP BY 1")
+    if wrong or found.stats()["left"]:
+        raise AssertionError(f"not all pairs ended erased_verified: {wrong}, {found.stats()}")
+    parts = {name: round(seconds_ * 1_000 / pairs, 4) for name, seconds_ in parts.items()}
+    return Round(pairs, sum(parts.values()), seconds, found.stats()["calls"], parts)
+
+
+def _ended(installation: Installation) -> int:
+    return int(str(installation.rows("SELECT count(*) FROM steps WHERE ended_at IS NOT NULL")[0][0]))
+
+
+def _hold_back(installation: Installation) -> None:
+    """Nothing of what is submitted is due before everything runs."""
+    installation.rows(
+        "WITH moved AS (UPDATE requests SET due_at = 'infinity' WHERE duty = 'identify' RETURNING 1)"
+        " SELECT count(*) FROM moved"
+    )
+
+
+def _release(installation: Installation) -> None:
+    installation.rows(
+        "WITH moved AS (UPDATE requests SET due_at = clock_timestamp() WHERE duty = 'identify' RETURNING 1)"
+        " SELECT count(*) FROM moved"
+    )
+
+
+def _settle(installation: Installation) -> None:
+    """Until every process has started and done its first round."""
+    time.sleep(6.0)
+
+
+def _until(condition: Callable[[], bool], installation: Installation) -> None:
+    until = time.monotonic() + _LONGEST_ROUND_SECONDS
+    while not condition():
+        if time.monotonic() > until:
+            left = installation.rows("SELECT phase, state, reason, count(*) FROM steps GROUP BY 1, 2, 3")
+            raise AssertionError(f"the round did not end: {left}")
+        time.sleep(0.1)
+
+
+@contextmanager
+def round_of(found: Vendor, connector: str, python_path: str, **engine: float) -> Iterator[Installation]:
+    """A fresh installation in a directory of its own."""
+    directory = Path(tempfile.mkdtemp(prefix="expunge-bench-", dir="/tmp"))
+    directory.chmod(0o711)
+    try:
+        settings = write_config(directory / "expunge.toml", connector, found.port, directory / "data", **engine)
+        with installed(settings) as installation:
+            yield installation
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def one_round(
+    found: Vendor, connector: str, python_path: str, people: int, workers: int, latency_ms: float = 0.0
+) -> Round:
+    """A fresh installation, people submitted, and how long the rest takes."""
+    with round_of(found, connector, python_path) as installation:
+        found.reset(people, latency_ms)
+        installation.submit(people)
+        _hold_back(installation)
+        return serve(installation, found, python_path, people, workers)
+
+
+# --- the scenarios ----------------------------------------------------------------------------------------------------
+
+
+def result(name: str, value: float, unit: str, yardstick: float, was: str, **more: Any) -> dict[str, Any]:
+    """One figure of bench.json."""
+    ratio = round(value / yardstick, 4) if yardstick else None
+    return {
+        "name": name,
+        "value": round(value, 4),
+        "unit": unit,
+        "yardstick": round(yardstick, 4),
+        "yardstick_is": was,
+        "ratio": ratio,
+        **more,
+    }
+
+
+def single(found: Vendor, path: str, people: int, rounds: int) -> list[dict[str, Any]]:
+    """(a) one person per call, a vendor that answers at once."""
+    ours, bare = [], []
+    for _ in range(rounds):
+        found.reset(people)
+        bare.append(bare_loop(found, people, 1))
+        ours.append(one_round(found, "bench_one", path, people, workers=2))
+    cpu, loop = median(r.cpu_ms for r in ours), median(r.cpu_ms for r in bare)
+    wall = median(b.wall_seconds / o.wall_seconds for o, b in zip(ours, bare, strict=True))
+    more = {"pairs": ours[0].pairs, "parts": ours[-1].parts, "calls": ours[-1].calls}
+    was = "the same calls in a bare keep-alive loop, one thread"
+    return [
+        result("fanout.single.cpu_ms_per_pair", cpu, "ms", loop, was, target=4.5, **more),
+        result("fanout.single.overhead_ms_per_pair", cpu - loop, "ms", loop, was, target=1.2),
+        result("fanout.single.wall_ratio", wall, "x", 1.0, "pairs per second of that loop", target=1.0),
+    ]
+
+
+def latency20(found: Vendor, path: str, people: int, rounds: int) -> list[dict[str, Any]]:
+    """(a) the same at 20 ms of the vendor's."""
+    ratios = []
+    for _ in range(rounds):
+        found.reset(people, 20)
+        bare = bare_loop(found, people, 8)
+        ours = one_round(found, "bench_one", path, people, workers=2, latency_ms=20)
+        ratios.append(bare.wall_seconds / ours.wall_seconds)
+    was = "pairs per second of the bare loop in 8 threads"
+    return [result("fanout.latency20.wall_ratio", median(ratios), "x", 1.0, was, target=0.85)]
+
+
+def batch(found: Vendor, path: str, people: int, rounds: int) -> list[dict[str, Any]]:
+    """(b) a hundred people per call."""
+    ours = [one_round(found, "bench_many", path, people, workers=2) for _ in range(rounds)]
+    floor = SYSTEMS * 3 * -(-people // MOST_PEOPLE_PER_CALL)
+    cpu = median(r.cpu_ms for r in ours)
+    more = {"pairs": ours[0].pairs, "parts": ours[-1].parts, "wall_seconds": round(ours[-1].wall_seconds, 2)}
+    return [
+        result("fanout.batch.cpu_ms_per_pair", cpu, "ms", 0.5, "the target", **more),
+        result(
+            "fanout.batch.calls_over_floor",
+            median(r.calls for r in ours) / floor,
+            "x",
+            1.0,
+            "look-up, delete, look-up for a hundred people each",
+            target=1.1,
+        ),
+    ]
+
+
+def main() -> None:
+    """Run what was asked for and write it down."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, default=Path("bench.json"))
+    parser.add_argument("--only", default="single,latency20,batch")
+    arguments = parser.parse_args()
+    scale = float(os.environ.get("BENCH_SCALE", "1"))
+    rounds = int(os.environ.get("BENCH_ROUNDS", "5"))
+    chosen = arguments.only.split(",")
+    directory = Path(tempfile.mkdtemp(prefix="expunge-bench-", dir="/tmp"))
+    found_results: list[dict[str, Any]] = []
+    stolen, begun = _steal(), time.perf_counter()
+    try:
+        path = install_plugin(directory)
+        with vendor() as found:
+            if "single" in chosen:
+                found_results += single(found, path, max(20, int(1_000 * scale)), rounds)
+            if "latency20" in chosen:
+                found_results += latency20(found, path, max(20, int(1_000 * scale)), rounds)
+            if "batch" in chosen:
+                found_results += batch(found, path, max(100, int(10_000 * scale)), rounds)
+    finally:
+        shutil.rmtree(directory)
+    share = (_steal() - stolen) / max(time.perf_counter() - begun, 0.001) / (psutil.cpu_count() or 1)
+    for each in found_results:
+        each["steal_share"] = round(share, 4)
+        print(json.dumps(each))
+    _merge(arguments.out, found_results)
+
+
+def _merge(path: Path, results: list[dict[str, Any]]) -> None:
+    known = json.loads(path.read_text()) if path.exists() else []
+    names = {each["name"] for each in results}
+    path.write_text(json.dumps([*(k for k in known if k["name"] not in names), *results], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
