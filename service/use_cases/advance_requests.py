@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, text
 from service.domain.outcomes import EARLIER_SYSTEM, ENDED, Phase, StepState
 from service.domain.request import WITHDRAWN_STATES, Duty, Progress, RequestState
 from service.settings import Settings
-from service.storage.changes import Change, log_changes
+from service.storage.changes import Change, change_rows, log_changes
 from service.storage.rows import check_again, database_now, lock_request, lock_steps, version_of
 from service.storage.stores import Stores
 from service.use_cases.freeze_plan import freeze_plan
@@ -120,13 +120,10 @@ def _let_later_systems_begin(connection: Connection, steps: list[Row[Any]], now:
 
 
 def _answer(connection: Connection, request: Row[Any], now: datetime) -> None:
-    connection.execute(
-        text("UPDATE requests SET state = :state, reason = NULL, answered_at = :now WHERE id = :id"),
-        {"state": RequestState.FULFILLED, "now": now, "id": request.id},
-    )
-    fresh = lock_request(connection, request.id)
-    change = Change("request", str(request.id), version_of(fresh), "request_fulfilled", request.subject, {})
-    log_changes(connection, [change], actor="worker", at=now)
+    change = Change("request", str(request.id), version_of(request), "request_fulfilled", request.subject, {})
+    answered = "state = :state, reason = NULL, answered_at = :now"
+    values = {"state": RequestState.FULFILLED, "now": now}
+    change_rows(connection, "request", answered, values, [change], actor="worker", at=now)
 
 
 def _free_or_answer_linked(connection: Connection, request: Row[Any], now: datetime) -> None:
