@@ -25,7 +25,7 @@ from service.domain.audit_shapes import (
     is_instant,
     is_pseudonym,
 )
-from service.domain.canonical_json import LARGEST_INT, JsonValue, NotCanonical, decode_canonical, encode_canonical
+from service.domain.canonical_json import LARGEST_INT, NotCanonical, decode_canonical, encode_checked
 
 FORMAT = 1
 LARGEST_ENTRY_BYTES = 64 * 1024
@@ -69,21 +69,16 @@ class AuditEntry:
         return self._raw
 
     def _encoded(self) -> bytes:
-        data: dict[str, JsonValue] = dict(self.data)
-        raw = encode_canonical(
-            {
-                "actor": self.actor,
-                "at": instant_text(self.at),
-                "data": data,
-                "event": self.event,
-                "format": FORMAT,
-                "object": self.object,
-                "object_id": self.object_id,
-                "previous": self.previous,
-                "subject": self.subject,
-                "version": self.version,
-            }
-        )
+        # Every member and field has been checked by now: no shape lets in a character that JSON escapes, nor a value
+        # without a canonical encoding. The members are in their order here, which is quicker than sorting them.
+        data = encode_checked(dict(self.data)).decode()
+        previous = "null" if self.previous is None else f'"{self.previous}"'
+        subject = "null" if self.subject is None else f'"{self.subject}"'
+        raw = (
+            f'{{"actor":"{self.actor}","at":"{instant_text(self.at)}","data":{data},"event":"{self.event}",'
+            f'"format":{FORMAT},"object":"{self.object}","object_id":"{self.object_id}","previous":{previous},'
+            f'"subject":{subject},"version":{self.version}}}'
+        ).encode()
         if len(raw) > LARGEST_ENTRY_BYTES:
             raise NotAuditable(f"{self.event}: larger than {LARGEST_ENTRY_BYTES} bytes")
         return raw
@@ -92,6 +87,10 @@ class AuditEntry:
         """SHA-256 of the canonical bytes in hex: the `previous` of this object's next entry."""
         return digest_of(self._raw)
 
+    def hash(self) -> bytes:
+        """The same as 32 bytes: what the object's row keeps."""
+        return hashlib.sha256(self._raw).digest()
+
     def _check_envelope(self) -> None:
         if self.at.tzinfo is None:
             raise NotAuditable("at: without a time zone")
@@ -99,15 +98,14 @@ class AuditEntry:
             raise NotAuditable("version: counts from 1")
         if (self.previous is None) != (self.version == 1):
             raise NotAuditable("previous: None for version 1 and only for it")
-        checks = {
-            "object_id": is_id(self.object_id),
-            "previous": self.previous is None or _is_digest(self.previous),
-            "actor": is_actor(self.actor),
-            "subject": self.subject is None or is_pseudonym(self.subject),
-        }
-        for name, fits in checks.items():
-            if not fits:
-                raise NotAuditable(f"{name}: not of its shape")
+        if not is_id(self.object_id):
+            raise NotAuditable("object_id: not of its shape")
+        if not (self.previous is None or _is_digest(self.previous)):
+            raise NotAuditable("previous: not of its shape")
+        if not is_actor(self.actor):
+            raise NotAuditable("actor: not of its shape")
+        if not (self.subject is None or is_pseudonym(self.subject)):
+            raise NotAuditable("subject: not of its shape")
 
     def _check_event(self) -> None:
         rule = EVENTS.get(self.event)
@@ -118,11 +116,11 @@ class AuditEntry:
         if unknown := len(self.data.keys() - rule.fields.keys()):
             # Not their names: a key of the mapping is as free a text as a value.
             raise NotAuditable(f"{self.event}: {unknown} fields that the table doesn't allow")
-        for name, shape in rule.fields.items():
-            if name not in self.data and not shape.optional:
-                raise NotAuditable(f"{self.event}.{name}: missing")
-            if name in self.data and not shape.accepts(self.data[name]):
-                raise NotAuditable(f"{self.event}.{name}: not a {shape.name}")
+        if missing := rule.required - self.data.keys():
+            raise NotAuditable(f"{self.event}.{min(missing)}: missing")
+        for name, value in self.data.items():
+            if not rule.fields[name].accepts(value):
+                raise NotAuditable(f"{self.event}.{name}: not a {rule.fields[name].name}")
 
 
 @dataclass(frozen=True)

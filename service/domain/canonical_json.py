@@ -17,6 +17,7 @@ JsonValue: TypeAlias = "str | int | bool | Sequence[JsonValue] | Mapping[str, Js
 
 LARGEST_INT = 2**53 - 1
 _DEEPEST = 32
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
 class NotCanonical(ValueError):  # noqa: N818 - says what is true of the value
@@ -26,23 +27,35 @@ class NotCanonical(ValueError):  # noqa: N818 - says what is true of the value
 def encode_canonical(value: JsonValue) -> bytes:
     """The only encoding of `value`. Raises NotCanonical for a value outside the restricted set."""
     try:
-        text = json.dumps(_checked(value, 0), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        return text.encode("utf-8")
+        return _encode(_checked(value, 0)).encode("utf-8")
     except UnicodeEncodeError:
         raise NotCanonical("a string holds a lone surrogate") from None
+
+
+def encode_checked(value: JsonValue) -> bytes:
+    """The same bytes for a value that the caller has checked to be in the restricted set: nothing is looked at here."""
+    return _encode(value).encode("utf-8")
 
 
 def decode_canonical(raw: bytes) -> Any:
     """The value of canonical bytes. Raises NotCanonical for any bytes that don't re-encode to themselves."""
     try:
-        value = json.loads(raw.decode("utf-8"), parse_float=_refuse, parse_constant=_refuse)
+        value = _decode(raw.decode("utf-8"))
+        if not _is_surely_in_the_set(raw):
+            value = _checked(value, 0)
+        again = _encode(value).encode("utf-8")
     except NotCanonical:
         raise
     except (ValueError, RecursionError):
         raise NotCanonical("not JSON in UTF-8") from None
-    if encode_canonical(value) != raw:
+    if again != raw:
         raise NotCanonical("another spelling of a value that has one canonical encoding")
     return value
+
+
+def _is_surely_in_the_set(raw: bytes) -> bool:
+    """What JSON decodes to can leave the restricted set by its depth or a key only: few brackets, nothing but ASCII."""
+    return raw.isascii() and raw.count(b"[") + raw.count(b"{") <= _DEEPEST
 
 
 def _checked(value: object, depth: int) -> object:
@@ -68,3 +81,14 @@ def _checked(value: object, depth: int) -> object:
 
 def _refuse(_: str) -> NoReturn:
     raise NotCanonical("a number that isn't a whole number")
+
+
+def _whole(text: str) -> int:
+    # Longer than the largest means larger, and Python refuses to read very long ones.
+    number = int(text) if len(text) <= len(f"-{LARGEST_INT}") else LARGEST_INT + 1
+    if abs(number) > LARGEST_INT:
+        raise NotCanonical("an integer beyond 2**53 - 1")
+    return number
+
+
+_decode = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse, parse_int=_whole).decode

@@ -6,9 +6,11 @@ decide order (use_cases.sequence_audit) or what an entry may say (domain.audit_e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, CursorResult, TextClause, text
 
 from service.domain.audit_entry import AuditEntry, NotAuditable, decode_entry
 from service.domain.certificate_envelope import ProvenEntry
@@ -16,12 +18,14 @@ from service.domain.merkle import is_included, leaf_hash
 from service.domain.signed_note import Checkpoint
 from service.storage.audit_findings import AuditLogBroken
 from service.storage.audit_tree import inclusion_proofs
+from service.storage.packed import Packed
 
 # The order inside one call is kept, since one transaction may log several versions of one object.
-_APPEND = text(
+_APPEND = (
     "INSERT INTO audit_pending (entry) "
     "SELECT entry FROM unnest(CAST(:entries AS bytea[])) WITH ORDINALITY AS given(entry, place) ORDER BY place"
 )
+_APPEND_ALONE = text(_APPEND)
 _OF_SUBJECT = text(
     "SELECT index AS place, entry FROM audit_leaves WHERE subject = :subject AND index < :size ORDER BY index"
 )
@@ -33,7 +37,23 @@ def append(connection: Connection, entries: Sequence[AuditEntry]) -> None:
     One statement for any number; takes no lock that another writer waits for.
     """
     if entries:
-        connection.execute(_APPEND, {"entries": [entry.encode() for entry in entries]})
+        connection.execute(_APPEND_ALONE, {"entries": Packed(entry.encode() for entry in entries)})
+
+
+def append_with(
+    connection: Connection, entries: Sequence[AuditEntry], statement: str, values: Mapping[str, Any]
+) -> CursorResult[Any]:
+    """Logs entries and runs the change that they tell of, in one statement: half the cost of two on a busy store.
+
+    `statement` is our own INSERT, UPDATE or DELETE, or a SELECT over further WITH queries that it begins with a comma
+    for. No part of it comes from outside. `values` has no name `entries`.
+    """
+    return connection.execute(_logging(statement), {**values, "entries": Packed(entry.encode() for entry in entries)})
+
+
+@lru_cache(maxsize=256)
+def _logging(statement: str) -> TextClause:
+    return text(f"WITH logged AS ({_APPEND}) {statement}")
 
 
 def proven_entries(connection: Connection, subject: str, checkpoint: Checkpoint) -> tuple[ProvenEntry, ...]:

@@ -22,6 +22,7 @@ from service.domain.merkle import (
     plan_inclusion,
 )
 from service.storage.audit_findings import AuditLogBroken
+from service.storage.packed import Packed
 
 _SIZE = text("SELECT index + 1 FROM audit_leaves ORDER BY index DESC LIMIT 1")
 _LEAVES = text("SELECT index AS place, leaf_hash AS hash FROM audit_leaves WHERE index = ANY(:indexes)")
@@ -123,9 +124,9 @@ def add_leaves(
         _ADD_LEAVES,
         {
             "indexes": list(range(first, tree.size)),
-            "entries": list(entries),
-            "hashes": list(leaf_hashes),
-            "subjects": list(subjects),
+            "entries": Packed(entries),
+            "hashes": Packed(leaf_hashes),
+            "subjects": Packed(subjects),
         },
     )
     if nodes:
@@ -134,6 +135,6 @@ def add_leaves(
             {
                 "levels": [node.level for node, _ in nodes],
                 "indexes": [node.place for node, _ in nodes],
-                "hashes": [hashed for _, hashed in nodes],
+                "hashes": Packed(hashed for _, hashed in nodes),
             },
         )

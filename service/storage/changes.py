@@ -1,20 +1,23 @@
 """A change of state and its audit entry, in one transaction: the only way in which the service's rows change state.
 
-Decides how a row's counter and previous-entry hash are carried on. What a change says is decided by the use case.
+Decides how a row's counter and previous-entry hash are carried on: entry, counter and hash travel in one statement,
+and with `change_rows` the change itself, too. What a change says is decided by the use case.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import Connection, text
 
 from service.domain.audit_entry import AuditEntry
 from service.domain.audit_shapes import AuditValue
-from service.storage.audit_log import append
+from service.storage.audit_log import append, append_with
+from service.storage.packed import Packed
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,54 @@ _TABLES = {
 }
 
 
+class RowNotThere(Exception):  # noqa: N818 - says what is true of the row
+    """A change of a row that isn't in its table: nothing is logged about what didn't happen."""
+
+
 def log_changes(
     connection: Connection, changes: Sequence[Change], *, actor: str, at: datetime
 ) -> dict[tuple[str, str], Version]:
-    """Append one entry per change and write the rows' new counters. Returns each row's new version.
+    """Append one entry per change and write the rows' new counters, in one statement. Returns each row's new version.
 
-    Several changes of one row follow each other in the order given. The caller holds the rows' locks.
+    Several changes of one row follow each other in the order given. The caller holds the rows' locks. Raises
+    RowNotThere.
     """
+    if not changes:
+        return {}
     entries, versions = chain_entries(changes, actor=actor, at=at)
-    append(connection, entries)
-    write_versions(connection, versions)
+    by_row = _by_row(versions)
+    values: dict[str, Any] = {}
+    for row, pairs in by_row.items():
+        values |= _columns(row, pairs)
+    found = append_with(connection, entries, _counting(tuple(by_row)), values).scalar_one()
+    _all_there(found, versions)
+    return versions
+
+
+def change_rows(
+    connection: Connection,
+    row: str,
+    assignments: str,
+    values: Mapping[str, Any],
+    changes: Sequence[Change],
+    *,
+    actor: str,
+    at: datetime,
+) -> dict[tuple[str, str], Version]:
+    """The same together with the change itself, for changes of one kind of row that all get the same: one statement.
+
+    `assignments` is what stands behind SET, our own text, such as "state = :state, tries = r.tries + 1"; `values` are
+    its parameters. Version and hash go with them. Raises RowNotThere.
+    """
+    if not changes:
+        return {}
+    entries, versions = chain_entries(changes, actor=actor, at=at)
+    by_row = _by_row(versions)
+    if set(by_row) != {row}:
+        raise ValueError("changes of another kind of row")
+    update = _update(row, f"{assignments}, ")
+    done = append_with(connection, entries, update, {**values, **_columns(row, by_row[row])})
+    _all_there(done.rowcount, versions)
     return versions
 
 
@@ -79,29 +120,52 @@ def chain_entries(
             data=change.data,
         )
         entries.append(entry)
-        versions[(change.row, change.key)] = Version(before.number + 1, bytes.fromhex(entry.digest()))
+        versions[(change.row, change.key)] = Version(before.number + 1, entry.hash())
     return entries, versions
 
 
 def write_versions(connection: Connection, versions: Mapping[tuple[str, str], Version]) -> None:
-    """Write new counters and hashes, one statement per kind of row."""
-    by_row: dict[str, list[tuple[str, Version]]] = defaultdict(list)
+    """Write new counters and hashes, one statement per kind of row. Raises RowNotThere."""
+    for row, pairs in _by_row(versions).items():
+        done = connection.execute(text(_update(row, "")), _columns(row, pairs))
+        _all_there(done.rowcount, pairs)
+
+
+def _by_row(versions: Mapping[tuple[str, str], Version]) -> dict[str, list[tuple[str, Version]]]:
+    by_row: dict[str, list[tuple[str, Version]]] = {}
     for (row, key), version in versions.items():
-        by_row[row].append((key, version))
-    for row, pairs in by_row.items():
-        table, column, kind = _TABLES[row]
-        connection.execute(
-            text(
-                f"UPDATE {table} AS r SET version = n.version, entry_hash = n.hash"  # noqa: S608 - names from _TABLES
-                f" FROM unnest(CAST(:keys AS {kind}[]), CAST(:versions AS integer[]), CAST(:hashes AS bytea[]))"
-                f" AS n(key, version, hash) WHERE r.{column} = n.key"
-            ),
-            {
-                "keys": [key for key, _ in pairs],
-                "versions": [version.number for _, version in pairs],
-                "hashes": [version.entry_hash for _, version in pairs],
-            },
-        )
+        by_row.setdefault(row, []).append((key, version))
+    return by_row
+
+
+def _columns(row: str, pairs: Sequence[tuple[str, Version]]) -> dict[str, Any]:
+    return {
+        f"{row}_keys": Packed(key for key, _ in pairs),
+        f"{row}_versions": [version.number for _, version in pairs],
+        f"{row}_hashes": Packed(version.entry_hash for _, version in pairs),
+    }
+
+
+def _update(row: str, assignments: str) -> str:
+    table, column, kind = _TABLES[row]
+    return (
+        f"UPDATE {table} AS r SET {assignments}version = n.version, entry_hash = n.hash"  # noqa: S608 - our own text
+        f" FROM unnest(CAST(:{row}_keys AS {kind}[]), CAST(:{row}_versions AS integer[]),"
+        f" CAST(:{row}_hashes AS bytea[])) AS n(key, version, hash) WHERE r.{column} = n.key"
+    )
+
+
+@lru_cache(maxsize=64)
+def _counting(rows: tuple[str, ...]) -> str:
+    """Further WITH queries that write the counters of these kinds of row, and how many rows they found."""
+    updates = "".join(f", of_{row} AS ({_update(row, '')} RETURNING 1)" for row in rows)
+    counts = " + ".join(f"(SELECT count(*) FROM of_{row})" for row in rows)  # noqa: S608 - our own text
+    return f"{updates} SELECT {counts}"
+
+
+def _all_there(found: int, wanted: Sized) -> None:
+    if found != len(wanted):
+        raise RowNotThere(f"{len(wanted)} rows changed, {found} are there")
 
 
 def log_event(

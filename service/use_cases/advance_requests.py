@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.domain.outcomes import EARLIER_SYSTEM, ENDED, Phase, StepState
 from service.domain.request import WITHDRAWN_STATES, Duty, Progress, RequestState
 from service.settings import Settings
-from service.storage.changes import Change, log_changes
+from service.storage.changes import Change, change_rows, log_changes
 from service.storage.rows import check_again, database_now, lock_steps, version_of
 from service.storage.stores import Stores
 from service.use_cases.freeze_plan import freeze_plans
@@ -173,18 +173,14 @@ def _let_later_systems_begin(connection: Connection, requests: Sequence[Sequence
 
 
 def _answer(connection: Connection, requests: Sequence[Row[Any]], now: datetime) -> dict[UUID, Row[Any]]:
-    """Answer these requests. Returns their rows as they are then, but for the counters of the log."""
+    """Answer these requests. Returns their rows as they are then."""
     if not requests:
         return {}
-    rows = connection.execute(
-        text(
-            "UPDATE requests SET state = :state, reason = NULL, answered_at = :now"
-            " WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING *"
-        ),
-        {"state": RequestState.FULFILLED, "now": now, "ids": [r.id for r in requests]},
-    ).all()
-    log_changes(connection, [request_change(row, "request_fulfilled") for row in rows], actor="worker", at=now)
-    return {row.id: row for row in rows}
+    changes = [request_change(row, "request_fulfilled") for row in requests]
+    values = {"state": RequestState.FULFILLED, "now": now}
+    answered = "state = :state, reason = NULL, answered_at = :now"
+    change_rows(connection, "request", answered, values, changes, actor="worker", at=now)
+    return lock_requests(connection, [row.id for row in requests])
 
 
 def _free_or_answer_linked(connection: Connection, request: Row[Any], now: datetime) -> None:

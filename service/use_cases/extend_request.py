@@ -17,7 +17,7 @@ from service.domain.deadlines import REGIMES, extended_respond_by
 from service.domain.refusals import WrongState
 from service.domain.request import UNFINISHED
 from service.settings import Settings
-from service.storage.changes import log_changes
+from service.storage.changes import change_rows
 from service.storage.rows import database_now, lock_request, lock_steps
 from service.storage.stores import Stores
 from service.use_cases.lock_request import request_change
@@ -47,12 +47,10 @@ def extend_request(
         respond_by = extended_respond_by(REGIMES[row.regime], row.received_at, settings.service.zone)
         lock_steps(connection, [request_id])
         connection.execute(
-            text("UPDATE requests SET respond_by = :by, extended_at = :now, extension_reason = :reason WHERE id = :id"),
-            {"by": respond_by, "now": now, "reason": reason, "id": request_id},
-        )
-        connection.execute(
             text("UPDATE steps SET respond_by = :by WHERE request_id = :id AND ended_at IS NULL"),
             {"by": respond_by, "id": request_id},
         )
         change = request_change(row, "request_extended", respond_by=instant_text(respond_by), reason=reason.value)
-        log_changes(connection, [change], actor=actor, at=now)
+        extended = "respond_by = :by, extended_at = :now, extension_reason = :reason"
+        values = {"by": respond_by, "now": now, "reason": reason}
+        change_rows(connection, "request", extended, values, [change], actor=actor, at=now)

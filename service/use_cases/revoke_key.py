@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from service.domain.refusals import NotFound, WrongState
-from service.storage.changes import Change, log_changes
+from service.storage.changes import Change, change_rows
 from service.storage.rows import database_now, version_of
 from service.storage.stores import Stores
 
@@ -21,6 +21,5 @@ def revoke_key(stores: Stores, *, prefix: str, actor: str) -> None:
         if row.revoked_at is not None:
             raise WrongState("the key was revoked already")
         now = database_now(connection)
-        connection.execute(text("UPDATE api_keys SET revoked_at = :now WHERE id = :id"), {"now": now, "id": row.id})
         change = Change("key", str(row.id), version_of(row), "key_revoked")
-        log_changes(connection, [change], actor=actor, at=now)
+        change_rows(connection, "key", "revoked_at = :now", {"now": now}, [change], actor=actor, at=now)

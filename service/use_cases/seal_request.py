@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from service.domain.outcomes import ENDED
-from service.storage.changes import Change, log_changes
+from service.storage.changes import Change, change_rows
 from service.storage.holds import held_requests
 from service.storage.key_store import request_owner
 from service.storage.rows import database_now, lock_request, lock_steps, version_of
@@ -55,9 +55,6 @@ def seal_request(stores: Stores, request_id: UUID) -> None:
         stores.keys.destroy([request_owner(request_id)])
         connection.execute(text("UPDATE identifiers SET sealed = NULL WHERE request_id = :id"), {"id": request_id})
         connection.execute(text("UPDATE steps SET records = NULL WHERE request_id = :id"), {"id": request_id})
-        connection.execute(
-            text("UPDATE requests SET sealed_at = :now, duty = NULL, due_at = NULL WHERE id = :id"),
-            {"now": now, "id": request_id},
-        )
         change = Change("request", str(request_id), version_of(request), "request_sealed", request.subject, {})
-        log_changes(connection, [change], actor="worker", at=now)
+        sealed = "sealed_at = :now, duty = NULL, due_at = NULL"
+        change_rows(connection, "request", sealed, {"now": now}, [change], actor="worker", at=now)

@@ -25,11 +25,13 @@ from service.storage.audit_checkpoints import StoredCheckpoint, last_checkpoint
 from service.storage.audit_findings import AuditLogBroken, keep_findings
 from service.storage.audit_log import append
 from service.storage.audit_tree import add_leaves, stored_size, stored_tree
+from service.storage.packed import Packed
 from service.use_cases.sign_checkpoint import sign_checkpoint
 
 # Any number of our own; the lock's name is the same for all who sequence this database's log.
 _LOCK = text("SELECT pg_advisory_xact_lock(7305816312)")
-_TAKE = text("SELECT id, entry FROM audit_pending WHERE refused IS NULL ORDER BY id LIMIT :most FOR NO KEY UPDATE")
+# Not locked: nobody else takes entries while the sequencer's lock is held, and a lock would write every row once more.
+_TAKE = text("SELECT id, entry FROM audit_pending WHERE refused IS NULL ORDER BY id LIMIT :most")
 _TAKEN = text("DELETE FROM audit_pending WHERE id = ANY(:ids)")
 _REFUSE = text(
     "UPDATE audit_pending SET refused = given.reason "
@@ -75,6 +77,7 @@ class _Taken:
     id: int
     raw: bytes
     position: Position
+    digest: str
 
 
 def sequence_audit(
@@ -170,7 +173,7 @@ def _chained(connection: Connection, rows: Sequence[tuple[int, bytes]]) -> tuple
     readable: list[_Taken] = []
     for row_id, raw in rows:
         try:
-            readable.append(_Taken(row_id, raw, position_of(raw)))
+            readable.append(_Taken(row_id, raw, position_of(raw), digest_of(raw)))
         except NotAuditable:
             refused[row_id] = "not_an_entry"
     heads = _heads(connection, {(row.position.object, row.position.object_id) for row in readable})
@@ -183,7 +186,7 @@ def _chained(connection: Connection, rows: Sequence[tuple[int, bytes]]) -> tuple
         elif position.previous != digest:
             refused[row.id] = "previous_differs"
         else:
-            heads[(position.object, position.object_id)] = (position.version, digest_of(row.raw))
+            heads[(position.object, position.object_id)] = (position.version, row.digest)
             taken.append(row)
     return taken, refused
 
@@ -193,7 +196,7 @@ def _heads(connection: Connection, objects: set[_Object]) -> dict[_Object, _Head
         return {}
     asked = sorted(objects)
     rows = connection.execute(
-        _HEADS, {"objects": [kind for kind, _ in asked], "object_ids": [identity for _, identity in asked]}
+        _HEADS, {"objects": Packed(kind for kind, _ in asked), "object_ids": Packed(identity for _, identity in asked)}
     )
     return {(row.object, row.object_id): (row.version, row.digest) for row in rows}
 
@@ -211,10 +214,10 @@ def _log(connection: Connection, size_before: int, taken: Sequence[_Taken]) -> N
     connection.execute(
         _MOVE_HEADS,
         {
-            "objects": [kind for kind, _ in newest],
-            "object_ids": [identity for _, identity in newest],
+            "objects": Packed(kind for kind, _ in newest),
+            "object_ids": Packed(identity for _, identity in newest),
             "versions": [row.position.version for row in newest.values()],
-            "digests": [digest_of(row.raw) for row in newest.values()],
+            "digests": Packed(row.digest for row in newest.values()),
         },
     )
     connection.execute(_TAKEN, {"ids": [row.id for row in taken]})

@@ -35,7 +35,7 @@ from service.domain.signed_note import SigningKey
 from service.embedded import EmbeddedServers
 from service.storage import audit_log
 from service.storage.audit_tree import inclusion_proof, stored_size
-from service.storage.changes import Change, Version, log_changes
+from service.storage.changes import Change, Version, change_rows
 from service.storage.engine import open_engine
 from service.storage.migrate import migrate
 from service.use_cases.export_audit import export_audit
@@ -71,7 +71,8 @@ _INSERT = text(
     "INSERT INTO requests (id, subject, kind, regime, state, received_at, respond_by, submitted_by)"
     " VALUES (:id, :subject, 'erasure', 'gdpr', 'open', now(), now(), :id)"
 )
-_CHANGE = text("UPDATE requests SET state = 'in_progress', reason = :reason WHERE id = :id")
+_CHANGED = "state = 'in_progress', reason = :reason"
+_CHANGE = text(f"UPDATE requests SET {_CHANGED} WHERE id = :id")
 
 
 def bench_writes(engine: Engine, per_thread: int) -> dict[str, Any]:
@@ -96,11 +97,12 @@ def bench_writes(engine: Engine, per_thread: int) -> dict[str, Any]:
 def _change_each(engine: Engine, ids: list[UUID], *, audited: bool) -> None:
     for row_id in ids:
         with engine.begin() as connection:
-            connection.execute(_CHANGE, {"id": row_id, "reason": "locating"})
-            if audited:
-                data = {"reason": "locating"}
-                change = Change("request", str(row_id), Version(), "request_in_progress", row_id.hex, data)
-                log_changes(connection, [change], actor="worker", at=AT)
+            if not audited:
+                connection.execute(_CHANGE, {"id": row_id, "reason": "locating"})
+                continue
+            data = {"reason": "locating"}
+            change = Change("request", str(row_id), Version(), "request_in_progress", row_id.hex, data)
+            change_rows(connection, "request", _CHANGED, data, [change], actor="worker", at=AT)
 
 
 # --- the sequencer ----------------------------------------------------------------------------------------------------

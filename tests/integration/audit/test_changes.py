@@ -1,0 +1,110 @@
+"""A row's change, its counter and its entry are one statement, and nothing is logged about a row that isn't there."""
+
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Connection, Engine, event, text
+
+from service.domain.audit_entry import position_of
+from service.storage.changes import Change, RowNotThere, Version, change_rows, log_changes
+from service.storage.engine import open_engine
+
+AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+_INSERT = text(
+    "INSERT INTO requests (id, subject, kind, regime, state, received_at, respond_by, submitted_by)"
+    " VALUES (:id, :subject, 'erasure', 'gdpr', 'open', now(), now(), :id)"
+)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Engine:
+    return open_engine(database_url)
+
+
+@pytest.fixture
+def rows(engine: Engine) -> list[UUID]:
+    made = [uuid4(), uuid4()]
+    with engine.begin() as connection:
+        connection.execute(_INSERT, [{"id": row, "subject": row.hex} for row in made])
+    return made
+
+
+def change(row: UUID, says: str = "request_acknowledged", **data: str) -> Change:
+    return Change("request", str(row), Version(), says, row.hex, data)
+
+
+def stored(connection: Connection, row: UUID) -> tuple[str, int, bytes]:
+    found = connection.execute(text("SELECT state, version, entry_hash FROM requests WHERE id = :i"), {"i": row}).one()
+    return found.state, found.version, bytes(found.entry_hash)
+
+
+def pending(connection: Connection) -> list[bytes]:
+    return [bytes(entry) for entry in connection.execute(text("SELECT entry FROM audit_pending ORDER BY id")).scalars()]
+
+
+def test_a_change_travels_with_its_entry_and_counter_in_one_statement(engine: Engine, rows: list[UUID]) -> None:
+    statements: list[str] = []
+    with engine.begin() as connection:
+        event.listen(connection, "before_cursor_execute", lambda _, __, statement, *___: statements.append(statement))
+        changes = [change(row, says="request_denied", reason="no_match") for row in rows]
+        versions = change_rows(
+            connection, "request", "state = :state", {"state": "denied"}, changes, actor="worker", at=AT
+        )
+    assert len(statements) == 1
+    with engine.begin() as connection:
+        entries = pending(connection)
+        assert [position_of(entry).object_id for entry in entries] == [str(row) for row in rows]
+        for row in rows:
+            version = versions[("request", str(row))]
+            assert (
+                stored(connection, row)
+                == ("denied", version.number, version.entry_hash)
+                == (
+                    "denied",
+                    1,
+                    version.entry_hash,
+                )
+            )
+
+
+def test_several_entries_of_one_row_and_of_several_kinds_are_one_statement(engine: Engine, rows: list[UUID]) -> None:
+    statements: list[str] = []
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO systems (name, connector, state, fingerprint, position, max_concurrency)"
+                " VALUES ('desk', 'zendesk', 'active', 'ab', 1, 1)"
+            )
+        )
+        event.listen(connection, "before_cursor_execute", lambda _, __, statement, *___: statements.append(statement))
+        changes = [change(rows[0]), change(rows[0]), Change("system", "desk", Version(), "system_removed")]
+        versions = log_changes(connection, changes, actor="worker", at=AT)
+    assert len(statements) == 1
+    with engine.begin() as connection:
+        assert [position_of(entry).version for entry in pending(connection)] == [1, 2, 1]
+        assert stored(connection, rows[0])[1:] == (2, versions[("request", str(rows[0]))].entry_hash)
+        assert connection.execute(text("SELECT version FROM systems")).scalar_one() == 1
+
+
+def test_nothing_is_logged_about_a_row_that_is_not_there(engine: Engine, rows: list[UUID]) -> None:
+    gone = change(uuid4())
+    with pytest.raises(RowNotThere), engine.begin() as connection:
+        log_changes(connection, [change(rows[0]), gone], actor="worker", at=AT)
+    with pytest.raises(RowNotThere), engine.begin() as connection:
+        change_rows(connection, "request", "state = 'denied'", {}, [gone], actor="worker", at=AT)
+    with engine.begin() as connection:
+        assert pending(connection) == []
+
+
+def test_changes_of_another_kind_are_refused_where_one_kind_is_changed(engine: Engine, rows: list[UUID]) -> None:
+    other = Change("system", "desk", Version(), "system_removed")
+    with pytest.raises(ValueError, match="another kind"), engine.begin() as connection:
+        change_rows(connection, "request", "state = 'denied'", {}, [change(rows[0]), other], actor="worker", at=AT)
+
+
+def test_no_change_is_no_statement(engine: Engine) -> None:
+    with engine.begin() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *_: pytest.fail("a statement was sent"))
+        assert log_changes(connection, [], actor="worker", at=AT) == {}
+        assert change_rows(connection, "request", "state = 'open'", {}, [], actor="worker", at=AT) == {}
