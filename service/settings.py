@@ -115,6 +115,8 @@ class EngineSettings(SystemModel):
     idempotency_seconds: float = Field(86400.0, gt=0, description="how long an Idempotency-Key is remembered")
     max_plan_rounds: int = Field(3, ge=1, description="plan versions that later finds may add")
     batch_size: int = Field(500, ge=1, description="upper bound of people in a batch, under the connector's own")
+    coalesce_seconds: float = Field(2.0, ge=0, le=60, description="longest wait of due steps for company in a batch")
+    urgent_seconds: float = Field(2 * 86400.0, ge=0, description="time left from which on nobody waits for company")
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between two signed checkpoints")
 
 

@@ -23,7 +23,7 @@ def dispatch_due(runtime: Runtime) -> int:
     if has_due_identities(runtime.stores):
         _send("expunge.identify")
         sent += 1
-    for system in due_systems(runtime.stores, nudge_again_seconds=_NUDGE_AGAIN_SECONDS):
+    for system in due_systems(runtime.stores, runtime.settings, nudge_again_seconds=_NUDGE_AGAIN_SECONDS):
         _send("expunge.work_system", system.name)
         sent += 1
     return sent

@@ -1,4 +1,4 @@
-"""What is due, as the dispatcher asks: which systems to nudge and how often. Reads rows; starts nothing."""
+"""What can be leased, as the dispatcher asks: which systems to nudge and how often. Starts nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
+from service.settings import Settings
 from service.storage.stores import Stores
+from service.use_cases.pick_steps import is_leasable
 
 
 @dataclass(frozen=True)
@@ -17,26 +19,37 @@ class DueSystem:
     connector: str
 
 
-def due_systems(stores: Stores, *, nudge_again_seconds: float) -> list[DueSystem]:
-    """Systems that have due steps and free slots and weren't nudged just now; they are marked as nudged.
+def due_systems(stores: Stores, settings: Settings, *, nudge_again_seconds: float) -> list[DueSystem]:
+    """Systems in which a worker would get a batch and that weren't nudged just now; they are marked as nudged.
 
-    The cost grows with the number of systems, not of steps: each is asked by an index probe of one row.
+    The cost grows with the number of systems, not of steps.
     """
+    configured = [system.config.name for system in settings.systems]
     with stores.engine.begin() as connection:
+        free = connection.execute(
+            text(
+                "SELECT y.name FROM systems y WHERE y.state = 'active' AND y.name = ANY(CAST(:names AS text[]))"
+                " AND (y.nudged_at IS NULL OR y.nudged_at < clock_timestamp() - make_interval(secs => :again))"
+                " AND y.max_concurrency > (SELECT count(*) FROM batches b WHERE b.system = y.name"
+                " AND b.ended_at IS NULL AND b.lease_until > clock_timestamp()) ORDER BY y.position, y.name"
+            ),
+            {"again": nudge_again_seconds, "names": configured},
+        ).scalars()
+        due = [name for name in free.all() if is_leasable(connection, settings, name)]
+        if not due:
+            return []
+        # Locked by name, in the order of everybody who locks several systems.
         rows = connection.execute(
             text(
-                "UPDATE systems s SET nudged_at = clock_timestamp() FROM ("
-                " SELECT y.name, y.max_concurrency - (SELECT count(*) FROM batches b WHERE b.system = y.name"
-                " AND b.ended_at IS NULL AND b.lease_until > clock_timestamp()) AS free FROM systems y"
-                " WHERE y.state = 'active'"
-                " AND (y.nudged_at IS NULL OR y.nudged_at < clock_timestamp() - make_interval(secs => :again))"
-                " AND EXISTS (SELECT 1 FROM steps t WHERE t.system = y.name AND t.state IN ('due', 'accepted')"
-                " AND t.due_at <= clock_timestamp())) AS d"
-                " WHERE s.name = d.name AND d.free > 0 RETURNING s.name, s.connector"
+                "WITH locked AS MATERIALIZED (SELECT name FROM systems WHERE name = ANY(CAST(:names AS text[]))"
+                " ORDER BY name FOR NO KEY UPDATE)"
+                " UPDATE systems s SET nudged_at = clock_timestamp() FROM locked WHERE s.name = locked.name"
+                " RETURNING s.name, s.connector"
             ),
-            {"again": nudge_again_seconds},
+            {"names": due},
         ).all()
-    return [DueSystem(row.name, row.connector) for row in rows]
+    connectors = {row.name: row.connector for row in rows}
+    return [DueSystem(name, connectors[name]) for name in due if name in connectors]
 
 
 def has_due_identities(stores: Stores) -> bool:

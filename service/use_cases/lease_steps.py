@@ -14,7 +14,6 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, text
 
-from connectors.base.interface import Operation
 from connectors.base.values import Batch, Identifier, Subject
 from service.domain.cluster import Exclusion
 from service.domain.outcomes import Phase, StepState
@@ -28,14 +27,7 @@ from service.storage.stores import Stores
 from service.storage.vendor_gate import gate_is_open
 from service.use_cases.guard_lease import only_permitted
 from service.use_cases.move_steps import subjects_of
-from service.use_cases.system_rules import batch_limit
-
-OPERATIONS = {
-    Phase.LOCATE: Operation.LOCATE,
-    Phase.SUPPRESS: Operation.SUPPRESS,
-    Phase.ERASE: Operation.ERASE,
-    Phase.CONFIRM: Operation.CONFIRM,
-}
+from service.use_cases.pick_steps import AgainPick, FreshPick, picks
 
 _CARRIED_BY_MANY = frozenset({Exclusion.PLACEHOLDER, Exclusion.MALFORMED, Exclusion.SHARED_KIND, Exclusion.SUPERNODE})
 
@@ -79,42 +71,60 @@ class LeasedBatch:
 
 
 def lease_steps(
-    stores: Stores, settings: Settings, system: str, *, admission: UUID | None = None
+    stores: Stores, settings: Settings, system: str, *, admission: UUID | None = None, at_most: int | None = None
 ) -> LeasedBatch | None:
     """Lease one batch of due steps; None if nothing is due, the system isn't there, or all slots are taken.
 
     Also None while the gate is shut: the log disagrees with an anchor, or this store never saw the caller's admission.
+    `at_most` bounds the people of a new batch.
     """
     with stores.engine.begin() as connection:
-        leased = _lease(connection, settings, system) if gate_is_open(connection, admission) else None
+        leased = _lease(connection, settings, system, at_most) if gate_is_open(connection, admission) else None
     if leased is None:
         return None
     batch, rows = leased
     return _open(stores, batch, rows)
 
 
-def _lease(connection: Connection, settings: Settings, system: str) -> tuple[Row[Any], list[Row[Any]]] | None:
+def _lease(
+    connection: Connection, settings: Settings, system: str, at_most: int | None
+) -> tuple[Row[Any], list[Row[Any]]] | None:
     row = connection.execute(
-        text("SELECT max_concurrency FROM systems WHERE name = :s AND state = 'active' FOR NO KEY UPDATE"),
+        text(
+            "UPDATE systems SET nudged_at = NULL WHERE name = :s AND state = 'active'"
+            " RETURNING max_concurrency, last_bulk"
+        ),
         {"s": system},
     ).one_or_none()
     if row is None:
         return None
-    connection.execute(text("UPDATE systems SET nudged_at = NULL WHERE name = :s"), {"s": system})
     live = connection.execute(
         text("SELECT count(*) FROM batches WHERE system = :s AND ended_at IS NULL AND lease_until > clock_timestamp()"),
         {"s": system},
     ).scalar_one()
     if live >= row.max_concurrency:
         return None
-    batch, steps = _again(connection, system) or _fresh(connection, settings, system) or (None, [])
+    batch, steps, bulk = _first_free(connection, settings, system, row.last_bulk, at_most) or (None, [], None)
     if batch is None:
         return None
+    if bulk != row.last_bulk:
+        connection.execute(text("UPDATE systems SET last_bulk = :b WHERE name = :s"), {"b": bulk, "s": system})
     steps = only_permitted(connection, settings, system, Phase(batch.phase), steps)
     if not steps:
         _end_if_empty(connection, batch)
         return None
     return _take(connection, settings, batch, steps), steps
+
+
+def _first_free(
+    connection: Connection, settings: Settings, system: str, last_bulk: UUID | None, at_most: int | None
+) -> tuple[Row[Any], list[Row[Any]], UUID | None] | None:
+    """The best pick that nobody else has locked, and the bulk submission that has it to itself."""
+    for pick in picks(connection, settings, system, last_bulk=last_bulk, at_most=at_most):
+        found = _again(connection, pick) if isinstance(pick, AgainPick) else _fresh(connection, system, pick)
+        if found is not None:
+            return *found, pick.bulk
+    return None
 
 
 def _end_if_empty(connection: Connection, batch: Row[Any]) -> None:
@@ -127,63 +137,46 @@ def _end_if_empty(connection: Connection, batch: Row[Any]) -> None:
     )
 
 
-def _again(connection: Connection, system: str) -> tuple[Row[Any], list[Row[Any]]] | None:
-    """A batch whose lease was given back, with steps that are due: the same people, the same key.
-
-    Not one of whose steps a dead process still has some: giving the lease back after this pass would hide them from
-    the sweeper for ever, so it comes first.
-    """
+def _again(connection: Connection, pick: AgainPick) -> tuple[Row[Any], list[Row[Any]]] | None:
+    """A batch whose lease was given back, with its steps that are due: the same people, the same key."""
     batch = connection.execute(
         text(
-            "SELECT id, phase FROM batches b WHERE system = :s AND ended_at IS NULL"
-            " AND (lease_until IS NULL OR lease_until <= clock_timestamp())"
-            " AND EXISTS (SELECT 1 FROM steps t WHERE t.batch_id = b.id AND t.state IN ('due', 'accepted')"
-            " AND t.due_at <= clock_timestamp())"
-            " AND NOT EXISTS (SELECT 1 FROM steps t WHERE t.batch_id = b.id AND t.state = 'leased')"
-            " ORDER BY created_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
+            "SELECT id, phase FROM batches WHERE id = :id AND ended_at IS NULL"
+            " AND (lease_until IS NULL OR lease_until <= clock_timestamp()) FOR NO KEY UPDATE SKIP LOCKED"
         ),
-        {"s": system},
+        {"id": pick.batch_id},
     ).one_or_none()
     if batch is None:
         return None
+    # Locked by batch, or by primary key, first and tested afterwards: with the state beside it the planner takes the
+    # partial index of due steps for empty and filters thousands of rows (measured).
     steps = connection.execute(
         text(
-            "SELECT * FROM steps WHERE batch_id = :b AND state IN ('due', 'accepted')"
-            " AND due_at <= clock_timestamp() ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
+            "WITH locked AS MATERIALIZED ("
+            "SELECT * FROM steps WHERE batch_id = :b ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
+            " SELECT * FROM locked WHERE state IN ('due', 'accepted') AND due_at <= clock_timestamp()"
         ),
         {"b": batch.id},
     ).all()
     return (batch, list(steps)) if steps else None
 
 
-def _fresh(connection: Connection, settings: Settings, system: str) -> tuple[Row[Any], list[Row[Any]]] | None:
-    """The most urgent phase's due steps, up to the connector's limit."""
-    phase = connection.execute(
-        text(
-            "SELECT phase FROM steps WHERE system = :s AND state IN ('due', 'accepted') AND batch_id IS NULL"
-            " AND due_at <= clock_timestamp() ORDER BY respond_by, due_at LIMIT 1"
-        ),
-        {"s": system},
-    ).scalar_one_or_none()
-    if phase is None:
-        return None
-    # Locked by primary key first and tested afterwards: with the state in the outer WHERE the planner takes the
-    # partial index for empty and filters thousands of rows (measured, see tests/benchmarks).
+def _fresh(connection: Connection, system: str, pick: FreshPick) -> tuple[Row[Any], list[Row[Any]]] | None:
+    """A new batch of the picked steps that nobody else has locked or moved."""
     steps = connection.execute(
         text(
-            "WITH picked AS MATERIALIZED ("
-            " SELECT id FROM steps WHERE system = :s AND phase = :p AND state IN ('due', 'accepted')"
-            " AND batch_id IS NULL AND due_at <= clock_timestamp()"
-            " ORDER BY respond_by, due_at LIMIT :n FOR NO KEY UPDATE SKIP LOCKED)"
-            " SELECT s.* FROM steps s JOIN picked USING (id) WHERE s.state IN ('due', 'accepted') ORDER BY s.id"
+            "WITH locked AS MATERIALIZED ("
+            "SELECT * FROM steps WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
+            " SELECT * FROM locked WHERE state IN ('due', 'accepted') AND due_at <= clock_timestamp()"
+            " AND batch_id IS NULL AND phase = :p"
         ),
-        {"s": system, "p": phase, "n": batch_limit(settings, system, OPERATIONS[Phase(phase)])},
+        {"ids": list(pick.step_ids), "p": pick.phase},
     ).all()
     if not steps:
         return None
     batch = connection.execute(
         text("INSERT INTO batches (id, system, phase) VALUES (:id, :s, :p) RETURNING id, phase"),
-        {"id": uuid4(), "s": system, "p": phase},
+        {"id": uuid4(), "s": system, "p": pick.phase},
     ).one()
     return batch, list(steps)
 

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from connectors.base.values import Identifier
 from service.domain.cluster import Cluster, Person, Seed
+from service.domain.fairness import SINGLE_LANE
 from service.domain.normalisation import InvalidIdentifier, normalise
 from service.domain.outcomes import Phase, StepState
 from service.domain.request import Duty, Progress, RequestState
@@ -327,8 +328,8 @@ class _Settling:
         steps = [(uuid4(), system.name, system.position) for system in systems]
         self.connection.execute(
             text(
-                "INSERT INTO steps (id, request_id, system, position, phase, state, due_at, respond_by)"
-                " SELECT id, :request, system, position, :phase, :state, :now, :respond_by FROM unnest("
+                "INSERT INTO steps (id, request_id, system, position, phase, state, due_at, respond_by, lane)"
+                " SELECT id, :request, system, position, :phase, :state, :now, :respond_by, :lane FROM unnest("
                 " CAST(:ids AS uuid[]), CAST(:systems AS text[]), CAST(:positions AS integer[]))"
                 " AS n(id, system, position)"
             ),
@@ -338,6 +339,7 @@ class _Settling:
                 "state": StepState.DUE,
                 "now": self.now,
                 "respond_by": self.row.respond_by,
+                "lane": self.row.import_id or SINGLE_LANE,
                 "ids": [step[0] for step in steps],
                 "systems": [step[1] for step in steps],
                 "positions": [step[2] for step in steps],

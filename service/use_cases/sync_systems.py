@@ -24,7 +24,9 @@ def sync_systems(stores: Stores, settings: Settings) -> None:
     """Add, change, remove and bring back systems so that the rows say what the configuration says."""
     with stores.engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        known = {row.name: row for row in connection.execute(text("SELECT * FROM systems FOR NO KEY UPDATE"))}
+        known = {
+            row.name: row for row in connection.execute(text("SELECT * FROM systems ORDER BY name FOR NO KEY UPDATE"))
+        }
         for system in settings.systems:
             _upsert(connection, system, known.get(system.config.name))
         configured = {system.config.name for system in settings.systems}

@@ -166,7 +166,7 @@ def write_config(
             "workers": 3,
             "controller": "Tea and Kettles, a made-up company",
         },
-        "engine": {"tick_seconds": 0.5, "key_retention_seconds": 86400},
+        "engine": {"tick_seconds": 0.5, "coalesce_seconds": 0, "key_retention_seconds": 86400},
         "identity_graph": {
             "base_url": warehouse,
             "table": graph["table"],

@@ -43,6 +43,7 @@ class RequestRow(Base):
     external_reference: Mapped[str | None] = mapped_column(Text, unique=True)
     submitted_by: Mapped[UUID]
     linked_to: Mapped[UUID | None] = mapped_column(ForeignKey("requests.id"))
+    import_id: Mapped[UUID | None]
     plan_version: Mapped[int] = mapped_column(server_default="0")
     doubts: Mapped[list[dict[str, object]]] = mapped_column(JSONB, server_default="[]")
     located_until: Mapped[datetime | None] = mapped_column(Instant)

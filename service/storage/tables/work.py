@@ -13,12 +13,20 @@ from sqlalchemy import BigInteger, ForeignKey, Identity, Index, LargeBinary, Tex
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from service.domain.fairness import SINGLE_LANE
 from service.storage.tables.base import Base
 from service.storage.tables.requests import Instant
 
+# A due step stands in exactly one of two indexes: not in a batch yet, or in one that will be leased again.
+_FRESH = "state IN ('due', 'accepted') AND batch_id IS NULL"
+_AGAIN = "state IN ('due', 'accepted') AND batch_id IS NOT NULL"
+
 
 class SystemRow(Base):
-    """A connected system as the configuration last named it. `state` is `active` or `removed`."""
+    """A connected system as the configuration last named it. `state` is `active` or `removed`.
+
+    `last_bulk` is the bulk submission that had the last batch to itself: it comes last when others wait.
+    """
 
     __tablename__ = "systems"
 
@@ -29,6 +37,7 @@ class SystemRow(Base):
     position: Mapped[int]
     max_concurrency: Mapped[int]
     nudged_at: Mapped[datetime | None] = mapped_column(Instant)
+    last_bulk: Mapped[UUID | None]
     checked_at: Mapped[datetime | None] = mapped_column(Instant)
     check_result: Mapped[str | None] = mapped_column(Text)
     version: Mapped[int] = mapped_column(server_default="0")
@@ -55,7 +64,8 @@ class BatchRow(Base):
 class StepRow(Base):
     """One (person, system) pair. `records` is sealed JSON of frozen and newly found record ids of this system.
 
-    `attempts` counts all tries, `tries` those in a row that ended in an error.
+    `attempts` counts all tries, `tries` those in a row that ended in an error. `lane` says in whose line the step
+    stands: its bulk submission's, or one of domain.fairness.
     """
 
     __tablename__ = "steps"
@@ -69,6 +79,7 @@ class StepRow(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     due_at: Mapped[datetime | None] = mapped_column(Instant)
     respond_by: Mapped[datetime] = mapped_column(Instant)
+    lane: Mapped[UUID] = mapped_column(server_default=str(SINGLE_LANE))
     batch_id: Mapped[UUID | None] = mapped_column(ForeignKey("batches.id"))
     plan_version: Mapped[int | None]
     located: Mapped[bool] = mapped_column(server_default="false")
@@ -92,9 +103,10 @@ class StepRow(Base):
 
     __table_args__ = (
         UniqueConstraint("request_id", "system"),
-        Index("ix_steps_due", "system", "phase", "due_at", postgresql_where=text("state IN ('due', 'accepted')")),
+        Index("ix_steps_fresh", "system", "phase", "lane", "respond_by", "due_at", postgresql_where=text(_FRESH)),
+        Index("ix_steps_again", "system", "lane", "respond_by", "due_at", postgresql_where=text(_AGAIN)),
         Index("ix_steps_leased", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
-        Index("ix_steps_parked", "system", postgresql_where=text("state = 'parked'")),
+        Index("ix_steps_parked", "system", "id", postgresql_where=text("state = 'parked'")),
     )
 
 

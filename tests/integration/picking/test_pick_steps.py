@@ -1,0 +1,191 @@
+"""What is leased next: by time left, shared fairly, together with others where that pays; and what asking costs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import TextClause, text
+
+from service.domain.fairness import SINGLE_LANE, URGENT_LANE
+from service.use_cases import pick_steps
+from service.use_cases.due_work import due_systems
+from service.use_cases.lease_steps import lease_steps
+from service.use_cases.pick_steps import AgainPick, FreshPick
+from tests.integration.picking.rows import SYSTEM, Desk, settings_with
+
+PATIENT = settings_with(coalesce_seconds=30.0, batch_size=10)
+AT_ONCE = settings_with(coalesce_seconds=0.0, batch_size=20)
+BULK, OTHER_BULK = uuid4(), uuid4()
+
+
+def leaves(desk: Desk) -> bool:
+    """True if there is a batch to lease; the dispatcher and the lease must agree about it."""
+    told = [s.name for s in due_systems(desk.stores, PATIENT, nudge_again_seconds=0.0)]
+    assert told == ([SYSTEM] if desk.is_leasable(PATIENT) else [])
+    assert bool(desk.picked(PATIENT)) is bool(told)
+    return bool(told)
+
+
+def test_a_batch_that_is_not_full_waits_for_company(desk: Desk) -> None:
+    desk.add(9, due_for=1)
+    assert not leaves(desk)
+    assert lease_steps(desk.stores, PATIENT, SYSTEM) is None
+    desk.add(1, due_for=0.5)
+    assert leaves(desk)
+    assert len(desk.first(PATIENT).step_ids) == 10
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"due_for": 31}, {"days_left": 1}, {"days_left": -9}, {"lane": URGENT_LANE}],
+    ids=lambda more: next(iter(more)),
+)
+def test_nobody_waits_too_long_nor_when_it_is_urgent(desk: Desk, more: dict[str, Any]) -> None:
+    desk.add(3, due_for=1)
+    assert not leaves(desk)
+    desk.add(1, **{"due_for": 1, **more})
+    assert leaves(desk)
+    # Who waited for company goes along.
+    assert len(desk.first(PATIENT).step_ids) == 4
+
+
+def test_after_its_search_a_step_waits_only_if_somebody_is_on_the_way(desk: Desk) -> None:
+    desk.add(2, phase="erase", due_for=1)
+    assert leaves(desk)
+    desk.add(1, phase="erase", due_for=-5)
+    assert not leaves(desk)
+    desk.write("DELETE FROM steps WHERE due_at > clock_timestamp()")
+    assert leaves(desk)
+    desk.add(1, phase="locate", due_for=-60)
+    assert not leaves(desk)
+    desk.write("DELETE FROM steps WHERE phase = 'locate'")
+    desk.write("UPDATE requests SET duty = 'freeze', due_at = now() WHERE id IN (SELECT id FROM requests LIMIT 1)")
+    assert not leaves(desk)
+    desk.write("UPDATE requests SET duty = NULL")
+    held = desk.batch(phase="suppress", lease=30)
+    assert not leaves(desk)
+    desk.write("UPDATE batches SET lease_until = NULL WHERE id = :id", id=held)
+    assert leaves(desk)
+
+
+def test_at_most_half_of_a_batch_is_one_bulk_submissions_while_others_wait(desk: Desk) -> None:
+    desk.add(100, lane=BULK, days_left=3)
+    assert desk.first(AT_ONCE).bulk == BULK
+    desk.add(40, days_left=20)
+    assert desk.lanes(desk.first(AT_ONCE)) == {BULK: 10, SINGLE_LANE: 10}
+    assert desk.first(AT_ONCE).bulk is None
+    desk.add(5, lane=OTHER_BULK, days_left=4)
+    assert desk.lanes(desk.first(AT_ONCE)) == {BULK: 10, OTHER_BULK: 5, SINGLE_LANE: 5}
+
+
+def test_what_the_others_leave_free_is_filled(desk: Desk) -> None:
+    desk.add(100, lane=BULK, days_left=3)
+    desk.add(1, days_left=25)
+    desk.add(1, days_left=25, lane=URGENT_LANE)
+    assert desk.lanes(desk.first(AT_ONCE)) == {BULK: 18, SINGLE_LANE: 1, URGENT_LANE: 1}
+
+
+def test_the_urgent_one_leaves_in_the_next_batch_before_a_hundred_thousand(desk: Desk) -> None:
+    # A thousand here; tests/benchmarks has the hundred thousand. One person a call, the import older and sooner due.
+    alone = settings_with(batch_size=1)
+    desk.add(1000, lane=BULK, days_left=3, due_for=600)
+    desk.add(1, lane=URGENT_LANE, days_left=28, due_for=0)
+    assert desk.lanes(desk.first(alone)) == {URGENT_LANE: 1}
+
+
+def test_batches_of_one_take_turns(desk: Desk) -> None:
+    alone = settings_with(batch_size=1)
+    desk.add(30, lane=BULK, days_left=3)
+    desk.add(30, days_left=25)
+    lanes: list[UUID] = []
+    last: UUID | None = None
+    for _ in range(6):
+        pick = desk.first(alone, last_bulk=last)
+        lanes += desk.lanes(pick)
+        last = pick.bulk
+        desk.write("DELETE FROM steps WHERE id = ANY(:ids)", ids=list(pick.step_ids))
+    assert lanes == [BULK, SINGLE_LANE] * 3
+
+
+def test_the_store_remembers_who_had_the_last_batch_alone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[UUID | None] = []
+    real = pick_steps.in_turn
+    monkeypatch.setattr(pick_steps, "in_turn", lambda heads, last: asked.append(last) or real(heads, last))
+    monkeypatch.setattr("service.use_cases.lease_steps._open", lambda stores, batch, rows: batch)
+    desk.add(30, lane=BULK, days_left=3)
+    for _ in range(2):
+        assert lease_steps(desk.stores, AT_ONCE, SYSTEM) is not None
+    assert asked == [None, BULK]
+
+
+def test_time_left_decides_between_new_and_interrupted_batches(desk: Desk) -> None:
+    old, urgent = desk.batch(age=900), desk.batch(age=5)
+    desk.add(3, phase="erase", batch=old, days_left=25)
+    desk.add(4, phase="locate", days_left=15)
+    desk.add(3, phase="erase", batch=urgent, days_left=2, state="accepted")
+    picked = desk.picked(AT_ONCE)
+    assert isinstance(picked[1], FreshPick)
+    assert [p.batch_id for p in picked if isinstance(p, AgainPick)] == [urgent]
+    desk.write("UPDATE steps SET due_at = clock_timestamp() + interval '1 hour' WHERE batch_id = :id", id=urgent)
+    later = desk.picked(AT_ONCE)
+    # A batch that fails again and again is the oldest, and still comes after those with less time left.
+    assert [type(p) for p in later] == [FreshPick, AgainPick]
+
+
+def test_a_batch_that_somebody_holds_or_left_behind_is_not_taken(desk: Desk) -> None:
+    held, left = desk.batch(lease=30), desk.batch(lease=-1)
+    desk.add(2, phase="erase", batch=held)
+    desk.add(2, phase="erase", batch=left)
+    assert desk.picked(AT_ONCE) == [AgainPick(left, None)]
+    desk.add(1, phase="erase", batch=left, state="leased")
+    assert desk.picked(AT_ONCE) == []
+    assert not desk.is_leasable(AT_ONCE)
+
+
+def test_a_probe_takes_no_more_than_it_is_told(desk: Desk) -> None:
+    desk.add(30)
+    assert len(desk.first(AT_ONCE, at_most=1).step_ids) == 1
+
+
+# --- what asking costs ------------------------------------------------------------------------------------------------
+
+
+def read(desk: Desk, statement: TextClause, **values: Any) -> tuple[int, set[str]]:
+    """How many rows of steps a statement reads, and by which ways."""
+    with desk.engine.begin() as connection:
+        asked = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.text}")
+        found = connection.execute(asked, {"s": SYSTEM, "phases": list(pick_steps._ORDER), **values}).scalar_one()
+    plan = (found if isinstance(found, list) else json.loads(found))[0]["Plan"]
+    rows, ways, nodes = 0, set(), [plan]
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", [])
+        if node.get("Relation Name") == "steps" and node["Actual Loops"]:
+            rows += node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+            ways.add(f"{node['Node Type']} {node.get('Index Name', '')}".strip())
+    return rows, ways
+
+
+def test_asking_costs_the_same_with_a_backlog_and_with_finished_work(desk: Desk) -> None:
+    desk.add(4000, phase="confirm", state="absent")
+    # Freshly analysed without one due row: then the planner takes the partial indexes for empty.
+    desk.write("ANALYZE")
+    for n, lane in enumerate((SINGLE_LANE, BULK, OTHER_BULK)):
+        desk.add(1000, lane=lane, days_left=5 + n)
+        desk.add(1000, lane=lane, days_left=9 + n, due_for=-600)
+        desk.add(1000, lane=lane, days_left=9 + n, phase="confirm", due_for=-600)
+    gone = desk.batch()
+    desk.add(1000, batch=gone, phase="erase", due_for=-600)
+    half = {"p": "locate", "n": 20, "half": 10}
+    for _ in ("with the statistics of an empty line", "with fresh ones"):
+        heads, head_ways = read(desk, pick_steps._HEADS)
+        people, people_ways = read(desk, pick_steps._OF_ALL_LANES, **half)
+        assert heads <= 40
+        assert people <= 3 * 20 + 20
+        assert head_ways | people_ways <= {
+            f"{kind} ix_steps_{name}" for kind in ("Index Scan", "Index Only Scan") for name in ("fresh", "again")
+        }
+        desk.write("ANALYZE")
