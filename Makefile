@@ -17,6 +17,7 @@ setup: $(READY)
 
 # uv itself comes from the lock, too: its block of lines is handed to pip. uv doesn't read pip's settings, so the
 # address of a mirror that is configured for pip only is passed on; uv's own settings go first. It trusts what the system trusts.
+# Compiled here once: where Python may not write bytecode, every process would compile all that it imports (`make demo` starts fifteen).
 $(READY): requirements.lock pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	@$(BIN)/python -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear .venv
@@ -25,8 +26,9 @@ $(READY): requirements.lock pyproject.toml
 	@set -e; \
 	index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true)}}}"; \
 	install() { env $${index:+UV_DEFAULT_INDEX="$$index"} $(BIN)/uv pip "$$@" --quiet --system-certs --python $(BIN)/python; }; \
-	install sync --require-hashes requirements.lock; \
+	install sync --compile-bytecode --require-hashes requirements.lock; \
 	install install --no-deps --no-build-isolation --offline --editable .
+	@$(BIN)/python -m compileall -q connectors service workers
 	@touch $@
 
 demo: setup

@@ -16,9 +16,12 @@ from connectors.base.registry import sandboxes
 from connectors.base.sandbox import Sandbox, SandboxServer
 from connectors.base.sandbox.sample_world import SamplePerson, SampleWorld
 from connectors.base.values import Identifier
+from service.cli.demo.org import org_seed
 from service.cli.demo.world import (
     MAILING,
     MAILING_CREDENTIALS,
+    ORG,
+    ORG_CREDENTIALS,
     SUPPORT_ACCOUNTS,
     SUPPORT_CREDENTIALS,
     DemoWorld,
@@ -95,7 +98,10 @@ class Company:
 def company(
     tmp_path: Path, database_url: str, key_database_url: str, request: pytest.FixtureRequest
 ) -> Iterator[Company]:
-    """Sixty people (or as many as asked for) in a warehouse, two support accounts and a mailing account."""
+    """Sixty people (or as many as asked for) in a warehouse, two support accounts and a mailing account.
+
+    `org` adds a Salesforce org, which few tests need: its stand-in takes longer than the others together.
+    """
     asked = getattr(request, "param", {})
     world = SampleWorld(seed=7, people=asked.get("people", 60))
     demo = DemoWorld(world, tmp_path)
@@ -109,9 +115,13 @@ def company(
     for name in SUPPORT_ACCOUNTS:
         stand_ins[name].seed(support_seed(world, name))
     stand_ins[MAILING].seed(mailing_seed(world))
+    has_org = bool(asked.get("org", False))
+    if has_org:
+        stand_ins[ORG] = kinds["salesforce"](ORG_CREDENTIALS | {"confirm_after": 0.1})
+        stand_ins[ORG].seed(org_seed(world))
     with SandboxServer(stand_ins) as server:
         accounts = asked.get("accounts", SUPPORT_ACCOUNTS)
-        write_config(demo, server.port, data_directory=tmp_path / "data", api_port=0, accounts=accounts)
+        write_config(demo, server.port, data_directory=tmp_path / "data", api_port=0, accounts=accounts, org=has_org)
         settings = load_settings(demo.config)
         stores = Stores.open(database_url, key_database_url, load_secrets(settings))
         assert isinstance(stores.pepper, Pepper)

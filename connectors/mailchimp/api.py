@@ -40,6 +40,9 @@ _HASH = re.compile(r"[0-9a-f]{32}")
 def same_form(email: str) -> str:
     """The form in which addresses are compared: lower case, but never by a step that changes the alphabet. The Kelvin
     sign is no `k`: lowered like one, it would make another person's address of this one."""
+    if email.isascii():
+        # The same, at once: a search answers hundreds of rows, and each is compared.
+        return email.lower()
     return "".join(c if len(low := c.lower()) != 1 or low.isascii() != c.isascii() else low for c in email)
 
 

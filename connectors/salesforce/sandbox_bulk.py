@@ -44,12 +44,12 @@ class BulkSandbox(CompositeSandbox):
     """Ingest jobs. `state["jobs"]`: id -> job with its rows and results."""
 
     def advance(self) -> None:
-        """Run the jobs whose time has come, besides what the org does."""
-        super().advance()
+        """Run the jobs whose time has come, then what the org does: what a job purged is cleared away in its time."""
         for job in self.state["jobs"].values():
             if job["state"] == "UploadComplete" and self._elapsed(job) >= self._job_seconds():
                 self.locked_elsewhere = frozenset()
                 self._work_off(job)
+        super().advance()
 
     def _job_seconds(self) -> float:
         return float(self.options.get("job_seconds", 0))

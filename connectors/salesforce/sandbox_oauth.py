@@ -167,7 +167,7 @@ class OAuthSandbox(OrgSandbox):
     @staticmethod
     def _root(call: Call) -> str:
         scheme = call.headers.get("x-forwarded-proto", "http")
-        return f"{scheme}://{call.headers.get('host', '127.0.0.1')}"
+        return f"{scheme}://{call.headers.get('host', '127.0.0.1')}{call.headers.get('x-forwarded-prefix', '')}"
 
     def _known(self, name: str, default: str) -> str:
         return str(self.options.get(name, default))

@@ -100,8 +100,3 @@ class TestSalesforce(ConformanceSuite):
 @pytest.mark.long
 class TestSalesforceByJobs(ConformanceSuite):
     bench = JobBench()
-
-    @pytest.mark.parametrize("moment", ["ask"])
-    def test_a_lost_lease_stops_everything(self, trial: Trial, moment: str) -> None:
-        """Not after a `save`: a job that was opened before the lease was lost goes on at the vendor's."""
-        super().test_a_lost_lease_stops_everything(trial, moment)

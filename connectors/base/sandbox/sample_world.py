@@ -55,6 +55,8 @@ _DOMAINS = ("example.test", "example.org", "mail.example.net", "bücher.example"
 _HOUSEHOLD_EVERY = 50
 _PLACEHOLDER_EVERY = 40
 _OVER_MERGED = 3
+_RICH = 60
+_ORG_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,13 @@ class SampleWorld:
             }
             for which, (audience, share) in enumerate((("newsletter", 0.5), ("offers", 0.2)))
         ]
+
+    def org_members(self) -> list[tuple[SamplePerson, bool]]:
+        """Who is in the Salesforce org, and whether a record of every kind hangs on them: so of the first people and
+        the over-merged ones; the others have the commonest only."""
+        chosen = random.Random(f"{self.seed}:org")  # noqa: S311 - as above
+        rich = {*self.people[:_RICH], *self.over_merged}
+        return [(p, p in rich) for p in self.people if chosen.random() < _ORG_SHARE or p in rich]
 
     def _free_phones(self, people: int) -> list[str]:
         """Numbers 555-01xx of North American area codes, enough for about 15,000 people; later ones have no phone."""

@@ -64,6 +64,8 @@ class SandboxApp:
         if sandbox is None:
             await _send(send, Result(404, {"error": "no such sandbox"}))
             return
+        # As a proxy tells it: a stand-in whose answers name its own address must know where it is mounted.
+        headers["x-forwarded-prefix"] = raw_path.removesuffix(path)
         call = parse_call(scope["method"], path, scope["query_string"], headers, body)
         if path.startswith("/__sandbox__/"):
             await _send(send, self._control(sandbox, call))

@@ -21,7 +21,7 @@ from connectors.base.sandbox.sample_world import SamplePerson
 from service.cli import verify_audit
 from service.cli.demo.client import DemoClient
 from service.cli.demo.view import progress_table
-from service.cli.demo.world import MAILING, SUPPORT_ACCOUNTS, DemoWorld
+from service.cli.demo.world import MAILING, ORG, SUPPORT_ACCOUNTS, DemoWorld
 from service.cli.supervise import python
 
 _GOOD_ENDS = {"erased_verified", "absent"}
@@ -124,7 +124,7 @@ class Story:
         """Ask the stand-ins what they still hold of the erased."""
         values = sorted({value for person in self.people.values() for value in person.residue_values})
         left = 0
-        for mount in (*SUPPORT_ACCOUNTS, MAILING):
+        for mount in (*SUPPORT_ACCOUNTS, MAILING, ORG):
             response = httpx.post(
                 f"http://127.0.0.1:{self.sandbox_port}/{mount}/__sandbox__/residue",
                 json=values,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 _GOOD = {"erased_verified": "erased", "absent": "absent"}
@@ -16,6 +17,8 @@ def progress_table(labels: Mapping[str, str], requests: Sequence[Mapping[str, An
     table = Table(
         title="What is true of each person in each system; erased: seen to be gone after its erasure",
         title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
     table.add_column("person")
     table.add_column("request")

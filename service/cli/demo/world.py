@@ -1,4 +1,4 @@
-"""The demo's company: a warehouse file, two support accounts and a mailing account that hold the same people.
+"""The demo's company: a warehouse file, two support accounts, a mailing account and an org that hold the same people.
 
 Decides who is in which system and how the service is configured for it. The people are the sample world's.
 """
@@ -14,11 +14,14 @@ from typing import Any
 
 from connectors.base.sandbox.sample_warehouse import edge_columns
 from connectors.base.sandbox.sample_world import SampleWorld
+from service.cli.demo.org import org_seed
 
 SUPPORT_ACCOUNTS = ("support", "support-eu")
 MAILING = "mailing"
+ORG = "crm"
 SUPPORT_CREDENTIALS = {"email": "privacy@example.test", "api_token": "stand-in-token"}
 MAILING_CREDENTIALS = {"api_key": "stand-in-key-us1"}
+ORG_CREDENTIALS = {"consumer_key": "stand-in-consumer", "consumer_secret": "stand-in-secret"}
 _JOB_SECONDS = 0.1
 _CONFIRM_SECONDS = 0.3
 
@@ -66,6 +69,13 @@ def build(people: int, seed: int, directory: Path) -> DemoWorld:
     sandboxes[MAILING] = {
         "kind": "mailchimp",
         "options": MAILING_CREDENTIALS | {"job_seconds": _JOB_SECONDS, "confirm_after": _CONFIRM_SECONDS},
+        "seed_file": str(seed_file),
+    }
+    seed_file = directory / f"{ORG}.json"
+    seed_file.write_text(json.dumps(org_seed(demo.world)), encoding="utf-8")
+    sandboxes[ORG] = {
+        "kind": "salesforce",
+        "options": ORG_CREDENTIALS | {"confirm_after": _CONFIRM_SECONDS},
         "seed_file": str(seed_file),
     }
     demo.spec.write_text(
@@ -121,8 +131,9 @@ def write_config(
     data_directory: Path,
     api_port: int,
     accounts: Sequence[str] = SUPPORT_ACCOUNTS,
+    org: bool = True,
 ) -> None:
-    """Write `expunge.toml` for this company; the stand-ins answer on `sandbox_port`."""
+    """Write `expunge.toml` for this company, with or without the org; the stand-ins answer on `sandbox_port`."""
     vendor = f"http://127.0.0.1:{sandbox_port}"
     warehouse = f"duckdb:///{demo.warehouse}"
     policy = demo.world.warehouse_config()
@@ -150,6 +161,8 @@ def write_config(
             "delays": delays,
         }
     )
+    if org:
+        systems.append(_org_system(demo, f"{vendor}/{ORG}"))
     systems.append(
         {
             "name": "identity-graph",
@@ -178,6 +191,21 @@ def write_config(
         "systems": systems,
     }
     demo.config.write_text(to_toml(table), encoding="utf-8")
+
+
+def _org_system(demo: DemoWorld, base_url: str) -> dict[str, Any]:
+    """The org. Token and schema are kept in a file: the worker processes share them."""
+    return {
+        "name": ORG,
+        "connector": "salesforce",
+        "base_url": base_url,
+        "credentials": ORG_CREDENTIALS,
+        "policy": {
+            "cache_directory": str(demo.directory / "org-cache"),
+            "fields": {"Contact.Customer_Number__c": "customer_id"},
+        },
+        "delays": {"confirm_after": _CONFIRM_SECONDS, "poll_every": _JOB_SECONDS},
+    }
 
 
 def to_toml(table: dict[str, Any]) -> str:
