@@ -79,7 +79,11 @@ class Delays:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a connector says of itself and of its vendor; every figure has its source in the connector's README."""
+    """What a connector says of itself and of its vendor; every figure has its source in the connector's README.
+
+    `proves_sight`: `locate` and `confirm_absence` themselves prove before and after the look that the credential sees
+    (and raise CredentialsRefused), so that the engine spends no calls of `check_credentials` on it.
+    """
 
     name: str
     identifier_kinds: frozenset[str]
@@ -91,6 +95,7 @@ class Declaration:
     max_concurrency: int = 4
     delays: Delays = field(default_factory=Delays)
     can_confirm: bool = True
+    proves_sight: bool = False
     suppress_first: bool = True
     order: int = 50
     not_covered: tuple[str, ...] = ()

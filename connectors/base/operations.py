@@ -29,7 +29,8 @@ def locate(connector: Connector, batch: Batch) -> Findings:
     """
 
     def ask(people: Batch) -> Findings:
-        connector.check_credentials()
+        if not connector.declaration.proves_sight:
+            connector.check_credentials()
         return connector.locate(people)
 
     return _per_person(connector, batch, ask, RequestRefused("not_addressable"))
@@ -51,6 +52,8 @@ def confirm_absence(connector: Connector, batch: Batch) -> Answers:
     """Look for what is left of every person; absence counts only if the credential saw before *and* after the look."""
 
     def ask(people: Batch) -> Answers:
+        if connector.declaration.proves_sight:
+            return connector.confirm_absence(people)
         connector.check_credentials()
         answers = connector.confirm_absence(people)
         if any(isinstance(a, Answer) and a.kind is AnswerKind.ALREADY_ABSENT for a in answers.values()):

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.base.values import Left
-from connectors.salesforce.expansion import DOCUMENT, LINK, MAIL, VERSION, Key, Row
+from connectors.salesforce.expansion import DOCUMENT, LINK, VERSION, Key, Row
 from connectors.salesforce.policy import Action, SalesforcePolicy
 from connectors.salesforce.roots import person_fields
-from connectors.salesforce.schema import CONTACT, INDIVIDUAL, LEAD, USER, Relation, Schema
+from connectors.salesforce.schema import CONTACT, INDIVIDUAL, LEAD, MAIL, USER, Relation, Schema
 
 
 @dataclass(frozen=True)
