@@ -26,7 +26,7 @@ from connectors.base.config import (
     parse_timeout,
 )
 from connectors.base.errors import ConnectorError
-from connectors.base.values import Answer, Batch, Located, Visibility
+from connectors.base.values import Answer, Batch, Located, Preview, Visibility
 
 Answers = Mapping[str, Answer | ConnectorError]
 """Per person (`Subject.ref`): an answer, or the error that concerns this person only."""
@@ -151,6 +151,10 @@ class Connector(ABC):
     @abstractmethod
     def locate(self, batch: Batch) -> Findings:
         """Search, read-only, by every identifier of a declared kind. Follows every page."""
+
+    def preview(self, batch: Batch) -> Preview | None:
+        """What `erase` would do to these people's frozen records, read-only. None: this connector can't foresee it."""
+        return None
 
     @abstractmethod
     def erase(self, batch: Batch, lease: Lease) -> Answers:

@@ -23,7 +23,7 @@ from connectors.base.interface import (
     Lease,
     Operation,
 )
-from connectors.base.values import Batch, Located, Visibility
+from connectors.base.values import Batch, Located, Preview, Visibility
 from connectors.salesforce.confirmation import Confirmation
 from connectors.salesforce.erasure import ErasurePass, Waits
 from connectors.salesforce.expansion import Expansion, Key, with_halves
@@ -137,16 +137,21 @@ class SalesforceConnector(Connector):
             for ref, located in findings.items()
         }
 
+    def preview(self, batch: Batch) -> Preview:
+        """What `erase` would do to these records now, and the calls that it and the confirming look would take."""
+        return self._with_schema(lambda schema: self._pass(schema, batch, _NoLease()).foresee())
+
     def erase(self, batch: Batch, lease: Lease) -> Answers:
         """Untie what stays, delete what hangs on the roots, then the roots, and purge all of it.
 
         Answers: ERASED; ACCEPTED(resumes) while a bulk job runs or the recycle bin still shows something; PARTIAL with
         what is new or refused; RETAINED by policy; AMBIGUOUS; ALREADY_ABSENT.
         """
+        return self._with_schema(lambda schema: self._pass(schema, batch, lease).run())
+
+    def _pass(self, schema: Schema, batch: Batch, lease: Lease) -> ErasurePass:
         waits = Waits(self.delay("poll_every"), self._until_cleared(), self.delay("purge_after"))
-        return self._with_schema(
-            lambda schema: ErasurePass(self._org, schema, self._policy, self._search(schema), waits, batch, lease).run()
-        )
+        return ErasurePass(self._org, schema, self._policy, self._search(schema), waits, batch, lease)
 
     def suppress(self, batch: Batch, lease: Lease) -> Answers:
         """Write the opt-outs that the org has, on the records that are there."""
@@ -179,3 +184,16 @@ class SalesforceConnector(Connector):
             return act(schema)
         except SchemaChangedError:
             raise TemporarilyUnavailable("schema_changes") from None
+
+
+class _NoLease:
+    """For a pass that only looks: it has nothing to resume, and would be told to stop before any effect."""
+
+    resume_token: bytes | None = None
+
+    def save(self, resume_token: bytes) -> None:
+        """Nothing is kept of a look."""
+
+    def may_proceed(self, ref: str) -> bool:
+        """Never."""
+        return False

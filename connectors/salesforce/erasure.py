@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from connectors.base.errors import ConnectorError, TemporarilyUnavailable
+from connectors.base.errors import ConnectorError, RequestRefused, TemporarilyUnavailable
 from connectors.base.interface import Lease
-from connectors.base.values import Answer, Batch, Left
+from connectors.base.values import Answer, Batch, Left, Preview
+from connectors.salesforce.course import CallCount, Course
 from connectors.salesforce.expansion import Key
 from connectors.salesforce.hard_deletion import JobDeletion
-from connectors.salesforce.org import Org, Subanswer
-from connectors.salesforce.planning import Change, Plan
+from connectors.salesforce.org import MAX_HEAVY_SUBREQUESTS, Org, Subanswer
+from connectors.salesforce.planning import Change, Plan, plan_hash
 from connectors.salesforce.policy import SalesforcePolicy
 from connectors.salesforce.preparation import Person, Preparation
 from connectors.salesforce.progress import Progress
@@ -67,6 +68,7 @@ class ErasurePass:
         self._purger = Purger(org, self._may)
         self._jobs = JobDeletion(org, schema, policy, self._progress, self._save, self._may, waits.poll_every)
         self._states: dict[Key, State] = {}
+        self._held: set[Key] = set()  # roots that had to wait for what couldn't be deleted
         self.answers: dict[str, Answer | ConnectorError] = {}
 
     def run(self) -> dict[str, Answer | ConnectorError]:
@@ -79,23 +81,57 @@ class ErasurePass:
         self.answers |= self._ready.set_aside
         self._note(refused)
         plan = self._ready.plan()
+        course = self._course(plan)
+        if self._is_another_plan(plan, course):
+            return self.answers | {ref: RequestRefused("plan_changed") for ref in self._people}
         self._save()
         if self._people:
-            self._carry_out(plan)
+            self._carry_out(plan, course)
         self._conclude()
         return self.answers
 
+    def _is_another_plan(self, plan: Plan, course: Course) -> bool:
+        """True if somebody asked for a certain plan and this one, of a first pass, isn't it."""
+        begun = any(self._progress.of(ref).has_begun for ref in self._people if self._progress.is_resumed)
+        wanted = self._policy.plan_hash
+        return wanted is not None and not begun and wanted != plan_hash(plan, course.changes, self._due_roots(plan))
+
+    def foresee(self) -> Preview:
+        """What `run` would do now. Looks only."""
+        before = self._org.session.calls
+        self._ready.look(self._batch)
+        plan = self._ready.plan()
+        course, roots = self._course(plan), self._due_roots(plan)
+        reading = self._org.session.calls - before
+        purged = self._policy.purge != "none"
+        calls = {"look": reading} | CallCount(self._writer, self._jobs, self._schema).of(course, roots, purges=purged)
+        calls["confirm"] = -(-self._search.statements_for(self._batch.subjects) // MAX_HEAVY_SUBREQUESTS)
+        return Preview(
+            {ref: self._progress.of(ref).counts() for ref in self._people},
+            {ref: person.left + self._progress.of(ref).left() for ref, person in self._people.items()}
+            | {ref: answer.left for ref, answer in self._ready.set_aside.items()},
+            {name: count for name, count in calls.items() if count},
+            plan_hash(plan, course.changes, roots),
+        )
+
     # The effects
 
-    def _carry_out(self, plan: Plan) -> None:
-        changes = [*plan.changes, *self._ready.root_changes()]
-        for change in changes:
-            for ref in change.owners & self._people.keys():
-                self._progress.of(ref).changed.add(change.key)
+    def _course(self, plan: Plan) -> Course:
+        """What is due in this pass, less what lies in the recycle bin already."""
         binned = {key for key, row in self._ready.rows.items() if row.is_deleted}
         binned |= {key for key, state in self._ready.known.items() if state is State.BINNED}
-        look = self._look_below(plan)
-        answers = self._delete([e for e in plan.explicit if e[0] not in binned], changes, look.statements[: look.early])
+        return Course(
+            changes=(*plan.changes, *self._ready.root_changes()),
+            dependents=tuple(entry for entry in plan.explicit if entry[0] not in binned),
+            look=self._look_below(plan),
+        )
+
+    def _carry_out(self, plan: Plan, course: Course) -> None:
+        for change in course.changes:
+            for ref in change.owners & self._people.keys():
+                self._progress.of(ref).changed.add(change.key)
+        look = course.look
+        answers = self._delete(course.dependents, course.changes, look.statements[: look.early])
         if answers is None:
             return
         roots = self._due_roots(plan)
@@ -105,6 +141,8 @@ class ErasurePass:
             return
         self._states = look.states(self._reader, [*answers, *more])
         self._settle([*plan.explicit, *roots])
+        held = {k for p in self._people.values() for k in p.sight.roots if k in p.planned and self._ready.is_going(k)}
+        self._held = held - in_bin - {key for key, _ in roots}
         self._purge([*plan.explicit, *roots])
 
     def _look_below(self, plan: Plan) -> Look:
@@ -215,6 +253,10 @@ class ErasurePass:
             progress.refusals += 1
             return TemporarilyUnavailable("not_deleted", retry_after_seconds=self._waits.poll_every.total_seconds())
         left += tuple(Left(*key, "still_there") for key in sorted(there) if key not in failures)
+        named = {(each.object, each.id) for each in left}
+        if named:
+            held = self._held & person.planned - named
+            left += tuple(Left(*key, "held_by_what_stays") for key in sorted(held))
         new = person.sight.without(person.planned | progress.all_ids | progress.changed | set(progress.kept))
         counts = progress.counts()
         if left or not new.is_empty:

@@ -89,8 +89,7 @@ class Writer:
         self, entries: Sequence[Entry], statements: Sequence[str], changes: Sequence[Change] = ()
     ) -> tuple[dict[Key, Verdict], list[Subanswer]]:
         """Delete, and in the last call's spare room ask the first of these; they run after the deletion."""
-        acts = [*((c.key, c.owners, c.values) for c in _users_last(changes)), *((k, o, None) for k, o in entries)]
-        lanes = [_calls(lane) for lane in in_lanes(acts, lambda a: self._group_of(a[1]), lambda a: len(_calls(a)))]
+        lanes = [_calls(lane) for lane in self._lanes(entries, changes)]
         if len(lanes) > 1:
             return self._side_by_side(lanes), []
         verdicts: dict[Key, Verdict] = {}
@@ -104,6 +103,16 @@ class Writer:
                 rest = answers[len(call) :]
                 _read(call, answers[: len(call)], verdicts)
         return verdicts, rest
+
+    def calls_for(self, entries: Sequence[Entry], changes: Sequence[Change] = ()) -> tuple[int, int]:
+        """How many calls that takes, and how many statements the last one has room for."""
+        lanes = [_calls(lane) for lane in self._lanes(entries, changes)]
+        last = lanes[0][-1:] if len(lanes) == 1 else []
+        return sum(map(len, lanes)), sum(MAX_HEAVY_SUBREQUESTS - len(parts) for parts in last)
+
+    def _lanes(self, entries: Sequence[Entry], changes: Sequence[Change]) -> list[list[_Act]]:
+        acts = [*((c.key, c.owners, c.values) for c in _users_last(changes)), *((k, o, None) for k, o in entries)]
+        return in_lanes(acts, lambda act: self._group_of(act[1]), lambda some: len(_calls(some)))
 
     def change(self, changes: Sequence[Change]) -> dict[Key, Verdict]:
         """Write new values."""
