@@ -27,7 +27,7 @@ from connectors.base.config import (
     parse_timeout,
 )
 from connectors.base.errors import ConnectorError
-from connectors.base.values import Answer, Batch, Located, Visibility
+from connectors.base.values import Answer, Batch, Located, Preview, Visibility
 
 Answers = Mapping[str, Answer | ConnectorError]
 """Per person (`Subject.ref`): an answer, or the error that concerns this person only."""
@@ -83,9 +83,9 @@ class Declaration:
     """What a connector says of itself and of its vendor; every figure has its source in the connector's README.
 
     `max_concurrency`: batches of one system under way together; `people_at_once`: people of one batch whose calls are
-    under way together, where the vendor takes one person per call. `sees_in_every_look`: the control record travels in
-    the very calls of `locate` and `confirm_absence`, which raise CredentialsRefused("blind_credential") without it; a
-    pass then needs no check of its own before and after.
+    under way together, where the vendor takes one person per call. `proves_sight`: `locate` and `confirm_absence`
+    themselves prove that the credential sees (before and after the look, or by a control record in the very calls) and
+    raise CredentialsRefused otherwise, so that the engine spends no calls of `check_credentials` on it.
     """
 
     name: str
@@ -97,9 +97,9 @@ class Declaration:
     rate_limits: tuple[RateLimit, ...] = ()
     max_concurrency: int = 4
     people_at_once: int = 1
-    sees_in_every_look: bool = False
     delays: Delays = field(default_factory=Delays)
     can_confirm: bool = True
+    proves_sight: bool = False
     suppress_first: bool = True
     order: int = 50
     not_covered: tuple[str, ...] = ()
@@ -155,6 +155,10 @@ class Connector(ABC):
     @abstractmethod
     def locate(self, batch: Batch) -> Findings:
         """Search, read-only, by every identifier of a declared kind. Follows every page."""
+
+    def preview(self, batch: Batch) -> Preview | None:
+        """What `erase` would do to these people's frozen records, read-only. None: this connector can't foresee it."""
+        return None
 
     @abstractmethod
     def erase(self, batch: Batch, lease: Lease) -> Answers:

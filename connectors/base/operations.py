@@ -29,7 +29,7 @@ def locate(connector: Connector, batch: Batch) -> Findings:
     """
 
     def ask(people: Batch) -> Findings:
-        if not connector.declaration.sees_in_every_look:
+        if not connector.declaration.proves_sight:
             connector.check_credentials()
         return connector.locate(people)
 
@@ -52,7 +52,7 @@ def confirm_absence(connector: Connector, batch: Batch) -> Answers:
     """Look for what is left of every person; absence counts only if the credential saw before *and* after the look."""
 
     def ask(people: Batch) -> Answers:
-        if connector.declaration.sees_in_every_look:
+        if connector.declaration.proves_sight:
             return connector.confirm_absence(people)
         connector.check_credentials()
         answers = connector.confirm_absence(people)

@@ -95,6 +95,21 @@ class Located:
         return not self.records and not any(self.counts.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What `erase` would do to the frozen records of a batch, found out by looking only.
+
+    `records` and `left`, per person (`Subject.ref`): how many records per object would go, and what would stay and why.
+    `calls`: the HTTP calls that erasing and confirming would take, by what they are for. `plan_hash`: SHA-256 over what
+    would be done to which record, in order; the same plan has the same hash.
+    """
+
+    records: Mapping[str, Mapping[str, int]]
+    left: Mapping[str, tuple[Left, ...]]
+    calls: Mapping[str, int]
+    plan_hash: str
+
+
 class AnswerKind(StrEnum):
     """What a connector says happened to one person in one call."""
 

@@ -16,11 +16,13 @@ from typing import Any
 
 from connectors.base.errors import AnswerNotUnderstood, RequestRefused, TemporarilyUnavailable
 from connectors.base.toolkit.http import field_of
+from connectors.salesforce.identifiers import long_id
 from connectors.salesforce.org import Org
 from connectors.salesforce.progress import OpenJob
+from connectors.salesforce.soql import by_id
 from connectors.salesforce.writing import Verdict, verdict_of
 
-MAX_IDS = 5_000  # 19 characters each: a multipart request takes 100,000
+MAX_IDS = 6_200  # of 15 characters and a line break: a multipart request takes 100,000
 _RUNNING = frozenset({"Open", "UploadComplete", "InProgress"})
 _CLOCK_SKEW = timedelta(minutes=5)
 
@@ -38,7 +40,7 @@ class HardDelete:
         wanted = {"object": object_name, "operation": "hardDelete", "contentType": "CSV", "lineEnding": "LF"}
         files = {
             "job": (None, json.dumps(wanted), "application/json"),
-            "content": ("content", "Id\n" + "".join(f"{i}\n" for i in ids), "text/csv"),
+            "content": ("content", "Id\n" + "".join(f"{by_id(i)}\n" for i in ids), "text/csv"),
         }
         try:
             # simple-salesforce has no multipart creation, which spares two calls a job.
@@ -85,4 +87,11 @@ class HardDelete:
         rows = csv.DictReader(io.StringIO(response.text))
         if rows.fieldnames is None or not {"sf__Id", "sf__Error"} <= set(rows.fieldnames):
             raise AnswerNotUnderstood("failed_results")
-        return {(row.get("Id") or row["sf__Id"]): verdict_of(row["sf__Error"].partition(":")[0]) for row in rows}
+        return {_whole(row.get("Id") or row["sf__Id"]): verdict_of(row["sf__Error"].partition(":")[0]) for row in rows}
+
+
+def _whole(record_id: str) -> str:
+    whole = long_id(record_id)
+    if whole is None:
+        raise AnswerNotUnderstood("failed_results")
+    return whole

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from connectors.base.config import SystemConfig
-from connectors.base.errors import CredentialsRefused, TemporarilyUnavailable
+from connectors.base.errors import TemporarilyUnavailable
 from connectors.base.interface import (
     Answers,
     Connector,
@@ -23,7 +23,7 @@ from connectors.base.interface import (
     Lease,
     Operation,
 )
-from connectors.base.values import Batch, Located, Visibility
+from connectors.base.values import Batch, Located, Preview, Visibility
 from connectors.salesforce.confirmation import Confirmation
 from connectors.salesforce.erasure import ErasurePass, Waits
 from connectors.salesforce.expansion import Expansion, Key, with_halves
@@ -38,12 +38,10 @@ from connectors.salesforce.roots import RootSearch
 from connectors.salesforce.schema import USER, Schema
 from connectors.salesforce.schema_source import SchemaSource
 from connectors.salesforce.session import SalesforceSession
-from connectors.salesforce.soql import quote
+from connectors.salesforce.sight import check_own_record, check_rights, own_record_asked, rights_asked
 from connectors.salesforce.suppression import Suppression
 
 _PEOPLE_PER_PASS = 1_000
-_ACCESS = "UserPermissionAccess"
-_SEES_ALL = ("PermissionsViewAllData", "PermissionsModifyAllData")
 _UNTIL_CLEARED = timedelta(hours=24)
 _T = TypeVar("_T")
 
@@ -58,6 +56,7 @@ class SalesforceConnector(Connector):
         erases_by=ErasesBy.RECORDS,
         max_subjects_per_call=dict.fromkeys(Operation, _PEOPLE_PER_PASS),
         required_scopes=("api", "permission:ViewAllData", "permission:ModifyAllData"),
+        proves_sight=True,
         # Deletions under one Account must not overlap: UNABLE_TO_LOCK_ROW.
         max_concurrency=1,
         delays=Delays(confirm_after=timedelta(0), poll_every=timedelta(seconds=10), purge_after=timedelta(days=15)),
@@ -92,7 +91,6 @@ class SalesforceConnector(Connector):
         self._org = Org(system.base_url, credentials, policy.api_version, cache, self._session)
         self._source = SchemaSource(self._org, timedelta(hours=policy.schema_hours))
         self._reader = Reader(self._org)
-        self._calls_at_proof: int | None = None
 
     @property
     def calls(self) -> int:
@@ -108,25 +106,15 @@ class SalesforceConnector(Connector):
 
         Raises: CredentialsRefused (`missing_scope`, `blind_credential`), AnswerNotUnderstood where there is no org.
         """
-        if self._calls_at_proof == self.calls:
-            # The last call of the look just made ended with our own record: that is the proof after it.
-            return Visibility("control_record", "the look itself found the user at its end")
         return self._with_schema(self._check)
 
     def _check(self, schema: Schema) -> Visibility:
-        texts = [f"SELECT Id FROM {USER} WHERE Id = {quote(self._org.user_id)}"]  # noqa: S608 - quoted
-        if _ACCESS in schema.objects:
-            seen = [name for name in _SEES_ALL if schema.objects[_ACCESS].has(name)]
-            texts.append(f"SELECT {', '.join(seen)} FROM {_ACCESS} LIMIT 1")  # noqa: S608 - fixed names
-        answers = self._reader.run(texts)
-        if not any(str(row["Id"])[:15] == self._org.user_id[:15] for row in answers[0]):
-            raise CredentialsRefused("blind_credential")
-        if len(answers) == 1:
+        rights = rights_asked(schema)
+        answers = self._reader.run([*rights, own_record_asked(self._org.user_id)])
+        check_own_record(answers[-1], self._org.user_id)
+        check_rights(answers[:-1])
+        if not rights:
             return Visibility("control_record", "the user finds itself; permissions can't be asked for here")
-        if not answers[1]:
-            raise CredentialsRefused("blind_credential")
-        if not any(row.get(name) is True for row in answers[1] for name in _SEES_ALL):
-            raise CredentialsRefused("missing_scope")
         return Visibility("control_record", "a user that finds itself and sees all data")
 
     def locate(self, batch: Batch) -> Findings:
@@ -149,16 +137,21 @@ class SalesforceConnector(Connector):
             for ref, located in findings.items()
         }
 
+    def preview(self, batch: Batch) -> Preview:
+        """What `erase` would do to these records now, and the calls that it and the confirming look would take."""
+        return self._with_schema(lambda schema: self._pass(schema, batch, _NoLease()).foresee())
+
     def erase(self, batch: Batch, lease: Lease) -> Answers:
         """Untie what stays, delete what hangs on the roots, then the roots, and purge all of it.
 
         Answers: ERASED; ACCEPTED(resumes) while a bulk job runs or the recycle bin still shows something; PARTIAL with
         what is new or refused; RETAINED by policy; AMBIGUOUS; ALREADY_ABSENT.
         """
+        return self._with_schema(lambda schema: self._pass(schema, batch, lease).run())
+
+    def _pass(self, schema: Schema, batch: Batch, lease: Lease) -> ErasurePass:
         waits = Waits(self.delay("poll_every"), self._until_cleared(), self.delay("purge_after"))
-        return self._with_schema(
-            lambda schema: ErasurePass(self._org, schema, self._policy, self._search(schema), waits, batch, lease).run()
-        )
+        return ErasurePass(self._org, schema, self._policy, self._search(schema), waits, batch, lease)
 
     def suppress(self, batch: Batch, lease: Lease) -> Answers:
         """Write the opt-outs that the org has, on the records that are there."""
@@ -171,10 +164,7 @@ class SalesforceConnector(Connector):
         return self._with_schema(lambda schema: self._confirm(schema, batch))
 
     def _confirm(self, schema: Schema, batch: Batch) -> Answers:
-        search = self._search(schema)
-        answers = Confirmation(search, schema, self._policy, self._until_cleared()).run(batch)
-        self._calls_at_proof = self.calls if search.saw_itself else None
-        return answers
+        return Confirmation(self._search(schema), schema, self._policy, self._until_cleared()).run(batch)
 
     def _until_cleared(self) -> timedelta:
         """Purged rows may still be shown for about a day; `delays.confirm_after` overrides it."""
@@ -194,3 +184,16 @@ class SalesforceConnector(Connector):
             return act(schema)
         except SchemaChangedError:
             raise TemporarilyUnavailable("schema_changes") from None
+
+
+class _NoLease:
+    """For a pass that only looks: it has nothing to resume, and would be told to stop before any effect."""
+
+    resume_token: bytes | None = None
+
+    def save(self, resume_token: bytes) -> None:
+        """Nothing is kept of a look."""
+
+    def may_proceed(self, ref: str) -> bool:
+        """Never."""
+        return False

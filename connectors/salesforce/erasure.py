@@ -6,22 +6,21 @@ order and answers; the rows' fates are planned in planning.py.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from connectors.base.errors import ConnectorError, TemporarilyUnavailable
+from connectors.base.errors import ConnectorError, RequestRefused, TemporarilyUnavailable
 from connectors.base.interface import Lease
-from connectors.base.values import Answer, Batch, Left
-from connectors.salesforce.bulk import MAX_IDS as MAX_BULK_IDS
-from connectors.salesforce.bulk import HardDelete
+from connectors.base.values import Answer, Batch, Left, Preview
+from connectors.salesforce.course import CallCount, Course
 from connectors.salesforce.expansion import Key
-from connectors.salesforce.org import Org
-from connectors.salesforce.planning import Change, Plan
+from connectors.salesforce.hard_deletion import JobDeletion
+from connectors.salesforce.org import MAX_HEAVY_SUBREQUESTS, Org, Subanswer
+from connectors.salesforce.planning import Change, Plan, plan_hash
 from connectors.salesforce.policy import SalesforcePolicy
 from connectors.salesforce.preparation import Person, Preparation
-from connectors.salesforce.progress import OpenJob, Progress
+from connectors.salesforce.progress import Progress
 from connectors.salesforce.purging import Purger
 from connectors.salesforce.reading import Reader
 from connectors.salesforce.roots import RootSearch
@@ -62,62 +61,110 @@ class ErasurePass:
         self._batch = batch
         self._lease = lease
         self._reader = Reader(org)
-        self._writer = Writer(org, self._may)
-        self._purger = Purger(org, self._may)
-        self._jobs = HardDelete(org)
         self._progress = Progress.load(lease.resume_token)
         self._ready = Preparation(schema, policy, search, self._reader, self._progress)
         self._people = self._ready.people
-        self._hard_deleted: set[Key] = set()
+        self._writer = Writer(org, self._may, self._ready.group_of)
+        self._purger = Purger(org, self._may)
+        self._jobs = JobDeletion(org, schema, policy, self._progress, self._save, self._may, waits.poll_every)
         self._states: dict[Key, State] = {}
-        self._may_use_jobs = True
+        self._held: set[Key] = set()  # roots that had to wait for what couldn't be deleted
         self.answers: dict[str, Answer | ConnectorError] = {}
 
     def run(self) -> dict[str, Answer | ConnectorError]:
         """Carry everybody as far as the vendor goes, and answer for each."""
-        if self._is_job_running():
+        refused = self._jobs.look()
+        if refused is None:
             self.answers = {s.ref: self._later(self._waits.poll_every) for s in self._batch.subjects}
             return self.answers
         self._ready.look(self._batch)
         self.answers |= self._ready.set_aside
+        self._note(refused)
         plan = self._ready.plan()
+        course = self._course(plan)
+        if self._is_another_plan(plan, course):
+            return self.answers | {ref: RequestRefused("plan_changed") for ref in self._people}
         self._save()
         if self._people:
-            self._carry_out(plan)
+            self._carry_out(plan, course)
         self._conclude()
         return self.answers
 
+    def _is_another_plan(self, plan: Plan, course: Course) -> bool:
+        """True if somebody asked for a certain plan and this one, of a first pass, isn't it."""
+        begun = any(self._progress.of(ref).has_begun for ref in self._people if self._progress.is_resumed)
+        wanted = self._policy.plan_hash
+        return wanted is not None and not begun and wanted != plan_hash(plan, course.changes, self._due_roots(plan))
+
+    def foresee(self) -> Preview:
+        """What `run` would do now. Looks only."""
+        before = self._org.session.calls
+        self._ready.look(self._batch)
+        plan = self._ready.plan()
+        course, roots = self._course(plan), self._due_roots(plan)
+        reading = self._org.session.calls - before
+        purged = self._policy.purge != "none"
+        calls = {"look": reading} | CallCount(self._writer, self._jobs, self._schema).of(course, roots, purges=purged)
+        calls["confirm"] = -(-self._search.statements_for(self._batch.subjects) // MAX_HEAVY_SUBREQUESTS)
+        return Preview(
+            {ref: self._progress.of(ref).counts() for ref in self._people},
+            {ref: person.left + self._progress.of(ref).left() for ref, person in self._people.items()}
+            | {ref: answer.left for ref, answer in self._ready.set_aside.items()},
+            {name: count for name, count in calls.items() if count},
+            plan_hash(plan, course.changes, roots),
+        )
+
     # The effects
 
-    def _carry_out(self, plan: Plan) -> None:
-        changes = [*plan.changes, *self._ready.root_changes()]
-        for change in changes:
-            for ref in change.owners & self._people.keys():
-                self._progress.of(ref).changed.add(change.key)
+    def _course(self, plan: Plan) -> Course:
+        """What is due in this pass, less what lies in the recycle bin already."""
         binned = {key for key, row in self._ready.rows.items() if row.is_deleted}
         binned |= {key for key, state in self._ready.known.items() if state is State.BINNED}
-        if not self._delete([e for e in plan.explicit if e[0] not in binned], changes):
+        return Course(
+            changes=(*plan.changes, *self._ready.root_changes()),
+            dependents=tuple(entry for entry in plan.explicit if entry[0] not in binned),
+            look=self._look_below(plan),
+        )
+
+    def _carry_out(self, plan: Plan, course: Course) -> None:
+        for change in course.changes:
+            for ref in change.owners & self._people.keys():
+                self._progress.of(ref).changed.add(change.key)
+        look = course.look
+        answers = self._delete(course.dependents, course.changes, look.statements[: look.early])
+        if answers is None:
             return
         roots = self._due_roots(plan)
         in_bin = self._ready.binned_roots()
-        live = [e for e in roots if e[0] not in in_bin]
-        # After the roots, whatever hung on them is looked for by id: what went along with a parent tells nobody itself.
-        # The roots' own rows have answered; the purge and the confirming look find out whether they told the truth.
-        below = {k for ref in self._people for k in self._progress.of(ref).all_ids} - {k for k, _ in roots}
-        look = Look(below, self._schema)
-        if any(self._goes_by_job(name, count) for name, count in Counter(k[0] for k, _ in live).items()):
-            if not self._delete(live):
-                return
-            self._states = look.states(self._reader)
-        else:
-            verdicts, answers = self._writer.delete_and_ask(live, look.statements)
-            self._note(verdicts)
-            self._states = look.states(self._reader, answers)
-        failed = {k for p in self._people.values() for k in p.failures}
-        self._states |= {
-            k: State.THERE if k in failed else State.BINNED for k, _ in roots if k not in self._hard_deleted
-        }
+        more = self._delete([e for e in roots if e[0] not in in_bin], (), look.statements[len(answers) :])
+        if more is None:
+            return
+        self._states = look.states(self._reader, [*answers, *more])
+        self._settle([*plan.explicit, *roots])
+        held = {k for p in self._people.values() for k in p.sight.roots if k in p.planned and self._ready.is_going(k)}
+        self._held = held - in_bin - {key for key, _ in roots}
         self._purge([*plan.explicit, *roots])
+
+    def _look_below(self, plan: Plan) -> Look:
+        """Whatever hung on the roots, looked for by id: what went along with a parent tells nobody itself. The roots'
+        own rows answer; the purge and the confirming look find out whether they told the truth.
+
+        What hangs on nothing but dependents is looked for as soon as those are deleted.
+        """
+        roots = {key for p in self._people.values() for key in p.planned} | self._ready.anchors
+        below = {k for ref in self._people for k in self._progress.of(ref).all_ids} - roots
+        rows = self._ready.rows
+        with_roots = {k[0] for k in plan.along if k in rows and any(p in roots for _, p in rows[k].parents)}
+        return Look(below, self._schema, later=with_roots, only_live=True)
+
+    def _settle(self, entries: Sequence[Entry]) -> None:
+        """What a call of its own deleted and no look shows alive lies in the bin, unless it went by a job."""
+        failed = {k for p in self._people.values() for k in p.failures}
+        for key, _ in entries:
+            if key in failed and key not in self._states:
+                self._states[key] = State.THERE
+            elif self._states.get(key) is not State.THERE and key not in self._jobs.deleted:
+                self._states[key] = State.BINNED
 
     def _due_roots(self, plan: Plan) -> list[Entry]:
         """Roots of everybody from whom nothing that leads through them is left. Leads first, Individuals last."""
@@ -131,74 +178,40 @@ class ErasurePass:
         order = ("Lead", "Contact", "Account", "Individual")
         return sorted(found, key=lambda e: (order.index(e[0][0]), e[0][1]))
 
-    def _delete(self, entries: Sequence[Entry], changes: Sequence[Change] = ()) -> bool:
-        """Delete in order: objects with very many records by jobs, the others by collections. False: a job runs."""
+    def _delete(
+        self, entries: Sequence[Entry], changes: Sequence[Change], statements: Sequence[str]
+    ) -> list[Subanswer] | None:
+        """Delete in order: objects with very many records by jobs, the others by collections. None: a job runs.
+
+        What room the last call leaves takes the first of `statements`; the answers are theirs.
+        """
         by_object: dict[str, list[Entry]] = {}
         for entry in entries:
             by_object.setdefault(entry[0][0], []).append(entry)
         waiting: list[Entry] = []
         for name, some in by_object.items():
-            if not self._goes_by_job(name, len(some)):
+            if not self._jobs.suits(name, len(some)):
                 waiting += some
                 continue
             self._note(self._writer.delete(waiting, changes))
             waiting, changes = [], ()
-            ended = self._hard_delete(name, some)
-            if ended is None:
-                waiting += some
-            elif not ended:
-                return False
-        self._note(self._writer.delete(waiting, changes))
-        return True
-
-    def _goes_by_job(self, name: str, count: int) -> bool:
-        wanted = self._policy.purge == "hard_delete" or (
-            self._policy.purge == "auto" and count >= self._policy.bulk_from
-        )
-        return wanted and self._may_use_jobs and self._schema.objects[name].deletable
-
-    def _hard_delete(self, name: str, entries: Sequence[Entry]) -> bool | None:
-        """True when all jobs ended, False while one runs, None without the permission."""
-        for start in range(0, len(entries), MAX_BULK_IDS):
-            some = entries[start : start + MAX_BULK_IDS]
-            allowed = {owners: self._may(owners) for _, owners in some}
-            self._note({key: Verdict.STOPPED for key, owners in some if not allowed[owners]})
-            ids = [key[1] for key, owners in some if allowed[owners]]
-            if not ids:
-                continue
-            job = self._jobs.open(name, ids, self._save_job)
-            if job is None:
-                self._may_use_jobs = False
-                self._save_job(None)
-                return None
-            self._hard_deleted |= {(name, i) for i in ids}
-            if self._is_job_running():
+            done = self._jobs.run(name, some)
+            self._note(done.verdicts)
+            if done.goes_on:
                 for ref in list(self._people):
                     self._end(ref, self._later(self._waits.poll_every))
-                return False
-        return True
-
-    def _is_job_running(self) -> bool:
-        """Look at the open job once. One that was intended and never answered is looked for; not found: not opened."""
-        job = self._progress.job
-        if job is None:
-            return False
-        if job.id is None:
-            job.id = self._jobs.find(job)
-        verdicts = self._jobs.verdicts(job) if job.id is not None else {}
-        if verdicts is None:
-            self._save_job(job)
-            return True
-        self._note({(job.object, i): v for i, v in verdicts.items()})
-        self._save_job(None)
-        return False
+                return None
+            waiting += done.unused
+        verdicts, answers = self._writer.delete_and_ask(waiting, statements, changes)
+        self._note(verdicts)
+        return answers
 
     def _purge(self, entries: Sequence[Entry]) -> None:
         """Whatever was deleted by a call of its own and has a recycle bin."""
         if self._policy.purge == "none":
             return
         done = {k for ref in self._people for k in self._progress.of(ref).purged}
-        failed = {k for p in self._people.values() for k in p.failures} | self._hard_deleted
+        failed = {k for p in self._people.values() for k in p.failures} | self._jobs.deleted
         due = dict.fromkeys(
             (key, owners)
             for key, owners in entries
@@ -240,6 +253,10 @@ class ErasurePass:
             progress.refusals += 1
             return TemporarilyUnavailable("not_deleted", retry_after_seconds=self._waits.poll_every.total_seconds())
         left += tuple(Left(*key, "still_there") for key in sorted(there) if key not in failures)
+        named = {(each.object, each.id) for each in left}
+        if named:
+            held = self._held & person.planned - named
+            left += tuple(Left(*key, "held_by_what_stays") for key in sorted(held))
         new = person.sight.without(person.planned | progress.all_ids | progress.changed | set(progress.kept))
         counts = progress.counts()
         if left or not new.is_empty:
@@ -297,10 +314,6 @@ class ErasurePass:
     def _end(self, ref: str, answer: Answer | ConnectorError) -> None:
         self.answers[ref] = answer
         self._people.pop(ref, None)
-
-    def _save_job(self, job: OpenJob | None) -> None:
-        self._progress.job = job
-        self._save()
 
     def _save(self) -> None:
         self._lease.save(self._progress.dump())

@@ -6,7 +6,7 @@ Decides what is asked and how few statements ask it; what happens to the rows is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,19 +14,25 @@ from connectors.base.errors import AnswerNotUnderstood
 from connectors.salesforce.org import MAX_HEAVY_SUBREQUESTS
 from connectors.salesforce.reading import Reader
 from connectors.salesforce.roots import person_fields
-from connectors.salesforce.schema import CONTACT, PEOPLE, Relation, Schema
-from connectors.salesforce.soql import MAX_SUBSELECTS, selects
+from connectors.salesforce.schema import ACCOUNT, CONTACT, MAIL, PEOPLE, Relation, Schema
+from connectors.salesforce.soql import MAX_SUBSELECTS, by_id, selects
 
 Key = tuple[str, str]
-DOCUMENT, LINK, MAIL, MAIL_RELATION = "ContentDocument", "ContentDocumentLink", "EmailMessage", "EmailMessageRelation"
-VERSION = "ContentVersion"
+Group = tuple[str, frozenset[Relation]]
+"""Records of one object below which the same relations are answered already."""
+DOCUMENT, LINK, VERSION = "ContentDocument", "ContentDocumentLink", "ContentVersion"
+MAIL_RELATION = "EmailMessageRelation"
 _UP = {
     LINK: ("ContentDocumentId", DOCUMENT),
     VERSION: ("ContentDocumentId", DOCUMENT),
     MAIL_RELATION: ("EmailMessageId", MAIL),
 }
 _TELLING = ("IsDeleted", "ContentDocumentId", "LinkedEntityId", "EmailMessageId", "WhoId")
+_LOCKED_WITH = ("AccountId", "WhatId", "RelatedToId")
 _MOST_LEVELS = 20
+_FIRST = {CONTACT: 50, ACCOUNT: 50, "Case": 200}  # parents in the first statement; much hangs on these
+_FIRST_OF_OTHERS = 500
+_PAGE = 1_950  # rows of a page, children included, with a little room: the vendor's is 2,000
 
 
 @dataclass
@@ -53,15 +59,55 @@ class Row:
 _Found = tuple[str, Mapping[str, Any], Relation, Key]
 
 
+@dataclass(frozen=True)
+class Branch:
+    """A relation asked for by a sub-select, and what is asked below it in the same breath."""
+
+    relation: Relation
+    below: tuple[Branch, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Sub-selects in all."""
+        return 1 + sum(branch.size for branch in self.below)
+
+
+class _Question:
+    """Sub-selects below records of one group: at first below a few of them.
+
+    What hangs on these says how many others fit into a statement so that its answer fits on a page: the pages of a list
+    can only be read one after the other, but statements travel five at a time.
+    """
+
+    def __init__(self, group: Group, branches: list[Branch], ids: Sequence[str], most: int = 0) -> None:
+        first = len(ids) if most else _FIRST.get(group[0], _FIRST_OF_OTHERS)
+        self.group, self.branches, self.most = group, branches, most
+        self.ids, self.rest = ids[:first], ids[first:]
+
+    def others(self, most: int) -> _Question:
+        """The same about all the others, at most so many in a statement."""
+        return _Question(self.group, self.branches, self.rest, most)
+
+
 class Expansion:
     """One look downwards from many roots."""
 
-    def __init__(self, schema: Schema, reader: Reader, stops: frozenset[str]) -> None:
-        """`stops`: objects that stay by policy; what hangs on them is not looked at."""
+    def __init__(
+        self,
+        schema: Schema,
+        reader: Reader,
+        stops: frozenset[str],
+        value_columns: Callable[[str], Iterable[str]] = lambda name: (),
+    ) -> None:
+        """`stops`: objects that stay by policy; what hangs on them is not looked at. `value_columns`: fields of an
+        object in which identifiers stand."""
         self._schema = schema
         self._reader = reader
         self._stops = stops
+        self._value_columns = value_columns
         self._owners: dict[Key, set[str]] = {}
+        self._answered: dict[Key, frozenset[Relation]] = {}  # what was asked below a record together with it
+        self._rest: list[_Question] = []
         self._due: dict[str, dict[Relation, list[str]]] = {}  # flat statements to come: child -> relation -> parents
         self.rows: dict[Key, Row] = {}
 
@@ -72,9 +118,10 @@ class Expansion:
         """
         for key, refs in roots.items():
             self._owners.setdefault(key, set()).update(refs)
+            self._answered.pop(key, None)
         frontier = set(roots)
         for _ in range(_MOST_LEVELS):
-            if not frontier and not self._due:
+            if not frontier and not self._due and not self._rest:
                 return self.rows
             frontier = self._new(self._level(frontier))
         raise AnswerNotUnderstood("relations_too_deep")
@@ -96,6 +143,9 @@ class Expansion:
             for each in reached:
                 known = self._owners.get(each.key, set())
                 if not each.owners <= known:
+                    if known:
+                        # Somebody else's as well, and so is what hangs on it: that is asked for once more.
+                        self._answered.pop(each.key, None)
                     self._owners[each.key] = known | each.owners
                     if each.object not in self._stops:
                         frontier.add(each.key)
@@ -116,32 +166,39 @@ class Expansion:
 
         The others wait for more ids; they go when nothing else is left to ask.
         """
-        ids: dict[str, list[str]] = defaultdict(list)
-        for name, record_id in sorted(frontier):
-            ids[name].append(record_id)
+        ids: dict[Group, list[str]] = defaultdict(list)
+        for key in sorted(frontier):
+            ids[key[0], self._answered.get(key, frozenset())].append(key[1])
         flat, nested = self._cover(ids)
-        for child, pointing in flat.items():
-            for relation in pointing:
-                self._due.setdefault(child, {}).setdefault(relation, []).extend(ids[relation.parent])
+        for relation, group in flat:
+            self._due.setdefault(relation.child, {}).setdefault(relation, []).extend(ids[group])
+        questions = [*self._rest, *(_Question(group, some, ids[group]) for group, some in nested)]
+        self._rest = []
         texts: list[str] = []
-        readers: list[tuple[str | None, Sequence[Relation]]] = []
-        for parent, some in nested:
-            for text in self._nested(parent, some, ids[parent]):
-                texts.append(text)
-                readers.append((parent, some))
+        readers: list[tuple[_Question | None, list[Branch]]] = []
+        for question in questions:
+            asked = self._nested(question)
+            texts += asked
+            readers += [(question, question.branches)] * len(asked)
         # What leads on goes first.
         for child in sorted(self._due, key=lambda c: (c not in _UP, -len(self.usable(c)), c)):
             asked = self._flat(child, self._due[child])
-            if nested and len(texts) % MAX_HEAVY_SUBREQUESTS + len(asked) > MAX_HEAVY_SUBREQUESTS:
+            if questions and len(texts) % MAX_HEAVY_SUBREQUESTS + len(asked) > MAX_HEAVY_SUBREQUESTS:
                 break
-            if nested and len(texts) % MAX_HEAVY_SUBREQUESTS == 0:
+            if questions and len(texts) % MAX_HEAVY_SUBREQUESTS == 0:
                 break
             texts += asked
-            readers += [(None, list(self._due.pop(child)))] * len(asked)
+            readers += [(None, [Branch(relation) for relation in self._due.pop(child)])] * len(asked)
         found: list[_Found] = []
-        for (of, relations), rows in zip(readers, self._reader.run(texts), strict=True):
-            for row in rows:
-                found += _below(of, row, relations) if of is not None else _beside(row, relations, self._owners)
+        for (asked_by, branches), rows in zip(readers, self._reader.run(texts), strict=True):
+            if asked_by is None:
+                found += (each for row in rows for each in _beside(row, branches, self._owners))
+                continue
+            below = [each for row in rows for each in self._below(asked_by.group[0], row, branches)]
+            found += below
+            if asked_by.rest:
+                rows_each = max(1, len(rows) + len(below)) / len(asked_by.ids)
+                self._rest.append(asked_by.others(max(1, int(_PAGE / rows_each))))
         return found
 
     def usable(self, parent: str) -> list[Relation]:
@@ -161,68 +218,109 @@ class Expansion:
                 and points.filterable
                 and parent in points.refers_to
                 and not is_loop
+                # A file is reached from its version upwards.
+                and (parent, relation.child) != (VERSION, DOCUMENT)
             ):
                 found.append(relation)
         return found
 
     def _cover(
-        self, ids: Mapping[str, Sequence[str]]
-    ) -> tuple[dict[str, list[Relation]], list[tuple[str, list[Relation]]]]:
+        self, ids: Mapping[Group, Sequence[str]]
+    ) -> tuple[list[tuple[Relation, Group]], list[tuple[Group, list[Branch]]]]:
         """Statements that cover all relations: flat ones by child where a relation has no name (they then take that
         child's other relations too), sub-selects for the rest, or a flat one where that covers more parents at once."""
-        by_child: dict[str, list[Relation]] = defaultdict(list)
-        for parent in ids:
-            for relation in self.usable(parent):
-                by_child[relation.child].append(relation)
-        flat = {c: rs for c, rs in by_child.items() if any(r.name is None for r in rs)}
-        rest: dict[str, list[Relation]] = defaultdict(list)
-        for child, relations in by_child.items():
-            if child not in flat:
-                for relation in relations:
-                    rest[relation.parent].append(relation)
-        for parent in sorted(rest, key=lambda p: len(rest[p])):
+        rest = {group: [r for r in self.usable(group[0]) if r not in group[1]] for group in ids}
+        unnamed = {r.child for relations in rest.values() for r in relations if r.name is None}
+        flat = [(r, group) for group, relations in rest.items() for r in relations if r.child in unnamed]
+        rest = {group: [r for r in relations if r.child not in unnamed] for group, relations in rest.items()}
+        for group in sorted(rest, key=lambda g: len(rest[g])):
             # A parent with a single relation left costs a statement either way: a flat one may spare others theirs.
-            if len(rest[parent]) == 1:
-                child = rest[parent][0].child
-                flat[child] = by_child[child]
+            if len(rest[group]) == 1:
+                child = rest[group][0].child
                 for other in rest:
+                    flat += [(r, other) for r in rest[other] if r.child == child]
                     rest[other] = [r for r in rest[other] if r.child != child]
-        nested = [
-            (parent, relations[start : start + MAX_SUBSELECTS])
-            for parent, relations in rest.items()
-            for start in range(0, len(relations), MAX_SUBSELECTS)
-        ]
-        return flat, nested
+        return flat, [(group, some) for group, relations in rest.items() for some in self._packed(relations)]
+
+    def _packed(self, relations: Sequence[Relation]) -> list[list[Branch]]:
+        """Relations in as few statements as they need; what room is left takes relations of the children.
+
+        The statement that asks for a child's own relations along with it spares one for them later.
+        """
+        if not relations:
+            return []
+        needed = -(-len(relations) // MAX_SUBSELECTS)
+        room = needed * MAX_SUBSELECTS - len(relations)
+        branches: list[Branch] = []
+        for relation in sorted(relations, key=_likely_first):
+            branch = self._branch(relation)
+            if branch.size - 1 > min(room, MAX_SUBSELECTS - 1):
+                branch = Branch(relation)
+            room -= branch.size - 1
+            branches.append(branch)
+        packs: list[list[Branch]] = [[] for _ in range(needed)]
+        for branch in sorted(branches, key=lambda b: -b.size):
+            pack = min(packs, key=lambda p: sum(b.size for b in p))
+            if sum(b.size for b in pack) + branch.size > MAX_SUBSELECTS:
+                branch = Branch(branch.relation)
+            pack.append(branch)
+        return packs
+
+    def _branch(self, relation: Relation) -> Branch:
+        """A relation with all named ones below it that lead no further up."""
+        if relation.child in self._stops:
+            return Branch(relation)
+        below = [r for r in self.usable(relation.child) if r.name is not None]
+        return Branch(relation, tuple(Branch(r) for r in below))
 
     def _columns(self, child: str) -> list[str]:
         known = self._schema.objects[child]
-        return list(dict.fromkeys(["Id", *(n for n in _TELLING if known.has(n)), *person_fields(known)]))
+        telling = (n for n in (*_TELLING, *_LOCKED_WITH) if known.has(n))
+        return list(dict.fromkeys(["Id", *telling, *self._value_columns(child), *person_fields(known)]))
 
     def _flat(self, child: str, due: Mapping[Relation, Sequence[str]]) -> list[str]:
         by_field: dict[str, list[str]] = defaultdict(list)
         for relation, ids in due.items():
-            by_field[relation.field] += ids
+            by_field[relation.field] += map(by_id, ids)
         columns = list(dict.fromkeys([*self._columns(child), *by_field]))
         if child == LINK:
             # Must be filtered by one of its two fields alone (SOAP API, ContentDocumentLink, read 2026-11-22).
             return [text for f, values in by_field.items() for text in selects(columns, child, [(f, values)])]
         return selects(columns, child, list(by_field.items()))
 
-    def _nested(self, parent: str, relations: Sequence[Relation], ids: Sequence[str]) -> list[str]:
-        subs = [f"(SELECT {', '.join(self._columns(r.child))} FROM {r.name})" for r in relations]  # noqa: S608 - describe's
-        return selects(["Id", *subs], parent, [("Id", ids)])
+    def _nested(self, question: _Question) -> list[str]:
+        ids = list(map(by_id, question.ids))
+        return selects(
+            ["Id", *map(self._sub_select, question.branches)], question.group[0], [("Id", ids)], "", question.most
+        )
+
+    def _sub_select(self, branch: Branch) -> str:
+        columns = [*self._columns(branch.relation.child), *map(self._sub_select, branch.below)]
+        return f"(SELECT {', '.join(columns)} FROM {branch.relation.name})"  # noqa: S608 - describe's names
+
+    def _below(self, parent: str, row: Mapping[str, Any], branches: Sequence[Branch]) -> list[_Found]:
+        key = (parent, str(row["Id"]))
+        found: list[_Found] = []
+        for branch in branches:
+            child_name = branch.relation.child
+            asked = frozenset(b.relation for b in branch.below)
+            for child in (row.get(str(branch.relation.name)) or {}).get("records") or ():
+                found.append((child_name, child, branch.relation, key))
+                if asked:
+                    child_key = (child_name, str(child["Id"]))
+                    self._answered[child_key] = self._answered.get(child_key, frozenset()) | asked
+                    found += self._below(child_name, child, branch.below)
+        return found
 
 
-def _below(parent: str, row: Mapping[str, Any], relations: Sequence[Relation]) -> list[_Found]:
-    key = (parent, str(row["Id"]))
-    found = []
-    for relation in relations:
-        nested = row.get(str(relation.name)) or {}
-        found += [(relation.child, child, relation, key) for child in nested.get("records") or ()]
-    return found
+def _likely_first(relation: Relation) -> tuple[bool, bool, bool, str]:
+    """Order in which children are worth a look at their own: what must be deleted by a call, then what is common."""
+    likely = ("Case", "Task", "Event", MAIL)
+    return not relation.restricts, relation.child not in likely, not relation.child.endswith("__c"), relation.child
 
 
-def _beside(row: Mapping[str, Any], relations: Sequence[Relation], known: Mapping[Key, set[str]]) -> list[_Found]:
+def _beside(row: Mapping[str, Any], branches: Sequence[Branch], known: Mapping[Key, set[str]]) -> list[_Found]:
+    relations = [branch.relation for branch in branches]
     return [
         (r.child, row, r, (r.parent, str(row[r.field])))
         for r in relations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,6 +78,7 @@ class Org:
         self._key = cache_key(credentials, base_url)
         self._token: _Token | None = None
         self._client: Any = None
+        self._renewing = threading.RLock()
         session.renew = self._bearer
 
     @property
@@ -154,8 +156,9 @@ class Org:
 
         Source: SOAP API, SessionHeader takes an OAuth token (005132110, read 2026-11-22).
         """
-        for again in (False, True):
-            token = self._bearer(again)
+        token: str | None = None
+        for _ in range(2):
+            token = self._bearer(token)
             envelope = (
                 '<?xml version="1.0" encoding="utf-8"?>'
                 '<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"'
@@ -183,19 +186,24 @@ class Org:
         error = error_of("POST", response)
         raise error or AnswerNotUnderstood("soap_fault")
 
-    def _current(self) -> _Token:
-        if self._token is None:
-            self._token = self._cached() or self._ask()
-        return self._token
+    def ready(self) -> None:
+        """Have a token and a client: threads then only use them."""
+        assert self.client is not None
 
-    def _bearer(self, again: bool) -> str:
-        if again:
-            used = self._token
-            cached = self._cached()
-            # Another process may have renewed it already.
-            is_newer = cached is not None and used is not None and cached.access_token != used.access_token
-            self._token = cached if is_newer else self._ask()
-        return self._current().access_token
+    def _current(self) -> _Token:
+        with self._renewing:
+            if self._token is None:
+                self._token = self._cached() or self._ask()
+            return self._token
+
+    def _bearer(self, refused: str | None) -> str:
+        """The token in use, or another one than that which was refused."""
+        with self._renewing:
+            if refused is not None and self._current().access_token == refused:
+                cached = self._cached()
+                # Another process may have renewed it already, as another thread may have before we came here.
+                self._token = cached if cached is not None and cached.access_token != refused else self._ask()
+            return self._current().access_token
 
     def _cached(self) -> _Token | None:
         kept = self.cache.get(self._key)

@@ -6,16 +6,18 @@ along with its parent isn't deleted by a call of its own, but is remembered and 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.base.values import Left
-from connectors.salesforce.expansion import DOCUMENT, LINK, MAIL, VERSION, Key, Row
+from connectors.salesforce.expansion import DOCUMENT, LINK, VERSION, Key, Row
 from connectors.salesforce.policy import Action, SalesforcePolicy
 from connectors.salesforce.roots import person_fields
-from connectors.salesforce.schema import CONTACT, INDIVIDUAL, LEAD, USER, Relation, Schema
+from connectors.salesforce.schema import CONTACT, INDIVIDUAL, LEAD, MAIL, USER, Relation, Schema
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,19 @@ class Planner:
             return -depth_of((name, record_id), frozenset()), name, parents[0] if parents else "", record_id
 
         return sort_key
+
+
+def plan_hash(plan: Plan, changes: Iterable[Change], roots: Iterable[tuple[Key, frozenset[str]]]) -> str:
+    """SHA-256 over what is done to which record, in order. Names of changed fields count, their values don't."""
+    told = {
+        "change": sorted([*change.key, *sorted(change.values)] for change in changes),
+        "delete": [list(key) for key, _ in (*plan.explicit, *roots)],
+        "along": sorted(list(key) for key in plan.along),
+        "keep": sorted(
+            {(e.object, e.id, e.reason) for some in (plan.left, plan.kept) for es in some.values() for e in es}
+        ),
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def anonymised(schema: Schema, name: str, record_id: str) -> dict[str, Any]:

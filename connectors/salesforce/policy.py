@@ -59,6 +59,7 @@ class SalesforcePolicy(SystemModel):
     daily_call_share: Annotated[float, Field(gt=0, le=1)] = 0.8
     cache_directory: str | None = None
     schema_hours: Annotated[float, Field(gt=0)] = 24.0
+    plan_hash: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
     count_related: bool = False
 
     @field_validator("fields")

@@ -11,14 +11,17 @@ from dataclasses import dataclass, field, replace
 from connectors.base.values import Answer, Batch, Left, Located, Subject
 from connectors.salesforce.expansion import Expansion, Key, Row, with_halves
 from connectors.salesforce.identifiers import long_id
+from connectors.salesforce.lanes import Groups
 from connectors.salesforce.planning import Change, Plan, Planner, anonymised
 from connectors.salesforce.policy import Action, SalesforcePolicy
 from connectors.salesforce.progress import Progress
 from connectors.salesforce.reading import Reader
 from connectors.salesforce.roots import Root, RootSearch, Sight, person_fields
-from connectors.salesforce.schema import PEOPLE, USER, Schema
+from connectors.salesforce.schema import ACCOUNT, PEOPLE, USER, Schema
 from connectors.salesforce.states import Look, State
 from connectors.salesforce.writing import Verdict
+
+_ID_LENGTH = 18
 
 
 @dataclass
@@ -57,10 +60,13 @@ class Preparation:
         self.set_aside: dict[str, Answer] = {}
         self.rows: dict[Key, Row] = {}
         self.known: dict[Key, State] = {}
+        self.anchors: set[Key] = set()  # people's roots with both halves of person accounts
+        self._groups = Groups()
 
     def look(self, batch: Batch) -> None:
         """Who is there, and of whom nothing may be touched: those are set aside with their answers."""
-        sights = self._search.for_people(batch.subjects)
+        # By their frozen records and ties only: what is new under a person's values is found by the confirming look.
+        sights = self._search.for_people(batch.subjects, by_values=False)
         for subject in batch.subjects:
             sight = sights[subject.ref]
             planned = {(r.object, long_id(r.id) or r.id) for r in subject.records}
@@ -100,7 +106,7 @@ class Preparation:
             mine = [r for k, r in person.sight.roots.items() if k in person.planned and r.object != USER]
             for key in with_halves(mine):
                 owners.setdefault(key, set()).add(ref)
-        expansion = Expansion(self._schema, self._reader, self._policy.staying)
+        expansion = Expansion(self._schema, self._reader, self._policy.staying, self._search.value_columns)
         self.rows = expansion.run(owners)
         copies = self._add_copies()
         expansion.run(self._standing_alone(copies, owners))
@@ -110,9 +116,24 @@ class Preparation:
         plan = planner.plan(all_explicit=any(self._progress.of(ref).all_explicit for ref in self.people))
         for ref, person in self.people.items():
             person.left = tuple(plan.left.get(ref, ()))
+        self.anchors = set(owners)
         self._resume(plan)
         self._remember(plan)
+        self._tie_groups()
         return plan
+
+    def group_of(self, owners: frozenset[str]) -> str:
+        """The group of people whose deletions must not overlap: they share an Account or a record."""
+        return self._groups.of(min(owners))
+
+    def _tie_groups(self) -> None:
+        known = self._schema.objects.get(ACCOUNT)
+        prefix = known.prefix if known is not None and known.prefix else "001"
+        for ref, person in self.people.items():
+            for root in person.sight.roots.values():
+                self._groups.tie((ref, *_accounts(root.row, prefix)))
+        for row in self.rows.values():
+            self._groups.tie((*sorted(row.owners), *_accounts(row.values, prefix)))
 
     def _standing_alone(self, copies: _Copies, roots: Mapping[Key, set[str]]) -> dict[Key, set[str]]:
         """Records with a value in them that name nobody: what hangs on them is looked at as well."""
@@ -127,10 +148,12 @@ class Preparation:
     def _add_copies(self) -> _Copies:
         """Records that were frozen for the values that stand in them, whether or not they hang on somebody's root."""
         copies = _Copies()
+        planned = {k for p in self.people.values() for k in p.planned if k[0] not in PEOPLE}
+        rows = self._search.rows_of(planned - self.rows.keys())
+        rows |= {key: self.rows[key].values for key in planned & self.rows.keys()}
         for ref, person in self.people.items():
-            for key, values in person.sight.copies.items():
-                if key not in person.planned:
-                    continue
+            for key in sorted(person.planned & rows.keys()):
+                values = rows[key]
                 fields = self._search.matching_fields(person.subject, key[0], values)
                 copies.fields.setdefault(key, set()).update(fields)
                 if key not in self.rows:
@@ -211,6 +234,10 @@ class Preparation:
     def _put_aside(self, ref: str, answer: Answer) -> None:
         self.set_aside[ref] = answer
         self.people.pop(ref, None)
+
+
+def _accounts(values: Mapping[str, object], prefix: str) -> set[str]:
+    return {v for v in values.values() if isinstance(v, str) and v.startswith(prefix) and len(v) == _ID_LENGTH}
 
 
 def is_internal(root: Root) -> bool:

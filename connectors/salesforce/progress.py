@@ -66,6 +66,7 @@ class Progress:
 
     people: dict[str, PersonProgress] = field(default_factory=dict)
     job: OpenJob | None = None
+    is_resumed: bool = field(default=False, compare=False)
 
     def of(self, ref: str) -> PersonProgress:
         """The person's progress, empty at first."""
@@ -100,9 +101,11 @@ class Progress:
         if token is None:
             return cls()
         try:
-            return cls._parse(json.loads(zlib.decompress(token)))
+            found = cls._parse(json.loads(zlib.decompress(token)))
         except (ValueError, KeyError, TypeError, zlib.error):
             raise AnswerNotUnderstood("resume_token") from None
+        found.is_resumed = True
+        return found
 
     @classmethod
     def _parse(cls, token: Any) -> Progress:

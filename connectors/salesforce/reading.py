@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote as url_quote
 
-from connectors.base.errors import AnswerNotUnderstood
+from connectors.base.errors import AnswerNotUnderstood, TemporarilyUnavailable
 from connectors.base.toolkit.http import field_of
 from connectors.salesforce.org import MAX_HEAVY_SUBREQUESTS, Org, Subanswer, Subrequest, part_codes, part_error
 
 Rows = list[dict[str, Any]]
+OpenList = tuple[str, Rows, int]
+"""Where a list goes on, the list itself, and how many rows it has in all."""
 
 
 class SchemaChangedError(Exception):
@@ -38,18 +40,24 @@ class Reader:
         `given`: answers that the first statements have got already.
         """
         results: list[Rows] = []
-        open_lists: list[tuple[str, Rows]] = []
+        open_lists: list[OpenList] = []
         for answer in (*given, *self._ask([query_all(text).path for text in statements[len(given) :]])):
             results.append(_take(answer, open_lists))
+        promised = list(open_lists)
         seen: set[str] = set()
         while open_lists:
             pages, open_lists = open_lists, []
-            paths = [self._path(locator, seen) for locator, _ in pages]
-            for (_, rows), answer in zip(pages, self._ask(paths), strict=True):
-                more: list[tuple[str, Rows]] = []
-                rows += _take(answer, more)
+            paths = [self._path(locator, seen) for locator, _, _ in pages]
+            for (_, rows, _), answer in zip(pages, self._ask(paths), strict=True):
+                more: list[OpenList] = []
+                page = _take(answer, more)
+                rows += page
+                promised += [each for each in more if each[1] is not page]
                 # A list's own next page goes on with the list that it belongs to.
-                open_lists += [(loc, rows if own is None else own) for loc, own in _owners(more, answer)]
+                open_lists += [(loc, rows if own is page else own, total) for loc, own, total in more]
+        # A page that comes back empty, to a credential that went blind on the way, must not look like the end.
+        if any(len(rows) < total for _, rows, total in promised):
+            raise TemporarilyUnavailable("list_ended_early")
         return results
 
     def _path(self, locator: str, seen: set[str]) -> str:
@@ -65,8 +73,8 @@ class Reader:
             yield from self._org.composite([Subrequest("GET", path) for path in some])
 
 
-def _take(answer: Subanswer, open_lists: list[tuple[str, Rows]]) -> Rows:
-    """The rows of one page; lists that aren't complete are noted, each with the list to go on with."""
+def _take(answer: Subanswer, open_lists: list[OpenList]) -> Rows:
+    """The rows of one page; lists that aren't complete are noted, each with the list to go on with and its size."""
     if answer.status != 200:
         if part_codes(answer) & {"INVALID_FIELD", "INVALID_TYPE"}:
             raise SchemaChangedError
@@ -74,18 +82,12 @@ def _take(answer: Subanswer, open_lists: list[tuple[str, Rows]]) -> Rows:
     return _rows(answer.body, open_lists)
 
 
-def _rows(body: Any, open_lists: list[tuple[str, Rows]]) -> Rows:
+def _rows(body: Any, open_lists: list[OpenList]) -> Rows:
     rows: Rows = field_of(body, "records", list)
     if not field_of(body, "done", bool):
-        open_lists.append((field_of(body, "nextRecordsUrl", str), rows))
+        open_lists.append((field_of(body, "nextRecordsUrl", str), rows, field_of(body, "totalSize", int)))
     for row in rows:
         for value in row.values():
             if isinstance(value, dict) and "records" in value:
                 _rows(value, open_lists)
     return rows
-
-
-def _owners(more: list[tuple[str, Rows]], answer: Subanswer) -> Iterator[tuple[str, Rows | None]]:
-    """None as the owner of the page's own continuation: its rows were added to a longer list."""
-    page = answer.body["records"]
-    yield from ((locator, None if rows is page else rows) for locator, rows in more)

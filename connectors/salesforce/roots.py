@@ -13,11 +13,14 @@ from typing import Any
 
 from connectors.base.values import Identifier, Located, Record, Subject
 from connectors.salesforce.identifiers import ID_KINDS, Rules, carried, long_id, wanted
-from connectors.salesforce.reading import Reader
-from connectors.salesforce.schema import ACCOUNT, CONTACT, INDIVIDUAL, LEAD, PEOPLE, USER, ObjectType, Schema
-from connectors.salesforce.soql import selects
+from connectors.salesforce.reading import Reader, Rows
+from connectors.salesforce.schema import ACCOUNT, CONTACT, INDIVIDUAL, LEAD, MAIL, PEOPLE, USER, ObjectType, Schema
+from connectors.salesforce.sight import check_own_record, check_rights, rights_asked
+from connectors.salesforce.soql import by_id, selects
 
 _MOST_ROUNDS = 6
+# One address has many mails. The pages of a list can only be read one after the other; lists travel five at a time.
+_MAILS_AT_ONCE = 200
 _TIES = (
     "IndividualId",
     "PersonIndividualId",
@@ -76,24 +79,28 @@ class RootSearch:
 
     def __init__(self, schema: Schema, rules: Rules, reader: Reader, shared_kinds: frozenset[str], own_id: str) -> None:
         self.own_id = own_id
-        self.saw_itself = False
         self._asked_ties: set[tuple[str, str, str]] = set()
         self._schema = schema
         self._rules = rules
         self._reader = reader
         self._shared = shared_kinds
 
-    def for_people(self, subjects: Sequence[Subject]) -> dict[str, Sight]:
-        """What is there of each of them, by identifiers and frozen ids."""
+    def for_people(self, subjects: Sequence[Subject], *, by_values: bool = True) -> dict[str, Sight]:
+        """What is there of each of them, by identifiers and frozen ids, seen by a credential that proves its sight.
+
+        Not `by_values`: who has frozen records is looked for by those and their ties only, and nothing but people.
+        """
         sights = {s.ref: Sight() for s in subjects}
         index, ids = self._index(subjects)
         self._asked_ties = set()
-        self.saw_itself = False
-        statements = self._statements(subjects, ids)
-        answers = self._reader.run([text for _, text in statements])
-        for (name, _), rows in zip(statements, answers, strict=True):
+        searched = [s for s in subjects if by_values or not s.records]
+        statements = self._statements(wanted(self._rules, searched), ids, only_people=not by_values)
+        rights = rights_asked(self._schema) if by_values else []
+        answers = self._reader.run([*rights, *(text for _, text in statements)])
+        check_rights(answers[: len(rights)])
+        self._check_own_record(statements, answers[len(rights) :])
+        for (name, _), rows in zip(statements, answers[len(rights) :], strict=True):
             for row in rows:
-                self.saw_itself |= name == USER and row["Id"] == self.own_id
                 self._take(name, row, index, ids, sights)
                 self._take_tied(name, row, ids, sights)
         self._follow_ties(sights)
@@ -148,12 +155,39 @@ class RootSearch:
                 ids[(record.object, long_id(record.id) or record.id)].add(subject.ref)
         return values, ids
 
-    def _statements(self, subjects: Sequence[Subject], ids: Mapping[_Key, set[str]]) -> list[tuple[str, str]]:
-        """Queries on people, and on everything else that has a field of the right type. Each with its object.
+    def statements_for(self, subjects: Sequence[Subject]) -> int:
+        """How many statements a look by every identifier and frozen id takes, ties that come to light not counted."""
+        _, ids = self._index(subjects)
+        asked = self._statements(wanted(self._rules, subjects), ids, only_people=False)
+        return len(rights_asked(self._schema)) + len(asked)
 
-        Users come last: a credential that goes blind on the way doesn't see itself in the end.
-        """
-        values = wanted(self._rules, subjects)
+    def rows_of(self, keys: Iterable[_Key]) -> dict[_Key, dict[str, Any]]:
+        """Records by their ids, with the fields in which identifiers stand."""
+        by_object: dict[str, list[str]] = defaultdict(list)
+        for name, record_id in sorted(keys):
+            if name in self._schema.objects and long_id(record_id):
+                by_object[name].append(record_id)
+        texts = [
+            (name, text)
+            for name, ids in by_object.items()
+            for text in selects(self.columns(self._schema.objects[name]), name, [("Id", list(map(by_id, ids)))])
+        ]
+        answers = self._reader.run([text for _, text in texts])
+        return {(name, str(row["Id"])): row for (name, _), rows in zip(texts, answers, strict=True) for row in rows}
+
+    def value_columns(self, name: str) -> list[str]:
+        """Fields of an object in which identifiers stand."""
+        return list(self._rules.fields_of(self._schema.objects[name]))
+
+    def _check_own_record(self, statements: Sequence[tuple[str, str]], answers: Sequence[Rows]) -> None:
+        """Users are asked for last: a credential that went blind on the way doesn't see itself in the end."""
+        users = [row for (name, _), rows in zip(statements, answers, strict=True) if name == USER for row in rows]
+        check_own_record(users, self.own_id)
+
+    def _statements(
+        self, values: Mapping[str, Sequence[str]], ids: Mapping[_Key, set[str]], *, only_people: bool
+    ) -> list[tuple[str, str]]:
+        """Queries on people, and on everything else that has a field of the right type. Each with its object."""
         ties: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         for name, record_id in ids:
             if name in PEOPLE:
@@ -166,15 +200,19 @@ class RootSearch:
         for name, known in self._schema.objects.items():
             if not known.queryable or (name == ACCOUNT and not known.has("IsPersonAccount")):
                 continue
-            given = sorted({i for of, i in ids if of == name and long_id(i)})
-            clauses: list[tuple[str, Sequence[str]]] = [("Id", given)]
+            is_person = name in PEOPLE
+            given = sorted({i for of, i in ids if of == name and long_id(i)}) if is_person or not only_people else []
+            clauses: list[tuple[str, Sequence[str]]] = [("Id", list(map(by_id, given)))]
             clauses += [(f, values.get(kind, ())) for f, kind in self._asked(known).items()]
-            clauses += [(f, sorted(v)) for f, v in ties.get(name, {}).items() if known.has(f)]
+            clauses += [(f, sorted(map(by_id, v))) for f, v in ties.get(name, {}).items() if known.has(f)]
             if name == USER:
                 # We must see ourselves in the very look that absence is concluded from, and at its end.
-                clauses.append(("Id", [self.own_id]))
+                clauses.append(("Id", [by_id(self.own_id)]))
             also = "IsPersonAccount = true" if name == ACCOUNT else ""
             texts = selects(self.columns(known), name, clauses, also)
+            if name == MAIL and max(map(len, values.values()), default=0) > _MAILS_AT_ONCE:
+                texts = selects(self.columns(known), name, clauses[:1])
+                texts += selects(self.columns(known), name, clauses[1:], most=_MAILS_AT_ONCE)
             (people if name == USER else copies).extend((name, text) for text in texts)
         return [*copies, *people]
 
@@ -270,17 +308,20 @@ class RootSearch:
         sights: Mapping[str, Sight],
     ) -> None:
         texts: list[tuple[str, str]] = []
-        for name in PEOPLE:
+        for name in sorted(PEOPLE, key=lambda n: n == USER):
             known = self._schema.objects.get(name)
             if known is None:
                 continue
             by_field: dict[str, list[str]] = defaultdict(list)
+            if name == USER:
+                by_field["Id"].append(by_id(self.own_id))
             for of, field_name, value in new:
                 if of == name and (field_name == "Id" or known.has(field_name)):
-                    by_field[field_name].append(value)
+                    by_field[field_name].append(by_id(value))
             texts += [(name, text) for text in selects(self.columns(known), name, list(by_field.items()))]
-        self.saw_itself = False  # not at the end any more
-        for (name, _), rows in zip(texts, self._reader.run([text for _, text in texts]), strict=True):
+        answers = self._reader.run([text for _, text in texts])
+        self._check_own_record(texts, answers)
+        for (name, _), rows in zip(texts, answers, strict=True):
             for row in rows:
                 key = (name, str(row["Id"]))
                 for field_name in ("Id", *_TIES, "PersonContactId"):

@@ -15,6 +15,7 @@ from connectors.base.errors import AnswerNotUnderstood
 from connectors.base.toolkit.http import field_of
 
 CONTACT, LEAD, ACCOUNT, INDIVIDUAL, USER = "Contact", "Lead", "Account", "Individual", "User"
+MAIL = "EmailMessage"
 PEOPLE = (CONTACT, LEAD, ACCOUNT, USER, INDIVIDUAL)
 """The objects whose records are persons. An Account is one only where `IsPersonAccount` is true."""
 

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ _LIMIT_RETRY_SECONDS = 3600.0
 
 
 class SalesforceSession(requests.Session):
-    """`renew` gives a bearer token; it is asked again once when the one in use is refused.
+    """`renew` gives a bearer token; it is told the one that was refused and asked once more. Threads may share it.
 
     `share`: of the org's daily calls, the part after which we stop, so that other integrations have theirs.
     """
@@ -51,7 +52,8 @@ class SalesforceSession(requests.Session):
         self._usage: tuple[int, int] | None = None
         self.calls = 0
         self.max_body_bytes = MAX_BODY_BYTES
-        self.renew: Callable[[bool], str] | None = None
+        self.renew: Callable[[str | None], str] | None = None
+        self._counting = threading.Lock()
         self.trust_env = False
         self.verify = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE") or True
 
@@ -66,24 +68,22 @@ class SalesforceSession(requests.Session):
         verb = str(method).upper()
         if not anonymous:
             self._check_budget()
-        response = self._authorized(verb, url, headers, False, anonymous, args, kwargs)
-        if response.status_code == 401 and not anonymous and self.renew is not None:
-            response = self._authorized(verb, url, headers, True, anonymous, args, kwargs)
+        if anonymous or self.renew is None:
+            response = self._send(verb, url, headers, *args, **kwargs)
+        else:
+            token = self.renew(None)
+            response = self._send(verb, url, headers | _bearing(token), *args, **kwargs)
+            if response.status_code == 401:
+                response = self._send(verb, url, headers | _bearing(self.renew(token)), *args, **kwargs)
         if response.status_code not in expect:
             error = error_of(verb, response)
             if error is not None:
                 raise error
         return response
 
-    def _authorized(
-        self, verb: str, url: Any, headers: dict[str, str], again: bool, anonymous: bool, args: Any, kwargs: Any
-    ) -> requests.Response:
-        if not anonymous and self.renew is not None:
-            headers["Authorization"] = f"Bearer {self.renew(again)}"
-        return self._send(verb, url, headers, *args, **kwargs)
-
     def _send(self, verb: str, url: Any, headers: dict[str, str], *args: Any, **kwargs: Any) -> requests.Response:
-        self.calls += 1
+        with self._counting:
+            self.calls += 1
         changes = verb not in ("GET", "HEAD")
         kwargs.update(timeout=self._timeout, allow_redirects=False, stream=True, headers=headers)
         try:
@@ -119,6 +119,10 @@ class SalesforceSession(requests.Session):
         if self._usage is not None and self._usage[0] >= self._usage[1] * self._share:
             self._usage = None  # the next attempt asks once, and learns whether a new day has begun
             raise TemporarilyUnavailable("daily_call_budget", retry_after_seconds=_LIMIT_RETRY_SECONDS)
+
+
+def _bearing(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 def error_of(verb: str, response: requests.Response) -> ConnectorError | None:

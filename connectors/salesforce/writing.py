@@ -8,12 +8,14 @@ Source: REST API, sObject Collections: at most 200 ids, mixed types, results in 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from enum import StrEnum
 from typing import Any
 
 from connectors.base.errors import AnswerNotUnderstood
 from connectors.base.toolkit.http import field_of
 from connectors.salesforce.expansion import Key
+from connectors.salesforce.lanes import in_lanes
 from connectors.salesforce.org import MAX_HEAVY_SUBREQUESTS, Org, Subanswer, Subrequest, part_error
 from connectors.salesforce.planning import Change
 from connectors.salesforce.reading import query_all
@@ -23,7 +25,8 @@ MAX_ROWS = 200
 _MAX_RUNS = 10
 Entry = tuple[Key, frozenset[str]]
 Ask = Callable[[frozenset[str]], bool]
-_Part = tuple[list[Entry], Callable[[Sequence[Key]], Subrequest]]
+_Act = tuple[Key, frozenset[str], Mapping[str, Any] | None]  # new values, or None: to be deleted
+_Call = list[list[_Act]]
 
 
 class Verdict(StrEnum):
@@ -68,89 +71,126 @@ def verdict_of(code: str) -> Verdict:
 
 
 class Writer:
-    """Writes to one org. `ask` is put the question before each call: may these people's records be touched now?"""
+    """Writes to one org. `ask` is put the question before each call: may these people's records be touched now?
 
-    def __init__(self, org: Org, ask: Ask) -> None:
+    `group_of`: people of one group never have two calls at the same time; without it there is one call at a time.
+    """
+
+    def __init__(self, org: Org, ask: Ask, group_of: Callable[[frozenset[str]], str] | None = None) -> None:
         self._org = org
         self._ask = ask
-        self._answers: list[Subanswer] = []
+        self._group_of = group_of or (lambda owners: "")
 
     def delete(self, entries: Sequence[Entry], changes: Sequence[Change] = ()) -> dict[Key, Verdict]:
         """Change, then delete in the given order, into the recycle bin where the object has one."""
-        return self._run([*self._changes(changes), *self._deletions(entries)], ())
+        return self.delete_and_ask(entries, (), changes)[0]
 
     def delete_and_ask(
-        self, entries: Sequence[Entry], statements: Sequence[str]
+        self, entries: Sequence[Entry], statements: Sequence[str], changes: Sequence[Change] = ()
     ) -> tuple[dict[Key, Verdict], list[Subanswer]]:
         """Delete, and in the last call's spare room ask the first of these; they run after the deletion."""
-        self._answers = []
-        verdicts = self._run(self._deletions(entries), statements)
-        return verdicts, self._answers
+        lanes = [_calls(lane) for lane in self._lanes(entries, changes)]
+        if len(lanes) > 1:
+            return self._side_by_side(lanes), []
+        verdicts: dict[Key, Verdict] = {}
+        rest: list[Subanswer] = []
+        for number, parts in enumerate(lanes[0], start=1):
+            is_last = number == len(lanes[0])
+            call = self._allowed(parts, verdicts)
+            riders = [query_all(s) for s in statements[: MAX_HEAVY_SUBREQUESTS - len(parts)]] if is_last else []
+            if call or riders:
+                answers = self._org.composite([*(_request(part) for part in call), *riders])
+                rest = answers[len(call) :]
+                _read(call, answers[: len(call)], verdicts)
+        return verdicts, rest
+
+    def calls_for(self, entries: Sequence[Entry], changes: Sequence[Change] = ()) -> tuple[int, int]:
+        """How many calls that takes, and how many statements the last one has room for."""
+        lanes = [_calls(lane) for lane in self._lanes(entries, changes)]
+        last = lanes[0][-1:] if len(lanes) == 1 else []
+        return sum(map(len, lanes)), sum(MAX_HEAVY_SUBREQUESTS - len(parts) for parts in last)
+
+    def _lanes(self, entries: Sequence[Entry], changes: Sequence[Change]) -> list[list[_Act]]:
+        acts = [*((c.key, c.owners, c.values) for c in _users_last(changes)), *((k, o, None) for k, o in entries)]
+        return in_lanes(acts, lambda act: self._group_of(act[1]), lambda some: len(_calls(some)))
 
     def change(self, changes: Sequence[Change]) -> dict[Key, Verdict]:
         """Write new values."""
-        return self._run(self._changes(changes), ())
+        return self.delete((), changes)
 
-    @staticmethod
-    def _deletions(entries: Sequence[Entry]) -> list[_Part]:
-        return [(chunk, _deletion) for chunk in _collections(entries)]
-
-    @staticmethod
-    def _changes(changes: Sequence[Change]) -> list[_Part]:
-        """Users go in collections of their own: setup objects don't mix with others."""
-        values = {c.key: c.values for c in changes}
-        ordered = sorted(changes, key=lambda c: (c.key[0] == USER, c.key))
-
-        def patch(keys: Sequence[Key]) -> Subrequest:
-            records = [{"attributes": {"type": n}, "id": i, **values[(n, i)]} for n, i in keys]
-            return Subrequest("PATCH", "composite/sobjects", {"allOrNone": False, "records": records})
-
-        return [(chunk, patch) for chunk in _collections([(c.key, c.owners) for c in ordered])]
-
-    def _run(self, chunks: Sequence[_Part], statements: Sequence[str]) -> dict[Key, Verdict]:
+    def _side_by_side(self, lanes: Sequence[list[_Call]]) -> dict[Key, Verdict]:
+        """One call of each lane at a time. The lease is asked here, by one thread, right before each call."""
         verdicts: dict[Key, Verdict] = {}
-        for start in range(0, len(chunks), MAX_HEAVY_SUBREQUESTS):
-            some = chunks[start : start + MAX_HEAVY_SUBREQUESTS]
-            allowed = {owners: self._ask(owners) for chunk, _ in some for _, owners in chunk}
-            parts: list[list[Key]] = []
-            requests: list[Subrequest] = []
-            for chunk, build in some:
-                stopped = {key: Verdict.STOPPED for key, owners in chunk if not allowed[owners]}
-                verdicts |= {key: v for key, v in stopped.items() if key not in verdicts}
-                if keys := [key for key, owners in chunk if allowed[owners]]:
-                    parts.append(keys)
-                    requests.append(build(keys))
-            if not parts:
-                continue
-            if start + MAX_HEAVY_SUBREQUESTS >= len(chunks):
-                room = MAX_HEAVY_SUBREQUESTS - len(requests)
-                requests += [query_all(text) for text in statements[:room]]
-            answers = self._org.composite(requests)
-            for keys, answer in zip(parts, answers, strict=False):
-                # A record that is changed and then deleted: what went wrong counts, not what went right before.
-                for key, verdict in _verdicts(keys, answer).items():
-                    if verdicts.get(key, Verdict.DONE) is Verdict.DONE:
-                        verdicts[key] = verdict
-            self._answers = answers[len(parts) :]
+        due = [list(reversed(lane)) for lane in lanes]
+        running: dict[Future[list[Subanswer]], tuple[list[_Call], _Call]] = {}
+
+        def start(lane: list[_Call]) -> None:
+            while lane:
+                if call := self._allowed(lane.pop(), verdicts):
+                    running[pool.submit(self._org.composite, [_request(part) for part in call])] = (lane, call)
+                    return
+
+        self._org.ready()
+        with ThreadPoolExecutor(max_workers=len(lanes), thread_name_prefix="salesforce") as pool:
+            for lane in due:
+                start(lane)
+            while running:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    lane, call = running.pop(future)
+                    _read(call, future.result(), verdicts)
+                    start(lane)
         return verdicts
 
+    def _allowed(self, parts: _Call, verdicts: dict[Key, Verdict]) -> _Call:
+        """What of a call may be sent now; whatever may not is noted as stopped."""
+        allowed = {owners: self._ask(owners) for part in parts for _, owners, _ in part}
+        for key, owners, _ in (act for part in parts for act in part):
+            if not allowed[owners]:
+                verdicts.setdefault(key, Verdict.STOPPED)
+        left = [[act for act in part if allowed[act[1]]] for part in parts]
+        return [part for part in left if part]
 
-def _deletion(keys: Sequence[Key]) -> Subrequest:
-    return Subrequest("DELETE", f"composite/sobjects?ids={','.join(i for _, i in keys)}&allOrNone=false")
+
+def _users_last(changes: Sequence[Change]) -> list[Change]:
+    """Users go in collections of their own: setup objects don't mix with others."""
+    return sorted(changes, key=lambda c: (c.key[0] == USER, c.key))
 
 
-def _collections(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    some: list[Entry] = []
+def _calls(acts: Sequence[_Act]) -> list[_Call]:
+    """The calls that these acts need, in order."""
+    parts = list(_collections(acts))
+    return [parts[n : n + MAX_HEAVY_SUBREQUESTS] for n in range(0, len(parts), MAX_HEAVY_SUBREQUESTS)]
+
+
+def _request(part: Sequence[_Act]) -> Subrequest:
+    if part[0][2] is None:
+        return Subrequest("DELETE", f"composite/sobjects?ids={','.join(i for (_, i), _, _ in part)}&allOrNone=false")
+    records = [{"attributes": {"type": name}, "id": i, **(values or {})} for (name, i), _, values in part]
+    return Subrequest("PATCH", "composite/sobjects", {"allOrNone": False, "records": records})
+
+
+def _read(call: _Call, answers: Sequence[Subanswer], verdicts: dict[Key, Verdict]) -> None:
+    for part, answer in zip(call, answers, strict=True):
+        # A record that is changed and then deleted: what went wrong counts, not what went right before.
+        for key, verdict in _verdicts([key for key, _, _ in part], answer).items():
+            if verdicts.get(key, Verdict.DONE) is Verdict.DONE:
+                verdicts[key] = verdict
+
+
+def _collections(acts: Sequence[_Act]) -> Iterator[list[_Act]]:
+    """Runs of changes or of deletions, at most 200 rows and ten runs of one type in each."""
+    some: list[_Act] = []
     runs = 0
-    for entry in entries:
-        name, last = entry[0][0], some[-1][0][0] if some else None
+    for act in acts:
+        name, last = act[0][0], some[-1][0][0] if some else None
         new_run = name != last
         apart = last is not None and new_run and USER in (name, last)
+        apart = apart or (bool(some) and (act[2] is None) != (some[-1][2] is None))
         if some and (len(some) == MAX_ROWS or apart or (new_run and runs == _MAX_RUNS)):
             yield some
             some, runs, new_run = [], 0, True
         runs += new_run
-        some.append(entry)
+        some.append(act)
     if some:
         yield some
 

@@ -68,7 +68,8 @@ def run_connector(
     finally:
         opened.close()
     if as_json:
-        _write({"calls": summary.calls, "seconds": round(summary.seconds, 3)})
+        planned = {"planned_calls": dict(summary.planned_calls)} if summary.planned_calls else {}
+        _write({"calls": summary.calls, "seconds": round(summary.seconds, 3)} | planned)
     else:
         _print_table(lines, summary)
     raise typer.Exit(exit_code(summary.outcomes))
@@ -101,6 +102,8 @@ def _print_json(line: Line) -> None:
         "left": [{"object": each.object, "id": each.id, "reason": each.reason} for each in line.left],
         "not_covered": list(line.not_covered),
     }
+    if line.plan_hash is not None:
+        document["plan_hash"] = line.plan_hash
     if line.look_again_at is not None:
         document["look_again_at"] = line.look_again_at.isoformat()
     _write(document)
@@ -121,3 +124,8 @@ def _print_table(lines: list[Line], summary: Summary) -> None:
     console = Console(markup=False, highlight=False)
     console.print(table)
     console.print(f"{summary.calls} calls, {summary.seconds:.1f} s")
+    for plan_hash in sorted({line.plan_hash for line in lines if line.plan_hash is not None}):
+        console.print(f"plan {plan_hash}", soft_wrap=True)
+    if summary.planned_calls:
+        told = ", ".join(f"{count} {name}" for name, count in summary.planned_calls.items())
+        console.print(f"planned: {sum(summary.planned_calls.values())} calls ({told})", soft_wrap=True)

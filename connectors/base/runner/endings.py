@@ -31,7 +31,10 @@ NEEDS_A_HUMAN = frozenset({Outcome.NOT_ADDRESSABLE, Outcome.AMBIGUOUS, Outcome.P
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One person's ending. `records` counts per object; `look_again_at` is set only while the vendor still works."""
+    """One person's ending. `records` counts per object; `look_again_at` is set only while the vendor still works.
+
+    After a `locate` in which the erasure was foreseen: what would go, what would be `left`, and the plan's hash.
+    """
 
     subject: str
     outcome: Outcome
@@ -40,12 +43,17 @@ class Line:
     left: tuple[Left, ...] = ()
     not_covered: tuple[str, ...] = ()
     look_again_at: datetime | None = None
+    plan_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A whole run: how many people ended how, the calls made and the seconds taken."""
+    """A whole run: how many people ended how, the calls made and the seconds taken.
+
+    `planned_calls`: after a `locate`, what erasing and confirming would take, by what the calls are for.
+    """
 
     outcomes: Mapping[Outcome, int]
     calls: int
     seconds: float
+    planned_calls: Mapping[str, int] = field(default_factory=dict)

@@ -136,6 +136,7 @@ class _Run:
         self.turns = itertools.count()
         self.outcomes: Counter[Outcome] = Counter()
         self.sharing = Sharing(())
+        self.planned_calls: Counter[str] = Counter()
 
     def through(self, subjects: Sequence[Subject]) -> Summary:
         started, calls = time.monotonic(), self.connector.calls
@@ -147,13 +148,34 @@ class _Run:
                 self._work_off()
             self._part_the_ambiguous()
         if self.asked is Operation.LOCATE:
-            for ref, person in list(self.open.items()):
-                found = person.located is not None and not person.located.is_empty
-                self.end(ref, Outcome.LOCATED if found else Outcome.NOTHING_FOUND, records=_counted(person.located))
+            self._tell_what_is_there()
         else:
             self.plan(self._first_operation(), self.open)
             self._work_off()
-        return Summary(dict(self.outcomes), self.connector.calls - calls, time.monotonic() - started)
+        spent, seconds = self.connector.calls - calls, time.monotonic() - started
+        return Summary(dict(self.outcomes), spent, seconds, dict(self.planned_calls))
+
+    def _tell_what_is_there(self) -> None:
+        """In batches as an erasure would have them: counts, and as far as the connector can tell, what it would do."""
+        there = [ref for ref, person in self.open.items() if person.located is not None and not person.located.is_empty]
+        limit = max(1, self.declaration.batch_limit(Operation.ERASE))
+        for start in range(0, len(there), limit):
+            refs = there[start : start + limit]
+            preview, error = None, None
+            try:
+                preview = self.connector.preview(Batch(uuid4().hex, tuple(self.open[ref].subject for ref in refs)))
+            except ConnectorError as refused:
+                error = refused.code
+            self.planned_calls.update(preview.calls if preview is not None else {})
+            for ref in refs:
+                records = _counted(self.open[ref].located)
+                if preview is None:
+                    self.end(ref, Outcome.LOCATED, error, records=records)
+                    continue
+                records, left = dict(preview.records.get(ref, records)), preview.left.get(ref, ())
+                self.end(ref, Outcome.LOCATED, records=records, left=left, plan_hash=preview.plan_hash)
+        for ref in list(self.open):
+            self.end(ref, Outcome.NOTHING_FOUND, records={})
 
     def _first_operation(self) -> Operation:
         declared = self.declaration
@@ -219,12 +241,13 @@ class _Run:
         records: Mapping[str, int] | None = None,
         left: tuple[Left, ...] = (),
         look_again_at: datetime | None = None,
+        plan_hash: str | None = None,
     ) -> None:
         person = self.open.pop(ref)
         self.outcomes[outcome] += 1
         counts = person.records() if records is None else records
         covered = tuple(person.not_covered)
-        self.on_line(Line(ref, outcome, reason, dict(counts), left, covered, look_again_at))
+        self.on_line(Line(ref, outcome, reason, dict(counts), left, covered, look_again_at, plan_hash))
 
 
 class _Digest:

@@ -116,7 +116,7 @@ class ManyPerCall(_BenchConnector):
         max_concurrency=2,
         delays=_AT_ONCE,
         suppress_first=False,
-        sees_in_every_look=True,
+        proves_sight=True,
     )
 
     def check_credentials(self) -> Visibility:

@@ -67,15 +67,20 @@ def test_an_unknown_code_of_a_row_is_no_success() -> None:
 
 
 def test_a_collection_has_at_most_200_rows_and_ten_runs_of_one_type() -> None:
-    entries = [((f"Object{n % 2}", str(n)), frozenset({"ada"})) for n in range(30)]
+    entries = [((f"Object{n % 2}", str(n)), frozenset({"ada"}), None) for n in range(30)]
     assert [len(chunk) for chunk in _collections(entries)] == [10, 10, 10]
-    alike = [(("Case", str(n)), frozenset({"ada"})) for n in range(450)]
+    alike = [(("Case", str(n)), frozenset({"ada"}), None) for n in range(450)]
     assert [len(chunk) for chunk in _collections(alike)] == [200, 200, 50]
 
 
 def test_users_never_share_a_collection_with_other_objects() -> None:
-    entries = [((name, name), frozenset({"ada"})) for name in ("Case", "User")]
+    entries = [((name, name), frozenset({"ada"}), None) for name in ("Case", "User")]
     assert [len(chunk) for chunk in _collections(entries)] == [1, 1]
+
+
+def test_changes_and_deletions_never_share_a_collection() -> None:
+    acts = [(("Case", "1"), frozenset({"ada"}), {"Subject": None}), (("Case", "1"), frozenset({"ada"}), None)]
+    assert [len(chunk) for chunk in _collections(acts)] == [1, 1]
 
 
 def _answer(status: int, body: bytes, kind: str = "application/json") -> requests.Response:
