@@ -23,9 +23,11 @@ from connectors.base.config import (
     check_keys,
     parse_delays,
     parse_model,
+    parse_rate_limits,
     parse_timeout,
 )
 from connectors.base.errors import ConnectorError
+from connectors.base.pacing import RateLimit as RateLimit
 from connectors.base.values import Answer, Batch, Located, Visibility
 
 Answers = Mapping[str, Answer | ConnectorError]
@@ -53,15 +55,6 @@ class ErasesBy(StrEnum):
 
     RECORDS = "records"
     IDENTIFIERS = "identifiers"
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """At most `calls` calls (or people, if `per_subject`) in any window of `per`, for the whole system."""
-
-    calls: int
-    per: timedelta
-    per_subject: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +166,11 @@ class Connector(ABC):
         return declared if override is None else override
 
     @classmethod
+    def limits(cls, system: SystemConfig) -> tuple[RateLimit, ...]:
+        """The declared rate limits, or the system's own."""
+        return cls.declaration.rate_limits if system.rate_limits is None else system.rate_limits
+
+    @classmethod
     def parse_system(cls, entry: Mapping[str, Any]) -> SystemConfig:
         """Turn a `[[systems]]` table into a SystemConfig. Raises ConfigurationError naming the key."""
         name = str(entry.get("name", "?"))
@@ -192,4 +190,5 @@ class Connector(ABC):
             order=entry.get("order"),
             max_concurrency=entry.get("max_concurrency"),
             timeout_seconds=parse_timeout(entry.get("timeout_seconds"), f"{where}.timeout_seconds"),
+            rate_limits=parse_rate_limits(entry.get("rate_limits"), f"{where}.rate_limits"),
         )
