@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from connectors.base.pacing import Pacer, RateLimit
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -39,6 +41,8 @@ class SystemConfig:
 
     `delays` overrides the connector's declared delays by name (`confirm_after`, `poll_every`, ...).
     `timeout_seconds` is the longest silence of the vendor within one call; None leaves it to the toolkit.
+    `rate_limits` overrides the declared limits. `pacer` is given by whoever runs the connector, which asks it before
+    every call (`VendorClient` does); None where nobody paces.
     """
 
     name: str
@@ -51,6 +55,8 @@ class SystemConfig:
     max_concurrency: int | None = None
     people_at_once: int | None = None
     timeout_seconds: float | None = None
+    rate_limits: tuple[RateLimit, ...] | None = None
+    pacer: Pacer | None = field(default=None, repr=False, compare=False)
 
 
 SYSTEM_KEYS = (
@@ -64,6 +70,7 @@ SYSTEM_KEYS = (
     "max_concurrency",
     "people_at_once",
     "timeout_seconds",
+    "rate_limits",
 )
 
 
@@ -137,3 +144,28 @@ def parse_timeout(value: Any, where: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         raise ConfigurationError(f"{where}: a time-out is a number of seconds above 0")
     return float(value)
+
+
+_LIMIT_KEYS = frozenset({"calls", "per_seconds", "per_subject"})
+
+
+def parse_rate_limits(value: Any, where: str) -> tuple[RateLimit, ...] | None:
+    """`rate_limits` of an entry: a list of `{calls, per_seconds, per_subject}`; None stays None."""
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise ConfigurationError(f"{where}: a list of tables is required")
+    return tuple(_parse_limit(entry, f"{where}[{number}]") for number, entry in enumerate(value))
+
+
+def _parse_limit(entry: Any, where: str) -> RateLimit:
+    if not isinstance(entry, dict) or not {"calls", "per_seconds"} <= set(entry) <= _LIMIT_KEYS:
+        raise ConfigurationError(f"{where}: takes calls, per_seconds and, if people are counted, per_subject")
+    calls, seconds, per_subject = entry["calls"], entry["per_seconds"], entry.get("per_subject", False)
+    if isinstance(calls, bool) or not isinstance(calls, int) or calls < 1:
+        raise ConfigurationError(f"{where}.calls: a whole number, 1 or more")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+        raise ConfigurationError(f"{where}.per_seconds: a number of seconds above 0")
+    if not isinstance(per_subject, bool):
+        raise ConfigurationError(f"{where}.per_subject: true or false")
+    return RateLimit(calls, timedelta(seconds=seconds), per_subject)

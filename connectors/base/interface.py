@@ -24,9 +24,11 @@ from connectors.base.config import (
     parse_count,
     parse_delays,
     parse_model,
+    parse_rate_limits,
     parse_timeout,
 )
 from connectors.base.errors import ConnectorError
+from connectors.base.pacing import RateLimit as RateLimit
 from connectors.base.values import Answer, Batch, Located, Preview, Visibility
 
 Answers = Mapping[str, Answer | ConnectorError]
@@ -54,15 +56,6 @@ class ErasesBy(StrEnum):
 
     RECORDS = "records"
     IDENTIFIERS = "identifiers"
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """At most `calls` calls (or people, if `per_subject`) in any window of `per`, for the whole system."""
-
-    calls: int
-    per: timedelta
-    per_subject: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +185,11 @@ class Connector(ABC):
         return declared if override is None else override
 
     @classmethod
+    def limits(cls, system: SystemConfig) -> tuple[RateLimit, ...]:
+        """The declared rate limits, or the system's own."""
+        return cls.declaration.rate_limits if system.rate_limits is None else system.rate_limits
+
+    @classmethod
     def parse_system(cls, entry: Mapping[str, Any]) -> SystemConfig:
         """Turn a `[[systems]]` table into a SystemConfig. Raises ConfigurationError naming the key."""
         name = str(entry.get("name", "?"))
@@ -212,4 +210,5 @@ class Connector(ABC):
             max_concurrency=entry.get("max_concurrency"),
             people_at_once=parse_count(entry.get("people_at_once"), f"{where}.people_at_once"),
             timeout_seconds=parse_timeout(entry.get("timeout_seconds"), f"{where}.timeout_seconds"),
+            rate_limits=parse_rate_limits(entry.get("rate_limits"), f"{where}.rate_limits"),
         )

@@ -23,6 +23,7 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
+from connectors.base.pacing import Pacer
 from connectors.base.toolkit.http import Reply, VendorClient, field_of
 
 API_VERSION = "3.0"
@@ -182,10 +183,14 @@ def refine(response: httpx.Response) -> ConnectorError | None:
 class MailchimpApi:
     """Calls to one account. Raises the four errors; nothing of a path or a body gets into them."""
 
-    def __init__(self, base_url: str, api_key: str, *, timeout_seconds: float | None = None) -> None:
+    def __init__(
+        self, base_url: str, api_key: str, *, timeout_seconds: float | None = None, pacer: Pacer | None = None
+    ) -> None:
         root = base_url.rstrip("/").removesuffix(f"/{API_VERSION}")
         self.root = f"{root}/{API_VERSION}"
-        self.client = VendorClient(self.root, auth=("expunge", api_key), refine=refine, timeout_seconds=timeout_seconds)
+        self.client = VendorClient(
+            self.root, auth=("expunge", api_key), refine=refine, timeout_seconds=timeout_seconds, pacer=pacer
+        )
 
     def close(self) -> None:
         """Close the connections."""

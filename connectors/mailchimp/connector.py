@@ -101,7 +101,10 @@ class MailchimpConnector(Connector):
             raise TypeError("a Mailchimp system has Mailchimp's credentials and policy")
         self._policy = policy
         self._api = MailchimpApi(
-            system.base_url, credentials.api_key.get_secret_value(), timeout_seconds=system.timeout_seconds
+            system.base_url,
+            credentials.api_key.get_secret_value(),
+            timeout_seconds=system.timeout_seconds,
+            pacer=system.pacer,
         )
         self._phone_tags: dict[str, frozenset[str]] = {}
 

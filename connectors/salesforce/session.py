@@ -23,7 +23,7 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
-from connectors.base.toolkit.http import retry_after_seconds
+from connectors.base.pacing import Pacer, retry_after_seconds
 
 # Both log URLs, and URLs carry identifiers.
 for _name in ("urllib3", "simple_salesforce", "requests"):
@@ -42,13 +42,15 @@ class SalesforceSession(requests.Session):
     """`renew` gives a bearer token; it is told the one that was refused and asked once more. Threads may share it.
 
     `share`: of the org's daily calls, the part after which we stop, so that other integrations have theirs.
+    `pacer` is asked before every call and told of every answer.
     """
 
-    def __init__(self, *, timeout_seconds: float | None, share: float) -> None:
+    def __init__(self, *, timeout_seconds: float | None, share: float, pacer: Pacer | None = None) -> None:
         super().__init__()
         seconds = timeout_seconds or TIMEOUT_SECONDS
         self._timeout = (min(seconds, CONNECT_TIMEOUT_SECONDS), seconds)
         self._share = share
+        self._pacer = pacer
         self._usage: tuple[int, int] | None = None
         self.calls = 0
         self.max_body_bytes = MAX_BODY_BYTES
@@ -82,9 +84,28 @@ class SalesforceSession(requests.Session):
         return response
 
     def _send(self, verb: str, url: Any, headers: dict[str, str], *args: Any, **kwargs: Any) -> requests.Response:
+        changes = verb not in ("GET", "HEAD")
+        if self._pacer is not None:
+            self._pacer.before_call(changes=changes)
         with self._counting:
             self.calls += 1
-        changes = verb not in ("GET", "HEAD")
+        said: dict[str, str] = {}
+        error: ConnectorError | None = None
+        try:
+            response = self._exchange(verb, url, headers, changes, args, kwargs)
+            said = {name.lower(): value for name, value in response.headers.items()}
+            error = error_of(verb, response)
+        except ConnectorError as raised:
+            error = raised
+            raise
+        finally:
+            if self._pacer is not None:
+                self._pacer.after_call(said, error)
+        return response
+
+    def _exchange(
+        self, verb: str, url: Any, headers: dict[str, str], changes: bool, args: Any, kwargs: Any
+    ) -> requests.Response:
         kwargs.update(timeout=self._timeout, allow_redirects=False, stream=True, headers=headers)
         try:
             response = super().request(verb, url, *args, **kwargs)

@@ -188,5 +188,10 @@ def _client(system: SystemConfig, credentials: ZendeskCredentials) -> VendorClie
     elif credentials.email is not None and credentials.api_token is not None:
         auth = httpx.BasicAuth(f"{credentials.email}/token", credentials.api_token.get_secret_value())
     return VendorClient(
-        system.base_url, auth=auth, headers=headers, refine=refine, timeout_seconds=system.timeout_seconds
+        system.base_url,
+        auth=auth,
+        headers=headers,
+        refine=refine,
+        timeout_seconds=system.timeout_seconds,
+        pacer=system.pacer,
     )

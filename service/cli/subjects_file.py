@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from connectors.base.config import ConfigurationError, check_keys
 from connectors.base.interface import Connector
+from connectors.base.pacing import LocalPacer
 from connectors.base.values import Identifier, Subject
 
 _SUBJECT_KEYS = ("subject", "identifiers")
@@ -20,7 +22,7 @@ _IDENTIFIER_KEYS = ("kind", "value")
 
 
 def open_connector(kind: type[Connector], path: Path) -> Connector:
-    """The connector of the only `[[systems]]` entry of a TOML file. Raises ConfigurationError."""
+    """The connector of the only `[[systems]]` entry of a TOML file, paced by itself. Raises ConfigurationError."""
     try:
         table = tomllib.loads(_read(path))
     except tomllib.TOMLDecodeError as error:
@@ -34,7 +36,8 @@ def open_connector(kind: type[Connector], path: Path) -> Connector:
     entry: Mapping[str, Any] = systems[0]
     if entry.get("connector", kind.declaration.name) != kind.declaration.name:
         raise ConfigurationError(f"{path.name}: systems[0].connector isn't {kind.declaration.name!r}")
-    return kind(kind.parse_system({"connector": kind.declaration.name, **entry}))
+    config = kind.parse_system({"connector": kind.declaration.name, **entry})
+    return kind(replace(config, pacer=LocalPacer(kind.limits(config))))
 
 
 def read_subjects(path: Path) -> tuple[Subject, ...]:

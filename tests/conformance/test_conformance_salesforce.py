@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import pytest
 
 from connectors.base.conformance import ConformanceSuite, HttpBench, Need, Plant
-from connectors.base.conformance.trial import Trial
 from connectors.base.interface import Connector
 from connectors.base.sandbox import Sandbox
 from connectors.salesforce.connector import SalesforceConnector

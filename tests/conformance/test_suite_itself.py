@@ -26,6 +26,7 @@ _CAUGHT_BY: dict[str, tuple[str, dict[str, object]]] = {
     "loses_retry_after": ("test_rate_limited", {"form": "seconds"}),
     "erases_unplanned": ("test_records_outside_the_plan_are_not_touched", {}),
     "asks_about_neighbours": ("test_sends_no_foreign_identifier", {}),
+    "calls_unpaced": ("test_counts_its_calls_and_asks_before_each", {}),
 }
 
 

@@ -43,6 +43,7 @@ BUGS = (
     "erases_unplanned",
     "asks_about_neighbours",
     "logs_the_email",
+    "calls_unpaced",
 )
 
 
@@ -72,7 +73,11 @@ class ToyConnector(Connector):
             else None
         )
         self._client = VendorClient(
-            system.base_url, headers=headers, timeout_seconds=system.timeout_seconds, refine=refine
+            system.base_url,
+            headers=headers,
+            timeout_seconds=system.timeout_seconds,
+            refine=refine,
+            pacer=None if "calls_unpaced" in self.bugs else system.pacer,
         )
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -55,15 +55,30 @@ class SilenceCases:
             assert ada.identifier.value not in text
             assert ada.name not in text
 
-    def test_counts_its_calls(self, trial: Trial) -> None:
-        """`calls` is what a run reports to those who pay per call."""
+    def test_counts_its_calls_and_asks_before_each(self, trial: Trial) -> None:
+        """`calls` is what a run reports to those who pay per call; a call that nobody paced breaks a limit."""
         if trial.stage.sandbox is None:
             pytest.skip(f"{trial.bench.name} isn't spoken to over HTTP")
         ada = trial.seed_with_neighbours()
         trial.sandbox.journal.clear()
-        connector = trial.connect()
+        pacer = _CountingPacer()
+        connector = trial.connect_paced(pacer)
         trial.run(ada, connector=connector)
         assert connector.calls == len(trial.sandbox.journal), "`calls` isn't the number of calls made"
+        assert pacer.asked == connector.calls, "calls were made that the system's pacer wasn't asked about"
+        assert pacer.told == connector.calls, "the system's pacer wasn't told what came of its calls"
+
+
+class _CountingPacer:
+    def __init__(self) -> None:
+        self.asked = 0
+        self.told = 0
+
+    def before_call(self, *, changes: bool) -> None:
+        self.asked += 1
+
+    def after_call(self, headers: Mapping[str, str], error: ConnectorError | None = None) -> None:
+        self.told += 1
 
 
 def _sources(kind: type) -> Iterator[Path]:

@@ -24,6 +24,7 @@ from connectors.base.conformance.lease import SuiteLease
 from connectors.base.conformance.people import Plant, identifier, look_alikes, plant
 from connectors.base.errors import ConnectorError, TemporarilyUnavailable
 from connectors.base.interface import Answers, Connector, Findings, Lease, Operation
+from connectors.base.pacing import Pacer
 from connectors.base.runner import Line, Outcome, Patience, run
 from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.sandbox.harness import Call, Result, Sandbox
@@ -122,8 +123,12 @@ class Trial:
 
     def connect(self, **changes: Any) -> Connector:
         """A fresh instance, as in a fresh process."""
+        return self.connect_paced(None, **changes)
+
+    def connect_paced(self, pacer: Pacer | None, **changes: Any) -> Connector:
+        """A fresh instance that asks this pacer before each call."""
         kind = self.bench.connector()
-        connector = kind(kind.parse_system({**self.stage.entry(), **changes}))
+        connector = kind(replace(kind.parse_system({**self.stage.entry(), **changes}), pacer=pacer))
         self._opened.append(connector)
         return connector
 

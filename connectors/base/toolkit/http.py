@@ -10,10 +10,9 @@ import json
 import logging
 import os
 import ssl
+import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, TypeVar
 
@@ -26,13 +25,13 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
+from connectors.base.pacing import Pacer, retry_after_seconds
 
 # httpx logs every URL at INFO, and URLs carry identifiers.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
-LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
 TIMEOUT_SECONDS = 20.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 _T = TypeVar("_T")
@@ -70,26 +69,8 @@ def _context(bundle: str | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=bundle) if bundle else httpx.create_ssl_context()
 
 
-def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Retry-After in seconds, from either of its forms (RFC 9110 §10.2.3); None if absent or unreadable."""
-    text = headers.get("retry-after")
-    if text is None:
-        return None
-    text = text.strip()
-    if text.isdigit():
-        return min(float(text), LONGEST_RETRY_AFTER_SECONDS)
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    wait = (at - (now or datetime.now(UTC))).total_seconds()
-    return min(max(wait, 0.0), LONGEST_RETRY_AFTER_SECONDS)
-
-
 class VendorClient:
-    """HTTP to one system. Used by one thread at a time; counts its calls."""
+    """HTTP to one system, for one thread or several. Counts its calls, and asks the system's pacer before each."""
 
     def __init__(
         self,
@@ -99,13 +80,17 @@ class VendorClient:
         headers: Mapping[str, str] | None = None,
         timeout_seconds: float | None = None,
         refine: Callable[[httpx.Response], ConnectorError | None] | None = None,
+        pacer: Pacer | None = None,
     ) -> None:
         """`refine` sees every answer of an unexpected status first and may name the error more exactly.
 
         `timeout_seconds` is the system's own (`SystemConfig.timeout_seconds`): the longest silence within one call.
+        `pacer` is the system's own (`SystemConfig.pacer`).
         """
         seconds = timeout_seconds or TIMEOUT_SECONDS
         self.calls = 0
+        self._counting = threading.Lock()
+        self._pacer = pacer
         self._refine = refine
         self._client = httpx.Client(
             base_url=base_url,
@@ -137,9 +122,7 @@ class VendorClient:
         Raises: TemporarilyUnavailable (408, 425, 429, 5xx, transport; `effect_unknown` when a non-GET may have been
         carried out), CredentialsRefused (401, 403), RequestRefused (other 4xx), AnswerNotUnderstood (all else).
         """
-        response = self._send(method, path, params=params, json_body=json_body, headers=headers)
-        if response.status_code not in expect:
-            raise self._error(method, response)
+        response = self._send(method, path, expect, params=params, json_body=json_body, headers=headers)
         if response.status_code in (204, 205) or (may_be_empty and not response.content):
             return Reply(response.status_code, None, response.headers)
         return Reply(response.status_code, _parse(response), response.headers)
@@ -152,22 +135,51 @@ class VendorClient:
             self._client.base_url.host,
             self._client.base_url.port,
         )
-        response = self._send(method, url, without_auth=not same)
-        if response.status_code not in expect:
-            raise self._error(method, response)
-        return response.content
+        return self._send(method, url, expect, without_auth=not same).content
 
     def _send(
         self,
         method: str,
         path: str,
+        expect: Collection[int],
         *,
         params: Mapping[str, str | int] | None = None,
         json_body: Any = None,
         headers: Mapping[str, str] | None = None,
         without_auth: bool = False,
     ) -> httpx.Response:
-        self.calls += 1
+        """One call of an expected status, paced: the pacer hears of every answer, and of every silence."""
+        if self._pacer is not None:
+            self._pacer.before_call(changes=method not in ("GET", "HEAD"))
+        with self._counting:
+            self.calls += 1
+        said: Mapping[str, str] = {}
+        error: ConnectorError | None = None
+        try:
+            response = self._exchange(method, path, params, json_body, headers, without_auth=without_auth)
+            said = response.headers
+            if response.status_code not in expect:
+                error = self._error(method, response)
+        except ConnectorError as raised:
+            error = raised
+            raise
+        finally:
+            if self._pacer is not None:
+                self._pacer.after_call(said, error)
+        if error is not None:
+            raise error
+        return response
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str | int] | None,
+        json_body: Any,
+        headers: Mapping[str, str] | None,
+        *,
+        without_auth: bool,
+    ) -> httpx.Response:
         request = self._client.build_request(method, path, params=params, json=json_body, headers=headers)
         changes = method not in ("GET", "HEAD")
         try:

@@ -19,9 +19,10 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
+from connectors.base.pacing import LONGEST_RETRY_AFTER_SECONDS, retry_after_seconds
 from connectors.base.sandbox import SandboxServer
 from connectors.base.sandbox.faults import Fault, FaultKind
-from connectors.base.toolkit.http import LONGEST_RETRY_AFTER_SECONDS, VendorClient, field_of, retry_after_seconds
+from connectors.base.toolkit.http import VendorClient, field_of
 
 CANARY = "ada.canary@example.test"
 

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from connectors.base.errors import CredentialsRefused
-from connectors.base.interface import Operation
 from connectors.base.runner import Outcome
-from connectors.base.sandbox.faults import Fault, FaultKind
-from connectors.base.values import Batch
-from connectors.salesforce import lanes, sight
 
 from .connecting import Served, serving
 from .world import ORDINARY_MARKS, ordinary_world
