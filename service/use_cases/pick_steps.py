@@ -156,7 +156,8 @@ _DUE_IN_GROUP = (
 _FREE = (
     "EXISTS (SELECT 1 FROM batches b WHERE b.id = s.batch_id AND b.ended_at IS NULL"
     " AND (b.lease_until IS NULL OR b.lease_until <= clock_timestamp()))"
-    " AND NOT EXISTS (SELECT 1 FROM steps t WHERE t.batch_id = s.batch_id AND t.state = 'leased')"
+    # OFFSET 0: as a join, planned while nobody was leased, it would read everybody who is.
+    " AND NOT EXISTS (SELECT 1 FROM steps t WHERE t.batch_id = s.batch_id AND t.state = 'leased' OFFSET 0)"
 )
 _HEADS = _statement(
     f"WITH RECURSIVE fresh_group AS ({_GROUPS}), again_group AS ("  # noqa: S608 - our own texts

@@ -46,6 +46,7 @@ from service.storage.stores import Stores
 from service.use_cases.end_attempts import NOT_A_CODE, Result, code_of, end_attempts, name_of
 from service.use_cases.lease_steps import LeasedBatch, LeasedStep
 from service.use_cases.move_steps import park_steps, subjects_of
+from service.use_cases.split_batch import BatchFacts, split_failed
 from service.use_cases.store_findings import adds_to_plan, amend_plans, store_finding
 from service.use_cases.system_rules import rules_of
 
@@ -107,6 +108,9 @@ class _Recording:
         self.frozen_requests: set[UUID] = set()
         # Steps whose findings count for nothing: somebody else's, or of a plan that was frozen during the search.
         self.unusable: set[UUID] = set()
+        self.batch = BatchFacts()
+        # Steps that are tried again at once, in which new batch: the call failed for all of them alike.
+        self.parts: Mapping[UUID, UUID] = {}
         if leased.phase is Phase.LOCATE:
             # Finds after the freeze make a new plan version, and that needs the request: it is locked before the steps.
             self._lock_frozen_requests()
@@ -114,8 +118,13 @@ class _Recording:
     def holds_fence(self) -> bool:
         """Lock the batch; True if nobody leased or swept it since."""
         row = self.connection.execute(
-            text("SELECT fence, ended_at FROM batches WHERE id = :id FOR NO KEY UPDATE"), {"id": self.leased.id}
+            text(
+                "SELECT fence, ended_at, root_id, resume_token IS NOT NULL AS has_token FROM batches"
+                " WHERE id = :id FOR NO KEY UPDATE"
+            ),
+            {"id": self.leased.id},
         ).one()
+        self.batch = BatchFacts(row.root_id, row.has_token)
         return row.fence == self.leased.fence and row.ended_at is None
 
     def record(self, retries: Mapping[str, Retry], foreign: frozenset[str]) -> tuple[int, bool]:
@@ -123,6 +132,7 @@ class _Recording:
         now = database_now(self.connection)
         rows = self._lock_steps(only_leased=True)
         facts = self._facts(rows)
+        self.parts = split_failed(self.connection, self.leased, self.batch, rows, self.results)
         rules = rules_of(self.settings, self.leased.system)
         removed = self._system_is_removed()
         moves: list[tuple[Row[Any], LeasedStep, Next]] = []
@@ -247,7 +257,9 @@ class _Recording:
         if isinstance(result, RequestRefused) and facts.phase is Phase.LOCATE and result.code == _UNADDRESSABLE:
             return after_unaddressable_search(facts, rules)
         if isinstance(result, ConnectorError):
-            return after_error(facts, result, retries[step.ref], look_at=now + rules.confirm_after)
+            retry = Retry(due_at=now) if row.id in self.parts else retries[step.ref]
+            move = after_error(facts, result, retry, look_at=now + rules.confirm_after)
+            return replace(move, tries=0) if row.id in self.parts else move
         if isinstance(result, Located):
             return self._after_search(row, step, result, facts, rules, foreign, now)
         if facts.phase is Phase.SUPPRESS:
@@ -325,7 +337,11 @@ class _Recording:
         for row, step, move in moves:
             version = versions[("step", str(row.id))]
             result = self.results[step.ref]
-            keeps = move.phase is self.leased.phase and move.phase in stays and not move.has_ended
+            same_phase = move.phase is self.leased.phase and not move.has_ended
+            # Who failed in a part of a split batch goes on alone: else the healthy would be stopped again.
+            apart = self.batch.root_id is not None and isinstance(result, ConnectorError) and move.due_at is not None
+            keeps = same_phase and (move.phase in stays or apart)
+            part = self.parts.get(row.id) if same_phase and move.due_at is not None else None
             erasing_failed = self.leased.phase is Phase.ERASE and isinstance(result, ConnectorError)
             newly_possible = move.effect_possible and not row.effect_possible
             had_effect = sum(move.erased.values()) > 0 or newly_possible or erasing_failed
@@ -344,7 +360,7 @@ class _Recording:
                     "left_over": dict(move.left_over) or (row.left_over if move.retained else {}),
                     "retained": move.retained,
                     "not_covered": sorted({*row.not_covered, *getattr(result, "not_covered", ())}),
-                    "batch_id": str(self.leased.id) if keeps else None,
+                    "batch_id": str(part or self.leased.id) if part or keeps else None,
                     "ended_at": now.isoformat() if move.has_ended else None,
                     "version": version.number,
                     "entry_hash": None if version.entry_hash is None else "\\x" + version.entry_hash.hex(),

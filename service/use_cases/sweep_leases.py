@@ -6,16 +6,20 @@ Also tidies what no lease will ever come by again: steps of removed systems, bat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
+from service.domain.bisecting import REPEATED, halves
 from service.domain.outcomes import SYSTEM_REMOVED, Phase, StepState
 from service.storage.changes import Change, log_changes
 from service.storage.key_store import batch_owner
 from service.storage.rows import database_now, version_of
 from service.storage.stores import Stores
 from service.use_cases.move_steps import park_steps
+from service.use_cases.split_batch import open_parts
 
 
 def sweep_leases(stores: Stores, *, limit: int = 200) -> int:
@@ -40,7 +44,7 @@ def _free_expired(connection: Connection, limit: int) -> int:
             # No lease at all and yet a leased step: nobody would ever come back for it.
             " OR (lease_until IS NULL"
             " AND EXISTS (SELECT 1 FROM steps s WHERE s.batch_id = b.id AND s.state = 'leased')))"
-            " LIMIT :n FOR NO KEY UPDATE SKIP LOCKED) RETURNING id"
+            " LIMIT :n FOR NO KEY UPDATE SKIP LOCKED) RETURNING id, system, phase, root_id"
         ),
         {"n": limit},
     ).all()
@@ -54,15 +58,23 @@ def _free_expired(connection: Connection, limit: int) -> int:
         {"ids": [row.id for row in batches]},
     ).all()
     now = database_now(connection)
+    stays = _batches_after(connection, batches, steps)
     connection.execute(
         text(
-            "UPDATE steps SET state = 'due', due_at = :now, reason = 'lease_expired',"
+            "UPDATE steps SET state = 'due', reason = 'lease_expired',"
+            # At once, but whoever is with every process that dies waits longer and longer.
+            " due_at = CAST(:now AS timestamptz) + CASE WHEN tries <= :free THEN interval '0'"
+            " ELSE least(interval '15 minutes', make_interval(secs => 2.0 ^ least(tries - :free, 12))) END,"
             " effect_possible = effect_possible OR phase = 'erase',"
-            " effect_at = CASE WHEN phase = 'erase' THEN :now ELSE effect_at END,"
-            " batch_id = CASE WHEN phase IN ('suppress', 'erase') THEN batch_id END"
-            " WHERE id = ANY(CAST(:ids AS uuid[]))"
+            " effect_at = CASE WHEN phase = 'erase' THEN :now ELSE effect_at END, batch_id = n.batch_id"
+            " FROM unnest(CAST(:ids AS uuid[]), CAST(:batches AS uuid[])) AS n(step_id, batch_id) WHERE id = n.step_id"
         ),
-        {"now": now, "ids": [s.id for s in steps]},
+        {
+            "now": now,
+            "free": REPEATED,
+            "ids": [s.id for s in steps],
+            "batches": [stays.get(s.id) for s in steps],
+        },
     )
     changes = [
         Change(
@@ -77,6 +89,23 @@ def _free_expired(connection: Connection, limit: int) -> int:
     ]
     log_changes(connection, changes, actor="worker", at=now)
     return len(steps)
+
+
+def _batches_after(connection: Connection, batches: Sequence[Row[Any]], steps: Sequence[Row[Any]]) -> dict[UUID, UUID]:
+    """Which batch each freed step stays in. Effects go on under the same key and token. People who were looked at, and
+    with whom a process died again and again, travel apart from the others, in ever smaller parts."""
+    stays: dict[UUID, UUID] = {}
+    for batch in batches:
+        mine = [s for s in steps if s.batch_id == batch.id]
+        suspects = [s.id for s in mine if s.tries >= REPEATED]
+        if batch.phase in (Phase.SUPPRESS, Phase.ERASE):
+            stays |= {s.id: batch.id for s in mine}
+        elif len(mine) > 1 and suspects:
+            root = batch.root_id or batch.id
+            stays |= open_parts(connection, batch.system, Phase(batch.phase), root, halves(suspects))
+        elif batch.root_id is not None:
+            stays |= {s.id: batch.id for s in mine}
+    return stays
 
 
 def _park_removed(connection: Connection, limit: int) -> int:

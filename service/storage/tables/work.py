@@ -45,7 +45,10 @@ class SystemRow(Base):
 
 
 class BatchRow(Base):
-    """People of one system that travel together. `fence` grows with each lease; only its holder may write."""
+    """People of one system that travel together. `fence` grows with each lease; only its holder may write.
+
+    `root_id` is set for a part of a batch whose call failed as a whole: the batch that was split first.
+    """
 
     __tablename__ = "batches"
 
@@ -55,10 +58,14 @@ class BatchRow(Base):
     fence: Mapped[int] = mapped_column(BigInteger, server_default="0")
     lease_until: Mapped[datetime | None] = mapped_column(Instant)
     resume_token: Mapped[bytes | None] = mapped_column(LargeBinary)
+    root_id: Mapped[UUID | None]
     created_at: Mapped[datetime] = mapped_column(Instant, server_default=text("clock_timestamp()"))
     ended_at: Mapped[datetime | None] = mapped_column(Instant)
 
-    __table_args__ = (Index("ix_batches_live", "system", "lease_until", postgresql_where=text("ended_at IS NULL")),)
+    __table_args__ = (
+        Index("ix_batches_live", "system", "lease_until", postgresql_where=text("ended_at IS NULL")),
+        Index("ix_batches_root", "root_id", postgresql_where=text("root_id IS NOT NULL")),
+    )
 
 
 class StepRow(Base):

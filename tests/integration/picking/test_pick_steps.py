@@ -177,15 +177,20 @@ def test_asking_costs_the_same_with_a_backlog_and_with_finished_work(desk: Desk)
         desk.add(1000, lane=lane, days_left=5 + n)
         desk.add(1000, lane=lane, days_left=9 + n, due_for=-600)
         desk.add(1000, lane=lane, days_left=9 + n, phase="confirm", due_for=-600)
-    gone = desk.batch()
-    desk.add(1000, batch=gone, phase="erase", due_for=-600)
+    for _ in range(10):
+        desk.add(50, batch=desk.batch(), phase="erase")
+        desk.add(20, batch=desk.batch(lease=60), phase="erase", state="leased")
+        desk.add(50, batch=desk.batch(), phase="erase", due_for=-600)
     half = {"p": "locate", "n": 20, "half": 10}
     for _ in ("with the statistics of an empty line", "with fresh ones"):
         heads, head_ways = read(desk, pick_steps._HEADS)
         people, people_ways = read(desk, pick_steps._OF_ALL_LANES, **half)
-        assert heads <= 40
+        # The groups, the first of each line, and the batch that is looked at for somebody who is still leased.
+        assert heads <= 40 + 50
         assert people <= 3 * 20 + 20
         assert head_ways | people_ways <= {
-            f"{kind} ix_steps_{name}" for kind in ("Index Scan", "Index Only Scan") for name in ("fresh", "again")
+            f"{kind} ix_steps_{name}"
+            for kind in ("Index Scan", "Index Only Scan")
+            for name in ("fresh", "again", "leased")
         }
         desk.write("ANALYZE")

@@ -36,6 +36,10 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text(f"{_DUE} AND batch_id IS NOT NULL"),
     )
+    op.add_column("batches", sa.Column("root_id", sa.Uuid(), nullable=True))
+    op.create_index(
+        "ix_batches_root", "batches", ["root_id"], unique=False, postgresql_where=sa.text("root_id IS NOT NULL")
+    )
     op.drop_index("ix_steps_parked", table_name="steps")
     op.create_index(
         "ix_steps_parked", "steps", ["system", "id"], unique=False, postgresql_where=sa.text("state = 'parked'")

@@ -1,0 +1,90 @@
+"""When a call that failed for several people alike is repeated in halves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from connectors.base.errors import (
+    AnswerNotUnderstood,
+    ConnectorError,
+    CredentialsRefused,
+    RequestRefused,
+    TemporarilyUnavailable,
+)
+from connectors.base.values import Located
+from service.domain.bisecting import (
+    REPEATED,
+    SharedFailure,
+    halves,
+    may_split,
+    who_shares_an_error,
+)
+from service.domain.outcomes import Phase
+
+REFUSED = RequestRefused("refused", status=400)
+FAILURE = SharedFailure(
+    Phase.LOCATE, REFUSED, people=2, tries=1, has_token=False, family=0, root_people=64, answered=False
+)
+LOOKS = (Phase.LOCATE, Phase.CONFIRM)
+EFFECTS = (Phase.SUPPRESS, Phase.ERASE)
+
+
+@pytest.mark.parametrize("phase", LOOKS)
+@pytest.mark.parametrize(
+    "error", [REFUSED, AnswerNotUnderstood("bad_json"), AnswerNotUnderstood("x", effect_unknown=True)]
+)
+def test_a_look_may_always_be_repeated(phase: Phase, error: ConnectorError) -> None:
+    assert may_split(replace(FAILURE, phase=phase, error=error, has_token=True))
+    assert not may_split(replace(FAILURE, phase=phase, error=error, people=1))
+
+
+@pytest.mark.parametrize("phase", EFFECTS)
+def test_an_effect_is_repeated_only_if_nothing_was_done(phase: Phase) -> None:
+    effect = replace(FAILURE, phase=phase)
+    assert may_split(effect)
+    assert not may_split(replace(effect, has_token=True))
+    for error in (
+        RequestRefused("refused", effect_unknown=True),
+        AnswerNotUnderstood("bad_json"),
+        AnswerNotUnderstood("bad_json", effect_unknown=True),
+        TemporarilyUnavailable("timeout"),
+    ):
+        assert not may_split(replace(effect, error=error, tries=99, answered=True, family=4))
+
+
+def test_a_break_down_is_a_persons_only_if_it_repeats_itself() -> None:
+    slow = replace(FAILURE, error=TemporarilyUnavailable("timeout", effect_unknown=True))
+    assert not may_split(replace(slow, tries=REPEATED - 1))
+    assert may_split(replace(slow, tries=REPEATED))
+    # In a part of a batch that failed so often, once is enough.
+    assert may_split(replace(slow, family=2))
+    for error in (
+        TemporarilyUnavailable("rate_limited", status=429),
+        TemporarilyUnavailable("vendor_unavailable", status=503),
+        TemporarilyUnavailable("no_connection"),
+        CredentialsRefused("unauthorized", status=401),
+    ):
+        assert not may_split(replace(slow, error=error, tries=99))
+    assert may_split(replace(slow, error=TemporarilyUnavailable("vendor_unavailable", status=500), tries=REPEATED))
+
+
+def test_where_nobody_is_answered_it_is_the_system() -> None:
+    # 64 people: the one to blame is alone after 6 times, however unlucky the order.
+    assert may_split(replace(FAILURE, family=14))
+    assert not may_split(replace(FAILURE, family=16))
+    assert may_split(replace(FAILURE, family=16, answered=True))
+
+
+def test_only_the_same_error_of_one_call_is_shared() -> None:
+    alike = RequestRefused("refused", status=400)
+    results = {"a": REFUSED, "b": alike, "c": REFUSED, "d": Located(), "e": REFUSED}
+    assert who_shares_an_error(results) == [(REFUSED, ["a", "c", "e"])]
+
+
+def test_halves_hold_everybody_once() -> None:
+    for size in range(2, 9):
+        first, second = halves(range(size))
+        assert [*first, *second] == list(range(size))
+        assert 0 <= len(first) - len(second) <= 1
