@@ -47,7 +47,7 @@ from service.use_cases.end_attempts import NOT_A_CODE, Result, code_of, end_atte
 from service.use_cases.lease_steps import LeasedBatch, LeasedStep
 from service.use_cases.move_steps import park_steps, subjects_of
 from service.use_cases.split_batch import BatchFacts, split_failed
-from service.use_cases.store_findings import adds_to_plan, amend_plans, store_finding
+from service.use_cases.store_findings import Finding, adds_to_plan, amend_plans, store_findings
 from service.use_cases.system_rules import rules_of
 
 AMBIGUOUS_RECORD = "ambiguous:foreign_identifier"
@@ -384,6 +384,7 @@ class _Recording:
     def _store_findings(self, moves: Sequence[tuple[Row[Any], LeasedStep, Next]], now: datetime) -> None:
         """What a plan that was frozen meanwhile doesn't hold isn't stored: the repeated search adds it properly."""
         amended: list[Row[Any]] = []
+        findings: list[Finding] = []
         for row, step, move in moves:
             found, key = self.results[step.ref], self.keys.get(request_owner(row.request_id))
             if not isinstance(found, Located) or key is None or step.step_id in self.unusable:
@@ -391,9 +392,10 @@ class _Recording:
             adds = row.plan_version is not None and adds_to_plan(row, step, found)
             if adds and move.state is not StepState.WAITING:
                 continue
-            store_finding(self.connection, self.stores, self.leased.system, row, step, found, key)
+            findings.append(Finding(row, step, found, key))
             if adds:
                 amended.append(row)
+        store_findings(self.connection, self.stores, self.leased.system, findings)
         amend_plans(self.connection, self.settings, amended, now)
 
     def _park_keyless(self, now: datetime) -> None:

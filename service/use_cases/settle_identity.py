@@ -6,28 +6,33 @@ The graph is asked between the two transactions, never inside one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
+import structlog
 from sqlalchemy import Connection, Row, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.base.values import Identifier
 from service.domain.cluster import Cluster, Person, Seed
-from service.domain.fairness import SINGLE_LANE
-from service.domain.normalisation import InvalidIdentifier, normalise
-from service.domain.outcomes import Phase, StepState
 from service.domain.request import Duty, Progress, RequestState
 from service.settings import Settings
-from service.storage.changes import Change, Version, log_changes
+from service.storage.changes import Change, log_changes
 from service.storage.key_store import request_owner
 from service.storage.rows import check_again, database_now, version_of
-from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers, seal_identifier
+from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers
 from service.storage.stores import Stores
 from service.storage.vendor_gate import gate_is_open
+from service.use_cases.open_steps import active_systems, open_steps
+from service.use_cases.place_cluster import place_cluster, write_placements
+from service.use_cases.settle_together import settle_together
+
+log = structlog.get_logger(__name__)
 
 _SETTLE_LOCK = 0x53544C45  # settling is short and one at a time: two requests of one person must see each other
 _NOBODY = "no_identifier_left"
@@ -120,22 +125,45 @@ def postpone_identities(stores: Stores, leased: Sequence[LeasedIdentity], due_at
 def record_identities(
     stores: Stores, settings: Settings, leased: Sequence[LeasedIdentity], clusters: Mapping[UUID, Cluster]
 ) -> None:
-    """Record the clusters, one transaction each; a lease that was lost meanwhile records nothing."""
+    """Record the clusters: the plain ones in one transaction, the others in one each.
+
+    A lease that was lost meanwhile records nothing; a request that can't be recorded doesn't keep the others from it.
+    """
     keys = stores.keys.get([request_owner(i.request_id) for i in leased])
-    for item in leased:
-        key = keys.get(request_owner(item.request_id))
-        if key is None:
-            continue  # sealed or withdrawn meanwhile: nothing is owed any more
+    # Sealed or withdrawn meanwhile without a key: nothing is owed any more.
+    items = [item for item in leased if request_owner(item.request_id) in keys]
+    done: frozenset[UUID] = frozenset()
+    with _surviving("settled_one_by_one"):
         with stores.engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _SETTLE_LOCK})
-            row = connection.execute(
-                text(
-                    "SELECT * FROM requests WHERE id = :id AND fence = :fence AND duty = 'identify' FOR NO KEY UPDATE"
-                ),
-                {"id": item.request_id, "fence": item.fence},
-            ).one_or_none()
-            if row is not None:
-                _Settling(connection, stores, settings, row, key).settle(item.person, clusters[item.request_id])
+            people = [(item.fence, item.person) for item in items]
+            plain = settle_together(connection, stores, settings, people, clusters, keys)
+        # Only what is committed is done. If the commit itself fails nobody knows: then the rows' duties tell.
+        done = plain
+    for item in items:
+        if item.request_id not in done:
+            with _surviving("request_not_settled"):
+                _record_alone(stores, settings, item, clusters[item.request_id], keys[request_owner(item.request_id)])
+
+
+@contextmanager
+def _surviving(event: str) -> Iterator[None]:
+    """What can't be recorded now becomes due again when its lease ends."""
+    try:
+        yield
+    except (SQLAlchemyError, ValueError, LookupError) as error:
+        log.exception(event, error=type(error).__name__)
+
+
+def _record_alone(stores: Stores, settings: Settings, item: LeasedIdentity, cluster: Cluster, key: bytes) -> None:
+    with stores.engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _SETTLE_LOCK})
+        row = connection.execute(
+            text("SELECT * FROM requests WHERE id = :id AND fence = :fence AND duty = 'identify' FOR NO KEY UPDATE"),
+            {"id": item.request_id, "fence": item.fence},
+        ).one_or_none()
+        if row is not None:
+            _Settling(connection, stores, settings, row, key).settle(item.person, cluster)
 
 
 class _Settling:
@@ -179,77 +207,12 @@ class _Settling:
             return
         self._start(cluster)
 
-    def _store(self, cluster: Cluster) -> dict[Identifier, UUID]:
+    def _store(self, cluster: Cluster) -> Mapping[Identifier, UUID]:
         """Rows for every member and every spelling; submitted rows that aren't members say why."""
         known = read_identifiers(self.connection, [self.row.id], {request_owner(self.row.id): self.key})[self.row.id]
-        by_value = {row.identifier: row for row in known if row.identifier is not None}
-        ids: dict[Identifier, UUID] = {}
-        fresh: list[tuple[UUID, Identifier, bytes]] = []
-        for member in sorted(cluster.members):
-            keyed_hash = self.stores.pepper.of_identifier(member)
-            for form in [member, *sorted(cluster.spellings.get(member, frozenset()) - {member})]:
-                if form in by_value:
-                    ids.setdefault(member, by_value[form].id)
-                else:
-                    row_id = uuid4()
-                    ids.setdefault(member, row_id)
-                    fresh.append((row_id, form, keyed_hash))
-        self._insert(fresh)
-        members = {row.id for row in known if row.identifier in cluster.members or self._spells(row, cluster)}
-        kept = members - {row.id for row in known if row.use == "dropped"}
-        reasons = {
-            row.id: self._exclusion(row, cluster) for row in known if row.id not in kept and row.use != "dropped"
-        }
-        self._mark(kept, reasons)
-        for row in known:
-            if row.identifier is not None:
-                ids.setdefault(row.identifier, row.id)
-        return ids
-
-    def _spells(self, row: StoredIdentifier, cluster: Cluster) -> bool:
-        return any(row.identifier in forms for forms in cluster.spellings.values())
-
-    def _exclusion(self, row: StoredIdentifier, cluster: Cluster) -> str:
-        reason = cluster.excluded.get(row.identifier) if row.identifier is not None else None
-        if reason is None and row.identifier is not None:
-            try:
-                region = self.settings.identity_graph.default_region if self.settings.identity_graph else None
-                reason = cluster.excluded.get(normalise(row.identifier, region))
-            except InvalidIdentifier:
-                reason = None
-        return reason.value if reason is not None else "not_reached"
-
-    def _insert(self, fresh: Sequence[tuple[UUID, Identifier, bytes]]) -> None:
-        if not fresh:
-            return
-        self.connection.execute(
-            text(
-                "INSERT INTO identifiers (id, request_id, origin, kind, sealed, keyed_hash, use)"
-                " SELECT id, :request_id, 'graph', kind, sealed, hash, 'pending' FROM unnest(CAST(:ids AS uuid[]),"
-                " CAST(:kinds AS text[]), CAST(:sealed AS bytea[]), CAST(:hashes AS bytea[]))"
-                " AS n(id, kind, sealed, hash)"
-            ),
-            {
-                "request_id": self.row.id,
-                "ids": [row_id for row_id, _, _ in fresh],
-                "kinds": [form.kind for _, form, _ in fresh],
-                "sealed": [seal_identifier(self.key, self.row.id, row_id, form.value) for row_id, form, _ in fresh],
-                "hashes": [keyed_hash for _, _, keyed_hash in fresh],
-            },
-        )
-
-    def _mark(self, kept: set[UUID], reasons: Mapping[UUID, str]) -> None:
-        self.connection.execute(
-            text("UPDATE identifiers SET use = 'pending', exclusion = NULL WHERE id = ANY(CAST(:ids AS uuid[]))"),
-            {"ids": list(kept)},
-        )
-        self.connection.execute(
-            text(
-                "UPDATE identifiers i SET use = 'excluded', exclusion = n.reason"
-                " FROM unnest(CAST(:ids AS uuid[]), CAST(:reasons AS text[])) AS n(id, reason) WHERE i.id = n.id"
-            ),
-            {"ids": list(reasons), "reasons": list(reasons.values())},
-        )
+        placement = place_cluster(self.stores.pepper, self.settings, self.row.id, self.key, known, cluster)
+        write_placements(self.connection, [placement])
+        return placement.ids
 
     def _doubts(self, cluster: Cluster, ids: Mapping[Identifier, UUID]) -> list[dict[str, Any]]:
         return [
@@ -316,69 +279,13 @@ class _Settling:
         self._log(event, data)
 
     def _start(self, cluster: Cluster) -> None:
-        """One step per active system begins to search; the plan is frozen when all have answered, or patience ends."""
-        systems = self.connection.execute(
-            text("SELECT name, position FROM systems WHERE state = 'active' ORDER BY position, name")
-        ).all()
+        systems = active_systems(self.connection)
         if not systems:
             # Nobody would do anything: calling that fulfilled would be a lie. A review settles it again later.
             doubts = [{"reason": _NO_SYSTEM, "identifiers": [], "sources": []}]
             self._set_aside(Progress.NEEDS_REVIEW, doubts, "review_opened")
             return
-        steps = [(uuid4(), system.name, system.position) for system in systems]
-        self.connection.execute(
-            text(
-                "INSERT INTO steps (id, request_id, system, position, phase, state, due_at, respond_by, lane)"
-                " SELECT id, :request, system, position, :phase, :state, :now, :respond_by, :lane FROM unnest("
-                " CAST(:ids AS uuid[]), CAST(:systems AS text[]), CAST(:positions AS integer[]))"
-                " AS n(id, system, position)"
-            ),
-            {
-                "request": self.row.id,
-                "phase": Phase.LOCATE,
-                "state": StepState.DUE,
-                "now": self.now,
-                "respond_by": self.row.respond_by,
-                "lane": self.row.import_id or SINGLE_LANE,
-                "ids": [step[0] for step in steps],
-                "systems": [step[1] for step in steps],
-                "positions": [step[2] for step in steps],
-            },
-        )
-        self.connection.execute(
-            text(
-                "UPDATE requests SET state = 'in_progress', reason = :reason, duty = :duty, due_at = :due, tries = 0,"
-                " lease_until = NULL, located_until = :due WHERE id = :id"
-            ),
-            {
-                "reason": Progress.LOCATING,
-                "duty": Duty.FREEZE,
-                "due": self.now + self.settings.seconds("locate_patience"),
-                "id": self.row.id,
-            },
-        )
-        changes = [
-            self._change(
-                "request_settled",
-                {
-                    "identifiers": len(cluster.members),
-                    "excluded": len(cluster.excluded),
-                    "doubts": [d["reason"] for d in self.row.doubts],
-                },
-            )
-        ]
-        changes += [
-            Change(
-                "step",
-                str(step_id),
-                Version(),
-                "step_opened",
-                self.row.subject,
-                {"request": str(self.row.id), "system": name, "phase": Phase.LOCATE, "state": StepState.DUE},
-            )
-            for step_id, name, _ in steps
-        ]
-        log_changes(self.connection, changes, actor="worker", at=self.now)
+        open_steps(self.connection, self.settings, [(self.row, cluster)], systems, self.now)
 
     def _change(self, event: str, data: Mapping[str, Any]) -> Change:
         return Change("request", str(self.row.id), version_of(self.row), event, self.row.subject, data)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -34,26 +35,47 @@ def adds_to_plan(row: Row[Any], step: LeasedStep, found: Located) -> bool:
     return is_new or not row.located or sum(found.counts.values()) > sum(row.counts.values())
 
 
-def store_finding(
-    connection: Connection, stores: Stores, system: str, row: Row[Any], step: LeasedStep, found: Located, key: bytes
-) -> None:
-    """Record ids into their seal, keyed hashes beside them, counts in clear.
+@dataclass(frozen=True)
+class Finding:
+    """What a search found for one locked step, and its request's key."""
+
+    row: Row[Any]
+    step: LeasedStep
+    found: Located = field(repr=False)
+    key: bytes = field(repr=False)
+
+
+def store_findings(connection: Connection, stores: Stores, system: str, findings: Sequence[Finding]) -> None:
+    """Record ids into their seal, keyed hashes beside them, counts in clear; one statement for all of them.
 
     A human's word that doubtful records are the person's holds for one search: what a later one finds was not seen.
     """
-    records = tuple(dict.fromkeys([*step.subject.records, *found.records]))
+    if not findings:
+        return
+    stored = [_stored(stores, system, finding) for finding in findings]
     connection.execute(
         text(
-            "UPDATE steps SET located = true, records_accepted = false, records = :records,"
-            " record_hashes = CAST(:hashes AS bytea[]), counts = CAST(:counts AS jsonb) WHERE id = :id"
+            "UPDATE steps s SET located = true, records_accepted = false, records = n.records,"
+            " record_hashes = n.hashes, counts = n.counts FROM jsonb_to_recordset(CAST(:rows AS jsonb))"
+            " AS n(id uuid, records bytea, hashes bytea[], counts jsonb) WHERE s.id = n.id"
         ),
-        {
-            "records": seal_records(key, row.id, records) if records else None,
-            "hashes": [stores.pepper.of_record(system, record) for record in records],
-            "counts": json.dumps(dict(found.counts)),
-            "id": row.id,
-        },
+        {"rows": json.dumps(stored)},
     )
+
+
+def _stored(stores: Stores, system: str, finding: Finding) -> dict[str, Any]:
+    records = tuple(dict.fromkeys([*finding.step.subject.records, *finding.found.records]))
+    sealed = seal_records(finding.key, finding.row.id, records) if records else None
+    return {
+        "id": str(finding.row.id),
+        "records": None if sealed is None else _hex(sealed),
+        "hashes": [_hex(stores.pepper.of_record(system, record)) for record in records],
+        "counts": dict(finding.found.counts),
+    }
+
+
+def _hex(value: bytes) -> str:
+    return "\\x" + value.hex()
 
 
 def amend_plans(connection: Connection, settings: Settings, steps: Sequence[Row[Any]], now: datetime) -> None:

@@ -1,0 +1,106 @@
+"""Settle the plain people of one walk together; the others are settled one by one (settle_identity).
+
+Decides who is plain: verified, without a doubt, never reviewed, and nobody else's request has an identifier in common.
+What becomes of them is the same as one by one, in a few statements for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from service.domain.cluster import Cluster, Person
+from service.settings import Settings
+from service.storage.key_store import request_owner
+from service.storage.rows import database_now
+from service.storage.sealed_identifiers import read_identifiers
+from service.storage.stores import Stores
+from service.use_cases.open_steps import active_systems, open_steps
+from service.use_cases.place_cluster import place_cluster, write_placements
+
+
+def settle_together(
+    connection: Connection,
+    stores: Stores,
+    settings: Settings,
+    people: Sequence[tuple[int, Person[UUID]]],
+    clusters: Mapping[UUID, Cluster],
+    keys: Mapping[str, bytes],
+) -> frozenset[UUID]:
+    """Settle the plain ones among these leased requests (fence, person). Returns whom.
+
+    The caller holds the lock under which people are settled.
+    """
+    fences = _without_company(stores, people, clusters)
+    rows = _locked(connection, fences)
+    meeting = _meeting(connection, stores, rows, clusters)
+    plain = [row for row in rows if row.id not in meeting]
+    systems = active_systems(connection)
+    if not plain or not systems:
+        return frozenset()
+    known = read_identifiers(connection, [row.id for row in plain], keys)
+    write_placements(
+        connection,
+        [
+            place_cluster(stores.pepper, settings, row.id, keys[request_owner(row.id)], known[row.id], clusters[row.id])
+            for row in plain
+        ],
+    )
+    now = database_now(connection)
+    open_steps(connection, settings, [(row, clusters[row.id]) for row in plain], systems, now)
+    return frozenset(row.id for row in plain)
+
+
+def _without_company(
+    stores: Stores, people: Sequence[tuple[int, Person[UUID]]], clusters: Mapping[UUID, Cluster]
+) -> dict[UUID, int]:
+    """Fences of those without a doubt who share no identifier with anybody before them in this walk."""
+    met: set[bytes] = set()
+    fences: dict[UUID, int] = {}
+    for fence, person in people:
+        cluster = clusters[person.ref]
+        hashes = {stores.pepper.of_identifier(member) for member in cluster.members}
+        is_plain = bool(hashes) and not cluster.doubts and any(seed.verified for seed in person.seeds)
+        if is_plain and not hashes & met:
+            fences[person.ref] = fence
+        met |= hashes
+    return fences
+
+
+def _locked(connection: Connection, fences: Mapping[UUID, int]) -> list[Row[Any]]:
+    """Those whose lease is still the caller's, and about whom no human said anything."""
+    return list(
+        connection.execute(
+            text(
+                "SELECT r.* FROM requests r JOIN unnest(CAST(:ids AS uuid[]), CAST(:fences AS integer[]))"
+                " AS n(id, fence) USING (id) WHERE r.fence = n.fence AND r.duty = 'identify'"
+                " AND NOT r.identity_reviewed ORDER BY r.id FOR NO KEY UPDATE OF r"
+            ),
+            {"ids": list(fences), "fences": list(fences.values())},
+        )
+    )
+
+
+def _meeting(
+    connection: Connection, stores: Stores, rows: Sequence[Row[Any]], clusters: Mapping[UUID, Cluster]
+) -> set[UUID]:
+    """Those of whose identifiers one stands in another unfinished request, settled or earlier."""
+    pairs = [(row.id, stores.pepper.of_identifier(member)) for row in rows for member in clusters[row.id].members]
+    if not pairs:
+        return set()
+    found = connection.execute(
+        text(
+            "SELECT DISTINCT own.id FROM unnest(CAST(:ids AS uuid[]), CAST(:hashes AS bytea[])) AS own(id, hash)"
+            " JOIN requests me ON me.id = own.id"
+            " JOIN identifiers i ON i.keyed_hash = own.hash AND i.request_id <> own.id"
+            " AND i.use IN ('planned', 'pending')"
+            " JOIN requests r ON r.id = i.request_id AND r.state IN ('open', 'in_progress') AND r.linked_to IS NULL"
+            " WHERE r.located_until IS NOT NULL OR ((r.created_at, r.id) < (me.created_at, me.id)"
+            " AND (i.verification_method IS NOT NULL OR i.origin = 'graph'))"
+        ),
+        {"ids": [request_id for request_id, _ in pairs], "hashes": [keyed_hash for _, keyed_hash in pairs]},
+    )
+    return set(found.scalars())
