@@ -25,9 +25,10 @@ from connectors.base.interface import (
     Lease,
     Operation,
 )
+from connectors.base.toolkit.abreast import for_each_person
 from connectors.base.toolkit.http import field_of
 from connectors.base.values import Answer, Batch, Located, Subject, Visibility
-from connectors.mailchimp.api import PAGE_SIZE, MailchimpApi, Member, MemberCall, Verb, subscriber_hashes
+from connectors.mailchimp.api import PAGE_SIZE, MailchimpApi, Member, MemberCall, Outcome, Verb, subscriber_hashes
 from connectors.mailchimp.erasure import Erasure
 from connectors.mailchimp.people import (
     CONTACT_ID,
@@ -84,8 +85,9 @@ class MailchimpConnector(Connector):
             Operation.ERASE: 200,
             Operation.CONFIRM: 50,
         },
-        # Ten simultaneous connections for all of the account's integrations: we take half.
-        max_concurrency=5,
+        # Ten simultaneous connections for all of the account's integrations: we take less than half.
+        max_concurrency=2,
+        people_at_once=2,
         delays=Delays(confirm_after=timedelta(seconds=60), poll_every=timedelta(seconds=15)),
         # delete-permanent takes effect at once and blocks re-import itself; unsubscribing first would only add a trace.
         suppress_first=False,
@@ -228,16 +230,14 @@ class MailchimpConnector(Connector):
                 calls += looks(subject, audiences)
             except ConnectorError as error:
                 got[subject.ref] = error
-        outcomes = carry_out(self._api, calls, _reading)
-        for subject in batch.subjects:
-            if subject.ref in got:
-                continue
-            try:
-                own = {c: o for c, o in outcomes.items() if c.ref == subject.ref}
-                got[subject.ref] = conclude(subject, found_members(subject, own))
-            except ConnectorError as error:
-                got[subject.ref] = error
-        return got
+        outcomes = carry_out(self._api, calls, _reading, at_most=self.people_at_once)
+        own: dict[str, dict[MemberCall, Outcome | ConnectorError]] = {s.ref: {} for s in batch.subjects}
+        for call, outcome in outcomes.items():
+            own[call.ref][call] = outcome
+        asked = [subject for subject in batch.subjects if subject.ref not in got]
+        return got | for_each_person(
+            asked, lambda s: conclude(s, found_members(s, own[s.ref])), at_most=self.people_at_once
+        )
 
     def _tags(self, list_id: str) -> frozenset[str]:
         if list_id not in self._phone_tags:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused, TemporarilyUnavailable
+from connectors.base.toolkit.abreast import abreast
 from connectors.base.values import Identifier, Left, Located, Record, Subject
 from connectors.mailchimp.api import (
     MailchimpApi,
@@ -72,22 +73,26 @@ def erasing_calls(subject: Subject, audiences: Iterable[str]) -> tuple[MemberCal
     return (*deletions, *(c for c in looks(subject, visible) if (c.list_id, c.key) not in planned))
 
 
-def carry_out(api: MailchimpApi, calls: Iterable[MemberCall], may_proceed: Callable[[str], bool]) -> Outcomes:
-    """Make the calls one by one. An error is that call's; one that concerns the whole system ends the rest, undone."""
-    outcomes: dict[MemberCall, Outcome | ConnectorError] = {}
-    halted: ConnectorError | None = None
-    for call in calls:
-        if halted is not None:
-            outcomes[call] = halted
-        elif call.verb is Verb.DELETE and not may_proceed(call.ref):
-            outcomes[call] = TemporarilyUnavailable("stopped")
-        else:
-            try:
-                outcomes[call] = api.call(call)
-            except ConnectorError as error:
-                outcomes[call] = error
-                halted = _halting(error)
-    return outcomes
+def carry_out(
+    api: MailchimpApi, calls: Iterable[MemberCall], may_proceed: Callable[[str], bool], *, at_most: int = 1
+) -> Outcomes:
+    """Make the calls, `at_most` together. An error is that call's; one that concerns the whole system ends the rest,
+    undone."""
+    halted: list[ConnectorError] = []
+
+    def one(call: MemberCall) -> Outcome:
+        if halted:
+            raise halted[0]
+        if call.verb is Verb.DELETE and not may_proceed(call.ref):
+            raise TemporarilyUnavailable("stopped")
+        try:
+            return api.call(call)
+        except ConnectorError as error:
+            if (halting := _halting(error)) is not None:
+                halted.append(halting)
+            raise
+
+    return abreast(list(dict.fromkeys(calls)), one, at_most=at_most)
 
 
 def _halting(error: ConnectorError) -> ConnectorError | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError
+from connectors.base.toolkit.abreast import for_each_person
 from connectors.base.values import Answer, Batch, Left, Subject
 from connectors.zendesk.api import ZendeskApi
 from connectors.zendesk.erasure import MAX_BIN_PAGES
@@ -22,9 +23,18 @@ class Confirmation:
     """One look at a batch."""
 
     def __init__(
-        self, api: ZendeskApi, look: Look, *, retain_tickets: bool, search_lag: timedelta, purge_after: timedelta
+        self,
+        api: ZendeskApi,
+        look: Look,
+        *,
+        retain_tickets: bool,
+        search_lag: timedelta,
+        purge_after: timedelta,
+        at_most: int = 1,
     ) -> None:
+        """`at_most`: people whose records at the vendor are asked for together."""
         self._api = api
+        self._at_most = at_most
         self._look = look
         self._retain_tickets = retain_tickets
         self._search_lag = search_lag
@@ -39,21 +49,20 @@ class Confirmation:
         sights = self._look.for_people(batch.subjects)
         frozen_tickets: set[str] = set()
         indexed: set[str] = set()
-        for subject in batch.subjects:
-            sight = sights[subject.ref]
-            if isinstance(sight, Sight):
-                self._look.add_tickets(sight, sorted({*subject.record_ids(USER), *sight.users}, key=int))
-                frozen_tickets |= set(subject.record_ids(TICKET))
-                indexed |= set(sight.tickets)
+        seen = [(subject, sight) for subject in batch.subjects if isinstance(sight := sights[subject.ref], Sight)]
+        self._look.add_tickets([(sight, {*subject.record_ids(USER), *sight.users}) for subject, sight in seen])
+        for subject, sight in seen:
+            frozen_tickets |= set(subject.record_ids(TICKET))
+            indexed |= set(sight.tickets)
         shown = self._api.show_tickets(sorted(frozen_tickets | indexed, key=int))
         self._requesters = {ticket.id: ticket.requester_id for ticket in shown.values()}
         if frozen_tickets:
             self._binned, self._bin_seen_whole = self._api.binned_tickets(since=None, max_pages=MAX_BIN_PAGES)
-        return {subject.ref: self._answer(subject, sights[subject.ref]) for subject in batch.subjects}
+        return for_each_person(batch.subjects, lambda s: self._answer(s, sights[s.ref]), at_most=self._at_most)
 
-    def _answer(self, subject: Subject, sight: Sight | ConnectorError) -> Answer | ConnectorError:
+    def _answer(self, subject: Subject, sight: Sight | ConnectorError) -> Answer:
         if isinstance(sight, ConnectorError):
-            return sight
+            raise sight
         users = set(subject.record_ids(USER))
         tickets = {*subject.record_ids(TICKET), *sight.tickets}
         live = {i for i in tickets if self._requesters.get(i) in users | sight.users}
@@ -83,11 +92,8 @@ class Confirmation:
             *_entries(SUSPENDED_TICKET, suspended & set(sight.suspended), "still_there"),
         )
 
-    def _vendors_record(self, subject: Subject) -> Answer | ConnectorError:
-        try:
-            pending = any(self._is_pending(user_id) for user_id in subject.record_ids(USER))
-        except AnswerNotUnderstood as error:
-            return error
+    def _vendors_record(self, subject: Subject) -> Answer:
+        pending = any(self._is_pending(user_id) for user_id in subject.record_ids(USER))
         if pending:
             return Answer.accepted(datetime.now(UTC) + max(self._purge_after, timedelta(seconds=1)))
         return Answer.already_absent(not_covered=() if self._bin_seen_whole else ("older_deleted_tickets",))

@@ -27,11 +27,11 @@ from connectors.base.interface import (
     RateLimit,
 )
 from connectors.base.toolkit.http import VendorClient
-from connectors.base.values import Batch, Located, Visibility
+from connectors.base.values import Batch, Located, Subject, Visibility
 from connectors.zendesk.api import ZendeskApi, refine
 from connectors.zendesk.confirmation import Confirmation
 from connectors.zendesk.erasure import ErasurePass, Rules
-from connectors.zendesk.look import USER, Look
+from connectors.zendesk.look import USER, Look, Sight
 from connectors.zendesk.matching import EMAIL, PHONE, USER_ID
 
 # Two searches a person: 50 people are half of what the smallest plans allow in a minute (200 calls).
@@ -80,6 +80,7 @@ class ZendeskConnector(Connector):
             RateLimit(calls=700, per=timedelta(minutes=10), per_subject=True),
         ),
         max_concurrency=2,
+        people_at_once=3,
         delays=Delays(
             confirm_after=timedelta(minutes=5), poll_every=timedelta(seconds=5), purge_after=timedelta(minutes=15)
         ),
@@ -108,7 +109,12 @@ class ZendeskConnector(Connector):
         )
         self._client = _client(system, credentials)
         self._api = ZendeskApi(self._client)
-        self._look = Look(self._api, policy.external_id_kind, scan_deleted_users=policy.scan_deleted_users)
+        self._look = Look(
+            self._api,
+            policy.external_id_kind,
+            scan_deleted_users=policy.scan_deleted_users,
+            at_most=self.people_at_once,
+        )
 
     @property
     def calls(self) -> int:
@@ -139,14 +145,14 @@ class ZendeskConnector(Connector):
         """Users by any identity, their tickets (archived ones too), their suspended tickets; all identities carried."""
         findings: dict[str, Located | ConnectorError] = {}
         sights = self._look.for_people(batch.subjects)
+        self._look.add_tickets(
+            [(sight, _owners(s, sight)) for s in batch.subjects if isinstance(sight := sights[s.ref], Sight)]
+        )
         for subject in batch.subjects:
             sight = sights[subject.ref]
             if isinstance(sight, ConnectorError):
                 findings[subject.ref] = sight
                 continue
-            staff = {user.id for user in sight.live.values() if user.is_staff}
-            ids = {*sight.users, *subject.record_ids(USER)} - staff
-            self._look.add_tickets(sight, sorted(ids, key=int))
             located = self._look.located(subject, sight)
             notes = ("staff_account",) if sight.has_staff else ()
             findings[subject.ref] = replace(located, not_covered=(*located.not_covered, *notes))
@@ -175,8 +181,15 @@ class ZendeskConnector(Connector):
             retain_tickets=self._policy.tickets == "retain",
             search_lag=self.delay("confirm_after"),
             purge_after=self.delay("purge_after"),
+            at_most=self.people_at_once,
         )
         return confirmation.run(batch)
+
+
+def _owners(subject: Subject, sight: Sight) -> set[str]:
+    """Users whose tickets are the person's: staff's are not."""
+    staff = {user.id for user in sight.live.values() if user.is_staff}
+    return {*sight.users, *subject.record_ids(USER)} - staff
 
 
 def _client(system: SystemConfig, credentials: ZendeskCredentials) -> VendorClient:

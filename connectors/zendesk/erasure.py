@@ -132,8 +132,7 @@ class ErasurePass:
 
     def _look_at_tickets(self) -> None:
         """Live tickets, from the database since the index may be late; one that changed hands is somebody else's."""
-        for person in self._people.values():
-            self._look.add_tickets(person.sight, sorted(person.planned))
+        self._look.add_tickets([(person.sight, person.planned) for person in self._people.values()])
         live = self._api.show_tickets(sorted({i for p in self._people.values() for i in p.known_tickets}, key=int))
         for person in self._people.values():
             known = person.known_tickets
@@ -241,7 +240,7 @@ class ErasurePass:
         new = person.sight.without(person.planned, person.suspended)
         if not new.users and not new.suspended:
             return None
-        self._look.add_tickets(new, sorted(new.users))
+        self._look.add_tickets([(new, new.users)])
         left += _left(USER, new.users, "not_in_plan") + _left(SUSPENDED_TICKET, new.suspended, "not_in_plan")
         return Answer.partial(left, records=counts, found=self._look.located(person.subject, new))
 

@@ -5,10 +5,11 @@ Decides what counts as found (exact matches and frozen ids only); does not decid
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from connectors.base.errors import ConnectorError, RequestRefused
+from connectors.base.toolkit.abreast import abreast, for_each_person
 from connectors.base.values import Identifier, Located, Record, Subject
 from connectors.zendesk.api import ZendeskApi
 from connectors.zendesk.matching import EMAIL, PHONE, USER_ID, carried, has_email, has_value_of, is_match, normalised
@@ -52,8 +53,10 @@ class Sight:
 class Look:
     """Looks on behalf of one connector; `external_id_kind` is our kind of Zendesk's external id."""
 
-    def __init__(self, api: ZendeskApi, external_id_kind: str, *, scan_deleted_users: bool) -> None:
+    def __init__(self, api: ZendeskApi, external_id_kind: str, *, scan_deleted_users: bool, at_most: int = 1) -> None:
+        """`at_most`: people who are asked for together."""
         self._api = api
+        self._at_most = at_most
         self._external_id_kind = external_id_kind
         self._scan_deleted_users = scan_deleted_users
 
@@ -68,12 +71,15 @@ class Look:
         candidates: dict[str, list[str]] = {}
         found: dict[str, Sight | ConnectorError] = {}
         by_external_id = self._external_ids(subjects)
+        asked = for_each_person(subjects, lambda s: self._candidates(s, by_external_id), at_most=self._at_most)
         for subject in subjects:
-            try:
-                known = [*subject.record_ids(USER), *begun.get(subject.ref, ())]
-                candidates[subject.ref] = [*known, *self._candidates(subject, by_external_id)]
-            except RequestRefused as error:
-                found[subject.ref] = error
+            ids = asked[subject.ref]
+            if isinstance(ids, RequestRefused):
+                found[subject.ref] = ids
+            elif isinstance(ids, ConnectorError):
+                raise ids
+            else:
+                candidates[subject.ref] = [*subject.record_ids(USER), *begun.get(subject.ref, ()), *ids]
         users = self._api.show_users([i for ids in candidates.values() for i in ids])
         deleted = self._soft_deleted()
         suspended = self._api.suspended_tickets()
@@ -86,10 +92,16 @@ class Look:
                 found[subject.ref] = sight
         return found
 
-    def add_tickets(self, sight: Sight, user_ids: Sequence[str]) -> None:
-        """Tickets that these users requested, as the search index knows them."""
-        for user_id in user_ids:
-            sight.tickets |= {ticket.id: ticket for ticket in self._api.requested_tickets(user_id)}
+    def add_tickets(self, people: Sequence[tuple[Sight, Iterable[str]]]) -> None:
+        """Tickets that each one's users requested, as the search index knows them."""
+        ids = dict.fromkeys(i for _, user_ids in people for i in sorted(user_ids, key=int))
+        tickets = abreast(list(ids), lambda i: list(self._api.requested_tickets(i)), at_most=self._at_most)
+        for sight, user_ids in people:
+            for user_id in user_ids:
+                found = tickets[user_id]
+                if isinstance(found, ConnectorError):
+                    raise found
+                sight.tickets |= {ticket.id: ticket for ticket in found}
 
     def located(self, subject: Subject, sight: Sight) -> Located:
         """The sight in the engine's words; records and identifiers in a stable order."""

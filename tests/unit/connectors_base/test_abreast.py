@@ -1,0 +1,90 @@
+"""People abreast: together where waiting is worth it, one after another where it isn't, and everybody has an answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from connectors.base.errors import LeaseLost, RequestRefused
+from connectors.base.toolkit.abreast import abreast, for_each_person
+from connectors.base.values import Identifier, Subject
+
+PEOPLE = [Subject(f"s{n}", (Identifier("email", f"p{n}@example.test"),), ()) for n in range(12)]
+
+
+class Together:
+    """Remembers how many acted at the same time, and in which threads."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.most = 0
+        self.threads: set[str] = set()
+        self._now = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, _: Any) -> str:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+            self.threads.add(threading.current_thread().name)
+        time.sleep(self.seconds)
+        with self._lock:
+            self._now -= 1
+        return "done"
+
+
+def test_people_who_are_waited_for_go_together_and_never_more_than_allowed() -> None:
+    act = Together(0.02)
+    answers = for_each_person(PEOPLE, act, at_most=4)
+    assert answers == {person.ref: "done" for person in PEOPLE}
+    assert 1 < act.most <= 4
+
+
+def test_people_who_are_answered_at_once_go_one_by_one_in_the_callers_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A busy machine makes everybody wait: what counts as waiting is set beyond that.
+    monkeypatch.setattr("connectors.base.toolkit.abreast._WORTH_A_THREAD_SECONDS", 5.0)
+    act = Together(0.0)
+    assert len(for_each_person(PEOPLE, act, at_most=4)) == len(PEOPLE)
+    assert act.threads == {threading.current_thread().name}
+
+
+def test_one_at_a_time_means_it() -> None:
+    act = Together(0.005)
+    for_each_person(PEOPLE, act, at_most=1)
+    assert act.most == 1
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01])
+def test_an_error_is_the_answer_of_its_person_alone(seconds: float) -> None:
+    def act(person: Subject) -> str:
+        time.sleep(seconds)
+        if person.ref == "s7":
+            raise RequestRefused("refused")
+        return "done"
+
+    answers = for_each_person(PEOPLE, act, at_most=3)
+    assert isinstance(answers.pop("s7"), RequestRefused)
+    assert set(answers.values()) == {"done"}
+    assert len(answers) == len(PEOPLE) - 1
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01])
+def test_a_lost_lease_stops_those_who_have_not_begun(seconds: float) -> None:
+    begun: list[int] = []
+
+    def act(number: int) -> None:
+        begun.append(number)
+        time.sleep(seconds)
+        if number == 4:
+            raise LeaseLost
+
+    with pytest.raises(LeaseLost):
+        abreast(range(200), act, at_most=2)
+    assert len(begun) < 10
+
+
+def test_nobody_is_nobody() -> None:
+    assert for_each_person([], Together(0.0), at_most=3) == {}
