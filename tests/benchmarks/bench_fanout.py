@@ -25,6 +25,7 @@ from typing import Any
 import httpx
 import psutil
 
+from tests.benchmarks.fanout.finished import add_finished
 from tests.benchmarks.fanout.installation import (
     SYSTEMS,
     Installation,
@@ -97,7 +98,6 @@ def serve(installation: Installation, found: Vendor, python_path: str, people: i
         _settle(installation)
         servers = installation.cpu_by_server()
         cpu = {name: cpu_of_tree(pid) for name, pid in supervisor.pids().items()}
-        installation.submit(0)
         wall = time.perf_counter()
         _release(installation)
         _until(lambda: _ended(installation) - before >= people * SYSTEMS, installation)
@@ -148,7 +148,7 @@ def _until(condition: Callable[[], bool], installation: Installation) -> None:
 
 
 @contextmanager
-def round_of(found: Vendor, connector: str, python_path: str, **engine: float) -> Iterator[Installation]:
+def round_of(found: Vendor, connector: str, **engine: float) -> Iterator[Installation]:
     """A fresh installation in a directory of its own."""
     directory = Path(tempfile.mkdtemp(prefix="expunge-bench-", dir="/tmp"))
     directory.chmod(0o711)
@@ -161,10 +161,18 @@ def round_of(found: Vendor, connector: str, python_path: str, **engine: float) -
 
 
 def one_round(
-    found: Vendor, connector: str, python_path: str, people: int, workers: int, latency_ms: float = 0.0
+    found: Vendor,
+    connector: str,
+    python_path: str,
+    people: int,
+    workers: int,
+    latency_ms: float = 0.0,
+    finished: int = 0,
 ) -> Round:
-    """A fresh installation, people submitted, and how long the rest takes."""
-    with round_of(found, connector, python_path) as installation:
+    """A fresh installation, people submitted, and how long the rest takes. `finished` pairs are there before."""
+    with round_of(found, connector) as installation:
+        if finished:
+            add_finished(installation.stores.engine, finished)
         found.reset(people, latency_ms)
         installation.submit(people)
         _hold_back(installation)
@@ -237,11 +245,34 @@ def batch(found: Vendor, path: str, people: int, rounds: int) -> list[dict[str, 
     ]
 
 
+def growth(found: Vendor, path: str, people: int, rounds: int, finished: int) -> list[dict[str, Any]]:
+    """(c) the same on top of finished work."""
+    ratios = []
+    for _ in range(rounds):
+        empty = one_round(found, "bench_many", path, people, workers=2)
+        full = one_round(found, "bench_many", path, people, workers=2, finished=finished)
+        ratios.append(full.cpu_ms / empty.cpu_ms)
+    was = "CPU per pair on an empty store"
+    return [result("fanout.growth_ratio", median(ratios), "x", 1.0, was, target=1.2, finished_pairs=finished)]
+
+
+def workers(found: Vendor, path: str, people: int, rounds: int) -> list[dict[str, Any]]:
+    """(f) one, two and four worker processes, at 20 ms of the vendor's."""
+    seconds: dict[int, list[float]] = {1: [], 2: [], 4: []}
+    for _ in range(rounds):
+        for count, found_seconds in seconds.items():
+            ran = one_round(found, "bench_one", path, people, workers=count, latency_ms=20)
+            found_seconds.append(ran.wall_seconds)
+    wall = {count: round(median(each), 2) for count, each in seconds.items()}
+    was = "pairs per second of one worker"
+    return [result("fanout.workers_ratio", wall[1] / wall[4], "x", 1.0, was, wall_seconds=wall)]
+
+
 def main() -> None:
     """Run what was asked for and write it down."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
-    parser.add_argument("--only", default="single,latency20,batch")
+    parser.add_argument("--only", default="single,latency20,batch,growth,workers")
     arguments = parser.parse_args()
     scale = float(os.environ.get("BENCH_SCALE", "1"))
     rounds = int(os.environ.get("BENCH_ROUNDS", "5"))
@@ -258,6 +289,11 @@ def main() -> None:
                 found_results += latency20(found, path, max(20, int(1_000 * scale)), rounds)
             if "batch" in chosen:
                 found_results += batch(found, path, max(100, int(10_000 * scale)), rounds)
+            if "growth" in chosen:
+                finished = max(1_000, int(1_000_000 * scale))
+                found_results += growth(found, path, max(100, int(2_000 * scale)), rounds, finished)
+            if "workers" in chosen:
+                found_results += workers(found, path, max(20, int(500 * scale)), rounds)
     finally:
         shutil.rmtree(directory)
     share = (_steal() - stolen) / max(time.perf_counter() - begun, 0.001) / (psutil.cpu_count() or 1)
