@@ -18,7 +18,7 @@ class DueSystem:
 
 
 def due_systems(stores: Stores, *, nudge_again_seconds: float) -> list[DueSystem]:
-    """Systems that have due steps and free slots and weren't nudged just now; they are marked as nudged.
+    """Systems with due steps and free slots that aren't at rest and weren't nudged just now; they are marked as nudged.
 
     The cost grows with the number of systems, not of steps: each is asked by an index probe of one row.
     """
@@ -26,9 +26,11 @@ def due_systems(stores: Stores, *, nudge_again_seconds: float) -> list[DueSystem
         rows = connection.execute(
             text(
                 "UPDATE systems s SET nudged_at = clock_timestamp() FROM ("
-                " SELECT y.name, y.max_concurrency - (SELECT count(*) FROM batches b WHERE b.system = y.name"
+                # One that is down is probed by one worker at a time.
+                " SELECT y.name, CASE WHEN y.down_since IS NULL THEN y.max_concurrency ELSE 1 END"
+                " - (SELECT count(*) FROM batches b WHERE b.system = y.name"
                 " AND b.ended_at IS NULL AND b.lease_until > clock_timestamp()) AS free FROM systems y"
-                " WHERE y.state = 'active'"
+                " WHERE y.state = 'active' AND (y.rest_until IS NULL OR y.rest_until <= clock_timestamp())"
                 " AND (y.nudged_at IS NULL OR y.nudged_at < clock_timestamp() - make_interval(secs => :again))"
                 " AND EXISTS (SELECT 1 FROM steps t WHERE t.system = y.name AND t.state IN ('due', 'accepted')"
                 " AND t.due_at <= clock_timestamp())) AS d"

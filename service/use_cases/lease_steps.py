@@ -79,21 +79,25 @@ class LeasedBatch:
 
 
 def lease_steps(
-    stores: Stores, settings: Settings, system: str, *, admission: UUID | None = None
+    stores: Stores, settings: Settings, system: str, *, admission: UUID | None = None, at_most: int | None = None
 ) -> LeasedBatch | None:
     """Lease one batch of due steps; None if nothing is due, the system isn't there, or all slots are taken.
+
+    `at_most` people, where the system has room for no more now.
 
     Also None while the gate is shut: the log disagrees with an anchor, or this store never saw the caller's admission.
     """
     with stores.engine.begin() as connection:
-        leased = _lease(connection, settings, system) if gate_is_open(connection, admission) else None
+        leased = _lease(connection, settings, system, at_most) if gate_is_open(connection, admission) else None
     if leased is None:
         return None
     batch, rows = leased
     return _open(stores, batch, rows)
 
 
-def _lease(connection: Connection, settings: Settings, system: str) -> tuple[Row[Any], list[Row[Any]]] | None:
+def _lease(
+    connection: Connection, settings: Settings, system: str, at_most: int | None
+) -> tuple[Row[Any], list[Row[Any]]] | None:
     row = connection.execute(
         text("SELECT max_concurrency FROM systems WHERE name = :s AND state = 'active' FOR NO KEY UPDATE"),
         {"s": system},
@@ -107,7 +111,7 @@ def _lease(connection: Connection, settings: Settings, system: str) -> tuple[Row
     ).scalar_one()
     if live >= row.max_concurrency:
         return None
-    batch, steps = _again(connection, system) or _fresh(connection, settings, system) or (None, [])
+    batch, steps = _again(connection, system, at_most) or _fresh(connection, settings, system, at_most) or (None, [])
     if batch is None:
         return None
     steps = only_permitted(connection, settings, system, Phase(batch.phase), steps)
@@ -127,7 +131,7 @@ def _end_if_empty(connection: Connection, batch: Row[Any]) -> None:
     )
 
 
-def _again(connection: Connection, system: str) -> tuple[Row[Any], list[Row[Any]]] | None:
+def _again(connection: Connection, system: str, at_most: int | None) -> tuple[Row[Any], list[Row[Any]]] | None:
     """A batch whose lease was given back, with steps that are due: the same people, the same key.
 
     Not one of whose steps a dead process still has some: giving the lease back after this pass would hide them from
@@ -149,14 +153,16 @@ def _again(connection: Connection, system: str) -> tuple[Row[Any], list[Row[Any]
     steps = connection.execute(
         text(
             "SELECT * FROM steps WHERE batch_id = :b AND state IN ('due', 'accepted')"
-            " AND due_at <= clock_timestamp() ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
+            " AND due_at <= clock_timestamp() ORDER BY id LIMIT :n FOR NO KEY UPDATE SKIP LOCKED"
         ),
-        {"b": batch.id},
+        {"b": batch.id, "n": at_most},
     ).all()
     return (batch, list(steps)) if steps else None
 
 
-def _fresh(connection: Connection, settings: Settings, system: str) -> tuple[Row[Any], list[Row[Any]]] | None:
+def _fresh(
+    connection: Connection, settings: Settings, system: str, at_most: int | None
+) -> tuple[Row[Any], list[Row[Any]]] | None:
     """The most urgent phase's due steps, up to the connector's limit."""
     phase = connection.execute(
         text(
@@ -167,6 +173,7 @@ def _fresh(connection: Connection, settings: Settings, system: str) -> tuple[Row
     ).scalar_one_or_none()
     if phase is None:
         return None
+    limit = batch_limit(settings, system, OPERATIONS[Phase(phase)])
     # Locked by primary key first and tested afterwards: with the state in the outer WHERE the planner takes the
     # partial index for empty and filters thousands of rows (measured, see tests/benchmarks).
     steps = connection.execute(
@@ -177,7 +184,7 @@ def _fresh(connection: Connection, settings: Settings, system: str) -> tuple[Row
             " ORDER BY respond_by, due_at LIMIT :n FOR NO KEY UPDATE SKIP LOCKED)"
             " SELECT s.* FROM steps s JOIN picked USING (id) WHERE s.state IN ('due', 'accepted') ORDER BY s.id"
         ),
-        {"s": system, "p": phase, "n": batch_limit(settings, system, OPERATIONS[Phase(phase)])},
+        {"s": system, "p": phase, "n": limit if at_most is None else min(limit, at_most)},
     ).all()
     if not steps:
         return None
