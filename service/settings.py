@@ -273,6 +273,9 @@ def parse_settings(table: Mapping[str, Any], *, origin: Path | None = None) -> S
     for name in names:
         if names.count(name) > 1:
             raise ConfigurationError(f"systems[{name}]: the name is used twice")
+    for kind in parts["service"].own_workers:
+        if kind not in {s.config.connector for s in systems}:
+            raise ConfigurationError(f"service.own_workers: no system has the connector {kind!r}")
     return Settings(
         **parts,
         identity_graph=None if graph is None else parse_model(IdentityGraphSettings, graph, "identity_graph"),
