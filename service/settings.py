@@ -31,9 +31,19 @@ class ServiceSettings(SystemModel):
     listen_host: str = Field("127.0.0.1", description="address that the API listens on")
     listen_port: int = Field(8080, ge=0, le=65535, description="port that the API listens on; 0 takes a free one")
     workers: int = Field(4, ge=1, le=256, description="worker processes that speak to systems")
+    own_workers: dict[str, int] = Field(
+        default_factory=dict, description="kinds of connectors with workers of their own, and how many each"
+    )
     controller: str = Field("the controller", max_length=200, description="the company's name on certificates")
     timezone: str = Field("UTC", description="time zone in which a legal day ends")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
+
+    @field_validator("own_workers")
+    @classmethod
+    def _some_workers(cls, value: dict[str, int]) -> dict[str, int]:
+        if any(not 1 <= count <= 256 for count in value.values()):
+            raise ValueError("a kind has 1 to 256 workers of its own")
+        return value
 
     @field_validator("timezone")
     @classmethod
@@ -117,6 +127,10 @@ class EngineSettings(SystemModel):
     batch_size: int = Field(500, ge=1, description="upper bound of people in a batch, under the connector's own")
     coalesce_seconds: float = Field(2.0, ge=0, le=60, description="longest wait of due steps for company in a batch")
     urgent_seconds: float = Field(2 * 86400.0, ge=0, description="time left from which on nobody waits for company")
+    breaker_passes: int = Field(5, ge=1, description="passes in a row without any answer until a system counts as down")
+    breaker_pause_seconds: float = Field(
+        5.0, gt=0, description="from then until one person's work probes it; doubles up to 15 minutes"
+    )
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between two signed checkpoints")
 
 
@@ -219,11 +233,18 @@ _SECTIONS: dict[str, type[SystemModel]] = {
     "approval": ApprovalSettings,
     "audit": AuditSettings,
 }
+CONTROL_QUEUE = "expunge.control"
+SYSTEMS_QUEUE = "expunge.systems"
 # Ours is believed for a shorter time than the database grants it: the two clocks' speeds may differ.
 BELIEVED_SHARE_OF_A_LEASE = 0.8
 SYSTEM_EXTRAS = ("when_not_addressable",)
 # Names stand in the audit log, where nothing may look like a telephone number.
 _NAME = re.compile(r"[a-z](?!(?:.*[0-9]){7})[a-z0-9_-]{0,39}")
+
+
+def queue_of_kind(connector: str) -> str:
+    """The queue of a kind of connector that has workers of its own."""
+    return f"{SYSTEMS_QUEUE}.{connector}"
 
 
 def load_settings(path: Path) -> Settings:
@@ -254,6 +275,9 @@ def parse_settings(table: Mapping[str, Any], *, origin: Path | None = None) -> S
     for name in names:
         if names.count(name) > 1:
             raise ConfigurationError(f"systems[{name}]: the name is used twice")
+    for kind in parts["service"].own_workers:
+        if kind not in {s.config.connector for s in systems}:
+            raise ConfigurationError(f"service.own_workers: no system has the connector {kind!r}")
     return Settings(
         **parts,
         identity_graph=None if graph is None else parse_model(IdentityGraphSettings, graph, "identity_graph"),

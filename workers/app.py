@@ -16,10 +16,8 @@ from service.lifeline import watch_parent
 from service.logs import configure_logs
 from service.settings import Settings, load_settings
 from service.storage.open_installation import server_url
+from workers.queues import CONTROL_QUEUE, SYSTEMS_QUEUE
 from workers.runtime import CONFIG_VARIABLE
-
-CONTROL_QUEUE = "expunge.control"
-SYSTEMS_QUEUE = "expunge.systems"
 
 
 def make_app(settings: Settings) -> Celery:

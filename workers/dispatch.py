@@ -8,6 +8,7 @@ from __future__ import annotations
 from celery import current_app
 
 from service.use_cases.due_work import due_systems, has_due_identities
+from workers.queues import SYSTEMS_QUEUE, queue_of
 from workers.runtime import Runtime
 
 _NUDGE_AGAIN_SECONDS = 5.0
@@ -21,13 +22,13 @@ def dispatch_due(runtime: Runtime) -> int:
     """
     sent = 0
     if has_due_identities(runtime.stores):
-        _send("expunge.identify")
+        _send("expunge.identify", queue=SYSTEMS_QUEUE)
         sent += 1
     for system in due_systems(runtime.stores, runtime.settings, nudge_again_seconds=_NUDGE_AGAIN_SECONDS):
-        _send("expunge.work_system", system.name)
+        _send("expunge.work_system", system.name, queue=queue_of(runtime.settings, system.connector))
         sent += 1
     return sent
 
 
-def _send(task: str, *args: str) -> None:
-    current_app.send_task(task, args=args, expires=_NUDGE_AGAIN_SECONDS * 4)
+def _send(task: str, *args: str, queue: str) -> None:
+    current_app.send_task(task, args=args, queue=queue, expires=_NUDGE_AGAIN_SECONDS * 4)

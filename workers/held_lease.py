@@ -53,6 +53,11 @@ class HeldLease:
         self._check()
         return ref not in self._stopped
 
+    def still_held(self) -> frozenset[str]:
+        """The people who must not be touched any more, as known now. Raises LeaseLost."""
+        self._check()
+        return self._stopped
+
     def _check(self) -> None:
         if self._lost or time.monotonic() >= self._believed_until:
             raise LeaseLost

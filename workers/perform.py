@@ -18,7 +18,9 @@ from service.domain.foreign_identifiers import somebody_elses, unexplained
 from service.domain.outcomes import Phase, Retry
 from service.use_cases.end_attempts import Result
 from service.use_cases.lease_steps import LeasedBatch
+from service.use_cases.note_pass import note_pass
 from service.use_cases.record_answers import Recorded, record_answers
+from workers.enter_system import Entry
 from workers.held_lease import HeldLease
 from workers.retry_policy import decide
 from workers.runtime import Runtime
@@ -27,12 +29,18 @@ from workers.walk import walk_rules
 log = structlog.get_logger(__name__)
 
 
-def perform(runtime: Runtime, leased: LeasedBatch) -> Recorded | None:
+def perform(runtime: Runtime, leased: LeasedBatch, entry: Entry | None = None) -> Recorded | None:
     """One pass over the batch. None if the lease was lost on the way: whoever has it now goes on."""
+    budget = entry.budget if entry is not None else None
     try:
         connector = runtime.connector(leased.system)
-        with HeldLease(runtime.stores, runtime.settings, leased) as lease:
+        pacer = runtime.pacer(leased.system)
+        with (
+            HeldLease(runtime.stores, runtime.settings, leased) as lease,
+            pacer.during(len(leased.steps), lease, budget) as judge,
+        ):
             results = dict(_call(connector, leased, lease))
+            facts = judge(results)
             foreign = _foreign(runtime, leased, results)
     except LeaseLost:
         log.warning("lease_lost", batch=str(leased.id), system=leased.system, phase=leased.phase)
@@ -43,7 +51,10 @@ def perform(runtime: Runtime, leased: LeasedBatch) -> Recorded | None:
         for step in leased.steps
         if isinstance(results[step.ref], ConnectorError)
     }
-    return record_answers(runtime.stores, runtime.settings, leased, results, retries, foreign)
+    recorded = record_answers(runtime.stores, runtime.settings, leased, results, retries, foreign)
+    if not facts.is_ordinary or entry is None or not entry.standing.is_well:
+        note_pass(runtime.stores, runtime.settings, leased.system, facts)
+    return recorded
 
 
 def _retry(result: Result, tries: int, respond_by: datetime, now: datetime) -> Retry:

@@ -15,6 +15,7 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
+from connectors.base.pacing import RATE_GATE
 from service.domain.outcomes import Retry
 
 FIRST_WAIT = timedelta(seconds=2)
@@ -29,6 +30,9 @@ def decide(error: ConnectorError, *, tries: int, time_left: timedelta, now: date
 
     A vendor's Retry-After is obeyed even when it is longer than our own longest wait.
     """
+    if error.code == RATE_GATE:
+        # Our own gate: nothing was sent. Back when it has room, and not as if something had failed.
+        return Retry(due_at=now + timedelta(seconds=getattr(error, "retry_after_seconds", None) or 0), is_try=False)
     if isinstance(error, TemporarilyUnavailable):
         longest = LONGEST_WAIT_WHEN_URGENT if timedelta(0) <= time_left < URGENT else LONGEST_WAIT
         doublings = 2 ** min(max(tries - 1, 0), 14)

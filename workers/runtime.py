@@ -8,25 +8,33 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 import structlog
 
+from connectors.base.config import ConfigurationError
 from connectors.base.identity_source import IdentitySource, Neighbours
 from connectors.base.interface import Connector
+from connectors.base.pacing import RateLimit
 from connectors.base.registry import connector_class
 from connectors.base.values import Identifier
 from service.domain.anchor import Anchor
 from service.domain.signed_note import SigningKey
 from service.settings import Settings, load_settings
 from service.storage.anchors.configured import configured_anchors
-from service.storage.open_installation import open_identity_graph, open_stores
+from service.storage.open_installation import open_identity_graph, open_stores, server_url
 from service.storage.secrets import audit_signing_key
 from service.storage.stores import Stores
 from service.storage.vendor_gate import gate_is_open, renew_admission
 from service.use_cases.reconcile_audit import admit
+from service.use_cases.system_standing import live_workers
+from workers.queues import consumed_queues
+from workers.rate_gate import RateGate
+from workers.rate_windows import SharedWindows
+from workers.system_pacer import SystemPacer
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +59,13 @@ class NoIdentityGraph:
 class Runtime:
     """The open things of one thread of one worker process."""
 
-    def __init__(self, settings: Settings, stores: Stores) -> None:
+    def __init__(self, settings: Settings, stores: Stores, queues: Sequence[str] = ()) -> None:
+        """`queues`: where other systems' nudges wait for this worker."""
         self.settings = settings
         self.stores = stores
+        self._queues = tuple(queues)
+        self._gate: RateGate | None = None
+        self._pacers: dict[str, SystemPacer] = {}
         self._connectors: dict[str, Connector] = {}
         self._source: IdentitySource | None = None
         self._signing_key: SigningKey | None = None
@@ -65,9 +77,36 @@ class Runtime:
     def connector(self, system: str) -> Connector:
         """The connector instance of one system. Raises KeyError for a system that isn't configured here."""
         if system not in self._connectors:
-            config = self.settings.system(system).config
+            config = replace(self.settings.system(system).config, pacer=self.pacer(system))
             self._connectors[system] = connector_class(config.connector)(config)
         return self._connectors[system]
+
+    def rate_limits(self, system: str) -> tuple[RateLimit, ...]:
+        """What a system may be called. Raises KeyError for a system that isn't configured here."""
+        config = self.settings.system(system).config
+        return connector_class(config.connector).limits(config)
+
+    @property
+    def gate(self) -> RateGate:
+        """The rate gate; on its own, with a share of each limit, where no broker is known."""
+        if self._gate is None:
+            try:
+                shared = SharedWindows(server_url(self.settings, "broker_url"))
+            except ConfigurationError:
+                shared = None
+            self._gate = RateGate(shared, lambda: live_workers(self.stores, self.settings))
+        return self._gate
+
+    def pacer(self, system: str) -> SystemPacer:
+        """Who paces the calls of one system. Raises KeyError for a system that isn't configured here."""
+        if system not in self._pacers:
+            limits = [r for r in self.rate_limits(system) if not r.is_long and not r.per_subject]
+            self._pacers[system] = SystemPacer(system, limits, self.gate, lambda: self.is_wanted(system))
+        return self._pacers[system]
+
+    def is_wanted(self, system: str) -> bool:
+        """True if another system waits for this worker while it works on that one."""
+        return bool(self._queues) and self.gate.is_nudged(self._queues, besides=system)
 
     def identity_source(self) -> IdentitySource:
         """The configured identity graph."""
@@ -112,6 +151,8 @@ class Runtime:
         """Give everything back."""
         for connector in self._connectors.values():
             connector.close()
+        if self._gate is not None:
+            self._gate.close()
         if self._source is not None:
             self._source.close()
         self.stores.close()
@@ -124,7 +165,7 @@ def runtime() -> Runtime:
     """This thread's runtime, opened on first use from the file that EXPUNGE_CONFIG names."""
     if getattr(_local, "pid", None) != os.getpid():
         settings = load_settings(Path(os.environ[CONFIG_VARIABLE]))
-        _local.runtime = Runtime(settings, open_stores(settings, pool_size=2))
+        _local.runtime = Runtime(settings, open_stores(settings, pool_size=2), consumed_queues())
         _local.pid = os.getpid()
     opened: Runtime = _local.runtime
     return opened

@@ -63,8 +63,22 @@ class _Stored:
         steps = GaugeMetricFamily("expunge_steps", "Steps by system and state.", labels=("system", "state"))
         for (system, state), count in self._counts.steps.items():
             steps.add_metric((system, state), count)
+        down = GaugeMetricFamily(
+            "expunge_system_down", "1 for a system that gives no answer and is only probed.", labels=("system",)
+        )
+        for system, is_down in self._counts.systems_down.items():
+            down.add_metric((system,), is_down)
+        rest = GaugeMetricFamily(
+            "expunge_system_rest_seconds",
+            "How long nothing will be sent to a system, and why.",
+            labels=("system", "reason"),
+        )
+        for (system, reason), seconds in self._counts.systems_at_rest.items():
+            rest.add_metric((system, reason), seconds)
         yield requests
         yield steps
+        yield down
+        yield rest
         yield GaugeMetricFamily(
             "expunge_requests_overdue", "Unfinished requests past respond_by.", value=self._counts.overdue
         )

@@ -16,7 +16,7 @@ from connectors.base.config import ConfigurationError
 from connectors.base.registry import connector_class
 from service.cli.supervise import Child, Supervisor, python
 from service.embedded import EmbeddedServers
-from service.settings import Settings
+from service.settings import CONTROL_QUEUE, SYSTEMS_QUEUE, Settings, queue_of_kind
 from service.storage.anchors.configured import configured_anchors
 from service.storage.migrate import migrate, migrate_keys
 from service.storage.open_installation import RUN_FILE, open_identity_graph, open_stores
@@ -27,6 +27,7 @@ from service.use_cases.reconcile_audit import compare_with_anchors
 from service.use_cases.sync_systems import sync_systems
 
 _WORKER_GRACE_SECONDS = 20.0
+_CELERY = python("-m", "celery", "-A", "workers.app")
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,16 @@ def unreconciled(settings: Settings, stores: Stores) -> tuple[str, ...]:
         return tuple(f"{c.anchor}: {c.code} ({c.detail})" for c in open_conflicts(connection))
 
 
+def system_workers(queue: str, count: int, name: str) -> Child:
+    """So many processes that take one queue's nudges."""
+    command = [*_worker(), "-Q", queue, "-n", f"{name}@%h", "-c", str(count)]
+    return Child(name, command, grace_seconds=_WORKER_GRACE_SECONDS)
+
+
+def _worker() -> list[str]:
+    return [*_CELERY, "worker", "--without-gossip", "--without-mingle", "--without-heartbeat", "-Ofair"]
+
+
 @contextlib.contextmanager
 def processes(settings: Settings, found: Servers) -> Iterator[Supervisor]:
     """API, workers and beat, until the end of the context."""
@@ -128,19 +139,13 @@ def processes(settings: Settings, found: Servers) -> Iterator[Supervisor]:
     for directory in (logs, run):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     config = str(settings.origin)
-    celery = python("-m", "celery", "-A", "workers.app")
-    worker = [*celery, "worker", "--without-gossip", "--without-mingle", "--without-heartbeat", "-Ofair"]
     with Supervisor(environment(settings, found), logs) as supervisor:
         supervisor.add(Child("api", python("-m", "service.api.serve", "--config", config)))
-        supervisor.add(
-            Child(
-                "systems",
-                [*worker, "-Q", "expunge.systems", "-n", "systems@%h", "-c", str(settings.service.workers)],
-                grace_seconds=_WORKER_GRACE_SECONDS,
-            )
-        )
-        supervisor.add(Child("control", [*worker, "-Q", "expunge.control", "-n", "control@%h", "-c", "2"]))
-        supervisor.add(Child("beat", [*celery, "beat", "-s", str(run / "beat"), "--pidfile", ""]))
+        supervisor.add(system_workers(SYSTEMS_QUEUE, settings.service.workers, "systems"))
+        for kind, count in settings.service.own_workers.items():
+            supervisor.add(system_workers(queue_of_kind(kind), count, f"systems-{kind}"))
+        supervisor.add(Child("control", [*_worker(), "-Q", CONTROL_QUEUE, "-n", "control@%h", "-c", "2"]))
+        supervisor.add(Child("beat", [*_CELERY, "beat", "-s", str(run / "beat"), "--pidfile", ""]))
         yield supervisor
 
 

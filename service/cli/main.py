@@ -7,6 +7,7 @@ import typer
 from service.cli import audit, audit_upkeep, connector, keys, request, systems
 from service.cli.demo.run import demo
 from service.cli.up import up
+from service.cli.workers import workers
 
 app = typer.Typer(
     name="expunge",
@@ -15,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(up)
+app.command()(workers)
 app.command()(demo)
 app.add_typer(request.app, name="request")
 app.add_typer(systems.app, name="systems")

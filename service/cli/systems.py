@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import typer
 
@@ -53,10 +55,17 @@ def list_all(url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson =
             each["declaration"] and ", ".join(each["declaration"]["operations"]),
             each["declaration"] and ", ".join(each["declaration"]["not_covered"]),
             each["check_result"],
+            _now(each),
         )
         for each in answer["systems"]
     ]
-    show_table("systems", ("name", "connector", "state", "level", "does", "not covered", "last check"), rows)
+    show_table("systems", ("name", "connector", "state", "level", "does", "not covered", "last check", "now"), rows)
+
+
+def _now(system: Mapping[str, Any]) -> str:
+    if system["down_since"] is not None:
+        return f"down since {system['down_since']}"
+    return f"rests until {system['rest_until']}: {system['rest_reason']}" if system["rest_until"] else ""
 
 
 @app.command()

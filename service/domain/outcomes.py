@@ -99,10 +99,14 @@ class StepFacts:
 
 @dataclass(frozen=True)
 class Retry:
-    """The retry policy's word on an error: try again at `due_at`, or park with `reason`."""
+    """The retry policy's word on an error: try again at `due_at`, or park with `reason`.
+
+    `is_try` is False where nobody was asked anything: it counts as no try.
+    """
 
     due_at: datetime | None = None
     reason: str | None = None
+    is_try: bool = True
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,8 @@ def after_error(facts: StepFacts, error: ConnectorError, retry: Retry, *, look_a
         return _next(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched)
     if retry.due_at is None:
         return _next(facts, StepState.PARKED, reason=retry.reason or error.code, effect_possible=touched)
-    return _next(facts, StepState.DUE, due_at=retry.due_at, tries=facts.tries, effect_possible=touched)
+    tries = facts.tries if retry.is_try else max(facts.tries - 1, 0)
+    return _next(facts, StepState.DUE, due_at=retry.due_at, tries=tries, effect_possible=touched)
 
 
 def after_locate(

@@ -17,6 +17,8 @@ class WorkCounts:
 
     requests: Mapping[tuple[str, str], int]
     steps: Mapping[tuple[str, str], int]
+    systems_down: Mapping[str, int]
+    systems_at_rest: Mapping[tuple[str, str], float]
     overdue: int
     holds: int
     audit_pending: int
@@ -32,6 +34,13 @@ def count_work(stores: Stores) -> WorkCounts:
     with stores.engine.begin() as connection:
         requests = connection.execute(text("SELECT state, reason, count(*) AS n FROM requests GROUP BY state, reason"))
         steps = connection.execute(text("SELECT system, state, count(*) AS n FROM steps GROUP BY system, state"))
+        systems = connection.execute(
+            text(
+                "SELECT name, down_since IS NOT NULL AS is_down, rest_reason,"
+                " greatest(extract(epoch FROM rest_until - clock_timestamp()), 0)::float8 AS rest FROM systems"
+                " WHERE state = 'active'"
+            )
+        ).all()
         overdue = connection.execute(
             text(
                 "SELECT count(*) FROM requests"
@@ -54,6 +63,8 @@ def count_work(stores: Stores) -> WorkCounts:
         return WorkCounts(
             requests={(row.state, row.reason or ""): row.n for row in requests},
             steps={(row.system, row.state): row.n for row in steps},
+            systems_down={row.name: int(row.is_down) for row in systems},
+            systems_at_rest={(row.name, row.rest_reason): row.rest for row in systems if row.rest},
             overdue=overdue,
             holds=holds,
             audit_pending=pending,

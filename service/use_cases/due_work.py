@@ -20,7 +20,8 @@ class DueSystem:
 
 
 def due_systems(stores: Stores, settings: Settings, *, nudge_again_seconds: float) -> list[DueSystem]:
-    """Systems in which a worker would get a batch and that weren't nudged just now; they are marked as nudged.
+    """Systems in which a worker would get a batch, that aren't at rest and weren't nudged just now; they are marked as
+    nudged.
 
     The cost grows with the number of systems, not of steps.
     """
@@ -30,8 +31,10 @@ def due_systems(stores: Stores, settings: Settings, *, nudge_again_seconds: floa
             text(
                 "SELECT y.name FROM systems y WHERE y.state = 'active' AND y.name = ANY(CAST(:names AS text[]))"
                 " AND (y.nudged_at IS NULL OR y.nudged_at < clock_timestamp() - make_interval(secs => :again))"
-                " AND y.max_concurrency > (SELECT count(*) FROM batches b WHERE b.system = y.name"
-                " AND b.ended_at IS NULL AND b.lease_until > clock_timestamp()) ORDER BY y.position, y.name"
+                " AND (y.rest_until IS NULL OR y.rest_until <= clock_timestamp())"
+                # One that is down is probed by one worker at a time.
+                " AND CASE WHEN y.down_since IS NULL THEN y.max_concurrency ELSE 1 END >"
+                " (SELECT count(*) FROM batches b WHERE b.system = y.name AND b.ended_at IS NULL AND b.lease_until > clock_timestamp()) ORDER BY y.position, y.name"
             ),
             {"again": nudge_again_seconds, "names": configured},
         ).scalars()

@@ -76,7 +76,7 @@ def lease_steps(
     """Lease one batch of due steps; None if nothing is due, the system isn't there, or all slots are taken.
 
     Also None while the gate is shut: the log disagrees with an anchor, or this store never saw the caller's admission.
-    `at_most` bounds the people of a new batch.
+    `at_most` bounds the people, where the system has room for no more now.
     """
     with stores.engine.begin() as connection:
         leased = _lease(connection, settings, system, at_most) if gate_is_open(connection, admission) else None
@@ -121,7 +121,7 @@ def _first_free(
 ) -> tuple[Row[Any], list[Row[Any]], UUID | None] | None:
     """The best pick that nobody else has locked, and the bulk submission that has it to itself."""
     for pick in picks(connection, settings, system, last_bulk=last_bulk, at_most=at_most):
-        found = _again(connection, pick) if isinstance(pick, AgainPick) else _fresh(connection, system, pick)
+        found = _again(connection, pick, at_most) if isinstance(pick, AgainPick) else _fresh(connection, system, pick)
         if found is not None:
             return *found, pick.bulk
     return None
@@ -137,7 +137,7 @@ def _end_if_empty(connection: Connection, batch: Row[Any]) -> None:
     )
 
 
-def _again(connection: Connection, pick: AgainPick) -> tuple[Row[Any], list[Row[Any]]] | None:
+def _again(connection: Connection, pick: AgainPick, at_most: int | None) -> tuple[Row[Any], list[Row[Any]]] | None:
     """A batch whose lease was given back, with its steps that are due: the same people, the same key."""
     batch = connection.execute(
         text(
@@ -155,8 +155,9 @@ def _again(connection: Connection, pick: AgainPick) -> tuple[Row[Any], list[Row[
             "WITH locked AS MATERIALIZED ("
             "SELECT * FROM steps WHERE batch_id = :b ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
             " SELECT * FROM locked WHERE state IN ('due', 'accepted') AND due_at <= clock_timestamp()"
+            " ORDER BY id LIMIT :n"
         ),
-        {"b": batch.id},
+        {"b": batch.id, "n": at_most},
     ).all()
     return (batch, list(steps)) if steps else None
 

@@ -8,10 +8,19 @@ from typing import Any
 
 from sqlalchemy import Row, text
 
-from connectors.base.interface import Declaration, Delays, Operation
+from connectors.base.interface import Connector, Delays, Operation
 from connectors.base.registry import connectors
 from service.settings import Settings
 from service.storage.stores import Stores
+
+
+@dataclass(frozen=True)
+class RateLimitView:
+    """At most so many calls (or people, `per_subject`) in any window of that length."""
+
+    calls: int
+    per_seconds: float
+    per_subject: bool
 
 
 @dataclass(frozen=True)
@@ -28,13 +37,18 @@ class DeclarationView:
     confirm_after_seconds: float
     poll_every_seconds: float
     purge_after_seconds: float
+    rate_limits: list[RateLimitView]
     required_scopes: list[str]
     not_covered: list[str]
 
 
 @dataclass(frozen=True)
 class SystemView:
-    """A system. `declaration` is None for one whose connector isn't installed any more."""
+    """A system. `declaration` is None for one whose connector isn't installed any more.
+
+    `down_since`: it gave no answer in several passes and is only probed. `rest_until`: nothing is sent until then, for
+    the `rest_reason` (`system_down`, `rate_limited`: the vendor asked for it, `rate_window`: our own gate).
+    """
 
     name: str
     connector: str
@@ -43,13 +57,21 @@ class SystemView:
     max_concurrency: int
     checked_at: datetime | None
     check_result: str | None
+    down_since: datetime | None
+    rest_until: datetime | None
+    rest_reason: str | None
     declaration: DeclarationView | None
 
 
 def list_systems(stores: Stores, settings: Settings) -> list[SystemView]:
     """All systems, in the order in which they are worked on; removed ones, too, since steps may wait for them."""
     with stores.engine.begin() as connection:
-        rows = connection.execute(text("SELECT * FROM systems ORDER BY position, name")).all()
+        rows = connection.execute(
+            text(
+                "SELECT *, coalesce(rest_until > clock_timestamp(), false) AS rests FROM systems"
+                " ORDER BY position, name"
+            )
+        ).all()
     return [_view(row, settings) for row in rows]
 
 
@@ -63,12 +85,18 @@ def _view(row: Row[Any], settings: Settings) -> SystemView:
         max_concurrency=row.max_concurrency,
         checked_at=row.checked_at,
         check_result=row.check_result,
-        declaration=None if kind is None else _declared(kind.declaration, row.name, settings),
+        down_since=row.down_since,
+        rest_until=row.rest_until if row.rests else None,
+        rest_reason=row.rest_reason if row.rests else None,
+        declaration=None if kind is None else _declared(kind, row.name, settings),
     )
 
 
-def _declared(declaration: Declaration, name: str, settings: Settings) -> DeclarationView:
-    configured = {s.config.name: s.config.delays for s in settings.systems}.get(name, {})
+def _declared(kind: type[Connector], name: str, settings: Settings) -> DeclarationView:
+    declaration = kind.declaration
+    config = {s.config.name: s.config for s in settings.systems}.get(name)
+    configured = {} if config is None else config.delays
+    limits = declaration.rate_limits if config is None else kind.limits(config)
 
     def seconds(delay: str) -> float:
         declared: Delays = declaration.delays
@@ -85,6 +113,7 @@ def _declared(declaration: Declaration, name: str, settings: Settings) -> Declar
         confirm_after_seconds=seconds("confirm_after"),
         poll_every_seconds=seconds("poll_every"),
         purge_after_seconds=seconds("purge_after"),
+        rate_limits=[RateLimitView(r.calls, r.per.total_seconds(), r.per_subject) for r in limits],
         required_scopes=list(declaration.required_scopes),
         not_covered=list(declaration.not_covered),
     )

@@ -145,6 +145,7 @@ def test_alerts_speak_of_metrics_and_labels_that_exist(monkeypatch: pytest.Monke
         "expunge_audit_oldest_pending_seconds",
         "expunge_audit_findings > 0",
         "expunge_anchor_conflicts > 0",
+        "expunge_system_down == 1",
         "expunge_anchor_lag_entries",
     ],
 )

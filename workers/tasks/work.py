@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from uuid import UUID
 
 from celery import shared_task
 
 from service.use_cases.lease_steps import lease_steps
 from service.use_cases.settle_identity import lease_identities
+from workers.enter_system import enter
 from workers.perform import perform
-from workers.runtime import runtime
+from workers.runtime import Runtime, runtime
 from workers.walk import walk
 
 # A nudged worker goes on with the same system for this long before it gives its place to another system: with few
@@ -28,12 +30,25 @@ def work_system(system: str) -> int:
     if admission is None:
         return 0
     while time.monotonic() < until:
-        leased = lease_steps(opened.stores, opened.settings, system, admission=admission)
-        if leased is None:
+        if not work_batch(opened, system, admission):
             break
-        perform(opened, leased)
         batches += 1
     return batches
+
+
+def work_batch(opened: Runtime, system: str, admission: UUID | None) -> bool:
+    """Lease one batch and work on it, if the system has room for it now."""
+    entry = enter(opened, system)
+    if entry is None:
+        return False
+    leased = None
+    try:
+        leased = lease_steps(opened.stores, opened.settings, system, admission=admission, at_most=entry.at_most)
+        if leased is not None:
+            perform(opened, leased, entry)
+    finally:
+        entry.leave(leased)
+    return leased is not None
 
 
 @shared_task(name="expunge.identify")

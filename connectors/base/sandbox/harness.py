@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote
 
 from connectors.base.sandbox.faults import Fault
+from connectors.base.sandbox.limits import EnforcedLimit
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Sandbox:
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         self.options: dict[str, Any] = dict(options or {})
         self.faults: list[Fault] = []
+        self.enforced_limits: list[EnforcedLimit] = []
         self.journal: list[dict[str, Any]] = []
         self.latency_seconds = 0.0
         self.clock_offset = timedelta(0)
@@ -122,6 +124,16 @@ class Sandbox:
     def now(self) -> datetime:
         """The stand-in's clock: real time plus what the tests added."""
         return datetime.now(UTC) + self.clock_offset
+
+    def admit(self, call: Call) -> Result:
+        """Carry the call out if the enforced limits allow; refuse it as the vendor would if not."""
+        waits = [(limit, limit.wait_seconds()) for limit in self.enforced_limits]
+        refused = any(wait is not None for _, wait in waits)
+        for limit in () if refused else self.enforced_limits:
+            limit.accept()
+        result = Result(429, {"error": "rate limit exceeded"}) if refused else self.handle(call)
+        added = {name: value for limit, wait in waits for name, value in limit.headers(wait).items()}
+        return Result(result.status, result.body, {**result.headers, **added}) if added else result
 
     def handle(self, call: Call) -> Result:
         """Authorize, route and run one call."""

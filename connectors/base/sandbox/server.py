@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.sandbox.harness import Call, Result, Sandbox, parse_call
+from connectors.base.sandbox.limits import EnforcedLimit
 
 _transports: dict[tuple[str, int], asyncio.Transport] = {}
 
@@ -94,7 +95,7 @@ class SandboxApp:
         if sandbox.latency_seconds:
             await asyncio.sleep(sandbox.latency_seconds)
         if fault is None:
-            result = sandbox.handle(call)
+            result = sandbox.admit(call)
             entry["status"] = result.status
             await _send(send, result)
             return
@@ -120,6 +121,9 @@ class SandboxApp:
             return Result(200, [asdict(f) for f in sandbox.faults])
         if action == "faults" and call.method == "PUT":
             sandbox.faults = [Fault(**f) for f in payload]
+            return Result(204)
+        if action == "limits" and call.method == "PUT":
+            sandbox.enforced_limits = [EnforcedLimit(**limit) for limit in payload]
             return Result(204)
         if action == "latency" and call.method == "PUT":
             sandbox.latency_seconds = float(payload)

@@ -149,6 +149,7 @@ def write_config(
             "base_url": f"{vendor}/{account}",
             "credentials": SUPPORT_CREDENTIALS,
             "delays": delays | {"purge_after": _CONFIRM_SECONDS},
+            "rate_limits": [],  # the stand-in has none; the account's own would make the demo last minutes
         }
         for account in accounts
     ]

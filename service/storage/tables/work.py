@@ -26,6 +26,8 @@ class SystemRow(Base):
     """A connected system as the configuration last named it. `state` is `active` or `removed`.
 
     `last_bulk` is the bulk submission that had the last batch to itself: it comes last when others wait.
+    Nothing is leased until `rest_until`, for the `rest_reason`. `failed_passes` counts those in a row that got no
+    answer at all; `down_since` is set while the breaker is open. `is_slow`: its last pass took long.
     """
 
     __tablename__ = "systems"
@@ -40,8 +42,25 @@ class SystemRow(Base):
     last_bulk: Mapped[UUID | None]
     checked_at: Mapped[datetime | None] = mapped_column(Instant)
     check_result: Mapped[str | None] = mapped_column(Text)
+    rest_until: Mapped[datetime | None] = mapped_column(Instant)
+    rest_reason: Mapped[str | None] = mapped_column(Text)
+    failed_passes: Mapped[int] = mapped_column(server_default="0")
+    down_since: Mapped[datetime | None] = mapped_column(Instant)
+    is_slow: Mapped[bool] = mapped_column(server_default="false")
     version: Mapped[int] = mapped_column(server_default="0")
     entry_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class CallCountRow(Base):
+    """Calls, or people, that were taken of a long limit in one small part of its window. Counts only."""
+
+    __tablename__ = "call_counts"
+
+    system: Mapped[str] = mapped_column(ForeignKey("systems.name"), primary_key=True)
+    window_seconds: Mapped[float] = mapped_column(primary_key=True)
+    unit: Mapped[str] = mapped_column(Text, primary_key=True)
+    begins_at: Mapped[datetime] = mapped_column(Instant, primary_key=True)
+    taken: Mapped[int]
 
 
 class BatchRow(Base):

@@ -7,7 +7,7 @@ from alembic import op
 
 from service.domain.fairness import SINGLE_LANE
 
-revision = "0003_fairness"
+revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None

@@ -1,0 +1,111 @@
+"""When a system is left alone, and how many workers may be in it: the breaker's rule and the share of slots. Pure.
+
+A pass is one batch's visit to its system. It is `silent` if nobody of the batch got an answer because the system didn't
+work at all: timeouts, 5xx, no connection. What its limit refuses is no silence: it works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from connectors.base.errors import ConnectorError, TemporarilyUnavailable
+from connectors.base.pacing import RATE_GATE
+
+LONGEST_PAUSE = timedelta(minutes=15)
+SLOW_PASS = timedelta(seconds=10)
+
+SYSTEM_DOWN = "system_down"
+"""The code of a call that wasn't made because the calls before it in the same pass met silence."""
+
+_SILENCES = frozenset(
+    {
+        "timeout",
+        "no_connection",
+        "connection_lost",
+        "vendor_unavailable",
+        "tls_not_trusted",
+        "warehouse_unreachable",
+        SYSTEM_DOWN,
+    }
+)
+_OURS = frozenset({RATE_GATE, "stopped", "identity_graph_unavailable"})
+
+
+class RestReason(StrEnum):
+    """Why nothing is leased of a system for a while."""
+
+    SYSTEM_DOWN = "system_down"
+    RATE_LIMITED = "rate_limited"
+    RATE_WINDOW = "rate_window"
+
+
+class PassKind(StrEnum):
+    """What a pass says about the system's health."""
+
+    ANSWERED = "answered"
+    SILENT = "silent"
+    SAYS_NOTHING = "says_nothing"
+
+
+@dataclass(frozen=True)
+class Health:
+    """The breaker of one system: silent passes in a row, and whether it is open."""
+
+    failed_passes: int = 0
+    is_down: bool = False
+
+
+@dataclass(frozen=True)
+class BreakerRules:
+    """After `passes` silent ones in a row the breaker opens; then one probe after `pause`, 2 x `pause`, 4 x ..."""
+
+    passes: int
+    pause: timedelta
+
+
+def is_silence(error: object) -> bool:
+    """True for an error that means that the system doesn't work at all."""
+    return isinstance(error, TemporarilyUnavailable) and (
+        error.code in _SILENCES or (error.status is not None and error.status >= 500)
+    )
+
+
+def kind_of_pass(results: Iterable[object]) -> PassKind:
+    """What these people's results say together: one answer is enough to show that the system works."""
+    kinds = {_kind(result) for result in results}
+    if PassKind.ANSWERED in kinds:
+        return PassKind.ANSWERED
+    return PassKind.SILENT if PassKind.SILENT in kinds else PassKind.SAYS_NOTHING
+
+
+def _kind(result: object) -> PassKind:
+    if not isinstance(result, ConnectorError):
+        return PassKind.ANSWERED
+    if is_silence(result):
+        return PassKind.SILENT
+    # Our own doing, and people who were never asked about.
+    nothing = result.code in _OURS or result.code in ("not_addressable", "connector_failed")
+    return PassKind.SAYS_NOTHING if nothing else PassKind.ANSWERED
+
+
+def after_pass(health: Health, kind: PassKind, rules: BreakerRules) -> tuple[Health, timedelta | None]:
+    """The breaker after a pass, and how long the system is left alone if it is open."""
+    if kind is PassKind.ANSWERED:
+        return Health(), None
+    if kind is PassKind.SAYS_NOTHING:
+        return health, rules.pause if health.is_down else None
+    failed = health.failed_passes + 1
+    if failed < rules.passes and not health.is_down:
+        return Health(failed), None
+    doublings = min(max(failed - rules.passes, 0), 16)
+    return Health(failed, is_down=True), min(rules.pause * 2**doublings, LONGEST_PAUSE)
+
+
+def most_passes(slots: int, max_concurrency: int, *, is_slow: bool) -> int:
+    """How many workers of `slots` may be in one system: one slot is left to the others, and half of them by one that
+    is slow. With two slots or fewer a system that isn't slow may have them all."""
+    share = slots // 2 if is_slow else (slots - 1 if slots > 2 else slots)
+    return max(1, min(max_concurrency, share))

@@ -1,0 +1,92 @@
+"""How a system stands before work of it is leased: at rest, down, or free for one more pass.
+
+Reads; decides by domain.system_health. Slots are worker processes: those of this configuration, or as many as asked
+for admission within the last half minute, if that is more (workers on other machines).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from service.domain.system_health import most_passes
+from service.settings import Settings
+from service.storage.stores import Stores
+
+_STANDING = text(
+    "SELECT y.connector, y.max_concurrency, y.failed_passes, y.is_slow, y.down_since IS NOT NULL AS is_down,"
+    " coalesce(y.rest_until > clock_timestamp(), false) AS rests, live.own, live.slow, live.shared,"
+    " (SELECT count(*) FROM vendor_admissions WHERE admitted_at > clock_timestamp() - interval '30 seconds') AS workers"
+    " FROM systems y CROSS JOIN LATERAL ("
+    " SELECT count(*) FILTER (WHERE b.system = y.name) AS own,"
+    " count(*) FILTER (WHERE z.is_slow OR z.down_since IS NOT NULL) AS slow,"
+    " count(*) FILTER (WHERE NOT z.connector = ANY(CAST(:apart AS text[]))) AS shared"
+    " FROM batches b JOIN systems z ON z.name = b.system"
+    " WHERE b.ended_at IS NULL AND b.lease_until > clock_timestamp()) AS live"
+    " WHERE y.name = :system AND y.state = 'active'"
+)
+_REST = text(
+    "UPDATE systems SET nudged_at = NULL,"
+    " rest_until = greatest(rest_until, clock_timestamp() + make_interval(secs => :seconds)), rest_reason = :reason"
+    " WHERE name = :system AND (rest_until IS NULL"
+    " OR rest_until < clock_timestamp() + make_interval(secs => :seconds))"
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One reading. `has_slot`: one more pass may begin now. `is_well`: nothing of its health needs writing down."""
+
+    connector: str
+    max_concurrency: int
+    is_down: bool
+    is_slow: bool
+    has_slot: bool
+    is_well: bool
+
+
+def system_standing(stores: Stores, settings: Settings, system: str) -> Standing | None:
+    """How it stands; None if it isn't connected or at rest."""
+    apart = settings.service.own_workers
+    with stores.engine.begin() as connection:
+        row = connection.execute(_STANDING, {"system": system, "apart": list(apart)}).one_or_none()
+    if row is None or row.rests:
+        return None
+    slow = row.is_slow or row.is_down
+    if row.connector in apart:
+        # Its workers serve this kind only: nobody else waits for them.
+        has_slot = row.own < row.max_concurrency
+    else:
+        slots = max(settings.service.workers, row.workers)
+        has_slot = row.own < most_passes(slots, row.max_concurrency, is_slow=slow)
+        # All slow ones together leave a slot, too.
+        has_slot = has_slot and not (slow and slots > 1 and row.slow >= slots - 1)
+    if row.is_down:
+        has_slot = row.own == 0
+    return Standing(
+        connector=row.connector,
+        max_concurrency=row.max_concurrency,
+        is_down=row.is_down,
+        is_slow=row.is_slow,
+        has_slot=has_slot,
+        is_well=not (row.is_down or row.is_slow or row.failed_passes),
+    )
+
+
+def rest_system(stores: Stores, system: str, seconds: float, reason: str) -> None:
+    """Nobody leases work of it for so long; a rest that lasts longer already stays as it is. Not a change of state."""
+    with stores.engine.begin() as connection:
+        connection.execute(_REST, {"system": system, "seconds": seconds, "reason": reason})
+
+
+def live_workers(stores: Stores, settings: Settings) -> int:
+    """Worker processes among which a limit is shared where nothing else counts it; never fewer than there are.
+
+    One that has been idle for a quarter of an hour isn't counted; it counts itself before it calls anybody.
+    """
+    with stores.engine.begin() as connection:
+        admitted: int = connection.execute(
+            text("SELECT count(*) FROM vendor_admissions WHERE admitted_at > clock_timestamp() - interval '15 minutes'")
+        ).scalar_one()
+    return max(settings.service.workers, admitted)

@@ -1,0 +1,19 @@
+"""Which queue a nudge goes to: one for control, one for all systems, and one for each kind with workers of its own."""
+
+from __future__ import annotations
+
+from celery import current_app
+
+from service.settings import CONTROL_QUEUE, SYSTEMS_QUEUE, Settings, queue_of_kind
+
+__all__ = ["CONTROL_QUEUE", "SYSTEMS_QUEUE", "consumed_queues", "queue_of"]
+
+
+def queue_of(settings: Settings, connector: str) -> str:
+    """The queue of a system of this kind."""
+    return queue_of_kind(connector) if connector in settings.service.own_workers else SYSTEMS_QUEUE
+
+
+def consumed_queues() -> tuple[str, ...]:
+    """The queues that this worker process takes its tasks from."""
+    return tuple(current_app.amqp.queues.consume_from)
