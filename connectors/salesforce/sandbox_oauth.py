@@ -50,6 +50,7 @@ class OAuthSandbox(OrgSandbox):
     def handle(self, call: Call) -> Result:
         """Authorize, route and run one call; every answer of the API says how much of the day's calls is used."""
         self.advance()
+        self.let_arrive()
         self.store.forget_undo()
         self._running, self.locked_elsewhere = call, None
         call = _without_trailing_slash(call)

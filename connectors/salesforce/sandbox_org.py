@@ -39,6 +39,7 @@ class OrgSandbox(Sandbox):
         """An org with its organization, the user that the API runs as, and nobody in it."""
         state: dict[str, Any] = {
             "tables": {}, "bin": {}, "purged": {}, "numbers": {}, "refs": {}, "tokens": {}, "jobs": {}, "api_calls": 0,
+            "marks": {}, "deletions": 0, "arrived": 0,
         }  # fmt: skip
         store = Store(state, self.schema)
         user = store.add("User", {"Username": "integration@example.test", "Name": "Integration", "IsActive": True})
@@ -91,7 +92,19 @@ class OrgSandbox(Sandbox):
     def delete_row(self, value: Any, *, hard: bool = False) -> Row:
         """Delete one record, unless another call holds its locks. Raises RowError."""
         self._refuse_if_locked(value)
-        return delete(self.store, value, self.options, self.now(), hard=hard)
+        row = delete(self.store, value, self.options, self.now(), hard=hard)
+        self.state["deletions"] += 1
+        return row
+
+    def let_arrive(self) -> None:
+        """Option `arrivals`: records that come in once so many were deleted, as they do between plan and deletion."""
+        arrivals = self.options.get("arrivals", ())
+        while self.state["arrived"] < len(arrivals):
+            due = arrivals[self.state["arrived"]]
+            if self.state["deletions"] < due["after_deletions"]:
+                return
+            self.state["arrived"] += 1
+            self.seed({"records": due["records"]})
 
     def update_row(self, value: Any, fields: Mapping[str, Any]) -> Row:
         """Change one record, unless another call holds its locks. Raises RowError."""
@@ -132,6 +145,7 @@ class OrgSandbox(Sandbox):
             row = self.store.add(found.name, {"Id": entry.get("id"), "IsDeleted": False, **stamps(self.now())})
             if entry.get("person") is not None:
                 row["@person"] = entry["person"]
+                self.state["marks"][row["Id"]] = entry["person"]
             if entry.get("ref") is not None:
                 self.state["refs"][entry["ref"]] = row["Id"]
             made.append((found, row, entry))

@@ -71,6 +71,12 @@ class World:
         """The stand-in's seed."""
         return {"records": self.records}
 
+    def without_person_accounts(self) -> None:
+        """As an org has it that never switched them on."""
+        theirs = {r["person"] for r in self.records if r["fields"].get("IsPersonAccount")}
+        self.records = [r for r in self.records if r.get("person") not in theirs]
+        self.people = {ref: person for ref, person in self.people.items() if ref not in theirs}
+
     def add(self, person: str | None, kind: str, ref: str | None = None, **fields: Any) -> None:
         """One record; texts get the person's canary by `{c}`."""
         told = {k: v.replace("{c}", f"canary-{person}.") if isinstance(v, str) else v for k, v in fields.items()}
