@@ -63,8 +63,24 @@ class _Stored:
         steps = GaugeMetricFamily("expunge_steps", "Steps by system and state.", labels=("system", "state"))
         for (system, state), count in self._counts.steps.items():
             steps.add_metric((system, state), count)
+        parked = GaugeMetricFamily(
+            "expunge_steps_parked",
+            "Steps that wait for a human, by the reason's word.",
+            labels=("system", "reason"),
+        )
+        for (system, reason), count in self._counts.parked.items():
+            parked.add_metric((system, reason), count)
+        oldest = GaugeMetricFamily(
+            "expunge_steps_oldest_due_seconds",
+            "For how long the step that waits longest could have been worked on; 0 if none waits.",
+            labels=("system",),
+        )
+        for system, seconds in self._counts.oldest_due_seconds.items():
+            oldest.add_metric((system,), seconds)
         yield requests
         yield steps
+        yield parked
+        yield oldest
         yield GaugeMetricFamily(
             "expunge_requests_overdue", "Unfinished requests past respond_by.", value=self._counts.overdue
         )

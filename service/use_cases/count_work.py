@@ -9,14 +9,21 @@ from sqlalchemy import text
 
 from service.storage.audit_log import oldest_pending_seconds, pending_count
 from service.storage.stores import Stores
+from service.use_cases.pick_steps import oldest_due_seconds
 
 
 @dataclass(frozen=True)
 class WorkCounts:
-    """One reading: requests by (state, reason), steps by (system, state), and single counts."""
+    """One reading: requests by (state, reason), steps by (system, state), and single counts.
+
+    `parked` is by (system, the reason's word before the colon). `oldest_due_seconds` says per connected system for how
+    long the step that waits longest could have been worked on.
+    """
 
     requests: Mapping[tuple[str, str], int]
     steps: Mapping[tuple[str, str], int]
+    parked: Mapping[tuple[str, str], int]
+    oldest_due_seconds: Mapping[str, float]
     overdue: int
     holds: int
     audit_pending: int
@@ -32,6 +39,13 @@ def count_work(stores: Stores) -> WorkCounts:
     with stores.engine.begin() as connection:
         requests = connection.execute(text("SELECT state, reason, count(*) AS n FROM requests GROUP BY state, reason"))
         steps = connection.execute(text("SELECT system, state, count(*) AS n FROM steps GROUP BY system, state"))
+        parked = connection.execute(
+            text(
+                "SELECT system, split_part(coalesce(reason, ''), ':', 1) AS reason, count(*) AS n FROM steps"
+                " WHERE state = 'parked' GROUP BY 1, 2"
+            )
+        )
+        systems = connection.execute(text("SELECT name FROM systems WHERE state = 'active'")).scalars().all()
         overdue = connection.execute(
             text(
                 "SELECT count(*) FROM requests"
@@ -54,6 +68,8 @@ def count_work(stores: Stores) -> WorkCounts:
         return WorkCounts(
             requests={(row.state, row.reason or ""): row.n for row in requests},
             steps={(row.system, row.state): row.n for row in steps},
+            parked={(row.system, row.reason): row.n for row in parked},
+            oldest_due_seconds={name: oldest_due_seconds(connection, name) for name in systems},
             overdue=overdue,
             holds=holds,
             audit_pending=pending,
