@@ -134,6 +134,12 @@ class EngineSettings(SystemModel):
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between two signed checkpoints")
 
 
+class RetentionSettings(SystemModel):
+    """`[retention]`: how long is kept what the audit log has told of already."""
+
+    attempts_days: int = Field(90, ge=0, le=36500, description="attempts of a request, from its sealing")
+
+
 class ApprovalSettings(SystemModel):
     """`[approval]`: the blast radius from which a second person must approve the plan."""
 
@@ -206,6 +212,7 @@ class Settings:
     broker: BrokerSettings
     keys: KeySettings
     engine: EngineSettings
+    retention: RetentionSettings
     approval: ApprovalSettings
     audit: AuditSettings
     identity_graph: IdentityGraphSettings | None
@@ -230,6 +237,7 @@ _SECTIONS: dict[str, type[SystemModel]] = {
     "broker": BrokerSettings,
     "keys": KeySettings,
     "engine": EngineSettings,
+    "retention": RetentionSettings,
     "approval": ApprovalSettings,
     "audit": AuditSettings,
 }

@@ -54,6 +54,7 @@ def make_app(settings: Settings) -> Celery:
             "sweep": _every("expunge.sweep", max(tick, settings.engine.lease_seconds / 6)),
             "seal": _every("expunge.seal", tick * 5),
             "watch": _every("expunge.watch", tick * 15),
+            "archive": _every("expunge.archive_attempts", 3600.0),
             "orphans": _every("expunge.sweep_orphan_keys", 3600.0),
         },
     )

@@ -13,7 +13,7 @@ import structlog
 from connectors.base import operations
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, LeaseLost, TemporarilyUnavailable
 from connectors.base.interface import Connector
-from connectors.base.values import Located
+from connectors.base.values import Answer, Located
 from service.domain.foreign_identifiers import somebody_elses, unexplained
 from service.domain.outcomes import Phase, Retry
 from service.use_cases.end_attempts import Result
@@ -72,6 +72,9 @@ def _call(connector: Connector, leased: LeasedBatch, lease: HeldLease) -> Mappin
             return operations.suppress(connector, leased.batch, lease)
         if leased.phase is Phase.ERASE:
             return operations.erase(connector, leased.batch, lease)
+        if not connector.declaration.can_confirm:
+            # Nobody can look: the rule knows, and never calls it verified.
+            return {step.ref: Answer.erased({}) for step in leased.steps}
         return operations.confirm_absence(connector, leased.batch)
     except (LeaseLost, ConnectorError):
         raise

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.api import audit, certificates, decisions, holds, operations, requests
+from service.api import audit, certificates, decisions, holds, operations, requests, steps
 from service.api.authentication import SECURITY_SCHEME
 from service.api.door import Door
 from service.api.edge import Edge
@@ -17,7 +17,15 @@ from service.settings import Settings
 from service.storage.stores import Stores
 
 API_VERSION = "1"
-_ROUTERS = (requests.router, decisions.router, certificates.router, audit.router, holds.router, operations.router)
+_ROUTERS = (
+    requests.router,
+    decisions.router,
+    steps.router,
+    certificates.router,
+    audit.router,
+    holds.router,
+    operations.router,
+)
 
 
 def create_app(stores: Stores, settings: Settings) -> FastAPI:

@@ -13,6 +13,7 @@ from service.api.schemas import ApproveBody, DenyBody, ExtendBody, ResolveBody, 
 from service.api.views import RevealView
 from service.domain.api_key import Scope
 from service.use_cases.approve_plan import approve_plan
+from service.use_cases.expedite_request import expedite_request
 from service.use_cases.extend_request import extend_request
 from service.use_cases.resolve_step import resolve_step
 from service.use_cases.reveal_identifiers import reveal_identifiers
@@ -86,6 +87,18 @@ def revoke(request_id: UUID, caller: TheCaller, door: TheDoor) -> RequestView:
 def extend(request_id: UUID, body: ExtendBody, caller: TheCaller, door: TheDoor) -> RequestView:
     """Once, and only within the first period. Telling the data subject why is yours to do."""
     extend_request(door.stores, door.settings, request_id, reason=body.reason, actor=caller.actor)
+    return show_request(door.stores, request_id)
+
+
+@router.post(
+    "/v1/requests/{request_id:uuid}/expedite",
+    operation_id="expediteRequest",
+    summary="Mark a request as urgent",
+    **needs(Scope.REQUESTS_REVIEW, 404, 409),
+)
+def expedite(request_id: UUID, caller: TheCaller, door: TheDoor) -> RequestView:
+    """Its steps go before all others and wait for nobody. The law's clock stays as it is. Takes no body."""
+    expedite_request(door.stores, request_id, actor=caller.actor)
     return show_request(door.stores, request_id)
 
 

@@ -75,10 +75,26 @@ class _Stored:
         )
         for (system, reason), seconds in self._counts.systems_at_rest.items():
             rest.add_metric((system, reason), seconds)
-        yield requests
-        yield steps
         yield down
         yield rest
+        parked = GaugeMetricFamily(
+            "expunge_steps_parked",
+            "Steps that wait for a human, by the reason's word.",
+            labels=("system", "reason"),
+        )
+        for (system, reason), count in self._counts.parked.items():
+            parked.add_metric((system, reason), count)
+        oldest = GaugeMetricFamily(
+            "expunge_steps_oldest_due_seconds",
+            "For how long the step that waits longest could have been worked on; 0 if none waits.",
+            labels=("system",),
+        )
+        for system, seconds in self._counts.oldest_due_seconds.items():
+            oldest.add_metric((system,), seconds)
+        yield requests
+        yield steps
+        yield parked
+        yield oldest
         yield GaugeMetricFamily(
             "expunge_requests_overdue", "Unfinished requests past respond_by.", value=self._counts.overdue
         )

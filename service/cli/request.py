@@ -201,6 +201,12 @@ def extend(
 
 
 @app.command()
+def expedite(request_id: RequestId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+    """Mark a request as urgent: its steps go before all others."""
+    _decide(request_id, "expedite", None, url, key_file, as_json)
+
+
+@app.command()
 def resolve(
     request_id: RequestId,
     system: Annotated[str, typer.Argument(help="The system whose step is parked.", show_default=False)],

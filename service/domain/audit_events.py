@@ -58,6 +58,7 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         ),
         "request_acknowledged": event("request"),
         "request_extended": event("request", respond_by=INSTANT, reason=CODE),
+        "request_expedited": event("request"),
         "request_settled": event("request", identifiers=COUNT, excluded=COUNT, doubts=list_of(CODE)),
         "request_in_progress": event("request", reason=CODE),
         "request_linked": event("request", to=UUID),

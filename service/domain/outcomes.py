@@ -131,10 +131,11 @@ class Next:
 
 
 def first_phase(rules: SystemRules, *, found: bool) -> Phase:
-    """The phase of a step whose plan was just frozen: nobody is asked to erase what a search did not find."""
+    """The phase of a step whose plan was just frozen: nobody is asked to erase what a search did not find. Where nobody
+    can look, a search says nothing."""
     if rules.suppresses:
         return Phase.SUPPRESS
-    return Phase.ERASE if found else Phase.CONFIRM
+    return Phase.ERASE if found or not rules.can_confirm else Phase.CONFIRM
 
 
 def after_error(facts: StepFacts, error: ConnectorError, retry: Retry, *, look_at: datetime | None = None) -> Next:
@@ -163,7 +164,7 @@ def after_locate(
         return _withdrawn(facts, facts.effect_possible, now)
     if not facts.frozen or adds_to_plan or facts.awaiting_approval:
         return _next(facts, StepState.WAITING)
-    phase = Phase.CONFIRM if found.is_empty else Phase.ERASE
+    phase = Phase.CONFIRM if found.is_empty and rules.can_confirm else Phase.ERASE
     if facts.rounds == 0:
         phase = first_phase(rules, found=not found.is_empty)
     if facts.held and phase is not Phase.CONFIRM:
@@ -224,8 +225,11 @@ def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: datet
 
 
 def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime) -> Next:
-    """A look answered, under a credential that proved its sight in the same pass."""
+    """A look answered, under a credential that proved its sight in the same pass. Where the connector declares that
+    there is no way to look, nobody is asked, and nothing is ever called verified."""
     kind = answer.kind
+    if not rules.can_confirm:
+        return _unverified(facts)
     if kind is AnswerKind.ALREADY_ABSENT:
         if facts.must_wait:
             # An earlier system may still feed this one: the end waits, and the look is repeated.
@@ -246,6 +250,14 @@ def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: dat
             return _next(facts, StepState.PARKED, phase=Phase.ERASE, reason=LEGAL_HOLD, left_over=_left(answer))
         return _partial(facts, answer, rules, now, facts.effect_possible)
     return _not_done(facts, answer, rules, facts.effect_possible)
+
+
+def _unverified(facts: StepFacts) -> Next:
+    if facts.withdrawn and not facts.effect_possible:
+        return _next(facts, StepState.RETAINED, reason=WITHDRAWN)
+    if facts.retained is not None:
+        return _next(facts, StepState.RETAINED, reason=facts.retained)
+    return _next(facts, StepState.ERASED_UNVERIFIED)
 
 
 def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime, touched: bool) -> Next:

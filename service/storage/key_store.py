@@ -119,15 +119,15 @@ class KeyStore:
                 {"owners": list(owners)},
             )
 
-    def owners_older_than(self, seconds: float, limit: int) -> list[str]:
-        """Owners of keys made at least `seconds` ago: where orphans of failed submissions are looked for."""
+    def owners_older_than(self, seconds: float, limit: int, *, after: str = "") -> list[str]:
+        """Owners of keys made at least `seconds` ago, in their order behind `after`: where orphans are looked for."""
         with self._engine.begin() as connection:
             rows = connection.execute(
                 text(
-                    "SELECT owner FROM data_keys WHERE created_at < clock_timestamp() - make_interval(secs => :s)"
-                    " ORDER BY created_at LIMIT :n"
+                    "SELECT owner FROM data_keys WHERE owner > :after"
+                    " AND created_at < clock_timestamp() - make_interval(secs => :s) ORDER BY owner LIMIT :n"
                 ),
-                {"s": seconds, "n": limit},
+                {"s": seconds, "n": limit, "after": after},
             )
             return [row[0] for row in rows]
 

@@ -9,16 +9,23 @@ from sqlalchemy import text
 
 from service.storage.audit_log import oldest_pending_seconds, pending_count
 from service.storage.stores import Stores
+from service.use_cases.pick_steps import oldest_due_seconds
 
 
 @dataclass(frozen=True)
 class WorkCounts:
-    """One reading: requests by (state, reason), steps by (system, state), and single counts."""
+    """One reading: requests by (state, reason), steps by (system, state), and single counts.
+
+    `parked` is by (system, the reason's word before the colon). `oldest_due_seconds` says per connected system for how
+    long the step that waits longest could have been worked on.
+    """
 
     requests: Mapping[tuple[str, str], int]
     steps: Mapping[tuple[str, str], int]
     systems_down: Mapping[str, int]
     systems_at_rest: Mapping[tuple[str, str], float]
+    parked: Mapping[tuple[str, str], int]
+    oldest_due_seconds: Mapping[str, float]
     overdue: int
     holds: int
     audit_pending: int
@@ -41,6 +48,12 @@ def count_work(stores: Stores) -> WorkCounts:
                 " WHERE state = 'active'"
             )
         ).all()
+        parked = connection.execute(
+            text(
+                "SELECT system, split_part(coalesce(reason, ''), ':', 1) AS reason, count(*) AS n FROM steps"
+                " WHERE state = 'parked' GROUP BY 1, 2"
+            )
+        )
         overdue = connection.execute(
             text(
                 "SELECT count(*) FROM requests"
@@ -65,6 +78,8 @@ def count_work(stores: Stores) -> WorkCounts:
             steps={(row.system, row.state): row.n for row in steps},
             systems_down={row.name: int(row.is_down) for row in systems},
             systems_at_rest={(row.name, row.rest_reason): row.rest for row in systems if row.rest},
+            parked={(row.system, row.reason): row.n for row in parked},
+            oldest_due_seconds={row.name: oldest_due_seconds(connection, row.name) for row in systems},
             overdue=overdue,
             holds=holds,
             audit_pending=pending,

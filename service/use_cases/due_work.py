@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from service.settings import Settings
 from service.storage.stores import Stores
+from service.use_cases.pick_identities import pick_identities
 from service.use_cases.pick_steps import is_leasable
 
 
@@ -58,10 +59,4 @@ def due_systems(stores: Stores, settings: Settings, *, nudge_again_seconds: floa
 def has_due_identities(stores: Stores) -> bool:
     """True if a request's person is still to be found."""
     with stores.engine.begin() as connection:
-        found: bool = connection.execute(
-            text(
-                "SELECT EXISTS (SELECT 1 FROM requests WHERE duty = 'identify' AND due_at <= clock_timestamp()"
-                " AND (lease_until IS NULL OR lease_until < clock_timestamp()))"
-            )
-        ).scalar_one()
-    return found
+        return bool(pick_identities(connection, 1))

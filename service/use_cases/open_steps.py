@@ -16,7 +16,6 @@ from sqlalchemy import Connection, Row, text
 
 from service.domain.audit_shapes import AuditValue
 from service.domain.cluster import Cluster
-from service.domain.fairness import SINGLE_LANE
 from service.domain.outcomes import Phase, StepState
 from service.domain.request import Duty, Progress
 from service.settings import Settings
@@ -65,7 +64,7 @@ def open_steps(
             "systems": [step.system for step in opened],
             "positions": [step.position for step in opened],
             "deadlines": [step.request.respond_by for step in opened],
-            "lanes": [step.request.import_id or SINGLE_LANE for step in opened],
+            "lanes": [step.request.lane for step in opened],
         },
     )
     connection.execute(

@@ -91,6 +91,12 @@ def is_leasable(connection: Connection, settings: Settings, system: str) -> bool
     return next(picks(connection, settings, system, last_bulk=None), None) is not None
 
 
+def oldest_due_seconds(connection: Connection, system: str) -> float:
+    """For how long the step that waits longest could have been worked on; 0 if none waits."""
+    age: float = connection.execute(_OLDEST, {"s": system, "phases": list(_ORDER)}).scalar_one()
+    return age
+
+
 def _gather(connection: Connection, system: str, head: Head, limit: int) -> list[Row[Any]]:
     """Due steps of the head's phase by time left, at most half from one bulk submission while others wait."""
     given = {"s": system, "p": head.phase, "n": limit, "half": most_of_one_bulk(limit), "lane": head.lane}
@@ -147,6 +153,14 @@ _GROUPS = (
     "  SELECT s.phase, s.lane, s.respond_by FROM steps s WHERE s.system = :s AND s.phase = g.phase AND {fresh}"
     "  AND (s.lane, s.respond_by) > (g.lane, g.respond_by) ORDER BY s.lane, s.respond_by LIMIT 1) AS n"
 )
+_AGAIN_GROUPS = (
+    " (SELECT s.lane, s.respond_by FROM steps s WHERE s.system = :s AND {again}"
+    "  ORDER BY s.lane, s.respond_by LIMIT 1)"
+    " UNION ALL"
+    " SELECT n.lane, n.respond_by FROM again_group g CROSS JOIN LATERAL ("
+    "  SELECT s.lane, s.respond_by FROM steps s WHERE s.system = :s AND {again}"
+    "  AND (s.lane, s.respond_by) > (g.lane, g.respond_by) ORDER BY s.lane, s.respond_by LIMIT 1) AS n"
+)
 _DUE_IN_GROUP = (
     "SELECT s.id, s.lane, s.respond_by, s.due_at FROM steps s WHERE s.system = :s AND s.phase = g.phase"
     " AND s.lane = g.lane AND s.respond_by = g.respond_by AND {fresh} AND {by_now} ORDER BY s.due_at LIMIT :n"
@@ -160,13 +174,7 @@ _FREE = (
     " AND NOT EXISTS (SELECT 1 FROM steps t WHERE t.batch_id = s.batch_id AND t.state = 'leased' OFFSET 0)"
 )
 _HEADS = _statement(
-    f"WITH RECURSIVE fresh_group AS ({_GROUPS}), again_group AS ("  # noqa: S608 - our own texts
-    " (SELECT s.lane, s.respond_by FROM steps s WHERE s.system = :s AND {again}"
-    "  ORDER BY s.lane, s.respond_by LIMIT 1)"
-    " UNION ALL"
-    " SELECT n.lane, n.respond_by FROM again_group g CROSS JOIN LATERAL ("
-    "  SELECT s.lane, s.respond_by FROM steps s WHERE s.system = :s AND {again}"
-    "  AND (s.lane, s.respond_by) > (g.lane, g.respond_by) ORDER BY s.lane, s.respond_by LIMIT 1) AS n)"
+    f"WITH RECURSIVE fresh_group AS ({_GROUPS}), again_group AS ({_AGAIN_GROUPS})"  # noqa: S608 - our own texts
     " (SELECT DISTINCT ON (g.phase, g.lane) g.phase, g.lane, g.respond_by, d.due_at, CAST(NULL AS uuid) AS batch_id"
     f" FROM fresh_group g CROSS JOIN LATERAL ({_DUE_IN_GROUP.replace(':n', '1')}) AS d"
     " ORDER BY g.phase, g.lane, g.respond_by)"
@@ -190,6 +198,14 @@ _OF_ONE_LANE = _statement(
     f"WITH RECURSIVE fresh_group AS ({_GROUPS.replace('CAST(:phases AS text[])', 'ARRAY[CAST(:p AS text)]')})"  # noqa: S608
     " SELECT i.*, clock_timestamp() AS now FROM fresh_group g"
     f" CROSS JOIN LATERAL ({_DUE_IN_GROUP}) AS i WHERE g.lane = :lane LIMIT :n"
+)
+_OLDEST = _statement(
+    f"WITH RECURSIVE fresh_group AS ({_GROUPS}), again_group AS ({_AGAIN_GROUPS})"  # noqa: S608 - our own texts
+    " SELECT coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0)::float8 FROM ("
+    f" SELECT d.due_at FROM fresh_group g CROSS JOIN LATERAL ({_DUE_IN_GROUP.replace(':n', '1')}) AS d UNION ALL"
+    " SELECT d.due_at FROM again_group g CROSS JOIN LATERAL (SELECT s.due_at FROM steps s WHERE s.system = :s"
+    " AND s.lane = g.lane AND s.respond_by = g.respond_by AND {again} AND {by_now} ORDER BY s.due_at LIMIT 1) AS d"
+    ") AS due"
 )
 _ON_THE_WAY = _statement(
     "SELECT EXISTS (SELECT 1 FROM requests WHERE duty = 'freeze')"

@@ -263,7 +263,8 @@ class _Recording:
         if isinstance(result, Located):
             return self._after_search(row, step, result, facts, rules, foreign, now)
         if facts.phase is Phase.SUPPRESS:
-            return after_suppress(facts, result, now, found=bool(row.record_hashes) or any(row.counts.values()))
+            found = bool(row.record_hashes) or any(row.counts.values()) or not rules.can_confirm
+            return after_suppress(facts, result, now, found=found)
         after: Callable[[StepFacts, Answer, SystemRules, datetime], Next]
         after = after_confirm if facts.phase is Phase.CONFIRM else after_erase
         move = after(facts, result, rules, now)

@@ -29,6 +29,7 @@ from service.storage.sealed_identifiers import StoredIdentifier, read_identifier
 from service.storage.stores import Stores
 from service.storage.vendor_gate import gate_is_open
 from service.use_cases.open_steps import active_systems, open_steps
+from service.use_cases.pick_identities import pick_identities
 from service.use_cases.place_cluster import place_cluster, write_placements
 from service.use_cases.settle_together import settle_together
 
@@ -77,12 +78,12 @@ def lease_identities(
             text(
                 "UPDATE requests SET lease_until = clock_timestamp() + make_interval(secs => :lease),"
                 " fence = fence + 1, tries = tries + 1 WHERE id IN ("
-                " SELECT id FROM requests WHERE duty = 'identify' AND due_at <= clock_timestamp()"
-                " AND (lease_until IS NULL OR lease_until < clock_timestamp())"
-                " ORDER BY respond_by LIMIT :n FOR NO KEY UPDATE SKIP LOCKED)"
+                " SELECT id FROM requests WHERE id = ANY(CAST(:ids AS uuid[])) AND duty = 'identify'"
+                " AND due_at <= clock_timestamp() AND (lease_until IS NULL OR lease_until < clock_timestamp())"
+                " ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
                 " RETURNING id, fence, tries, respond_by, created_at"
             ),
-            {"lease": settings.engine.lease_seconds * 4, "n": limit},
+            {"lease": settings.engine.lease_seconds * 4, "ids": pick_identities(connection, limit)},
         ).all()
     # The earlier first: a later request of the same person then meets one that is settled.
     leased = sorted(leased, key=lambda row: (row.created_at, row.id))

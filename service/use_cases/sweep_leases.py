@@ -142,23 +142,34 @@ def _end_empty_batches(connection: Connection, limit: int) -> list[UUID]:
     return list(ended.scalars())
 
 
-def sweep_orphan_keys(stores: Stores, *, older_than_seconds: float = 86400.0, limit: int = 500) -> int:
+def sweep_orphan_keys(stores: Stores, *, older_than_seconds: float = 86400.0, page: int = 500) -> int:
     """Destroy data keys that belong to no request or open batch: left by submissions that never committed.
 
-    Only keys older than a day are looked at, so none is destroyed whose request is just being written.
+    Only keys older than a day are looked at, so none is destroyed whose request is just being written. All of them,
+    page by page: the oldest may belong to requests that take long.
     """
-    owners = stores.keys.owners_older_than(older_than_seconds, limit)
+    destroyed, after = 0, ""
+    while owners := stores.keys.owners_older_than(older_than_seconds, page, after=after):
+        after = owners[-1]
+        orphans = _without_owner(stores, owners)
+        stores.keys.destroy(orphans)
+        destroyed += len(orphans)
+    return destroyed
+
+
+def _without_owner(stores: Stores, owners: Sequence[str]) -> list[str]:
+    kinds: dict[str, list[str]] = {"request": [], "batch": []}
+    for owner in owners:
+        kind, _, owner_id = owner.partition("/")
+        kinds.setdefault(kind, []).append(owner_id)
     with stores.engine.begin() as connection:
         alive = connection.execute(
             text(
-                "SELECT 'request/' || id FROM requests WHERE sealed_at IS NULL"
-                " AND 'request/' || id = ANY(CAST(:owners AS text[]))"
+                "SELECT 'request/' || id FROM requests WHERE sealed_at IS NULL AND id = ANY(CAST(:requests AS uuid[]))"
                 " UNION ALL SELECT 'batch/' || id FROM batches WHERE ended_at IS NULL"
-                " AND 'batch/' || id = ANY(CAST(:owners AS text[]))"
+                " AND id = ANY(CAST(:batches AS uuid[]))"
             ),
-            {"owners": owners},
+            {"requests": kinds["request"], "batches": kinds["batch"]},
         )
         kept = {row[0] for row in alive}
-    orphans = [owner for owner in owners if owner not in kept]
-    stores.keys.destroy(orphans)
-    return len(orphans)
+    return [owner for owner in owners if owner not in kept]

@@ -138,7 +138,8 @@ def test_alerts_speak_of_metrics_and_labels_that_exist(monkeypatch: pytest.Monke
     "wanted",
     [
         "expunge_requests_overdue > 0",
-        'expunge_steps{state="parked"}',
+        "expunge_steps_parked > 0",
+        "expunge_steps_oldest_due_seconds >",
         'expunge_steps{state="due"}',
         'expunge_requests{state="open"}',
         "expunge_audit_refused > 0",

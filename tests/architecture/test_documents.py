@@ -44,6 +44,7 @@ from service.domain.outcomes import (
     SystemRules,
     after_confirm,
 )
+from service.domain.parked_reasons import CONNECTORS_OWN, EXPLANATIONS, explain
 from service.domain.request import DenialReason, Progress, RequestState
 from service.settings import SYSTEM_EXTRAS, AnchorSettings, IdentityGraphSettings
 from service.storage.vendor_gate import NOT_COMPARED
@@ -228,6 +229,19 @@ def test_every_reason_to_park_is_in_the_readme_and_in_its_runbook() -> None:
     assert missing(reasons, PARKED) == []
     assert missing((decision.value for decision in Decision), PARKED) == []
     assert missing([EARLIER_SYSTEM]) == []
+
+
+def test_every_reason_to_park_is_explained_where_it_is_shown() -> None:
+    words = {reason.partition(":")[0] for reason in park_reasons()}
+    assert set(EXPLANATIONS) == words
+    assert all(explain(f"{word}:code") is EXPLANATIONS[word] for word in words)
+    assert explain("shared_inbox") is CONNECTORS_OWN
+    texts = [text for each in (*EXPLANATIONS.values(), CONNECTORS_OWN) for text in (each.means, each.next)]
+    named = {name for text in texts for name in re.findall(r"`([a-z_]+)`", text)}
+    # Every word that an explanation tells people to use exists.
+    assert named <= {*Decision, *ResolutionReason, "left_over"}
+    commands_named = {name for text in texts for name in re.findall(r"`(expunge [a-z ]+)`", text)}
+    assert commands_named <= set(commands(cast("click.Command", typer.main.get_command(app)), "expunge"))
 
 
 def test_every_reason_of_a_review_is_in_its_runbook() -> None:

@@ -8,6 +8,7 @@ from celery import shared_task
 
 from service.use_cases.advance_requests import advance_requests
 from service.use_cases.anchor_checkpoint import anchor_checkpoint
+from service.use_cases.archive_attempts import archive_attempts
 from service.use_cases.lift_hold import lapse_holds
 from service.use_cases.seal_request import seal_due_requests
 from service.use_cases.sequence_audit import CheckpointRule, sequence_audit
@@ -56,6 +57,16 @@ def watch() -> int:
 def orphan_keys() -> int:
     """Destroy keys of submissions that never committed."""
     return sweep_orphan_keys(runtime().stores)
+
+
+@shared_task(name="expunge.archive_attempts")
+def archive() -> int:
+    """Delete attempts that are past their retention."""
+    opened = runtime()
+    archived = 0
+    while requests := archive_attempts(opened.stores, opened.settings):
+        archived += requests
+    return archived
 
 
 @shared_task(name="expunge.sequence")

@@ -8,13 +8,17 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import DateTime, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, text
+from sqlalchemy import Computed, DateTime, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from service.domain.fairness import SINGLE_LANE, URGENT_LANE
 from service.storage.tables.base import Base
 
 Instant = DateTime(timezone=True)
+
+# In whose line a request and its steps stand: see domain.fairness.
+LANE = f"CASE WHEN urgent THEN '{URGENT_LANE}'::uuid ELSE COALESCE(import_id, '{SINGLE_LANE}'::uuid) END"
 
 
 class RequestRow(Base):
@@ -44,18 +48,23 @@ class RequestRow(Base):
     submitted_by: Mapped[UUID]
     linked_to: Mapped[UUID | None] = mapped_column(ForeignKey("requests.id"))
     import_id: Mapped[UUID | None]
+    urgent: Mapped[bool] = mapped_column(server_default="false")
+    lane: Mapped[UUID] = mapped_column(Computed(LANE, persisted=True))
     plan_version: Mapped[int] = mapped_column(server_default="0")
     doubts: Mapped[list[dict[str, object]]] = mapped_column(JSONB, server_default="[]")
     located_until: Mapped[datetime | None] = mapped_column(Instant)
     identity_reviewed: Mapped[bool] = mapped_column(server_default="false")
     answered_at: Mapped[datetime | None] = mapped_column(Instant)
     sealed_at: Mapped[datetime | None] = mapped_column(Instant)
+    attempts_kept: Mapped[bool] = mapped_column(server_default="true")
     version: Mapped[int] = mapped_column(server_default="0")
     entry_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
 
     __table_args__ = (
         Index("ix_requests_due", "duty", "due_at", postgresql_where=text("duty IS NOT NULL")),
         Index("ix_requests_page", "created_at", "id"),
+        Index("ix_requests_identify", "lane", "respond_by", "due_at", postgresql_where=text("duty = 'identify'")),
+        Index("ix_requests_sealed", "sealed_at", postgresql_where=text("sealed_at IS NOT NULL AND attempts_kept")),
         Index("ix_requests_linked_to", "linked_to", postgresql_where=text("linked_to IS NOT NULL")),
         Index(
             "ix_requests_respond_by",

@@ -80,6 +80,7 @@ def test_no_identifier_has_a_place_in_a_url(office: Office) -> None:
     assert names == {
         "request_id",
         "hold_id",
+        "step_id",
         "system",
         "state",
         "reason",

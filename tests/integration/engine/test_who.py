@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -200,3 +201,29 @@ def test_settling_one_at_a_time_is_what_links(company: Company, monkeypatch: pyt
     by_phone = company.submit(person, Identifier("phone", person.phones[0]))
     turn(company.runtime, only=lambda name: False)
     assert len(company.steps(by_phone)) == 5
+
+
+def test_one_request_that_cannot_be_recorded_does_not_stop_those_behind_it(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quicken(company)
+    requests = [company.submit(person_in(company, "support", skip=n)) for n in range(3)]
+    real = settle_identity._Settling.settle
+
+    def settle(self: settle_identity._Settling, *given: Any) -> None:
+        real(self, *given)
+        if self.row.id == requests[0]:
+            raise ValueError("nobody expected this person")
+
+    def together(*given: Any) -> frozenset[UUID]:
+        raise ValueError("nobody expected one of these people")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(settle_identity, "settle_together", together)
+        patch.setattr(settle_identity._Settling, "settle", settle)
+        turn(company.runtime, only=lambda name: False)
+        assert [company.request(r).state for r in requests] == ["open", "in_progress", "in_progress"]
+        assert company.steps(requests[0]) == {}
+    write(company, "UPDATE requests SET lease_until = NULL")
+    turn(company.runtime, only=lambda name: False)
+    assert company.request(requests[0]).state == "in_progress"

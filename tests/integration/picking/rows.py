@@ -17,11 +17,11 @@ from service.use_cases.pick_steps import AgainPick, FreshPick, is_leasable, pick
 SYSTEM = "support"
 
 
-def settings_with(**engine: Any) -> Settings:
-    """One support account, whose connector takes 100 people a call."""
+def settings_with(*, data_directory: str = "data", **engine: Any) -> Settings:
+    """One support account, whose connector takes many people a call."""
     credentials = {"email": "privacy@example.test", "api_token": "token"}
     system = {"name": SYSTEM, "connector": "zendesk", "base_url": "http://127.0.0.1:9", "credentials": credentials}
-    return parse_settings({"engine": engine, "systems": [system]})
+    return parse_settings({"service": {"data_directory": data_directory}, "engine": engine, "systems": [system]})
 
 
 @dataclass

@@ -150,6 +150,21 @@ def test_a_probe_takes_no_more_than_it_is_told(desk: Desk) -> None:
     assert len(desk.first(AT_ONCE, at_most=1).step_ids) == 1
 
 
+def test_the_age_of_what_waits_longest_is_told(desk: Desk) -> None:
+    def age() -> float:
+        with desk.engine.begin() as connection:
+            return pick_steps.oldest_due_seconds(connection, SYSTEM)
+
+    assert age() == 0
+    desk.add(2, due_for=-60)
+    assert age() == 0
+    desk.add(3, due_for=100, days_left=30)
+    desk.add(3, due_for=20, days_left=2)
+    assert 100 <= age() < 200
+    desk.add(1, phase="erase", batch=desk.batch(), due_for=400)
+    assert 400 <= age() < 500
+
+
 # --- what asking costs ------------------------------------------------------------------------------------------------
 
 
@@ -165,7 +180,8 @@ def read(desk: Desk, statement: TextClause, **values: Any) -> tuple[int, set[str
         nodes += node.get("Plans", [])
         if node.get("Relation Name") == "steps" and node["Actual Loops"]:
             rows += node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
-            ways.add(f"{node['Node Type']} {node.get('Index Name', '')}".strip())
+            # The look for somebody of the same batch who is still leased (t) reads one batch, whichever way.
+            ways |= set() if node["Alias"] == "t" else {f"{node['Node Type']} {node.get('Index Name', '')}".strip()}
     return rows, ways
 
 
@@ -189,8 +205,6 @@ def test_asking_costs_the_same_with_a_backlog_and_with_finished_work(desk: Desk)
         assert heads <= 40 + 50
         assert people <= 3 * 20 + 20
         assert head_ways | people_ways <= {
-            f"{kind} ix_steps_{name}"
-            for kind in ("Index Scan", "Index Only Scan")
-            for name in ("fresh", "again", "leased")
+            f"{kind} ix_steps_{name}" for kind in ("Index Scan", "Index Only Scan") for name in ("fresh", "again")
         }
         desk.write("ANALYZE")

@@ -101,7 +101,8 @@ def moves(draw: st.DrawFn) -> tuple[StepFacts, Next, Answer | Located | Connecto
     if facts.phase is Phase.ERASE:
         result = draw(erase_answers)
         return facts, after_erase(facts, result, rules, NOW), result
-    result = draw(confirm_answers)
+    # Where nobody can look nobody is asked: the worker hands on what the vendor said when it erased.
+    result = draw(confirm_answers) if rules.can_confirm else Answer.erased({})
     return facts, after_confirm(facts, result, rules, NOW), result
 
 
@@ -118,7 +119,8 @@ def test_what_is_called_done_was_seen_to_be_done(case: tuple[StepFacts, Next, An
     if move.state in (StepState.ERASED_VERIFIED, StepState.ABSENT):
         assert not facts.must_wait
     if move.state is StepState.ERASED_UNVERIFIED:
-        assert (facts.phase, result.kind) == (Phase.ERASE, AnswerKind.ERASED)
+        assert facts.phase in (Phase.ERASE, Phase.CONFIRM)
+        assert result.kind is AnswerKind.ERASED
     assert move.state not in (StepState.SUPPRESSED, StepState.UNRESOLVED)
 
 
@@ -264,3 +266,23 @@ def test_what_was_kept_on_purpose_never_ends_as_erased() -> None:
 
     assert (end.state, end.reason) == (StepState.RETAINED, "contract")
     assert erased.state is StepState.ERASED_VERIFIED
+
+
+def test_where_nobody_can_look_nothing_is_verified_and_nobody_is_left_unasked() -> None:
+    blind = replace(RULES, can_confirm=False, suppresses=False)
+    assert first_phase(blind, found=False) is Phase.ERASE
+    facts = StepFacts(Phase.LOCATE, tries=1, rounds=1, effect_possible=False, frozen=True)
+    assert after_locate(facts, Located(), blind, NOW).phase is Phase.ERASE
+    erasing = replace(facts, phase=Phase.ERASE)
+    gone = after_erase(erasing, Answer.already_absent(), blind, NOW)
+    assert (gone.state, gone.phase) == (StepState.DUE, Phase.CONFIRM)
+    looking = replace(facts, phase=Phase.CONFIRM)
+    for touched in (False, True):
+        end = after_confirm(replace(looking, effect_possible=touched), Answer.erased({}), blind, NOW)
+        assert end.state is StepState.ERASED_UNVERIFIED
+    # Not even an answer that says so: nobody looked.
+    assert after_confirm(looking, Answer.already_absent(), blind, NOW).state is StepState.ERASED_UNVERIFIED
+    kept = after_confirm(replace(looking, retained="tax_law"), Answer.erased({}), blind, NOW)
+    assert (kept.state, kept.reason) == (StepState.RETAINED, "tax_law")
+    withdrawn = after_confirm(replace(looking, withdrawn=True), Answer.erased({}), blind, NOW)
+    assert (withdrawn.state, withdrawn.reason) == (StepState.RETAINED, WITHDRAWN)

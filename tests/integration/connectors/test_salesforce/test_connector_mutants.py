@@ -65,7 +65,9 @@ def _vetoed_file() -> Violations:
     with serving(ordinary_world(1)) as org:
         org.sandbox.options["vetoes"] = {org.sandbox.id_of("p0-file0"): "FIELD_CUSTOM_VALIDATION_EXCEPTION"}
         done = org.erase("p0", wait=1)
-        return {} if done.left("p0") >= {("ContentDocument", "vetoed")} else {"reason": sorted(map(str, done.left("p0")))}
+        return (
+            {} if done.left("p0") >= {("ContentDocument", "vetoed")} else {"reason": sorted(map(str, done.left("p0")))}
+        )
 
 
 def _deletion_times_out() -> Violations:
