@@ -41,6 +41,16 @@ from connectors.salesforce.session import SalesforceSession
 from connectors.salesforce.sight import check_own_record, check_rights, own_record_asked, rights_asked
 from connectors.salesforce.suppression import Suppression
 
+NOT_COVERED = (
+    "field_history_of_records_that_stay",
+    "big_objects_and_field_audit_trail",
+    "data_cloud",
+    "marketing_cloud_and_account_engagement",
+    "salesforce_archive",
+    "sandboxes_and_backups",
+    "free_text_in_other_peoples_records",
+    "records_that_salesforce_does_not_let_delete",
+)
 _PEOPLE_PER_PASS = 1_000
 _UNTIL_CLEARED = timedelta(hours=24)
 _T = TypeVar("_T")
@@ -62,15 +72,7 @@ class SalesforceConnector(Connector):
         delays=Delays(confirm_after=timedelta(0), poll_every=timedelta(seconds=10), purge_after=timedelta(days=15)),
         # An opt-out written on a record that is deleted a moment later keeps nobody out.
         suppress_first=False,
-        not_covered=(
-            "field_history_of_records_that_stay",
-            "big_objects_and_field_audit_trail",
-            "data_cloud",
-            "marketing_cloud_and_account_engagement",
-            "sandboxes_and_backups",
-            "free_text_in_other_peoples_records",
-            "records_that_salesforce_does_not_let_delete",
-        ),
+        not_covered=NOT_COVERED,
     )
     Credentials = SalesforceCredentials
     Policy = SalesforcePolicy
@@ -126,7 +128,7 @@ class SalesforceConnector(Connector):
     def _locate(self, schema: Schema, batch: Batch) -> dict[str, Located]:
         search = self._search(schema)
         sights = search.for_people(batch.subjects)
-        findings = {s.ref: search.located(s, sights[s.ref]) for s in batch.subjects}
+        findings = {s.ref: search.located(s, sights[s.ref], NOT_COVERED) for s in batch.subjects}
         if not self._policy.count_related:
             return findings
         owners: dict[Key, set[str]] = {}

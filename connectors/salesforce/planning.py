@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.base.values import Left
+from connectors.salesforce.anonymising import anonymised
 from connectors.salesforce.expansion import DOCUMENT, LINK, VERSION, Key, Row
 from connectors.salesforce.policy import Action, SalesforcePolicy
 from connectors.salesforce.roots import person_fields
@@ -68,6 +69,7 @@ class Planner:
         prefixes = (schema.objects[n].prefix for n in (CONTACT, LEAD, INDIVIDUAL) if n in schema.objects)
         self._people_prefixes = tuple(p for p in prefixes if p)
         self._doomed: dict[Key, bool] = {}
+        self._emptied: dict[Key, bool] = {}
         self._others: dict[Key, set[str]] = self._participants()
         self._links: dict[str, set[str]] = defaultdict(set)
         for row in rows.values():
@@ -94,13 +96,23 @@ class Planner:
     def _hangs(self, row: Row) -> bool:
         """True if it hangs on a root, or on something that goes: not on what turned out to stay."""
         for relation, parent in row.parents:
-            if parent in self._roots or self._is_doomed(parent):
+            if parent in self._roots or self._is_doomed(parent) or self._is_emptied(parent):
                 return True
             # What was reached upwards (a file through the version that was first put on a root) hangs where that hangs.
             through = self._rows.get(parent)
             if relation is None and through is not None and through.object == VERSION and self._hangs(through):
                 return True
         return False
+
+    def _is_emptied(self, key: Key) -> bool:
+        """True if the record stays without its values: what hangs on it tells of the person as much as it did."""
+        row = self._rows.get(key)
+        if row is None or key in self._roots or self._policy.rule(key[0]).action is not Action.ANONYMISE:
+            return False
+        if key not in self._emptied:
+            self._emptied[key] = False  # breaks circles
+            self._emptied[key] = self._hangs(row) and not self._is_shared(row)
+        return self._emptied[key]
 
     def _is_doomed(self, key: Key) -> bool:
         """True if the record is to be deleted, by us or along with its parent."""
@@ -135,7 +147,8 @@ class Planner:
         user_prefix = self._schema.objects[USER].prefix if USER in self._schema.objects else None
         for entity in links:
             key = (self._schema.object_of(entity) or "", entity)
-            if entity[:3] != user_prefix and entity not in self._ids and not self._is_doomed(key):
+            is_going = entity in self._ids or self._is_doomed(key) or self._is_emptied(key)
+            if entity[:3] != user_prefix and not is_going:
                 return False
         return bool(links)
 
@@ -177,7 +190,7 @@ class Planner:
         rule = self._policy.rule(row.object)
         values: dict[str, Any] = {}
         if rule.action is Action.ANONYMISE and not self._is_shared(row):
-            values |= anonymised(self._schema, row.object, row.id)
+            values |= anonymised(self._schema, row.object, row.id, self._policy.values)
         for name in self._copies.get(row.key, ()):
             if known.fields[name].updateable and known.fields[name].nillable:
                 values[name] = None
@@ -252,22 +265,3 @@ def plan_hash(plan: Plan, changes: Iterable[Change], roots: Iterable[tuple[Key, 
         ),
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def anonymised(schema: Schema, name: str, record_id: str) -> dict[str, Any]:
-    """Values without a person in them for every text field that can be written: null, or the shortest that is valid.
-
-    A value that must be unique takes the record's own id, which says nothing.
-    """
-    values: dict[str, Any] = {}
-    for field_name, facts in schema.objects[name].fields.items():
-        if not facts.updateable or facts.choices:
-            continue
-        if facts.type == "email":
-            values[field_name] = None if facts.nillable else f"{record_id.lower()}@anonymised.invalid"
-        elif facts.type in ("string", "textarea", "phone", "url", "encryptedstring"):
-            text = record_id if facts.unique else "Anonymised"
-            values[field_name] = None if facts.nillable else text[: facts.length or None]
-        elif facts.type == "date" and "birth" in field_name.lower() and facts.nillable:
-            values[field_name] = None
-    return values

@@ -51,6 +51,7 @@ class SalesforcePolicy(SystemModel):
     api_version: Annotated[str, StringConstraints(pattern=r"^\d{2,3}\.0$")] = "66.0"
     objects: dict[str, _Rule] = Field(default_factory=dict)
     fields: dict[str, Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]] = Field(default_factory=dict)
+    values: dict[str, str] = Field(default_factory=dict)
     shared_kinds: tuple[str, ...] = ()
     home_region: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = None
     internal_users: Literal["review", "anonymise"] = "review"
@@ -62,7 +63,7 @@ class SalesforcePolicy(SystemModel):
     plan_hash: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
     count_related: bool = False
 
-    @field_validator("fields")
+    @field_validator("fields", "values")
     @classmethod
     def _object_and_field(cls, value: dict[str, str]) -> dict[str, str]:
         if any(name.count(".") != 1 for name in value):
@@ -77,6 +78,6 @@ class SalesforcePolicy(SystemModel):
 
     @property
     def staying(self) -> frozenset[str]:
-        """Objects whose records aren't deleted: nothing below them is looked at."""
+        """Objects whose records stay as they are, their tie to the person apart: nothing below them is looked at."""
         names = {*self.objects, *DEFAULT_OBJECTS}
-        return frozenset(name for name in names if self.rule(name).action is not Action.DELETE)
+        return frozenset(name for name in names if self.rule(name).action in (Action.UNLINK, Action.RETAIN))

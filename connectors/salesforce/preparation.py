@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from connectors.base.values import Answer, Batch, Left, Located, Subject
+from connectors.salesforce.anonymising import anonymised
 from connectors.salesforce.expansion import Expansion, Key, Row, with_halves
 from connectors.salesforce.identifiers import long_id
 from connectors.salesforce.lanes import Groups
-from connectors.salesforce.planning import Change, Plan, Planner, anonymised
+from connectors.salesforce.planning import Change, Plan, Planner
 from connectors.salesforce.policy import Action, SalesforcePolicy
 from connectors.salesforce.progress import Progress
 from connectors.salesforce.reading import Reader
@@ -219,7 +220,7 @@ class Preparation:
                 if key not in person.planned or not self._is_overwritten(root):
                     continue
                 known = self._schema.objects[key[0]]
-                values = anonymised(self._schema, key[0], root.id)
+                values = anonymised(self._schema, key[0], root.id, self._policy.values)
                 if key[0] == USER:
                     values |= {"Username": f"{root.id.lower()}@anonymised.invalid"}
                     values |= {n: False for n in ("IsActive", "IsPortalEnabled") if root.row.get(n) is True}

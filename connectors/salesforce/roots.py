@@ -106,8 +106,8 @@ class RootSearch:
         self._follow_ties(sights)
         return sights
 
-    def located(self, subject: Subject, sight: Sight) -> Located:
-        """The sight in the engine's words."""
+    def located(self, subject: Subject, sight: Sight, not_covered: tuple[str, ...] = ()) -> Located:
+        """The sight in the engine's words, with what isn't looked at anyway."""
         keys = sorted({*sight.roots, *sight.copies})
         counts: dict[str, int] = defaultdict(int)
         for name, _ in keys:
@@ -124,7 +124,7 @@ class RootSearch:
             records=tuple(Record(name, record_id) for name, record_id in keys),
             counts=dict(counts),
             identifiers=tuple(others.values()),
-            not_covered=self._rules.unsearchable(self._schema),
+            not_covered=(*not_covered, *self._rules.unsearchable(self._schema)),
         )
 
     def is_person(self, name: str, row: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ Source: object reference of Contact, Lead, Individual, contact point consents (r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from connectors.base.errors import ConnectorError, RequestRefused, TemporarilyUnavailable
@@ -16,9 +16,9 @@ from connectors.salesforce.expansion import Key
 from connectors.salesforce.org import Org
 from connectors.salesforce.planning import Change
 from connectors.salesforce.reading import Reader
-from connectors.salesforce.roots import RootSearch
-from connectors.salesforce.schema import INDIVIDUAL, Schema
-from connectors.salesforce.soql import selects
+from connectors.salesforce.roots import RootSearch, Sight
+from connectors.salesforce.schema import ACCOUNT, INDIVIDUAL, Schema
+from connectors.salesforce.soql import by_id, selects
 from connectors.salesforce.writing import Verdict, Writer
 
 _OPT_OUTS = (
@@ -36,6 +36,7 @@ _OPT_OUTS = (
     "HasOptedOutGeoTracking",
 )
 _CONSENT, _TYPE_CONSENT = "ContactPointConsent", "ContactPointTypeConsent"
+_POINTS = ("ContactPointEmail", "ContactPointPhone", "ContactPointAddress")
 _STATUS, _OPT_OUT = "PrivacyConsentStatus", "OptOut"
 
 
@@ -66,7 +67,7 @@ class Suppression:
         for ref, sight in sights.items():
             for key in sight.roots:
                 owners.setdefault(key, set()).add(ref)
-        for key, refs in self._consents(owners).items():
+        for key, refs in self._consents(owners, sights).items():
             changes.setdefault(key, ({_STATUS: _OPT_OUT}, set()))[1].update(refs)
         verdicts = Writer(self._org, self._may).change(
             [Change(key, values, frozenset(refs)) for key, (values, refs) in changes.items()]
@@ -95,22 +96,46 @@ class Suppression:
         known = self._schema.objects[name]
         return {f: True for f in _OPT_OUTS if known.has(f) and known.fields[f].updateable}
 
-    def _consents(self, roots: Mapping[Key, set[str]]) -> dict[Key, set[str]]:
-        """Consents of the Individuals among the roots, by type and by contact point."""
-        individuals = [record_id for name, record_id in roots if name == INDIVIDUAL]
-        wanted: list[tuple[str, str, str]] = []
-        for name, field in ((_TYPE_CONSENT, "PartyId"), (_CONSENT, "ContactPointId")):
-            known = self._schema.objects.get(name)
-            if not individuals or known is None or not known.has(_STATUS) or not known.fields[_STATUS].updateable:
-                continue
-            if name == _TYPE_CONSENT and known.has(field):
-                wanted += [(name, field, text) for text in selects(["Id", field], name, [(field, individuals)])]
+    def _consents(self, roots: Mapping[Key, set[str]], sights: Mapping[str, Sight]) -> dict[Key, set[str]]:
+        """Consents of the people among the roots, by type, and those of their contact points: addresses of their own
+        or such with one of their values."""
+        parties = {i: refs for (name, i), refs in roots.items() if name in (INDIVIDUAL, ACCOUNT)}
+        points: dict[str, set[str]] = {}
+        for ref, sight in sights.items():
+            for name, record_id in sight.copies:
+                if name in _POINTS:
+                    points.setdefault(record_id, set()).add(ref)
         found: dict[Key, set[str]] = {}
-        answers = Reader(self._org).run([text for _, _, text in wanted])
-        for (name, field, _), rows in zip(wanted, answers, strict=True):
-            for row in rows:
-                found[(name, str(row["Id"]))] = roots[(INDIVIDUAL, str(row[field]))]
+        asked = [(name, "ParentId", parties) for name in _POINTS if name in self._schema.objects]
+        if self._is_writable(_TYPE_CONSENT):
+            asked.append((_TYPE_CONSENT, "PartyId", parties))
+        for (name, record_id), refs in self._under(asked).items():
+            if name == _TYPE_CONSENT:
+                found[name, record_id] = refs
+            else:
+                points.setdefault(record_id, set()).update(refs)
+        if self._is_writable(_CONSENT):
+            found |= self._under([(_CONSENT, "ContactPointId", points)])
         return found
+
+    def _is_writable(self, name: str) -> bool:
+        known = self._schema.objects.get(name)
+        return known is not None and known.has(_STATUS) and known.fields[_STATUS].updateable
+
+    def _under(self, asked: Sequence[tuple[str, str, Mapping[str, set[str]]]]) -> dict[Key, set[str]]:
+        """Records of an object whose field names one of these, each with whose it is. What is deleted says no more."""
+        texts = [
+            (name, field, owners, text)
+            for name, field, owners in asked
+            if self._schema.objects[name].has(field)
+            for text in selects(["Id", field], name, [(field, list(map(by_id, owners)))], "IsDeleted = false")
+        ]
+        answers = Reader(self._org).run([text for *_, text in texts])
+        return {
+            (name, str(row["Id"])): set(owners[str(row[field])])
+            for (name, field, owners, _), rows in zip(texts, answers, strict=True)
+            for row in rows
+        }
 
     def _may(self, owners: frozenset[str]) -> bool:
         for ref in sorted(owners):

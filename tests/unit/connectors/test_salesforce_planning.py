@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from connectors.salesforce.anonymising import anonymised
 from connectors.salesforce.expansion import Row
-from connectors.salesforce.planning import Plan, Planner, anonymised
+from connectors.salesforce.planning import Plan, Planner
 from connectors.salesforce.policy import SalesforcePolicy
 from connectors.salesforce.schema import Field, ObjectType, Relation, Schema
 
@@ -124,19 +125,66 @@ def test_a_file_that_somebody_else_has_too_stays() -> None:
     assert not _plan(*_file(ME, OTHER)).explicit
 
 
-def test_anonymised_values_keep_to_type_length_and_uniqueness() -> None:
-    facts = {
-        "Email": Field("Email", "email", 80, False, True),
-        "Name": Field("Name", "string", 5, False, True),
-        "Code__c": Field("Code__c", "string", 40, False, True, unique=True),
-        "Note": Field("Note", "textarea", 100, True, True),
-        "Stage": Field("Stage", "picklist", 20, False, True, choices=("A",)),
-        "Made": Field("Made", "string", 20, True, False),
-    }
-    schema = Schema({"X__c": ObjectType("X__c", "a01", True, True, True, True, facts)})
-    assert anonymised(schema, "X__c", "a01000000000001AAA") == {
-        "Email": "a01000000000001aaa@anonymised.invalid",
+def test_a_case_that_stays_without_its_values_loses_what_hangs_on_it() -> None:
+    plan = _plan(CASE, COMMENT, policy={"objects": {"Case": "anonymise"}})
+    assert [key for key, _ in plan.explicit] == [("CaseComment", "00aA")]
+    assert [c.key for c in plan.changes] == [("Case", "500A")]
+    assert not _plan(CASE, COMMENT, policy={"objects": {"Case": "retain:tax_law"}}).explicit
+
+
+def test_a_file_of_a_case_that_stays_without_its_values_goes() -> None:
+    rows = _file("500A")
+    rows[0].parents[(_relation("ContentDocumentLink", "LinkedEntityId", "Case", "c"), ("Case", "500A"))] = None
+    gone = {key for key, _ in _plan(CASE, *rows, policy={"objects": {"Case": "anonymise"}}).explicit}
+    assert ("ContentDocument", "069A") in gone
+
+
+FACTS = {
+    "Email": Field("Email", "email", 80, False, True),
+    "Short": Field("Short", "email", 22, False, True),
+    "Name": Field("Name", "string", 5, False, True),
+    "Site": Field("Site", "url", 255, False, True),
+    "Note": Field("Note", "textarea", 100, True, True),
+    "Topic": Field("Topic", "combobox", 255, True, True),
+    "Salutation": Field("Salutation", "picklist", 40, True, True, choices=("Mx.",)),
+    "Stage": Field("Stage", "picklist", 20, False, True, choices=("A",)),
+    "Born__c": Field("Born__c", "date", 0, True, True),
+    "Birthdate": Field("Birthdate", "date", 0, True, True),
+    "Place__Latitude__s": Field("Place__Latitude__s", "double", 0, True, True),
+    "MailingLatitude": Field("MailingLatitude", "double", 0, True, True),
+    "Amount": Field("Amount", "double", 0, True, True),
+    "Made": Field("Made", "string", 20, True, False),
+}
+
+
+def _schema(facts: dict[str, Field]) -> Schema:
+    return Schema({"X__c": ObjectType("X__c", "a01", True, True, True, True, facts)})
+
+
+def test_anonymised_values_keep_to_type_and_length() -> None:
+    values = anonymised(_schema(FACTS), "X__c", "a01000000000001AAA")
+    email, short = values.pop("Email"), values.pop("Short")
+    assert email.endswith("@anonymised.invalid")
+    assert len(short) <= 22
+    assert short.endswith("@anonymised.invalid")
+    assert values == {
         "Name": "Anony",
-        "Code__c": "a01000000000001AAA",
+        "Site": "https://anonymised.invalid",
         "Note": None,
+        "Topic": None,
+        "Salutation": None,
+        "Birthdate": None,
+        "MailingLatitude": None,
     }
+
+
+def test_values_that_must_be_unique_differ_however_short_they_are() -> None:
+    schema = _schema({"Code__c": Field("Code__c", "string", 8, False, True, unique=True)})
+    values = {anonymised(schema, "X__c", f"a010000000{n:05d}AAA")["Code__c"].lower() for n in range(500)}
+    assert len(values) == 500
+    assert {len(value) for value in values} == {8}
+
+
+def test_the_policys_value_satisfies_a_rule_of_the_org() -> None:
+    given = {"X__c.Name": "X-0000", "Y__c.Name": "other"}
+    assert anonymised(_schema(FACTS), "X__c", "a01000000000001AAA", given)["Name"] == "X-000"
