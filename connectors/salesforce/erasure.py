@@ -15,10 +15,11 @@ from connectors.base.interface import Lease
 from connectors.base.values import Answer, Batch, Left, Preview
 from connectors.salesforce.course import CallCount, Course
 from connectors.salesforce.expansion import Key
+from connectors.salesforce.field_history import histories_below
 from connectors.salesforce.hard_deletion import JobDeletion
 from connectors.salesforce.org import MAX_HEAVY_SUBREQUESTS, Org, Subanswer
 from connectors.salesforce.planning import Change, Plan, plan_hash
-from connectors.salesforce.policy import SalesforcePolicy
+from connectors.salesforce.policy import Action, SalesforcePolicy
 from connectors.salesforce.preparation import Person, Preparation
 from connectors.salesforce.progress import Progress
 from connectors.salesforce.purging import Purger
@@ -134,6 +135,7 @@ class ErasurePass:
         answers = self._delete(course.dependents, course.changes, look.statements[: look.early])
         if answers is None:
             return
+        self._delete_histories(course)
         roots = self._due_roots(plan)
         in_bin = self._ready.binned_roots()
         more = self._delete([e for e in roots if e[0] not in in_bin], (), look.statements[len(answers) :])
@@ -144,6 +146,26 @@ class ErasurePass:
         held = {k for p in self._people.values() for k in p.sight.roots if k in p.planned and self._ready.is_going(k)}
         self._held = held - in_bin - {key for key, _ in roots}
         self._purge([*plan.explicit, *roots])
+
+    def _delete_histories(self, course: Course) -> None:
+        """What was written over stands in the field history of the record that stays: gone, where we may delete it."""
+        owners = {
+            change.key: change.owners
+            for change in course.changes
+            if self._policy.rule(change.key[0]).action is Action.ANONYMISE
+        }
+        entries = [
+            ((relation.child, str(row["Id"])), owners[parent])
+            for relation, rows in histories_below(self._schema, self._reader, owners)
+            for row in rows
+            if (parent := (relation.parent, str(row[relation.field]))) in owners
+        ]
+        for key, refs in entries:
+            for ref in refs & self._people.keys():
+                self._progress.of(ref).explicit.add(key)
+        if entries:
+            self._save()
+            self._note(self._writer.delete(entries))
 
     def _look_below(self, plan: Plan) -> Look:
         """Whatever hung on the roots, looked for by id: what went along with a parent tells nobody itself. The roots'

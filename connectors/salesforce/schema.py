@@ -19,7 +19,8 @@ MAIL = "EmailMessage"
 PEOPLE = (CONTACT, LEAD, ACCOUNT, USER, INDIVIDUAL)
 """The objects whose records are persons. An Account is one only where `IsPersonAccount` is true."""
 
-_VIEW_SUFFIXES = ("Feed", "History", "Share", "ChangeEvent", "OwnerSharingRule", "Tag")
+HISTORY = "History"
+_VIEW_SUFFIXES = ("Feed", HISTORY, "Share", "ChangeEvent", "OwnerSharingRule", "Tag")
 
 
 @dataclass(frozen=True)
@@ -110,16 +111,19 @@ class Schema:
 def views_among(globals_: Iterable[Any]) -> frozenset[str]:
     """Names of objects that only show other objects' rows, or rows that go with them: feeds, histories, shares, events.
 
+    Histories that may be deleted (permission "Delete From Field History") are records like others.
     Recognised by the documented naming of associated objects (`AccountHistory`, `acme__Pledge__Share`): the name less
     the suffix is an object of its own.
     """
-    names = {field_of(row, "name", str) for row in globals_}
+    rows = list(globals_)
+    names = {field_of(row, "name", str) for row in rows}
+    ours = {row["name"] for row in rows if row["name"].endswith(HISTORY) and row.get("deletable") is True}
     bases = {name.removesuffix("__c") + ("__" if name.endswith("__c") else "") for name in names}
     return frozenset(
         name
         for name in names
         for suffix in _VIEW_SUFFIXES
-        if name.endswith(suffix) and name.removesuffix(suffix) in bases and name != suffix
+        if name.endswith(suffix) and name.removesuffix(suffix) in bases and name != suffix and name not in ours
     )
 
 

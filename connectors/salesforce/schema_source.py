@@ -13,7 +13,7 @@ from connectors.base.toolkit.http import field_of
 from connectors.salesforce.org import Org
 from connectors.salesforce.schema import PEOPLE, ObjectType, Schema, checked, parse_object, views_among, wanted_children
 
-_FORM = 2  # of what is cached
+_FORM = 3  # of what is cached
 _EXTRA = ("UserPermissionAccess", "ContentDocument", "ContentDocumentLink", "EmailMessage", "EmailMessageRelation")
 _MOST_ROUNDS = 8
 

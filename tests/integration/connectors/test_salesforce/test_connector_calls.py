@@ -126,7 +126,9 @@ def _side_by_side(monkeypatch: pytest.MonkeyPatch) -> tuple[int, set[str]]:
     whole = Org.composite
 
     def watched(self: Org, parts: Sequence[Subrequest]) -> list[Subanswer]:
-        if not any(part.method == "DELETE" for part in parts):
+        deletes = any(part.method == "DELETE" for part in parts)
+        served[0].sandbox.latency_seconds = 0.15 if deletes else 0
+        if not deletes:
             return whole(self, parts)
         running.append(1)
         most[0] = max(most[0], len(running))
@@ -135,15 +137,15 @@ def _side_by_side(monkeypatch: pytest.MonkeyPatch) -> tuple[int, set[str]]:
         finally:
             running.pop()
 
-    monkeypatch.setattr(Org, "composite", watched)
     with serving(_neighbours()) as org:
+        served = [org]
+        monkeypatch.setattr(Org, "composite", watched)
         connector = org.connect()
         subjects = []
         for ref in org.world.people:
             located = connector.locate(Batch("k", (org.subject(ref),)))[ref]
             assert isinstance(located, Located)
             subjects.append(replace(org.subject(ref), records=located.records))
-        org.sandbox.latency_seconds = 0.02
         answers = operations.erase(connector, Batch("k", tuple(subjects)), SuiteLease())
         return most[0], {a.code if isinstance(a, ConnectorError) else a.kind.value for a in answers.values()}
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from connectors.base.interface import Operation
 from connectors.base.runner import Line, Outcome, run
+from connectors.salesforce.sandbox_org import OrgSandbox
+from connectors.salesforce.sandbox_schema import load_schema
 
 from .connecting import Served, serving
-from .world import hard_world, ordinary_world, residue
+from .world import World, hard_world, ordinary_world, residue
 
 
 def _id(org: Served, ref: str) -> str:
@@ -64,3 +70,52 @@ def test_an_opt_out_reaches_the_consents_of_contact_points() -> None:
         ]
         assert len(consents) == 2
         assert {row["PrivacyConsentStatus"] for row in consents} == {"OptOut"}
+
+
+def _world_with_history() -> World:
+    world = ordinary_world(1)
+    world.add("p0", "CaseHistory", "old", CaseId="@p0-case0", Field="Description", OldValue="{c}")
+    return world
+
+
+@pytest.fixture
+def deletable_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An org whose preference and permission "Delete From Field History" are on."""
+    schema = copy.deepcopy(load_schema())
+    found = schema.get("CaseHistory")
+    assert found is not None
+    found.describe["deletable"] = True
+    monkeypatch.setattr(OrgSandbox, "schema", property(lambda self: schema))
+
+
+@pytest.mark.usefixtures("deletable_history")
+def test_the_field_history_of_an_emptied_case_goes_where_it_may_be_deleted(tmp_path: Path) -> None:
+    with serving(_world_with_history()) as org:
+        done = org.erase("p0", policy={"objects": {"Case": "anonymise"}, "cache_directory": str(tmp_path / "cache")})
+        assert done.lines["p0"].outcome is Outcome.RETAINED
+        assert residue(org.sandbox, org.world.people["p0"]) == []
+
+
+@pytest.mark.usefixtures("deletable_history")
+def test_what_emptying_itself_writes_into_the_history_goes_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole = OrgSandbox.update_row
+
+    def with_history(self: OrgSandbox, value: Any, fields: Any) -> Any:
+        before = dict(self.store.row(value) or {})
+        row = whole(self, value, fields)
+        if row["Id"].startswith("500"):
+            old = {"CaseId": row["Id"], "Field": "Description", "OldValue": before.get("Description")}
+            self.store.add("CaseHistory", {"IsDeleted": False, **old})
+        return row
+
+    monkeypatch.setattr(OrgSandbox, "update_row", with_history)
+    with serving(ordinary_world(1)) as org:
+        org.erase("p0", policy={"objects": {"Case": "anonymise"}, "cache_directory": str(tmp_path / "cache")})
+        assert residue(org.sandbox, org.world.people["p0"]) == []
+
+
+def test_without_the_permission_the_history_stays_and_the_evidence_says_so() -> None:
+    with serving(_world_with_history()) as org:
+        done = org.erase("p0", policy={"objects": {"Case": "anonymise"}})
+        assert [row["Id"] for row in residue(org.sandbox, org.world.people["p0"])] == [_id(org, "old")]
+        assert "field_history_of_records_that_stay" in done.lines["p0"].not_covered
