@@ -25,6 +25,7 @@ from service.storage.stores import Stores
 from service.storage.vendor_gate import open_conflicts
 from service.use_cases.reconcile_audit import compare_with_anchors
 from service.use_cases.sync_systems import sync_systems
+from service.use_cases.system_standing import probe_at_once
 
 _WORKER_GRACE_SECONDS = 20.0
 _CELERY = python("-m", "celery", "-A", "workers.app")
@@ -103,6 +104,7 @@ def prepare(settings: Settings, found: Servers) -> Stores:
     os.environ.update({k: v for k, v in environment(settings, found).items() if k.startswith("EXPUNGE_")})
     stores = open_stores(settings, pool_size=2)
     sync_systems(stores, settings)
+    probe_at_once(stores)
     return stores
 
 

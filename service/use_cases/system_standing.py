@@ -10,18 +10,20 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from service.domain.system_health import most_passes
+from service.domain.system_health import RestReason, most_passes
 from service.settings import Settings
 from service.storage.stores import Stores
 
 _STANDING = text(
     "SELECT y.connector, y.max_concurrency, y.failed_passes, y.is_slow, y.down_since IS NOT NULL AS is_down,"
-    " coalesce(y.rest_until > clock_timestamp(), false) AS rests, live.own, live.slow, live.shared,"
+    " coalesce(y.rest_until > clock_timestamp(), false) AS rests, live.own, live.slow,"
+    " EXISTS (SELECT 1 FROM systems q WHERE q.state = 'active' AND NOT q.is_slow AND q.down_since IS NULL)"
+    " AS has_quick,"
     " (SELECT count(*) FROM vendor_admissions WHERE admitted_at > clock_timestamp() - interval '30 seconds') AS workers"
     " FROM systems y CROSS JOIN LATERAL ("
     " SELECT count(*) FILTER (WHERE b.system = y.name) AS own,"
-    " count(*) FILTER (WHERE z.is_slow OR z.down_since IS NOT NULL) AS slow,"
-    " count(*) FILTER (WHERE NOT z.connector = ANY(CAST(:apart AS text[]))) AS shared"
+    " count(*) FILTER (WHERE (z.is_slow OR z.down_since IS NOT NULL)"
+    " AND NOT z.connector = ANY(CAST(:apart AS text[]))) AS slow"
     " FROM batches b JOIN systems z ON z.name = b.system"
     " WHERE b.ended_at IS NULL AND b.lease_until > clock_timestamp()) AS live"
     " WHERE y.name = :system AND y.state = 'active'"
@@ -60,8 +62,8 @@ def system_standing(stores: Stores, settings: Settings, system: str) -> Standing
     else:
         slots = max(settings.service.workers, row.workers)
         has_slot = row.own < most_passes(slots, row.max_concurrency, is_slow=slow)
-        # All slow ones together leave a slot, too.
-        has_slot = has_slot and not (slow and slots > 1 and row.slow >= slots - 1)
+        # All slow ones together leave a slot, too, as long as there is anybody else.
+        has_slot = has_slot and not (slow and row.has_quick and slots > 1 and row.slow >= slots - 1)
     if row.is_down:
         has_slot = row.own == 0
     return Standing(
@@ -78,6 +80,15 @@ def rest_system(stores: Stores, system: str, seconds: float, reason: str) -> Non
     """Nobody leases work of it for so long; a rest that lasts longer already stays as it is. Not a change of state."""
     with stores.engine.begin() as connection:
         connection.execute(_REST, {"system": system, "seconds": seconds, "reason": reason})
+
+
+def probe_at_once(stores: Stores) -> None:
+    """At a start: whoever starts the service may just have mended what a system didn't answer for."""
+    with stores.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE systems SET rest_until = NULL, nudged_at = NULL WHERE rest_reason = :reason"),
+            {"reason": RestReason.SYSTEM_DOWN},
+        )
 
 
 def live_workers(stores: Stores, settings: Settings) -> int:

@@ -14,7 +14,7 @@ from service.domain.system_health import RestReason
 from service.use_cases import count_calls
 from service.use_cases.due_work import due_systems
 from service.use_cases.lease_steps import LeasedBatch, lease_steps
-from service.use_cases.system_standing import rest_system, system_standing
+from service.use_cases.system_standing import probe_at_once, rest_system, system_standing
 from tests.audit_replay import differences
 from tests.company import Company
 from tests.scenes import changed, endings, person_in, quicken, stop_before_erasing, turn_until, use, write
@@ -73,6 +73,11 @@ def test_the_breaker_opens_probes_with_one_person_and_closes(company: Company) -
     assert "mailing" not in {s.name for s in due_systems(company.stores, nudge_again_seconds=0)}
     write(company, "UPDATE batches SET lease_until = clock_timestamp() WHERE id = :b", b=probe.id)
     turn_until(company, lambda: not company.rows("SELECT 1 FROM steps WHERE state = 'leased'"), only=lambda _: False)
+
+    # A restart probes at once.
+    write(company, "UPDATE systems SET rest_until = clock_timestamp() + interval '1 hour' WHERE name = 'mailing'")
+    probe_at_once(company.stores)
+    assert not system(company, "mailing").rest_until
 
     # Still silent: twice the pause. Then it answers, and what was postponed goes on at once.
     due_again(company, "mailing")
@@ -221,6 +226,9 @@ def test_a_slow_system_leaves_slots_to_the_others(company: Company) -> None:
     assert standing("mailing").has_slot
     write(company, "UPDATE systems SET is_slow = true WHERE name IN ('mailing', 'warehouse')")
     assert not standing("warehouse").has_slot, "all slow ones together leave a slot as well"
+    write(company, "UPDATE systems SET is_slow = true WHERE name = 'identity-graph'")
+    assert standing("warehouse").has_slot, "but not where there is nobody to leave it to"
+    write(company, "UPDATE systems SET is_slow = false WHERE name = 'identity-graph'")
     assert standing("identity-graph").has_slot
     in_work("identity-graph", 2)
     assert not standing("identity-graph").has_slot, "nobody takes the last slot"
