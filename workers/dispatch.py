@@ -8,6 +8,7 @@ from __future__ import annotations
 from celery import current_app
 
 from service.use_cases.due_work import due_systems, has_due_identities
+from workers.message_life import MESSAGE_LIFE_SECONDS
 from workers.runtime import Runtime
 
 _NUDGE_AGAIN_SECONDS = 5.0
@@ -30,4 +31,4 @@ def dispatch_due(runtime: Runtime) -> int:
 
 
 def _send(task: str, *args: str) -> None:
-    current_app.send_task(task, args=args, expires=_NUDGE_AGAIN_SECONDS * 4)
+    current_app.send_task(task, args=args, expires=MESSAGE_LIFE_SECONDS)

@@ -6,14 +6,15 @@ No transaction is open while the connector speaks. What happens to the steps is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 
 import structlog
 
 from connectors.base import operations
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, LeaseLost, TemporarilyUnavailable
 from connectors.base.interface import Connector
-from connectors.base.values import Located
+from connectors.base.values import Answer, Located
 from service.domain.foreign_identifiers import somebody_elses, unexplained
 from service.domain.outcomes import Phase, Retry
 from service.use_cases.end_attempts import Result
@@ -37,13 +38,21 @@ def perform(runtime: Runtime, leased: LeasedBatch) -> Recorded | None:
     except LeaseLost:
         log.warning("lease_lost", batch=str(leased.id), system=leased.system, phase=leased.phase)
         return None
-    now = datetime.now(UTC)
+    _correct_clocks(runtime, results)
+    now = runtime.clock.now()
     retries = {
         step.ref: _retry(results[step.ref], step.tries, step.respond_by, now)
         for step in leased.steps
         if isinstance(results[step.ref], ConnectorError)
     }
     return record_answers(runtime.stores, runtime.settings, leased, results, retries, foreign)
+
+
+def _correct_clocks(runtime: Runtime, results: dict[str, Result]) -> None:
+    """A connector reckons when to look again by this process's clock; the rows know only the database's."""
+    for ref, answer in results.items():
+        if isinstance(answer, Answer) and answer.look_again_at is not None:
+            results[ref] = replace(answer, look_again_at=runtime.clock.corrected(answer.look_again_at))
 
 
 def _retry(result: Result, tries: int, respond_by: datetime, now: datetime) -> Retry:

@@ -27,6 +27,7 @@ from service.storage.secrets import audit_signing_key
 from service.storage.stores import Stores
 from service.storage.vendor_gate import gate_is_open, renew_admission
 from service.use_cases.reconcile_audit import admit
+from workers.database_clock import DatabaseClock
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +55,7 @@ class Runtime:
     def __init__(self, settings: Settings, stores: Stores) -> None:
         self.settings = settings
         self.stores = stores
+        self.clock = DatabaseClock(stores.engine)
         self._connectors: dict[str, Connector] = {}
         self._source: IdentitySource | None = None
         self._signing_key: SigningKey | None = None
