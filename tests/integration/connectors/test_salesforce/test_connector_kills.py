@@ -1,4 +1,4 @@
-"""Killed at any call and gone on with in another process: nothing is orphaned, nobody else touched, nothing told wrongly.
+"""Killed at any call and gone on with in another process: nothing orphaned, nobody else touched, nothing told wrongly.
 
 Once a root is gone nothing leads to what hung on it, so what a dead process knew must be in its token.
 """
