@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import phonenumbers
@@ -73,6 +74,24 @@ class BrokerSettings(SystemModel):
     url: SecretStr | None = Field(None, description="Redis or Valkey for Celery; embedded if absent")
 
 
+class VaultSettings(SystemModel):
+    """`[keys.audit_vault]`: a Vault (or OpenBao) transit key that signs the audit log."""
+
+    url: str = Field(pattern=r"^https?://", description="where Vault is; plain http on this machine only")
+    token_file: Path = Field(description="read for every call, so that an agent can renew it there")
+    key: str = Field("expunge-audit", pattern=r"^[A-Za-z0-9_-]{1,80}$", description="its name; of the type ed25519")
+    mount: str = Field("transit", pattern=r"^[A-Za-z0-9_/-]{1,80}$", description="where the transit engine is mounted")
+    namespace: str | None = Field(None, description="the namespace, where there is one")
+    roots: Path | None = Field(None, description="certificates that are believed, PEM; the system's if absent")
+
+    @field_validator("url")
+    @classmethod
+    def _encrypted_on_the_way(cls, value: str) -> str:
+        if value.startswith("http://") and urlsplit(value).hostname not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError("plain http is for this machine only")
+        return value
+
+
 class KeySettings(SystemModel):
     """`[keys]`: secrets that live outside every database. Made in `data_directory/keys` on first start if absent."""
 
@@ -82,6 +101,17 @@ class KeySettings(SystemModel):
     audit_origin: str = Field(
         "expunge.local/audit", pattern=r"^[a-z0-9._/-]{1,120}$", description="the audit log's name in its checkpoints"
     )
+    audit_key: SecretStr | None = Field(None, description="64 hex digits; signs the audit log instead of audit.key")
+    audit_next_key: SecretStr | None = Field(None, description="64 hex digits; what a rotation takes after audit_key")
+    audit_vault: VaultSettings | None = Field(
+        None, description="a Vault transit key that signs the audit log; goes before audit_key"
+    )
+
+    @model_validator(mode="after")
+    def _a_next_key_follows_one(self) -> KeySettings:
+        if self.audit_next_key is not None and self.audit_key is None:
+            raise ValueError("audit_next_key follows an audit_key")
+        return self
 
 
 class IdentityGraphSettings(SystemModel):
@@ -149,29 +179,43 @@ class ApprovalSettings(SystemModel):
     max_records: int = Field(5000, ge=1, description="more records in all need approval")
 
 
+# Which keys a kind needs, and which it takes.
+_ANCHOR_KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    "file": (frozenset({"directory"}), frozenset()),
+    "git": (frozenset({"directory"}), frozenset({"remote"})),
+    "timestamp": (frozenset({"directory", "url", "roots"}), frozenset()),
+    "witness": (frozenset({"url", "key"}), frozenset()),
+    "s3": (frozenset({"bucket"}), frozenset({"url", "prefix", "region", "access_key", "secret_key", "lock_seconds"})),
+}
+
+
 class AnchorSettings(SystemModel):
     """`[[audit.anchors]]`: a place outside the database that keeps the audit log's signed heads."""
 
-    kind: Literal["file", "git", "timestamp", "witness"] = Field(description="what the place is")
+    kind: Literal["file", "git", "timestamp", "witness", "s3"] = Field(description="what the place is")
     name: str = Field(pattern=r"^[a-z][a-z_-]{0,39}$", description="its name in messages and metrics")
     directory: Path | None = Field(None, description="file, git, timestamp: where it is mounted")
     remote: SecretStr | None = Field(None, description="git: what is pushed to and compared")
-    url: str | None = Field(None, pattern=r"^https?://", description="timestamp, witness: where it is asked")
+    url: str | None = Field(
+        None, pattern=r"^https?://", description="timestamp, witness: where it is asked; s3: endpoint"
+    )
     key: str | None = Field(None, description="witness: its verifier key, `name+id+base64`")
     roots: Path | None = Field(None, description="timestamp: certificates that are believed, PEM")
+    bucket: str | None = Field(None, pattern=r"^[a-z0-9.-]{3,63}$", description="s3: a bucket with object lock")
+    prefix: str | None = Field(None, pattern=r"^[A-Za-z0-9_./-]{1,200}$", description="s3: what the keys begin with")
+    region: str | None = Field(None, pattern=r"^[a-z0-9-]{1,40}$", description="s3: its region")
+    access_key: SecretStr | None = Field(None, description="s3: its id; the SDK's own way of finding one if absent")
+    secret_key: SecretStr | None = Field(None, description="s3: belongs to access_key")
+    lock_seconds: float | None = Field(None, gt=0, description="s3: how long a head is locked; audit.retention_seconds")
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> AnchorSettings:
-        needed = {
-            "file": ("directory",),
-            "git": ("directory",),
-            "timestamp": ("directory", "url", "roots"),
-            "witness": ("url", "key"),
-        }[self.kind]
-        allowed = (*needed, "remote") if self.kind == "git" else needed
-        given = [n for n in ("directory", "remote", "url", "key", "roots") if getattr(self, n) is not None]
-        if not set(needed) <= set(given) <= set(allowed):
-            raise ValueError(f"an anchor of kind {self.kind} takes: {', '.join(allowed)}")
+        needed, optional = _ANCHOR_KEYS[self.kind]
+        given = {n for n in type(self).model_fields if n not in ("kind", "name") and getattr(self, n) is not None}
+        if not needed <= given <= needed | optional:
+            raise ValueError(f"an anchor of kind {self.kind} takes: {', '.join(sorted(needed | optional))}")
+        if (self.access_key is None) != (self.secret_key is None):
+            raise ValueError("access_key and secret_key belong together")
         return self
 
 

@@ -167,7 +167,9 @@ def report(name: str, query: Annotated[ReportQuery, Query()], caller: TheCaller,
     operation_id="printCertificate",
     summary="Issue the certificate of an answered request on paper",
     response_class=Response,
-    **_files(needs(Scope.AUDIT_READ, 404, 409), "application/pdf", description="A PDF that carries the certificate"),
+    **_files(
+        needs(Scope.AUDIT_READ, 404, 409, 410), "application/pdf", description="A PDF that carries the certificate"
+    ),
 )
 def certificate_on_paper(request_id: UUID, caller: TheCaller, door: TheDoor) -> Response:
     """The same certificate as the JSON one, which is attached: it alone proves anything."""

@@ -13,7 +13,7 @@ from service.storage.secrets import audit_signing_key
 from service.use_cases.issue_certificate import issue_certificate
 
 router = APIRouter(route_class=GuardedRoute, tags=["evidence"])
-_ARGUMENTS = needs(Scope.AUDIT_READ, 404, 409)
+_ARGUMENTS = needs(Scope.AUDIT_READ, 404, 409, 410)
 _ARGUMENTS["responses"][200] = {
     "description": "The signed certificate. Verify its bytes as they are with `expunge audit verify`.",
     "content": {
@@ -42,7 +42,10 @@ _ARGUMENTS["responses"][200] = {
     **_ARGUMENTS,
 )
 def certificate(request_id: UUID, caller: TheCaller, door: TheDoor) -> Response:
-    """409 before the request is answered. Issuing is audited. `final` inside says that nothing can change any more."""
+    """409 before the request is answered, 410 once its entries were pruned. Issuing is audited.
+
+    `final` inside says that nothing can change any more.
+    """
     key = audit_signing_key(door.settings)
     issued = issue_certificate(door.stores, door.settings, key, request_id, actor=caller.actor)
     name = f'attachment; filename="certificate-{request_id}.json"'

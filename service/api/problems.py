@@ -43,6 +43,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "stale_plan": "The plan has changed",
         "legal_hold": "A legal hold is in force",
         "sealed": "The values are gone for good",
+        "evidence_removed": "The log's entries are gone: their retention was over",
         "too_large": "The body is too large",
         "unsupported_media_type": "The body must be application/json",
         "unavailable": "Not available at the moment",

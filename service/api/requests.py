@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Response
 from connectors.base.values import Identifier
 from service.api.authentication import GuardedRoute, needs
 from service.api.door import TheCaller, TheDoor
-from service.api.schemas import ListQuery, LookupBody, SubmitBody
+from service.api.schemas import ListQuery, LookupBody, ShowQuery, SubmitBody
 from service.api.views import ReceiptView
 from service.domain.api_key import Scope
 from service.use_cases.list_requests import Filters, Page, list_requests
@@ -99,8 +99,8 @@ def lookup(body: LookupBody, caller: TheCaller, door: TheDoor) -> SubjectView:
     "/v1/requests/{request_id:uuid}",
     operation_id="showRequest",
     summary="Show one request",
-    **needs(Scope.REQUESTS_READ, 404),
+    **needs(Scope.REQUESTS_READ, 404, 422),
 )
-def show(request_id: UUID, door: TheDoor) -> RequestView:
-    """Its state, clock, plan, steps and attempts; identifiers as masks."""
-    return show_request(door.stores, request_id)
+def show(request_id: UUID, query: Annotated[ShowQuery, Query()], caller: TheCaller, door: TheDoor) -> RequestView:
+    """Its state, clock, plan, steps and attempts; identifiers as masks, which is audited: poll without them."""
+    return show_request(door.stores, request_id, reader=caller.actor, identifiers=query.identifiers)

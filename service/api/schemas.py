@@ -234,6 +234,14 @@ class ListQuery(BaseModel):
     cursor: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")] | None = None
 
 
+class ShowQuery(BaseModel):
+    """How much of a request is shown."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    identifiers: bool = Field(True, description="with the masked identifiers, which is audited")
+
+
 class HoldsQuery(BaseModel):
     """Filters of the list of holds."""
 

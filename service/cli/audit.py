@@ -43,8 +43,8 @@ from service.domain.reports.report import NoPeriod, parse_period
 from service.domain.signed_note import SigningKey
 from service.settings import Settings
 from service.storage.audit_findings import AuditLogBroken
-from service.storage.secrets import audit_signing_key
-from service.storage.signing_key import PUBLIC_KEY_FILE, SigningKeyUnusable
+from service.storage.secrets import audit_key_directory, audit_signing_key
+from service.storage.signing_key import PUBLIC_KEY_FILE, SigningKeyUnusable, handover_notes
 from service.storage.stores import Stores
 from service.use_cases.export_audit import ExportedLog, export_audit
 from service.use_cases.print_certificate import NotACertificate, print_certificate
@@ -118,13 +118,15 @@ def print_(
 
 @contextmanager
 def _evidence(config: Path, out: Path) -> Iterator[tuple[Settings, Stores, SigningKey]]:
-    """The stores and the key that signs; the key's public half is put beside what was written."""
+    """The stores and the key that signs; its public half and its rotations' notes are put beside what was written."""
     try:
         with short_errors(), opened(config) as (settings, stores):
             key = audit_signing_key(settings)
             yield settings, stores, key
             public = out.parent / PUBLIC_KEY_FILE
             public.write_text(f"{key.trusted}\n", encoding="ascii")
+            for note in handover_notes(audit_key_directory(settings)):
+                (out.parent / note.name).write_bytes(note.read_bytes())
     except AuditLogBroken as broken:
         sys.stderr.write(f"THE AUDIT LOG IS BROKEN: {broken}\n")
         raise typer.Exit(EXIT_REFUSED) from None
@@ -140,12 +142,13 @@ def verify(
     key: Annotated[Path | None, typer.Option(help="The log's public key; default: audit.pub beside the file.")] = None,
     certificate: Annotated[bool, typer.Option("--certificate", help="The file is a certificate.")] = False,
     manifest: Annotated[Path | None, typer.Option(help="The manifest that signs the file.")] = None,
+    handover: Annotated[list[Path] | None, typer.Option(help="A rotation's note, if the key is older; repeat.")] = None,
 ) -> None:
     """Verify evidence offline, by the same program that auditors get."""
     arguments = ["--certificate", str(file)] if certificate else [str(file)]
-    if manifest is not None:
-        arguments += ["--manifest", str(manifest)]
-    raise typer.Exit(verify_audit.main(arguments if key is None else [*arguments, "--key", str(key)]))
+    for option, path in (("--manifest", manifest), ("--key", key), *(("--handover", each) for each in handover or ())):
+        arguments += [] if path is None else [option, str(path)]
+    raise typer.Exit(verify_audit.main(arguments))
 
 
 @app.command()

@@ -20,6 +20,7 @@ from service.cli.direct import DEFAULT_CONFIG, Config, opened
 from service.settings import Settings
 from service.storage.anchors.configured import configured_anchors
 from service.storage.audit_findings import AuditLogBroken
+from service.storage.key_services.configured import configured_key_service
 from service.storage.secrets import audit_key_directory, audit_signing_key
 from service.storage.signing_key import SigningKeyUnusable
 from service.storage.stores import Stores
@@ -80,11 +81,14 @@ def reconcile(
 def replay(
     export: Annotated[Path | None, typer.Option(help="Replay this export, and the store's log after its end.")] = None,
     key: Annotated[Path | None, typer.Option(help="The key that verifies it; default: audit.pub beside it.")] = None,
+    handover: Annotated[list[Path] | None, typer.Option(help="A rotation's note, if the key is older; repeat.")] = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Rebuild the states from the log and compare them with the rows: the difference must be 0."""
     if export is not None:
         arguments = [str(export)] if key is None else [str(export), "--key", str(key)]
+        for note in handover or ():
+            arguments += ["--handover", str(note)]
         if code := verify_audit.main(arguments):
             raise typer.Exit(code)
     with _stores(config) as (_, stores):
@@ -113,11 +117,12 @@ def prune(operator: Operator, config: Config = DEFAULT_CONFIG) -> None:
 def rotate_key(operator: Operator, config: Config = DEFAULT_CONFIG) -> None:
     """Give the log a new signing key. Send auditors the new audit.pub and the handover note."""
     with _stores(config) as (settings, stores):
-        directory = audit_key_directory(settings)
-        done = rotate_signing_key(stores.engine, directory, settings.keys.audit_origin, operator=operator)
+        service = configured_key_service(settings)
+        directory, origin = audit_key_directory(settings), settings.keys.audit_origin
+        done = rotate_signing_key(stores.engine, directory, origin, operator=operator, service=service)
     console().print(f"old key {done.old.fingerprint} signed up to {done.size} entries")
     console().print(f"new key {done.new.fingerprint}")
-    console().print(f"handover note: audit-handover-{done.new.key_id.hex()}.txt in the key directory")
+    console().print(f"handover note: {done.kept_at.name} in the key directory")
 
 
 def _show(comparison: Comparison) -> bool:

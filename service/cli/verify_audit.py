@@ -5,22 +5,20 @@
     python verify_audit.py --manifest MANIFEST FILE [--key audit.pub]      a CSV, Parquet or report file
 
 Needs Python 3.11 and the `cryptography` package, nothing of ours, no network and no database. Exit code 0: everything
-holds. 1: something doesn't, and the message says on which line and why. 2: a file or the command line can't be used.
+holds. 1: something doesn't, and the message says where and why. 2: a file or the command line can't be used.
 
 Trust comes from one thing only: the public key, by default `audit.pub` beside the file. Get it by another way than
-the file, and compare its fingerprint, which is printed. A key inside the file would never be looked at.
+the file, and compare its fingerprint, which is printed. A key inside the file is never looked at. If the log has got a
+new key since, go on trusting the first and add each rotation's note, oldest first: `--handover NOTE`. It is signed by
+the old key and by the new one, and says at which size of the log the old one ended.
 
-What is checked in an export:
- - every line is canonical JSON (keys sorted, no spaces, no second spelling), in the expected place, none missing, none
-   left over; indexes run 0, 1, 2, ... to the size that is signed;
- - every entry is hashed from its bytes into an RFC 6962 Merkle tree whose root is the one in the checkpoint;
- - the checkpoint (a C2SP signed note) carries a valid Ed25519 signature of the trusted key, named like the log;
- - for each object, versions run 1, 2, 3, ... and `previous` is the SHA-256 of the object's previous entry.
-In an excerpt: its signature, the checkpoint's, an inclusion proof of each entry; that of an object all entries between
-the first and the last one shown are there; and, unless it is of one system or law only, that no index is missing.
-In a certificate: its signature, the checkpoint's, an inclusion proof of each entry, the same counters and hashes, and
-that all entries are of the certificate's subject.
-With a manifest: that its signature and the checkpoint's are valid and the file is, byte for byte, the one it names.
+Checked in an export: every line is canonical JSON in the expected place, indexes run 0, 1, 2, ... to the signed size;
+every entry's bytes are hashed into an RFC 6962 Merkle tree whose root is the checkpoint's; the checkpoint (a C2SP
+signed note) carries the trusted key's Ed25519 signature; for each object versions run 1, 2, 3, ... and `previous` is
+the SHA-256 of its previous entry. In an excerpt: its signature, the checkpoint's, an inclusion proof of each entry;
+that of an object all entries between the first and the last one shown are there; and, unless it is of one system or
+law only, that no index is missing. In a certificate: the same, from each object's first entry on, and that all entries
+are of its subject. With a manifest: its signature, the checkpoint's, and that the file is the one it names.
 
 What a verifier can't see: whether the log left something out before it was signed, and whether the key's owner signed
 another log as well. Compare the printed checkpoint with the ones you were given earlier.
@@ -30,15 +28,16 @@ from __future__ import annotations
 
 import argparse
 import base64
-import binascii
 import hashlib
+import itertools
 import json
 import re
+import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -47,10 +46,12 @@ EXPORT_FORMAT = "expunge-audit-export/1"
 SLICE_FORMAT = "expunge-audit-slice/1"
 MANIFEST_FORMAT = "expunge-export-manifest/1"
 CERTIFICATE_FORMAT = "expunge-certificate/1"
+HANDOVER = "expunge audit key handover"
 ENTRY_MEMBERS = {"actor", "at", "data", "event", "format", "object", "object_id", "previous", "subject", "version"}
 MANIFEST_MEMBERS = {"checkpoint", "end", "file", "filter", "first", "format", "kind", "rows", "signature"}
 LONGEST_LINE_BYTES = 1024 * 1024
-INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z", re.ASCII)
+INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T([01]\d|2[0-3]):\d{2}:\d{2}\.\d{6}Z", re.ASCII)
+SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 class Broken(Exception):  # noqa: N818 - the verdict, not a fault of the program
@@ -61,51 +62,50 @@ class Unusable(Exception):  # noqa: N818 - the verdict, not a fault of the progr
     """A file or key that can't be used at all."""
 
 
-# --- bytes, JSON, base64: one spelling each ---------------------------------------------------------------------------
+def need(holds: bool, where: str, otherwise: str) -> None:
+    """Nearly every check below is one call of this."""
+    if not holds:
+        raise Broken(f"{where}: {otherwise}")
+
+
+# A fraction is read as text, so that it is never canonical.
+encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+decode = json.JSONDecoder(parse_float=str, parse_constant=str).decode
 
 
 def canonical(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
+    return encode(value).encode("utf-8")
 
 
-def read_canonical(raw: bytes, where: str) -> Any:
-    """The JSON value of bytes that are its canonical encoding; two equal keys, a space or an escape too many fail."""
-
-    def no_fraction(_: str) -> NoReturn:
-        raise ValueError
-
+def read_canonical(raw: bytes, names: set[str], where: str) -> dict[str, Any]:
+    """The object of bytes that are its canonical encoding; two equal keys, a space or an escape too many fail."""
     try:
-        value = json.loads(raw.decode("utf-8"), parse_float=no_fraction, parse_constant=no_fraction)
+        value = decode(raw.decode("utf-8"))
         again = canonical(value)
     except (ValueError, RecursionError):
         raise Broken(f"{where}: not JSON in UTF-8 with whole numbers") from None
-    if again != raw:
-        raise Broken(f"{where}: not the canonical encoding of what it says")
-    return value
+    need(again == raw, where, "not the canonical encoding of what it says")
+    return members(value, names, where)
 
 
-def read_members(raw: bytes, names: set[str], where: str) -> dict[str, Any]:
-    value = read_canonical(raw, where)
+def members(value: Any, names: set[str], where: str) -> dict[str, Any]:
     if not isinstance(value, dict) or value.keys() != names:
         raise Broken(f"{where}: expected exactly the members {', '.join(sorted(names))}")
     return value
 
 
-def read_base64(text: object, where: str) -> bytes:
+def read_base64(text: object, where: str, length: int | None = None) -> bytes:
     try:
         decoded = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise Broken(f"{where}: not base64") from None
-    if not decoded or base64.b64encode(decoded).decode() != text:
-        raise Broken(f"{where}: not base64 in its only spelling")
+    need(decoded != b"" and base64.b64encode(decoded).decode() == text, where, "not base64 in its only spelling")
+    need(length in (None, len(decoded)), where, "not of the length of a hash")
     return decoded
 
 
 def is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-# --- the Merkle tree of RFC 6962 --------------------------------------------------------------------------------------
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -117,11 +117,10 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 class Tree:
-    """Keeps only the roots of the complete subtrees at the right edge."""
+    """Keeps only the roots of the complete subtrees at the right edge, the largest first."""
 
-    def __init__(self) -> None:
-        self.size = 0
-        self.peaks: list[bytes] = []
+    def __init__(self, size: int, peaks: list[bytes]) -> None:
+        self.size, self.peaks = size, peaks
 
     def append(self, leaf: bytes) -> None:
         rest = self.size
@@ -132,308 +131,297 @@ class Tree:
         self.size += 1
 
     def root(self) -> bytes:
-        if not self.peaks:
-            return hashlib.sha256(b"").digest()
-        root = self.peaks[-1]
+        root = self.peaks[-1] if self.peaks else hashlib.sha256(b"").digest()
         for peak in reversed(self.peaks[:-1]):
             root = node_hash(peak, root)
         return root
 
 
 def root_from_proof(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes | None:
-    """The root that an inclusion proof leads to (RFC 9162 §2.1.3.2); None if its length doesn't fit."""
-    place, last, current = index, size - 1, leaf
-    for step in proof:
-        if last == 0:
-            return None
-        if place & 1 or place == last:
-            current = node_hash(step, current)
-            while not place & 1 and place:
-                place, last = place >> 1, last >> 1
-        else:
-            current = node_hash(current, step)
-        place, last = place >> 1, last >> 1
-    return current if last == 0 else None
-
-
-# --- the trusted key and what it signed -------------------------------------------------------------------------------
+    """The root that an inclusion proof leads to (RFC 6962 §2.1.1 read backwards); None if its length doesn't fit."""
+    if size == 1 or not proof:
+        return leaf if size == 1 and not proof else None
+    left = 1 << (size - 1).bit_length() - 1
+    in_left = index < left
+    inner = root_from_proof(leaf, index if in_left else index - left, left if in_left else size - left, proof[:-1])
+    return inner and (node_hash(inner, proof[-1]) if in_left else node_hash(proof[-1], inner))
 
 
 class Key:
-    """An Ed25519 key with a name, from a line `name+id+base64` (C2SP verifier key)."""
+    """The log's Ed25519 key, from a line `name+id+base64` (C2SP verifier key), and the keys that followed it."""
 
     def __init__(self, line: str) -> None:
-        name, _, rest = line.partition("+")
-        key_id, _, encoded = rest.partition("+")
         try:
+            self.name, key_id, encoded = line.split("+", 2)
             public = base64.b64decode(encoded, validate=True)
-        except (binascii.Error, ValueError):
+        except ValueError:
             raise Unusable("the key file doesn't hold a verifier key") from None
-        self.name = name
-        self.key_id = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
+        self.line = line
+        self.key_id = hashlib.sha256(self.name.encode() + b"\n" + public).digest()[:4]
         if len(public) != 33 or public[0] != 1 or self.key_id.hex() != key_id:
             raise Unusable("the key file doesn't hold an Ed25519 verifier key")
         self.fingerprint = hashlib.sha256(public[1:]).hexdigest()
-        self._public = Ed25519PublicKey.from_public_bytes(public[1:])
+        self.public = Ed25519PublicKey.from_public_bytes(public[1:])
+        # Each key of the log with the sizes of which it signs heads: after < size <= upto.
+        self.keys: list[tuple[Key, int, int]] = [(self, -1, sys.maxsize)]
 
-    def check(self, message: bytes, signature: bytes, where: str) -> None:
+    def has_signed(self, message: bytes, signature: bytes) -> bool:
         try:
-            self._public.verify(signature, message)
+            self.public.verify(signature, message)
         except InvalidSignature:
-            raise Broken(f"{where}: the signature isn't the trusted key's over this") from None
+            return False
+        return True
+
+    def follow(self, note: str) -> None:
+        """Believes the next key too, if the newest one so far and it have both signed that it follows."""
+        newest, after, _ = self.keys[-1]
+        text, _, tail = note.partition("\n\n")
+        said, signed = text.split("\n"), tail.split("\n")
+        fits = len(said) == 4 and said[:2] == [HANDOVER, newest.line] and SIZE.fullmatch(said[3]) is not None
+        need(fits and len(signed) == 3 and not signed[2], "handover", "not one from the key that is trusted so far")
+        following, size = Key(said[2]), int(said[3])
+        need(following.name == self.name and size > after, "handover", "of another log, or older than the one before")
+        check_signature_line(newest, f"{text}\n", signed[0], "handover")
+        check_signature_line(following, f"{text}\n", signed[1], "handover")
+        self.keys[-1:] = [(newest, after, size), (following, size, sys.maxsize)]
 
 
-def open_checkpoint(note: object, key: Key, where: str) -> tuple[int, bytes]:
-    """(size, root) of a note that is exactly: origin, size, root, blank line, one signature line of the key."""
-    lines = note.split("\n") if isinstance(note, str) else []
-    if len(lines) != 6 or lines[3] or lines[5]:
-        raise Broken(f"{where}: a checkpoint has three lines, a blank one and one signature")
-    dash, _, rest = lines[4].partition(" ")
-    name, _, encoded = rest.partition(" ")
+def check_signature_line(key: Key, text: str, line: str, where: str) -> None:
+    """A line under a C2SP note: a dash, the key's name, and base64 of its id and the signature over the text."""
+    dash, name, encoded = (*line.split(" "), "", "")[:3]
     signature = read_base64(encoded, f"{where}, signature")
-    if dash != "—" or name != key.name or signature[:4] != key.key_id:
-        raise Broken(f"{where}: signed by another key than the trusted one")
-    key.check("".join(f"{line}\n" for line in lines[:3]).encode(), signature[4:], where)
-    origin, size, root = lines[:3]
-    if origin != key.name or not re.fullmatch(r"0|[1-9][0-9]{0,18}", size):
-        raise Broken(f"{where}: the checkpoint isn't one of this log")
-    decoded = read_base64(root, f"{where}, root")
-    if len(decoded) != 32:
-        raise Broken(f"{where}: the root isn't a SHA-256")
-    return int(size), decoded
+    trusted = (dash, name, signature[:4]) == ("—", key.name, key.key_id) and line.count(" ") == 2
+    need(trusted, where, "signed by another key than the trusted one")
+    need(key.has_signed(text.encode(), signature[4:]), where, "the signature isn't the trusted key's over this")
 
 
-# --- entries ----------------------------------------------------------------------------------------------------------
+def open_checkpoint(note: object, trusted: Key, where: str) -> tuple[int, bytes]:
+    """(size, root) of a note that is exactly: origin, size, root, blank line, one signature line of the log's key."""
+    lines = note.split("\n") if isinstance(note, str) else []
+    fits = len(lines) == 6 and not lines[3] and not lines[5] and SIZE.fullmatch(lines[1]) is not None
+    need(fits, where, "a checkpoint has three lines, a blank one and one signature")
+    size, root = int(lines[1]), read_base64(lines[2], f"{where}, root", 32)
+    key = next((key for key, after, upto in trusted.keys if after < size <= upto), trusted)
+    check_signature_line(key, "".join(f"{line}\n" for line in lines[:3]), lines[4], where)
+    need(lines[0] == key.name, where, "the checkpoint isn't one of this log")
+    return size, root
+
+
+def check_signed(document: dict[str, Any], label: str, trusted: Key, where: str) -> None:
+    """Takes the signature out and checks that it is over the label, a newline and the canonical rest.
+
+    By any key of the log: a file may be taken out before or after a rotation.
+    """
+    signature = read_base64(document.pop("signature"), f"{where}, signature")
+    signed = label.encode() + b"\n" + canonical(document)
+    by_us = any(key.has_signed(signed, signature) for key, _, _ in trusted.keys)
+    need(by_us, where, "the signature isn't the trusted key's over this")
 
 
 class Chains:
-    """Each object's newest version and digest, so that a dropped, doubled or foreign entry shows."""
+    """Each object's newest version and digest, so that a dropped, doubled or foreign entry shows.
 
-    def __init__(self, *, may_begin_late: bool = False) -> None:
-        self.newest: dict[tuple[str, str], tuple[int, str | None]] = {}
+    Kept in a temporary database of SQLite's own, gone when the program ends: memory doesn't grow with the log.
+    """
+
+    def __init__(self, *, may_begin_late: bool) -> None:
         self._may_begin_late = may_begin_late
+        self._newest = sqlite3.connect("", isolation_level=None)
+        for statement in ("PRAGMA journal_mode = OFF", "PRAGMA cache_size = -32768", "BEGIN"):
+            self._newest.execute(statement)
+        self._newest.execute("CREATE TABLE newest (key BLOB PRIMARY KEY, version INTEGER, digest TEXT) WITHOUT ROWID")
 
-    def check(self, entry: object, raw: bytes, where: str) -> None:
-        if not isinstance(entry, dict) or entry.keys() != ENTRY_MEMBERS:
-            raise Broken(f"{where}: not an audit entry")
-        if not is_whole(entry["format"]) or entry["format"] != 1:
-            raise Broken(f"{where}: not an audit entry of format 1")
-        if not all(isinstance(entry[name], str) for name in ("actor", "event", "object", "object_id")):
-            raise Broken(f"{where}: actor, event, object or object_id isn't text")
-        if not isinstance(entry["data"], dict) or not isinstance(entry["subject"], (str, type(None))):
-            raise Broken(f"{where}: data or subject isn't of its form")
-        check_instant(entry["at"], where)
-        known = (entry["object"], entry["object_id"])
-        version, digest = self.newest.get(known, (0, None))
-        if self._may_begin_late and known not in self.newest and is_whole(entry["version"]) and entry["version"] > 1:
+    def objects(self) -> int:
+        return int(self._newest.execute("SELECT count(*) FROM newest").fetchone()[0])
+
+    def check(self, entry: Any, raw: bytes, where: str) -> None:
+        members(entry, ENTRY_MEMBERS, where)
+        need(is_whole(entry["format"]) and entry["format"] == 1, where, "not an audit entry of format 1")
+        texts = all(isinstance(entry[name], str) for name in ("actor", "event", "object", "object_id"))
+        need(texts, where, "actor, event, object or object_id isn't text")
+        forms = isinstance(entry["data"], dict) and isinstance(entry["subject"], (str, type(None)))
+        need(forms, where, "data or subject isn't of its form")
+        try:
+            exists = bool(INSTANT.fullmatch(entry["at"]) and datetime.fromisoformat(entry["at"]))
+        except (TypeError, ValueError):
+            exists = False
+        need(exists, where, "`at` isn't an instant in UTC that exists")
+        key = hashlib.sha256(canonical([entry["object"], entry["object_id"]])).digest()
+        known = self._newest.execute("SELECT version, digest FROM newest WHERE key = ?", (key,)).fetchone()
+        version, digest = known or (0, None)
+        if self._may_begin_late and not known and is_whole(entry["version"]) and entry["version"] > 1:
             version, digest = entry["version"] - 1, entry["previous"] or "missing"
         if not is_whole(entry["version"]) or entry["version"] != version + 1:
             raise Broken(f"{where}: expected version {version + 1} of this {entry['object']}")
         if entry["previous"] != digest:
             raise Broken(f"{where}: `previous` isn't the hash of version {version} of this {entry['object']}")
-        self.newest[known] = (version + 1, hashlib.sha256(raw).hexdigest())
+        now = (key, version + 1, hashlib.sha256(raw).hexdigest())
+        self._newest.execute("INSERT OR REPLACE INTO newest VALUES (?, ?, ?)", now)
 
 
-def check_instant(text: object, where: str) -> None:
-    if not isinstance(text, str) or not INSTANT.fullmatch(text):
-        raise Broken(f"{where}: `at` isn't an instant in UTC")
-    try:
-        datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z")
-    except ValueError:
-        raise Broken(f"{where}: `at` names no day and time that exist") from None
+def check_proven(item: dict[str, Any], size: int, root: bytes, newest: int, where: str) -> int:
+    """The index of an entry whose proof leads to the root, behind the one before it."""
+    index, proof = item["index"], item["proof"]
+    in_order = is_whole(index) and newest < index < size
+    need(in_order, where, "its index isn't behind the one before it and within the checkpoint")
+    need(isinstance(proof, list), where, "its proof isn't a list")
+    steps = [read_base64(step, f"{where}, proof") for step in proof]
+    leads = root_from_proof(leaf_hash(canonical(item["entry"])), index, size, steps) == root
+    need(leads, where, "its proof doesn't lead to the signed root")
+    return int(index)
 
 
-# --- the kinds of file ------------------------------------------------------------------------------------------------
-
-
-class Lines:
-    """The lines of a file one by one; each must end in a newline and be of a sane length."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.number = 0
-
-    def next(self) -> tuple[bytes, str]:
-        self.number += 1
-        line = self._file.readline(LONGEST_LINE_BYTES)
-        where = f"line {self.number}"
-        if not line:
-            raise Broken(f"{where}: missing, the file ends too early")
-        if not line.endswith(b"\n"):
-            raise Broken(f"{where}: too long or cut off, no newline at its end")
-        return line[:-1], where
-
-    def end(self) -> None:
-        if self._file.read(1):
-            raise Broken(f"line {self.number + 1}: nothing may follow the last line")
+def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, str]]:
+    """The lines one by one, each with its place; each must end in a newline and be of a sane length."""
+    for number in itertools.count(1):
+        line, where = file.readline(LONGEST_LINE_BYTES), f"line {number}"
+        need(line != b"", where, "missing, the file ends too early")
+        need(line.endswith(b"\n"), where, "too long or cut off, no newline at its end")
+        yield line[:-1], where
 
 
 def verify_export(file: BinaryIO, key: Key) -> str:
-    """Reads the whole export; answers a summary, or raises Broken. Memory grows with the objects, not the entries."""
-    lines = Lines(file)
-    raw, where = lines.next()
+    """Reads the whole export; answers a summary, or raises Broken."""
+    lines = lines_of(file)
+    raw, where = next(lines)
     pruned = {"pruned"} if b',"pruned":' in raw else set()
-    header = read_members(raw, {"format", "origin", "size"} | pruned, where)
-    if header["format"] != EXPORT_FORMAT or header["origin"] != key.name or not is_whole(header["size"]):
-        raise Broken("line 1: not an export of the log that the trusted key is named after")
-    tree, chains = Tree(), Chains(may_begin_late=bool(pruned))
+    header = read_canonical(raw, {"format", "origin", "size"} | pruned, where)
+    ours = header["format"] == EXPORT_FORMAT and header["origin"] == key.name and is_whole(header["size"])
+    need(ours, where, "not an export of the log that the trusted key is named after")
+    tree, chains = Tree(0, []), Chains(may_begin_late=bool(pruned))
     if pruned:
-        begin_late(tree, header, where)
+        # Roots over what was removed after its retention. If they aren't right, the root at the end isn't either.
+        gone = members(header["pruned"], {"roots", "size"}, where)
+        fits = is_whole(gone["size"]) and 0 < gone["size"] < header["size"] and isinstance(gone["roots"], list)
+        need(
+            fits and len(gone["roots"]) == gone["size"].bit_count(), where, "another number of roots than its size has"
+        )
+        tree = Tree(gone["size"], [read_base64(root, where, 32) for root in gone["roots"]])
     start = tree.size
     for index in range(start, header["size"]):
-        raw, where = lines.next()
-        line = read_members(raw, {"entry", "index"}, where)
+        raw, where = next(lines)
+        line = read_canonical(raw, {"entry", "index"}, where)
         if not is_whole(line["index"]) or line["index"] != index:
             raise Broken(f"{where}: expected index {index}")
         # The line is canonical, so these are the entry's own bytes, not an encoding made here.
         entry = raw[len(b'{"entry":') : -len(b',"index":%d}' % index)]
         tree.append(leaf_hash(entry))
         chains.check(line["entry"], entry, where)
-    raw, where = lines.next()
-    size, root = open_checkpoint(read_members(raw, {"checkpoint"}, where)["checkpoint"], key, where)
-    lines.end()
-    if size != tree.size:
-        raise Broken(f"{where}: the checkpoint is over {size} entries, the export has {tree.size}")
-    if root != tree.root():
-        raise Broken(f"{where}: the root over the {size} entries above isn't the signed one; some entry was changed")
-    gone = f", the first {start} of {size} were pruned" if start else ""
-    return f"{size - start} entries of {len(chains.newest)} objects{gone}\n{named(size, root)}"
-
-
-def begin_late(tree: Tree, header: dict[str, Any], where: str) -> None:
-    """Takes the roots over entries that were removed after their retention; the signed root must follow from them."""
-    pruned = header["pruned"]
-    if not isinstance(pruned, dict) or pruned.keys() != {"roots", "size"} or not isinstance(pruned["roots"], list):
-        raise Broken(f"{where}: pruned isn't of its form")
-    size, roots = pruned["size"], [read_base64(root, f"{where}, pruned") for root in pruned["roots"]]
-    if not is_whole(size) or not 0 < size < header["size"] or len(roots) != size.bit_count():
-        raise Broken(f"{where}: pruned has another number of roots than its size asks for")
-    if any(len(root) != 32 for root in roots):
-        raise Broken(f"{where}: a root isn't a SHA-256")
-    tree.size, tree.peaks = size, roots
+    raw, where = next(lines)
+    size, root = open_checkpoint(read_canonical(raw, {"checkpoint"}, where)["checkpoint"], key, where)
+    need(not file.read(1), where, "nothing may follow this line")
+    need(size == tree.size, where, f"the checkpoint is over {size} entries, the export has {tree.size}")
+    need(root == tree.root(), where, "the root over the entries above isn't the signed one; some entry was changed")
+    without = f", the first {start} of {size} were pruned" if start else ""
+    return f"{size - start} entries of {chains.objects()} objects{without}\n{named(size, root)}"
 
 
 def verify_slice(file: BinaryIO, key: Key) -> str:
     """Reads an excerpt; answers a summary, or raises Broken."""
-    lines = Lines(file)
-    raw, where = lines.next()
-    header = read_members(raw, {"checkpoint", "end", "filter", "first", "format", "origin"}, where)
+    lines = lines_of(file)
+    raw, where = next(lines)
+    header = read_canonical(raw, {"checkpoint", "end", "filter", "first", "format", "origin"}, where)
+    ours = header["format"] == SLICE_FORMAT and header["origin"] == key.name
+    need(ours, where, "not an excerpt of the log that the trusted key is named after")
     size, root = open_checkpoint(header["checkpoint"], key, where)
-    about, (first, end) = read_filter(header, size, where)
-    if header["format"] != SLICE_FORMAT or header["origin"] != key.name:
-        raise Broken("line 1: not an excerpt of the log that the trusted key is named after")
+    about, first, end = read_filter(header, size, where)
     dense = header["filter"]["system"] is None and header["filter"]["regime"] is None
     chains, newest, count, digest = Chains(may_begin_late=True), first - 1, 0, hashlib.sha256(raw + b"\n")
-    while (line := lines.next())[0].startswith(b'{"entry":'):
+    while (line := next(lines))[0].startswith(b'{"entry":'):
         raw, where = line
-        index = _check_proven(item := read_canonical(raw, where), size, root, newest, where)
-        if index >= end or (dense and index != newest + 1):
-            raise Broken(f"{where}: expected index {newest + 1}" if dense else f"{where}: its index is out of range")
+        item = read_canonical(raw, {"entry", "index", "proof"}, where)
+        index = check_proven(item, size, root, newest, where)
+        need(index < end and (index == newest + 1 or not dense), where, "its index is out of range, or one is missing")
         chains.check(item["entry"], canonical(item["entry"]), where)
         newest, count = index, count + 1
         digest.update(raw + b"\n")
     raw, where = line
-    trailer = read_members(raw, {"entries", "sha256", "signature"}, where)
+    trailer = read_canonical(raw, {"entries", "sha256", "signature"}, where)
     check_signed(trailer, SLICE_FORMAT, key, where)
-    lines.end()
-    if not is_whole(trailer["entries"]) or (trailer["entries"], trailer["sha256"]) != (count, digest.hexdigest()):
-        raise Broken(f"{where}: signed over other lines than those above")
-    if dense and newest + 1 != end:
-        raise Broken(f"{where}: entries are missing, the last index is {end - 1}")
+    need(not file.read(1), where, "nothing may follow this line")
+    same = is_whole(trailer["entries"]) and (trailer["entries"], trailer["sha256"]) == (count, digest.hexdigest())
+    need(same, where, "signed over other lines than those above")
+    need(newest + 1 == end or not dense, where, "entries are missing before the end of the range")
     return f"excerpt of {count} entries, {about}\n{named(size, root)}"
 
 
 def verify_manifest(manifest: BinaryIO, file: BinaryIO, key: Key) -> str:
     """Reads a manifest and the file that it signs; answers a summary, or raises Broken."""
-    lines = Lines(manifest)
-    raw, _ = lines.next()
-    lines.end()
-    document = read_members(raw, MANIFEST_MEMBERS, "manifest")
+    lines = lines_of(manifest)
+    document = read_canonical(next(lines)[0], MANIFEST_MEMBERS, "manifest")
+    need(not manifest.read(1), "manifest", "nothing may follow its line")
     check_signed(document, MANIFEST_FORMAT, key, "manifest")
+    need(document["format"] == MANIFEST_FORMAT, "manifest", "not of this format")
     size, root = open_checkpoint(document["checkpoint"], key, "manifest, checkpoint")
-    about, _ = read_filter(document, size, "manifest")
-    if document["format"] != MANIFEST_FORMAT:
-        raise Broken("manifest: not of this format")
+    about, _, _ = read_filter(document, size, "manifest")
     digest = hashlib.sha256()
     while piece := file.read(LONGEST_LINE_BYTES):
         digest.update(piece)
-    if document["file"] != {"bytes": file.tell(), "sha256": digest.hexdigest()}:
-        raise Broken("file: not the one that the manifest signs")
+    same = document["file"] == {"bytes": file.tell(), "sha256": digest.hexdigest()}
+    need(same, "file", "not the one that the manifest signs")
     return f"{document['kind']} of {document['rows']} rows, {about}\n{named(size, root)}"
 
 
-def read_filter(document: dict[str, Any], size: int, where: str) -> tuple[str, tuple[int, int]]:
+def read_filter(document: dict[str, Any], size: int, where: str) -> tuple[str, int, int]:
     """What a file is said to hold, in words, and the range first <= index < end that it lies in."""
-    asked, first, end = document["filter"], document["first"], document["end"]
-    if not isinstance(asked, dict) or asked.keys() != {"from", "regime", "system", "to"}:
-        raise Broken(f"{where}: expected a filter of from, regime, system, to")
-    if not is_whole(first) or not is_whole(end) or not first <= end <= size:
-        raise Broken(f"{where}: its range isn't one of the checkpoint's")
+    asked = members(document["filter"], {"from", "regime", "system", "to"}, where)
+    first, end = document["first"], document["end"]
+    within = is_whole(first) and is_whole(end) and first <= end <= size
+    need(within, where, "its range isn't one of the checkpoint's")
     words = [f"{name} {asked[name]}" for name in ("from", "to", "system", "regime") if asked[name] is not None]
-    return ", ".join([*words, f"indexes {first} to {end}"]), (first, end)
+    return ", ".join([*words, f"indexes {first} to {end}"]), first, end
+
+
+def verify_certificate(file: BinaryIO, key: Key) -> str:
+    """Reads one certificate; answers a summary, or raises Broken."""
+    content = file.read()
+    need(content.endswith(b"\n"), "certificate", "no newline at its end")
+    names = {"certificate", "checkpoint", "entries", "format", "signature"}
+    document = read_canonical(content[:-1], names, "certificate")
+    need(document["format"] == CERTIFICATE_FORMAT, "certificate", "not of this format")
+    check_signed(document, CERTIFICATE_FORMAT, key, "certificate")
+    size, root = open_checkpoint(document["checkpoint"], key, "certificate, checkpoint")
+    claimed, entries = document["certificate"], document["entries"]
+    need(isinstance(claimed, dict) and isinstance(claimed.get("subject"), str), "certificate", "names no subject")
+    need(isinstance(entries, list) and entries != [], "certificate", "holds no entries")
+    chains, newest = Chains(may_begin_late=False), -1
+    for number, item in enumerate(entries):
+        where = f"certificate, entry {number}"
+        newest = check_proven(members(item, {"entry", "index", "proof"}, where), size, root, newest, where)
+        chains.check(item["entry"], canonical(item["entry"]), where)
+        need(item["entry"]["subject"] == claimed["subject"], where, "of another subject")
+    return f"certificate of {len(entries)} entries\n{named(size, root)}"
 
 
 def named(size: int, root: bytes) -> str:
     return f"checkpoint {size} {base64.b64encode(root).decode()}"
 
 
-def check_signed(document: dict[str, Any], label: str, key: Key, where: str) -> None:
-    """Takes the signature out and checks that it is over the label, a newline and the canonical rest."""
-    signature = read_base64(document.pop("signature"), f"{where}, signature")
-    key.check(label.encode() + b"\n" + canonical(document), signature, where)
-
-
-def verify_certificate(file: BinaryIO, key: Key) -> str:
-    """Reads one certificate; answers a summary, or raises Broken."""
-    content = file.read()
-    if not content.endswith(b"\n"):
-        raise Broken("certificate: no newline at its end")
-    names = {"certificate", "checkpoint", "entries", "format", "signature"}
-    document = read_members(content[:-1], names, "certificate")
-    if document["format"] != CERTIFICATE_FORMAT:
-        raise Broken("certificate: not of this format")
-    check_signed(document, CERTIFICATE_FORMAT, key, "certificate")
-    size, root = open_checkpoint(document["checkpoint"], key, "certificate, checkpoint")
-    claimed, entries = document["certificate"], document["entries"]
-    if not isinstance(claimed, dict) or not isinstance(claimed.get("subject"), str):
-        raise Broken("certificate: names no subject")
-    if not isinstance(entries, list) or not entries:
-        raise Broken("certificate: holds no entries")
-    chains, newest = Chains(), -1
-    for number, item in enumerate(entries):
-        where = f"certificate, entry {number}"
-        newest = _check_proven(item, size, root, newest, where)
-        chains.check(item["entry"], canonical(item["entry"]), where)
-        if item["entry"]["subject"] != claimed["subject"]:
-            raise Broken(f"{where}: of another subject")
-    return f"certificate of {len(entries)} entries\n{named(size, root)}"
-
-
-def _check_proven(item: object, size: int, root: bytes, newest: int, where: str) -> int:
-    if not isinstance(item, dict) or item.keys() != {"entry", "index", "proof"}:
-        raise Broken(f"{where}: expected exactly the members entry, index, proof")
-    index, proof = item["index"], item["proof"]
-    if not isinstance(index, int) or isinstance(index, bool) or not newest < index < size:
-        raise Broken(f"{where}: its index isn't behind the one before it and within the checkpoint")
-    if not isinstance(proof, list):
-        raise Broken(f"{where}: its proof isn't a list")
-    steps = [read_base64(step, f"{where}, proof") for step in proof]
-    if root_from_proof(leaf_hash(canonical(item["entry"])), index, size, steps) != root:
-        raise Broken(f"{where}: its proof doesn't lead to the signed root")
-    return index
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
-
-
-def read_key(path: Path) -> Key:
+def read_key(path: Path, handovers: Sequence[Path]) -> Key:
     try:
-        line = path.read_text(encoding="utf-8")
+        line, notes = path.read_text(encoding="utf-8"), [each.read_text(encoding="utf-8") for each in handovers]
     except (OSError, UnicodeDecodeError):
-        raise Unusable(f"no readable key file {path.name}: give the log's public key with --key") from None
+        raise Unusable(f"no readable key file {path.name} (--key), or no readable --handover") from None
     if not line.endswith("\n") or line.count("\n") != 1:
         raise Unusable("the key file holds one line")
-    return Key(line[:-1])
+    key = Key(line[:-1])
+    print(f"trusting   {key.name}, key fingerprint (SHA-256) {key.fingerprint}")
+    for note in notes:
+        key.follow(note)
+        print(f"then       key fingerprint (SHA-256) {key.keys[-1][0].fingerprint}, from size {key.keys[-1][1]} on")
+    return key
+
+
+def verify(options: argparse.Namespace, file: BinaryIO, key: Key) -> str:
+    if options.certificate:
+        return verify_certificate(file, key)
+    if options.manifest:
+        with options.manifest.open("rb") as manifest:
+            return verify_manifest(manifest, file, key)
+    # Which of the two is only a guess from the first line; either one checks that line in full.
+    is_slice = SLICE_FORMAT.encode() in file.readline(LONGEST_LINE_BYTES)
+    file.seek(0)
+    return verify_slice(file, key) if is_slice else verify_export(file, key)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -443,25 +431,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--certificate", type=Path, help="verify a certificate instead of an export")
     parser.add_argument("--manifest", type=Path, help="verify the file by this manifest")
     parser.add_argument("--key", type=Path, help="the log's public key (default: audit.pub beside the file)")
+    parser.add_argument("--handover", type=Path, action="append", default=[], help="a rotation's note, oldest first")
     options = parser.parse_args(arguments)
     if (options.export is None) == (options.certificate is None) or (options.certificate and options.manifest):
         print("give one file: an export, or --certificate and a certificate", file=sys.stderr)
         return 2
     path: Path = options.export or options.certificate
     try:
-        key = read_key(options.key or path.parent / "audit.pub")
-        print(f"trusting   {key.name}, key fingerprint (SHA-256) {key.fingerprint}")
+        key = read_key(options.key or path.parent / "audit.pub", options.handover)
         with path.open("rb") as file:
-            if options.certificate:
-                summary = verify_certificate(file, key)
-            elif options.manifest:
-                with options.manifest.open("rb") as manifest:
-                    summary = verify_manifest(manifest, file, key)
-            else:
-                # Which of the two is only a guess from the first line; either one checks that line in full.
-                is_slice = SLICE_FORMAT.encode() in file.readline(LONGEST_LINE_BYTES)
-                file.seek(0)
-                summary = verify_slice(file, key) if is_slice else verify_export(file, key)
+            summary = verify(options, file, key)
     except Broken as broken:
         print(f"BROKEN     {broken}")
         return 1

@@ -117,6 +117,9 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         "signing_key_announced": event("signing_key", after=HEX),
         "signing_key_taken": event("signing_key"),
         "log_pruned": event("pruning", size=COUNT, root=HEX),
-        "evidence_read": event("request key system export", what=CODE, found=optional(COUNT)),
+        # A reading that changes no row is an object of its own: whoever looks on doesn't queue for the request.
+        "evidence_read": event(
+            "request key system export reading", what=CODE, found=optional(COUNT), request=optional(UUID)
+        ),
     }
 )

@@ -80,3 +80,10 @@ class Sealed(Refusal):
 
     status = 410
     code = "sealed"
+
+
+class EvidenceRemoved(Refusal):
+    """The log's entries about this are gone: their retention was over."""
+
+    status = 410
+    code = "evidence_removed"

@@ -14,9 +14,10 @@ import binascii
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from service.domain.merkle import HASH_BYTES
 
@@ -86,20 +87,30 @@ class RetiredKey:
     upto_size: int
 
 
+class Signer(Protocol):
+    """Whoever holds the private half: cryptography's own key object, or a service that never gives it out."""
+
+    def public_key(self) -> Ed25519PublicKey:
+        """The public half."""
+
+    def sign(self, data: bytes, /) -> bytes:
+        """The 64 bytes of a plain Ed25519 signature."""
+
+
 class SigningKey:
     """The private half of a TrustedKey. Prints nothing of itself."""
 
     def __init__(
         self,
         name: str,
-        private_key: Ed25519PrivateKey,
+        signer: Signer,
         *,
         retired: tuple[RetiredKey, ...] = (),
         reload: Callable[[], SigningKey] | None = None,
     ) -> None:
-        self._private_key = private_key
+        self._signer = signer
         self._reload = reload
-        self.trusted = TrustedKey(name, private_key.public_key().public_bytes_raw(), retired)
+        self.trusted = TrustedKey(name, signer.public_key().public_bytes_raw(), retired)
 
     def current(self) -> SigningKey:
         """The log's key as of now: another one if this was rotated away. The sequencer asks under its lock."""
@@ -110,7 +121,7 @@ class SigningKey:
 
     def sign(self, message: bytes) -> bytes:
         """The 64 bytes of a plain Ed25519 signature. Callers put a text in front that says what is signed."""
-        return self._private_key.sign(message)
+        return self._signer.sign(message)
 
     def sign_note(self, text: str) -> str:
         """The note: `text`, which must end in a newline, a blank line and one signature line."""

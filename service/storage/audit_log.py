@@ -12,11 +12,13 @@ from typing import Any
 
 from sqlalchemy import Connection, CursorResult, TextClause, text
 
-from service.domain.audit_entry import AuditEntry, NotAuditable, decode_entry
+from service.domain.audit_entry import AuditEntry, NotAuditable, Position, position_of
 from service.domain.certificate_envelope import ProvenEntry
 from service.domain.merkle import is_included, leaf_hash
+from service.domain.refusals import EvidenceRemoved
 from service.domain.signed_note import Checkpoint
 from service.storage.audit_findings import AuditLogBroken
+from service.storage.audit_pruned import pruned_prefix
 from service.storage.audit_tree import inclusion_proofs
 from service.storage.packed import Packed
 
@@ -25,6 +27,7 @@ _APPEND = (
     "INSERT INTO audit_pending (entry) "
     "SELECT entry FROM unnest(CAST(:entries AS bytea[])) WITH ORDINALITY AS given(entry, place) ORDER BY place"
 )
+_APPEND_ONE = "INSERT INTO audit_pending (entry) VALUES (:entry)"
 _APPEND_ALONE = text(_APPEND)
 _OF_SUBJECT = text(
     "SELECT index AS place, entry FROM audit_leaves WHERE subject = :subject AND index < :size ORDER BY index"
@@ -46,33 +49,48 @@ def append_with(
     """Logs entries and runs the change that they tell of, in one statement: half the cost of two on a busy store.
 
     `statement` is our own INSERT, UPDATE or DELETE, or a SELECT over further WITH queries that it begins with a comma
-    for. No part of it comes from outside. `values` has no name `entries`.
+    for. No part of it comes from outside. `values` has no name `entry` or `entries`.
     """
-    return connection.execute(_logging(statement), {**values, "entries": Packed(entry.encode() for entry in entries)})
+    if len(entries) == 1:
+        return connection.execute(_logging(_APPEND_ONE, statement), {**values, "entry": entries[0].encode()})
+    logged = Packed(entry.encode() for entry in entries)
+    return connection.execute(_logging(_APPEND, statement), {**values, "entries": logged})
 
 
 @lru_cache(maxsize=256)
-def _logging(statement: str) -> TextClause:
-    return text(f"WITH logged AS ({_APPEND}) {statement}")
+def _logging(append_: str, statement: str) -> TextClause:
+    return text(f"WITH logged AS ({append_}) {statement}")
 
 
 def proven_entries(connection: Connection, subject: str, checkpoint: Checkpoint) -> tuple[ProvenEntry, ...]:
     """All entries of one request in a signed tree, oldest first, each with its inclusion proof, each proof verified.
 
     Entries that the checkpoint doesn't cover yet are not among them: run `sequence_audit(checkpoint_now=True)` first.
-    Raises AuditLogBroken where bytes, stored hashes and the checkpoint don't agree.
+    Raises EvidenceRemoved where the first of them were removed after their retention: what is left proves only the end
+    of a story. Raises AuditLogBroken where bytes, stored hashes and the checkpoint don't agree.
     """
+    pruned = pruned_prefix(connection)
     rows = connection.execute(_OF_SUBJECT, {"subject": subject, "size": checkpoint.size}).all()
     proofs = inclusion_proofs(connection, [row.place for row in rows], checkpoint.size)
     proven = []
+    begun: set[tuple[str, str]] = set()
     for row in rows:
         entry = ProvenEntry(row.place, bytes(row.entry), proofs[row.place])
         leaf = leaf_hash(entry.raw)
         if not is_included(leaf, entry.index, checkpoint.size, entry.proof, checkpoint.root):
             raise AuditLogBroken("entry_not_in_tree", f"leaf {entry.index} of checkpoint {checkpoint.size}")
-        if _subject_of(entry) != subject:
+        position = _position_of(entry)
+        if position.subject != subject:
             raise AuditLogBroken("subject_differs", f"leaf {entry.index}")
+        known = (position.object, position.object_id)
+        if position.version > 1 and known not in begun:
+            if not pruned:
+                raise AuditLogBroken("first_entry_missing", f"leaf {entry.index}")
+            raise EvidenceRemoved(f"its first entries were among the {pruned} oldest, whose retention was over")
+        begun.add(known)
         proven.append(entry)
+    if not proven and pruned:
+        raise EvidenceRemoved(f"its entries were among the {pruned} oldest, whose retention was over")
     return tuple(proven)
 
 
@@ -93,9 +111,8 @@ def oldest_pending_seconds(connection: Connection) -> float:
     return max(age, 0.0)
 
 
-def _subject_of(entry: ProvenEntry) -> str | None:
+def _position_of(entry: ProvenEntry) -> Position:
     try:
-        subject: str | None = decode_entry(entry.raw)["subject"]
+        return position_of(entry.raw)
     except NotAuditable:
         raise AuditLogBroken("not_an_entry", f"leaf {entry.index}") from None
-    return subject

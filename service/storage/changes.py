@@ -68,7 +68,8 @@ def log_changes(
     values: dict[str, Any] = {}
     for row, pairs in by_row.items():
         values |= _columns(row, pairs)
-    found = append_with(connection, entries, _counting(tuple(by_row)), values).scalar_one()
+    counts = tuple((row, len(pairs) == 1) for row, pairs in by_row.items())
+    found = append_with(connection, entries, _counting(counts), values).scalar_one()
     _all_there(found, versions)
     return versions
 
@@ -94,7 +95,7 @@ def change_rows(
     by_row = _by_row(versions)
     if set(by_row) != {row}:
         raise ValueError("changes of another kind of row")
-    update = _update(row, f"{assignments}, ")
+    update = _update(row, len(versions), f"{assignments}, ")
     done = append_with(connection, entries, update, {**values, **_columns(row, by_row[row])})
     _all_there(done.rowcount, versions)
     return versions
@@ -127,7 +128,7 @@ def chain_entries(
 def write_versions(connection: Connection, versions: Mapping[tuple[str, str], Version]) -> None:
     """Write new counters and hashes, one statement per kind of row. Raises RowNotThere."""
     for row, pairs in _by_row(versions).items():
-        done = connection.execute(text(_update(row, "")), _columns(row, pairs))
+        done = connection.execute(text(_update(row, len(pairs))), _columns(row, pairs))
         _all_there(done.rowcount, pairs)
 
 
@@ -139,6 +140,9 @@ def _by_row(versions: Mapping[tuple[str, str], Version]) -> dict[str, list[tuple
 
 
 def _columns(row: str, pairs: Sequence[tuple[str, Version]]) -> dict[str, Any]:
+    if len(pairs) == 1:
+        ((key, version),) = pairs
+        return {f"{row}_key": key, f"{row}_version": version.number, f"{row}_hash": version.entry_hash}
     return {
         f"{row}_keys": Packed(key for key, _ in pairs),
         f"{row}_versions": [version.number for _, version in pairs],
@@ -146,8 +150,14 @@ def _columns(row: str, pairs: Sequence[tuple[str, Version]]) -> dict[str, Any]:
     }
 
 
-def _update(row: str, assignments: str) -> str:
+def _update(row: str, count: int, assignments: str = "") -> str:
+    """One row is told by plain values: arrays cost the server as much again."""
     table, column, kind = _TABLES[row]
+    if count == 1:
+        return (
+            f"UPDATE {table} AS r SET {assignments}version = :{row}_version, entry_hash = :{row}_hash"  # noqa: S608
+            f" WHERE r.{column} = CAST(:{row}_key AS {kind})"
+        )
     return (
         f"UPDATE {table} AS r SET {assignments}version = n.version, entry_hash = n.hash"  # noqa: S608 - our own text
         f" FROM unnest(CAST(:{row}_keys AS {kind}[]), CAST(:{row}_versions AS integer[]),"
@@ -156,10 +166,10 @@ def _update(row: str, assignments: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _counting(rows: tuple[str, ...]) -> str:
-    """Further WITH queries that write the counters of these kinds of row, and how many rows they found."""
-    updates = "".join(f", of_{row} AS ({_update(row, '')} RETURNING 1)" for row in rows)
-    counts = " + ".join(f"(SELECT count(*) FROM of_{row})" for row in rows)  # noqa: S608 - our own text
+def _counting(kinds: tuple[tuple[str, bool], ...]) -> str:
+    """Further WITH queries that write counters of these kinds of row (one or many of each), and how many they found."""
+    updates = "".join(f", of_{row} AS ({_update(row, 1 if one else 2)} RETURNING 1)" for row, one in kinds)
+    counts = " + ".join(f"(SELECT count(*) FROM of_{row})" for row, _ in kinds)  # noqa: S608 - our own text
     return f"{updates} SELECT {counts}"
 
 

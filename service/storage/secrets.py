@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from connectors.base.config import ConfigurationError
 from service.domain.signed_note import SigningKey
 from service.settings import Settings
+from service.storage.key_services.configured import configured_key_service
 from service.storage.key_store import LocalKeyWrapper
 from service.storage.keyed_hash import Pepper
 from service.storage.signing_key import load_signing_key
@@ -73,8 +74,9 @@ def _read_or_make(path: Path) -> str:
 
 
 def audit_signing_key(settings: Settings) -> SigningKey:
-    """The audit log's signing key; made on first use. Raises SigningKeyUnusable."""
-    return load_signing_key(audit_key_directory(settings), settings.keys.audit_origin)
+    """The audit log's signing key; made on first use. Raises SigningKeyUnusable, ConfigurationError."""
+    service = configured_key_service(settings)
+    return load_signing_key(audit_key_directory(settings), settings.keys.audit_origin, service)
 
 
 def audit_key_directory(settings: Settings) -> Path:

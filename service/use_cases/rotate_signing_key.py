@@ -17,8 +17,9 @@ from service.domain.refusals import Invalid
 from service.domain.signed_note import SigningKey, TrustedKey, sign_handover
 from service.storage.audit_checkpoints import last_checkpoint
 from service.storage.changes import log_event
+from service.storage.key_services.interface import KeyService
 from service.storage.rows import database_now
-from service.storage.signing_key import load_signing_key, prepare_next_key, take_next_key
+from service.storage.signing_key import keep_handover, load_signing_key, prepare_next_key, take_next_key
 from service.use_cases.sequence_audit import checkpoint_everything, lock_sequencer
 
 _ANNOUNCED = text("SELECT EXISTS (SELECT 1 FROM audit_heads WHERE object = 'signing_key' AND object_id = :fingerprint)")
@@ -32,13 +33,19 @@ class Rotation:
     new: TrustedKey
     size: int
     handover: str
+    kept_at: Path
 
 
-def rotate_signing_key(engine: Engine, directory: Path, origin: str, *, operator: str) -> Rotation:
-    """Rotate. Raises Invalid for a name that can't stand in the log, AuditLogBroken, SigningKeyUnusable."""
-    old = load_signing_key(directory, origin)
+def rotate_signing_key(
+    engine: Engine, directory: Path, origin: str, *, operator: str, service: KeyService | None = None
+) -> Rotation:
+    """Rotate, to a key of `service` if there is one: so a log moves from a file to a KMS.
+
+    Raises Invalid for a name that can't stand in the log, AuditLogBroken, SigningKeyUnusable.
+    """
+    old = load_signing_key(directory, origin, service)
     checkpoint_everything(engine, old)
-    following = prepare_next_key(directory, origin)
+    following = prepare_next_key(directory, origin, service)
     with engine.begin() as connection:
         lock_sequencer(connection)
         _announce(connection, old, following, operator)
@@ -49,11 +56,10 @@ def rotate_signing_key(engine: Engine, directory: Path, origin: str, *, operator
         assert last is not None, "there is one over the announcement"
         size = last.checkpoint.size
         handover = sign_handover(old, following, size)
-        path = directory / f"audit-handover-{following.trusted.key_id.hex()}.txt"
-        path.write_text(handover, encoding="utf-8")
-        new = take_next_key(directory, old, upto_size=size)
+        path = keep_handover(directory, handover, upto_size=size)
+        new = take_next_key(directory, old, upto_size=size, service=service)
     checkpoint_everything(engine, new)
-    return Rotation(old.trusted, new.trusted, size, handover)
+    return Rotation(old.trusted, new.trusted, size, handover, path)
 
 
 def _announce(connection: Connection, old: SigningKey, new: SigningKey, operator: str) -> None:

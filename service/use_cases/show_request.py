@@ -1,6 +1,7 @@
 """Show one request: its state, its clock, its plan, its steps with every attempt, and its identifiers as masks.
 
-Decides what a reader of a request may see. After sealing the kinds of the identifiers are all that can be shown.
+Decides what a reader of a request may see, and that who was shown a mask stands in the log first: a mask is personal
+data. After sealing the kinds of the identifiers are all that can be shown.
 """
 
 from __future__ import annotations
@@ -8,14 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, text
 
 from service.domain.masking import mask
 from service.domain.outcomes import StepState
 from service.domain.refusals import NotFound
+from service.storage.changes import log_event
 from service.storage.key_store import request_owner
+from service.storage.rows import database_now
 from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers
 from service.storage.stores import Stores
 
@@ -115,17 +118,27 @@ class RequestView:
     steps: list[StepView]
 
 
-def show_request(stores: Stores, request_id: UUID) -> RequestView:
-    """One consistent view. Raises NotFound."""
+def show_request(
+    stores: Stores, request_id: UUID, *, reader: str | None = None, identifiers: bool = True
+) -> RequestView:
+    """One consistent view, after the entry of `reader` is committed; without `identifiers` nothing personal is in it.
+
+    `reader` is None for who has just changed this request, which the log says already. Raises NotFound.
+    """
     owner = request_owner(request_id)
-    keys = stores.keys.get([owner])
-    with stores.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+    keys = stores.keys.get([owner]) if identifiers else {}
+    engine = stores.engine.execution_options(isolation_level="REPEATABLE READ")
+    with engine.begin() as connection:
         row = connection.execute(text("SELECT * FROM requests WHERE id = :id"), {"id": request_id}).one_or_none()
         if row is None:
             raise NotFound("there is no such request")
-        identifiers = read_identifiers(connection, [request_id], keys)[request_id]
+        stored = read_identifiers(connection, [request_id], keys)[request_id] if identifiers else []
+        shown = [_identifier(each, sealed=row.sealed_at is not None) for each in stored]
         plan = _plan(connection, row)
         steps = _steps(connection, request_id)
+        masks = sum(each.masked is not None for each in shown)
+        if reader is not None and masks:
+            _log_reading(connection, row, reader, masks)
     return RequestView(
         id=row.id,
         kind=row.kind,
@@ -143,8 +156,21 @@ def show_request(stores: Stores, request_id: UUID) -> RequestView:
         linked_to=row.linked_to,
         doubts=[_doubt(doubt) for doubt in row.doubts],
         plan=plan,
-        identifiers=[_identifier(i, sealed=row.sealed_at is not None) for i in identifiers],
+        identifiers=shown,
         steps=steps,
+    )
+
+
+def _log_reading(connection: Connection, row: Row[Any], reader: str, masks: int) -> None:
+    log_event(
+        connection,
+        row="reading",
+        key=str(uuid4()),
+        event="evidence_read",
+        actor=reader,
+        at=database_now(connection),
+        subject=row.subject,
+        data={"what": "request", "found": masks, "request": str(row.id)},
     )
 
 

@@ -46,7 +46,7 @@ from service.domain.outcomes import (
 )
 from service.domain.parked_reasons import CONNECTORS_OWN, EXPLANATIONS, explain
 from service.domain.request import DenialReason, Progress, RequestState
-from service.settings import SYSTEM_EXTRAS, AnchorSettings, IdentityGraphSettings
+from service.settings import SYSTEM_EXTRAS, AnchorSettings, IdentityGraphSettings, VaultSettings
 from service.storage.vendor_gate import NOT_COMPARED
 from service.use_cases import settle_identity
 from service.use_cases.record_answers import AMBIGUOUS_RECORD
@@ -102,7 +102,8 @@ def section(beginning: str) -> str:
 
 
 def setting_tables() -> dict[str, type[BaseModel]]:
-    return {**settings_module._SECTIONS, "identity_graph": IdentityGraphSettings, "[audit.anchors]": AnchorSettings}
+    nested = {"[audit.anchors]": AnchorSettings, "keys.audit_vault": VaultSettings}
+    return {**settings_module._SECTIONS, "identity_graph": IdentityGraphSettings, **nested}
 
 
 def every_setting() -> Iterator[tuple[str, str, str]]:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -43,7 +43,8 @@ from service.use_cases.sequence_audit import sequence_audit
 
 MILLION = 1_000_000
 THREADS = 4
-KEY = SigningKey("bench.example/log", Ed25519PrivateKey.generate())
+SEED = os.urandom(32)
+KEY = SigningKey("bench.example/log", Ed25519PrivateKey.from_private_bytes(SEED))
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
@@ -150,6 +151,43 @@ def bench_plain_inserts(engine: Engine, count: int) -> float:
     return count / timed(insert)
 
 
+# --- how long an entry waits ------------------------------------------------------------------------------------------
+
+TICK_SECONDS = 1.0
+"""As `engine.tick_seconds` has it by default: so often the sequencer is woken."""
+
+
+def bench_lag(engine: Engine, seconds: float) -> dict[str, Any]:
+    """The age of the oldest entry that waits, looked at all the time while writers do what they can."""
+    until, ages, written = time.monotonic() + seconds, [], [0] * THREADS
+
+    def write(thread: int) -> None:
+        while time.monotonic() < until:
+            with engine.begin() as connection:
+                audit_log.append(connection, list(_entries(50)))
+            written[thread] += 50
+
+    def sequence() -> None:
+        while time.monotonic() < until:
+            begin = time.monotonic()
+            _sequence(engine)
+            time.sleep(max(0.0, TICK_SECONDS - (time.monotonic() - begin)))
+
+    with ThreadPoolExecutor(THREADS + 1) as pool:
+        running = [pool.submit(sequence), *(pool.submit(write, thread) for thread in range(THREADS))]
+        while time.monotonic() < until:
+            with engine.connect() as connection:
+                ages.append(audit_log.oldest_pending_seconds(connection))
+            time.sleep(0.02)
+        for each in running:
+            each.result()
+    _sequence(engine)
+    more = {"entries_per_second": round(sum(written) / seconds, 1), "looks": len(ages)}
+    return result(
+        "audit.lag_p99_seconds", quantiles(ages, n=100)[98], "s", TICK_SECONDS, "the sequencer's own interval", **more
+    )
+
+
 # --- proofs, export, verification -------------------------------------------------------------------------------------
 
 
@@ -169,16 +207,14 @@ def proof_milliseconds(engine: Engine, size: int, *, plain: bool = False) -> flo
 
 
 def bench_export(engine: Engine, scratch: Path) -> list[dict[str, Any]]:
+    """Both in a process of its own, so that its memory is nobody else's."""
     path = scratch / "audit.jsonl"
-
-    def export() -> None:
-        with path.open("wb") as out:
-            export_audit(engine, KEY, out)
-
-    export_seconds = timed(export)
+    url = engine.url.render_as_string(hide_password=False)
+    export = [sys.executable, "-m", "tests.benchmarks.bench_audit", "--export-to", str(path)]
+    export_seconds, export_mb = _run(export, {"BENCH_URL": url, "BENCH_SEED": SEED.hex()})
     entries = sum(1 for _ in path.open("rb")) - 2
     (scratch / "audit.pub").write_text(f"{KEY.trusted}\n")
-    verify_seconds, peak = _verify(path)
+    verify_seconds, verify_mb = _run([sys.executable, "-I", verify_audit.__file__, str(path)], {})
 
     def read() -> None:
         with path.open("rb") as file:
@@ -188,21 +224,31 @@ def bench_export(engine: Engine, scratch: Path) -> list[dict[str, Any]]:
 
     reading = timed(read)
     was = "reading, parsing and hashing each line of the same file"
+    verified = {"entries": entries, "peak_rss_mb": verify_mb}
+    exported = {"entries": entries, "peak_rss_mb": export_mb}
     return [
-        result("audit.verify_seconds_1m", verify_seconds, "s", reading, was, entries=entries, peak_rss_mb=peak),
-        result("audit.export_seconds_1m", export_seconds, "s", reading, was, entries=entries),
+        result("audit.verify_seconds_1m", verify_seconds, "s", reading, was, **verified),
+        result("audit.export_seconds_1m", export_seconds, "s", reading, was, **exported),
     ]
 
 
-def _verify(path: Path) -> tuple[float, float]:
-    """The auditor's program in a process of its own; answers seconds and the peak of its memory in MB."""
-    command = [sys.executable, "-I", verify_audit.__file__, str(path)]
+def export_once(path: Path) -> None:
+    """What the other process does."""
+    key = SigningKey(KEY.trusted.name, Ed25519PrivateKey.from_private_bytes(bytes.fromhex(os.environ["BENCH_SEED"])))
+    engine = open_engine(os.environ["BENCH_URL"], pool_size=1)
+    with path.open("wb") as out:
+        export_audit(engine, key, out)
+    engine.dispose()
+
+
+def _run(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Seconds and the peak of memory in MB of a process that must succeed."""
     begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise AssertionError("the export doesn't verify")
+        raise AssertionError(f"{command[1:3]} failed")
     return time.perf_counter() - begin, round(used.ru_maxrss / 1_024, 1)
 
 
@@ -212,6 +258,7 @@ def run(engine: Engine, scratch: Path, scale: float) -> list[dict[str, Any]]:
     small = max(200, big // 100)
     found = [bench_writes(engine, max(50, int(1_000 * min(scale * 10, 1))))]
     _sequence(engine)
+    found.append(bench_lag(engine, max(3.0, min(20.0, 20 * scale * 10))))
     add(engine, small)
     with engine.connect() as connection:
         first = stored_size(connection)
@@ -240,7 +287,12 @@ def run(engine: Engine, scratch: Path, scale: float) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
-    out: Path = parser.parse_args().out
+    parser.add_argument("--export-to", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.export_to is not None:
+        export_once(options.export_to)
+        return
+    out: Path = options.out
     scratch = Path(tempfile.mkdtemp(prefix="expunge-"))
     scratch.chmod(0o711)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -23,7 +24,7 @@ def configured_anchors(settings: Settings) -> tuple[Anchor, ...]:
     if settings.audit.anchors is None:
         return (FileAnchor(DEFAULT_NAME, default_directory(settings)),)
     base = settings.origin.resolve().parent if settings.origin is not None else Path()
-    return tuple(_anchor(each, base) for each in settings.audit.anchors)
+    return tuple(_anchor(each, base, settings.audit.retention_seconds) for each in settings.audit.anchors)
 
 
 def default_directory(settings: Settings) -> Path:
@@ -32,7 +33,7 @@ def default_directory(settings: Settings) -> Path:
     return data.with_name(f"{data.name}.audit-anchor")
 
 
-def _anchor(given: AnchorSettings, base: Path) -> Anchor:
+def _anchor(given: AnchorSettings, base: Path, retention_seconds: float) -> Anchor:
     # The settings' validator has made sure that each kind has what it needs.
     directory = base / (given.directory or Path())
     if given.kind == "file":
@@ -42,10 +43,25 @@ def _anchor(given: AnchorSettings, base: Path) -> Anchor:
         return GitAnchor(given.name, directory, remote)
     if given.kind == "timestamp":
         return TimestampAnchor(given.name, directory, given.url or "", _roots(given, base))
+    if given.kind == "s3":
+        return _s3_anchor(given, given.lock_seconds or retention_seconds)
     try:
         return WitnessAnchor(given.name, given.url or "", WitnessKey.parse(given.key or ""))
     except NoteRefused as refused:
         raise ConfigurationError(f"audit.anchors[{given.name}].key: {refused}") from None
+
+
+def _s3_anchor(given: AnchorSettings, lock_seconds: float) -> Anchor:
+    try:
+        # The SDK is an extra: who has no such anchor needn't install it.
+        from service.storage.anchors.s3 import S3Anchor, open_bucket
+    except ModuleNotFoundError:
+        raise ConfigurationError(f"audit.anchors[{given.name}]: an anchor of kind s3 needs expunge[s3]") from None
+    keys = None
+    if given.access_key is not None and given.secret_key is not None:
+        keys = (given.access_key.get_secret_value(), given.secret_key.get_secret_value())
+    client = open_bucket(given.region, given.url, keys)
+    return S3Anchor(given.name, client, given.bucket or "", given.prefix or "", timedelta(seconds=lock_seconds))
 
 
 def _roots(given: AnchorSettings, base: Path) -> list[x509.Certificate]:

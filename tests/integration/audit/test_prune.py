@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 
 from service.domain.audit_entry import AuditEntry, decode_entry
 from service.domain.merkle import fold_peaks, is_consistent, is_included, leaf_hash, node_hash
-from service.domain.refusals import Invalid
+from service.domain.refusals import EvidenceRemoved, Invalid
 from service.domain.signed_note import SigningKey, open_logged_checkpoint
 from service.storage import audit_log
 from service.storage.audit_findings import AuditLogBroken
@@ -180,3 +180,24 @@ def test_nobody_in_particular_prunes_nothing(log: Log) -> None:
         prune_audit(log.engine, log.key, retention=RETENTION, operator="Ada Byron")
     assert len(log.entries()) == 5
     assert log.rows("SELECT 1 FROM audit_pruned") == []
+
+
+def test_a_request_whose_first_entries_were_removed_proves_nothing_any_more(log: Log) -> None:
+    """What is left would read like the whole story. Requests that are there from their first entry on prove theirs."""
+    half, whole, gone = uuid4().hex, uuid4().hex, uuid4().hex
+    first = AuditEntry("request_acknowledged", "request", str(uuid4()), 1, None, OLD, "worker", half)
+    later = AuditEntry("request_sealed", "request", first.object_id, 2, first.digest(), NEW, "worker", half)
+    with log.engine.begin() as connection:
+        audit_log.append(connection, [first])
+    log.log(OLD, subject=gone)
+    with log.engine.begin() as connection:
+        audit_log.append(connection, [later])
+    log.log(NEW, NEW, subject=whole)
+    with log.engine.begin() as connection:
+        assert len(audit_log.proven_entries(connection, half, log.newest())) == 2
+    assert log.prune().removed == 2
+    with log.engine.begin() as connection:
+        assert len(audit_log.proven_entries(connection, whole, log.newest())) == 2
+        for subject in (half, gone):
+            with pytest.raises(EvidenceRemoved, match="the 2 oldest"):
+                audit_log.proven_entries(connection, subject, log.newest())

@@ -72,9 +72,19 @@ def test_an_operators_day(company: Company, run: Run, tmp_path: Path) -> None:
     broken.write_bytes(out.read_bytes().replace(b"erasure", b"access ", 1))
     assert run("replay", "--export", str(broken)).exit_code == 1
 
+    first = tmp_path / "first.pub"
+    first.write_bytes((tmp_path / "audit.pub").read_bytes())
     rotated = run("rotate-key", "--operator", "ada")
     assert rotated.exit_code == 0, rotated.output
     assert run("anchor").exit_code == 0
+    assert run("export", "--out", str(out)).exit_code == 0
+    (note,) = tmp_path.glob("audit-handover-*.txt")
+    assert note.name in rotated.stdout
+    handed = ["--key", str(first), "--handover", str(note)]
+    for ending, code in ([], 0), (handed[:2], 1), (handed, 0):
+        verified = CliRunner().invoke(app, ["audit", "verify", str(out), *ending])
+        assert verified.exit_code == code, verified.output
+    assert run("replay", "--export", str(out), *handed).exit_code == 0
     pruned = run("prune", "--operator", "ada")
     assert (pruned.exit_code, "0 entries removed" in pruned.stdout) == (0, True), pruned.output
     assert run("replay").exit_code == 0

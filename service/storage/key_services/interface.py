@@ -1,0 +1,54 @@
+"""What a key service is: it signs by a key's id and never gives the key out; and the signer that the log sees.
+
+Decides that nothing that a service answers is taken on trust: a signature that the key's public half doesn't verify is
+an error, not a head.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+
+class SigningKeyUnusable(Exception):  # noqa: N818 - says what is true of the key
+    """The log's key can't be trusted, read or asked to sign. Says which part and a code, never any content."""
+
+
+class KeyService(Protocol):
+    """Holds Ed25519 keys by id. Key ids hold no spaces. Every call may raise SigningKeyUnusable."""
+
+    def newest(self) -> str:
+        """The id of the newest key: what a log begins with."""
+
+    def create_next(self) -> str:
+        """The id of a key that no log has used: what a rotation takes. May be called again for one that died."""
+
+    def public_key(self, key_id: str) -> Ed25519PublicKey:
+        """The key's public half."""
+
+    def sign(self, key_id: str, message: bytes) -> bytes:
+        """The 64 bytes of a plain Ed25519 signature."""
+
+
+class ServiceSigner:
+    """One key of a service, with the public half that was noted when the log took it."""
+
+    def __init__(self, service: KeyService, key_id: str, public: Ed25519PublicKey) -> None:
+        self._service = service
+        self._public = public
+        self.key_id = key_id
+
+    def public_key(self) -> Ed25519PublicKey:
+        """The public half, without asking anybody."""
+        return self._public
+
+    def sign(self, data: bytes, /) -> bytes:
+        """A signature that was verified. Raises SigningKeyUnusable."""
+        signature = self._service.sign(self.key_id, data)
+        try:
+            self._public.verify(signature, data)
+        except InvalidSignature:
+            raise SigningKeyUnusable("the key service signed with another key than the log's") from None
+        return signature

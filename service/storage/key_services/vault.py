@@ -1,0 +1,123 @@
+"""The transit engine of HashiCorp Vault (or OpenBao, which speaks the same) as the holder of the log's key.
+
+An Ed25519 key that the operator made (`vault write -f transit/keys/expunge-audit type=ed25519`); the token needs
+`update` on `transit/sign/<key>` and `transit/keys/<key>/rotate` and `read` on `transit/keys/<key>`. Each version of it
+is a key of the log: a version is pinned in every call, so that a rotation in Vault alone changes nothing here.
+
+    POST /v1/<mount>/sign/<key>      {"input": <base64>, "key_version": n} -> {"data": {"signature": "vault:vn:<base64>"}}
+    GET  /v1/<mount>/keys/<key>      {"data": {"type": "ed25519", "latest_version": n, "keys": {"n": {"public_key": <base64>}}}}
+    POST /v1/<mount>/keys/<key>/rotate
+
+Source: developer.hashicorp.com/vault/api-docs/secret/transit, as in hashicorp/vault website/content/api-docs (signing
+read 2026-11-22; the shape of the public key is from memory of the same page and unconfirmed against a server).
+"""  # noqa: E501 - the shapes of answers
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from service.storage.key_services.interface import SigningKeyUnusable
+
+_PATIENCE_SECONDS = 10.0
+
+
+class VaultKeys:
+    """One transit key. The token is read from its file for every call: an agent renews it there."""
+
+    def __init__(
+        self,
+        url: str,
+        mount: str,
+        key: str,
+        token_file: Path,
+        *,
+        namespace: str | None = None,
+        roots: Path | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._base = f"{url.rstrip('/')}/v1/{mount}"
+        self._key = key
+        self._token_file = token_file
+        self._namespace = namespace
+        self._roots = roots
+        self._transport = transport
+        self._client: httpx.Client | None = None
+
+    def newest(self) -> str:
+        """The newest version."""
+        return self._id(self._read()["latest_version"])
+
+    def create_next(self) -> str:
+        """Has Vault make a version. One that a rotation which died had made stays unused."""
+        self._call("POST", f"keys/{self._key}/rotate", {})
+        return self.newest()
+
+    def public_key(self, key_id: str) -> Ed25519PublicKey:
+        """As Vault says it. Asked once, when the log takes the key."""
+        try:
+            encoded = self._read()["keys"][str(self._version(key_id))]["public_key"]
+            return Ed25519PublicKey.from_public_bytes(base64.b64decode(encoded, validate=True))
+        except (KeyError, TypeError, ValueError):
+            raise SigningKeyUnusable("vault_public_key_not_understood") from None
+
+    def sign(self, key_id: str, message: bytes) -> bytes:
+        """By exactly this version of the key."""
+        version = self._version(key_id)
+        asked = {"input": base64.b64encode(message).decode(), "key_version": version}
+        answer = self._call("POST", f"sign/{self._key}", asked)
+        signature = answer.get("signature")
+        prefix = f"vault:v{version}:"
+        if not isinstance(signature, str) or not signature.startswith(prefix):
+            raise SigningKeyUnusable("vault_signature_not_understood")
+        try:
+            return base64.b64decode(signature.removeprefix(prefix), validate=True)
+        except (binascii.Error, ValueError):
+            raise SigningKeyUnusable("vault_signature_not_understood") from None
+
+    def _id(self, version: object) -> str:
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise SigningKeyUnusable("vault_version_not_understood")
+        return f"vault:{self._key}:{version}"
+
+    def _version(self, key_id: str) -> int:
+        kind, _, rest = key_id.partition(":")
+        key, _, version = rest.rpartition(":")
+        if kind != "vault" or key != self._key or not version.isdecimal():
+            raise SigningKeyUnusable("keys.audit_vault.key: the log's key is another one")
+        return int(version)
+
+    def _read(self) -> dict[str, Any]:
+        found = self._call("GET", f"keys/{self._key}", None)
+        if found.get("type") != "ed25519":
+            raise SigningKeyUnusable("keys.audit_vault.key: not of the type ed25519")
+        return found
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        """The answer's `data`; {} for an answer without a body."""
+        try:
+            headers = {"X-Vault-Token": self._token_file.read_text(encoding="utf-8").strip(), "X-Vault-Request": "true"}
+        except (OSError, UnicodeDecodeError):
+            raise SigningKeyUnusable("keys.audit_vault.token_file: can't be read") from None
+        if self._namespace is not None:
+            headers["X-Vault-Namespace"] = self._namespace
+        try:
+            answer = self._open().request(method, f"{self._base}/{path}", json=body, headers=headers)
+            document = answer.json() if answer.content and answer.status_code == 200 else {}
+        except (httpx.HTTPError, ValueError) as error:
+            raise SigningKeyUnusable(f"vault_{type(error).__name__}".lower()) from None
+        if answer.status_code not in (200, 204):
+            raise SigningKeyUnusable(f"vault_status_{answer.status_code}")
+        data = document.get("data") if isinstance(document, dict) else None
+        return data if isinstance(data, dict) else {}
+
+    def _open(self) -> httpx.Client:
+        if self._client is None:
+            verify = True if self._roots is None else httpx.create_ssl_context(verify=str(self._roots))
+            self._client = httpx.Client(timeout=_PATIENCE_SECONDS, verify=verify, transport=self._transport)
+        return self._client
