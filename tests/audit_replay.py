@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 
 from service.domain.audit_entry import decode_entry, digest_of
 
-_TABLES = {"request": "requests", "step": "steps", "hold": "holds"}
+_TABLES = {"request": "requests", "step": "steps", "hold": "holds", "import": "imports"}
 _STATES = {
     "request_settled": "in_progress",
     "request_in_progress": "in_progress",

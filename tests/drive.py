@@ -11,6 +11,7 @@ from service.use_cases.advance_requests import advance_requests
 from service.use_cases.lease_steps import lease_steps
 from service.use_cases.seal_request import seal_due_requests
 from service.use_cases.settle_identity import lease_identities
+from service.use_cases.steer_import import revoke_cancelled
 from service.use_cases.sweep_leases import sweep_leases
 from workers.perform import perform
 from workers.runtime import Runtime
@@ -34,7 +35,7 @@ def turn(runtime: Runtime, *, only: Callable[[str], bool] | None = None) -> int:
             perform(runtime, batch)
             done += 1
     done += advance_requests(stores, settings)
-    done += sweep_leases(stores)
+    done += sweep_leases(stores) + revoke_cancelled(stores)
     return done + seal_due_requests(stores)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.api import audit, certificates, decisions, holds, operations, requests, steps
+from service.api import audit, certificates, decisions, holds, imports, operations, requests, steps
 from service.api.authentication import SECURITY_SCHEME
 from service.api.door import Door
 from service.api.edge import Edge
@@ -19,6 +19,7 @@ from service.storage.stores import Stores
 API_VERSION = "1"
 _ROUTERS = (
     requests.router,
+    imports.router,
     decisions.router,
     steps.router,
     certificates.router,

@@ -5,7 +5,7 @@ Labels are routes as written, states, system names and reason codes: never ids, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -13,6 +13,8 @@ from prometheus_client.core import GaugeMetricFamily
 from service.domain.api_key import KeyRefusal
 from service.storage.stores import Stores
 from service.use_cases.count_work import WorkCounts, count_work
+
+LINE_RESULTS = ("accepted", "linked", "replayed", "refused")
 
 
 class Metrics:
@@ -32,6 +34,11 @@ class Metrics:
         )
         for reason in KeyRefusal:
             self._refused.labels(reason.value)
+        self._lines = Counter(
+            "expunge_import_lines", "Lines of imports by what became of them.", ("result",), registry=self._registry
+        )
+        for result in LINE_RESULTS:
+            self._lines.labels(result)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one HTTP answer."""
@@ -41,6 +48,11 @@ class Metrics:
     def refused_authentication(self, reason: KeyRefusal) -> None:
         """Count a key that wasn't taken."""
         self._refused.labels(reason.value).inc()
+
+    def took_in(self, lines: Mapping[str, int]) -> None:
+        """Count lines of an import by result."""
+        for result, count in lines.items():
+            self._lines.labels(result).inc(count)
 
     def exposition(self) -> bytes:
         """Everything in the text format of Prometheus, the store's counts as of now."""
@@ -91,10 +103,14 @@ class _Stored:
         )
         for system, seconds in self._counts.oldest_due_seconds.items():
             oldest.add_metric((system,), seconds)
-        yield requests
-        yield steps
         yield parked
         yield oldest
+        imports = GaugeMetricFamily("expunge_imports", "Imports by state.", labels=("state",))
+        for state, count in self._counts.imports.items():
+            imports.add_metric((state,), count)
+        yield requests
+        yield steps
+        yield imports
         yield GaugeMetricFamily(
             "expunge_requests_overdue", "Unfinished requests past respond_by.", value=self._counts.overdue
         )

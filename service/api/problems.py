@@ -21,13 +21,16 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
 
 from service.domain.refusals import Refusal
+from service.storage.new_requests import StoreMoved
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_SECONDS = 2
+UNAVAILABLE = (OperationalError, InterfaceError, PoolExhausted, StoreMoved)
 
 TITLES: Mapping[str, str] = MappingProxyType(
     {
         "malformed_json": "The body isn't JSON in UTF-8",
+        "cut_off": "The body has no end",
         "validation": "The request isn't of the documented form",
         "invalid": "What was sent can't be meant",
         "kind_not_available": "This kind of request isn't available yet",
@@ -45,7 +48,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "sealed": "The values are gone for good",
         "evidence_removed": "The log's entries are gone: their retention was over",
         "too_large": "The body is too large",
-        "unsupported_media_type": "The body must be application/json",
+        "unsupported_media_type": "The body isn't of a media type that is read here",
         "unavailable": "Not available at the moment",
         "internal": "Something went wrong on our side",
     }
@@ -62,7 +65,7 @@ _CODE_OF_STATUS = {
 class FieldError(BaseModel):
     """One thing that is wrong with what was sent."""
 
-    field: str = Field(description="JSON pointer into the body, or `query/<name>`, `header/<name>`")
+    field: str = Field(description="JSON pointer into the body, or `query/<name>`, `header/<name>`, a CSV's column")
     reason: str = Field(description="a code, or words of ours; never what was sent")
 
 
@@ -109,9 +112,9 @@ class Trouble(Exception):  # noqa: N818 - an answer, not a fault
         self.headers = headers
 
 
-def problem_response(trouble: Trouble) -> Response:
-    """The problem as an HTTP answer."""
-    body = Problem(
+def problem_of(trouble: Trouble) -> Problem:
+    """The problem's members."""
+    return Problem(
         type=f"/problems/{trouble.code}",
         title=TITLES.get(trouble.code, HTTPStatus(trouble.status).phrase),
         status=trouble.status,
@@ -119,8 +122,12 @@ def problem_response(trouble: Trouble) -> Response:
         detail=trouble.detail,
         errors=list(trouble.errors),
     )
+
+
+def problem_response(trouble: Trouble) -> Response:
+    """The problem as an HTTP answer."""
     headers = None if trouble.headers is None else dict(trouble.headers)
-    return JSONResponse(body.model_dump(), trouble.status, headers, media_type=MEDIA_TYPE)
+    return JSONResponse(problem_of(trouble).model_dump(), trouble.status, headers, media_type=MEDIA_TYPE)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -135,7 +142,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, _of_refusal)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(HTTPException, _of_http)
-    for unavailable in (OperationalError, InterfaceError, PoolExhausted):
+    for unavailable in UNAVAILABLE:
         app.add_exception_handler(unavailable, _of_database)
 
 
@@ -146,8 +153,19 @@ def _of_trouble(request: Request, error: Exception) -> Response:
 
 def _of_refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    errors = () if error.field is None else (FieldError(field=_place(error.field), reason=error.reason),)
-    return problem_response(Trouble(error.status, error.code, error.reason, errors))
+    return problem_response(trouble_of(error))
+
+
+def trouble_of(error: Exception) -> Trouble:
+    """What we say about an error: a refusal in its own words, a store that doesn't answer, or a fault of ours."""
+    if isinstance(error, Trouble):
+        return error
+    if isinstance(error, Refusal):
+        errors = () if error.field is None else (FieldError(field=_place(error.field), reason=error.reason),)
+        return Trouble(error.status, error.code, error.reason, errors)
+    if isinstance(error, UNAVAILABLE):
+        return Trouble(503, "unavailable", headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
+    return Trouble(500, "internal")
 
 
 def _place(field: str) -> str:
@@ -160,14 +178,14 @@ def _of_validation(request: Request, error: Exception) -> Response:
     if any(item["loc"][0] == "path" for item in found):
         # Nothing has such a name: what isn't an id of ours can't be found.
         return problem_response(Trouble(404, "not_found"))
-    errors = [FieldError(field=_pointer(item), reason=str(item["type"])) for item in found]
+    errors = [FieldError(field=pointer(item["loc"], item["type"]), reason=str(item["type"])) for item in found]
     return problem_response(Trouble(422, "validation", errors=errors))
 
 
-def _pointer(item: Mapping[str, Any]) -> str:
+def pointer(loc: Sequence[str | int], kind: str) -> str:
     """Where it is wrong. The name of an unknown field is the sender's text, so the place is what it stands in."""
-    place, *rest = item["loc"]
-    if item["type"] == "extra_forbidden":
+    place, *rest = loc
+    if kind == "extra_forbidden":
         rest = rest[:-1]
     if place != "body":
         return "/".join([str(place), *map(str, rest)])
@@ -195,4 +213,4 @@ def _allowed(request: Request) -> str:
 
 def _of_database(request: Request, error: Exception) -> Response:
     """A store doesn't answer, or two transactions met: nothing was changed, and trying again helps."""
-    return problem_response(Trouble(503, "unavailable", headers={"Retry-After": str(_RETRY_AFTER_SECONDS)}))
+    return problem_response(trouble_of(error))

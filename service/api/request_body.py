@@ -12,7 +12,7 @@ from email.message import Message
 from typing import Any, NoReturn
 
 from fastapi import Request
-from starlette.types import Message as AsgiMessage
+from starlette.types import Scope
 
 from service.api.problems import FieldError, Trouble
 
@@ -28,17 +28,24 @@ async def read_body(request: Request) -> Request:
     """The same request with its body read and checked. Raises Trouble."""
     _check_media_type(request.headers.get("content-type"))
     body = await _limited(request)
-    check_json(body)
-    sent = False
+    return _ReadRequest(request.scope, body, check_json(body))
 
-    async def replay() -> AsgiMessage:
-        nonlocal sent
-        if sent:
-            return {"type": "http.disconnect"}
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
 
-    return Request(request.scope, replay)
+class _ReadRequest(Request):
+    """A request whose body was read and parsed: neither is done twice."""
+
+    def __init__(self, scope: Scope, body: bytes, value: Any) -> None:
+        super().__init__(scope)
+        self._read = body
+        self._value = value
+
+    async def body(self) -> bytes:
+        """The body as it came."""
+        return self._read
+
+    async def json(self) -> Any:
+        """The body's value."""
+        return self._value
 
 
 async def _limited(request: Request) -> bytes:
@@ -60,8 +67,8 @@ def _check_media_type(content_type: str | None) -> None:
         raise Trouble(415, "unsupported_media_type")
 
 
-def check_json(body: bytes) -> None:
-    """Raises Trouble for anything but one JSON value with one meaning."""
+def check_json(body: bytes) -> Any:
+    """The value. Raises Trouble for anything but one JSON value with one meaning."""
     try:
         value = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
     except _Twice:
@@ -70,6 +77,7 @@ def check_json(body: bytes) -> None:
         raise Trouble(400, "malformed_json") from None
     if _is_deep(value):
         raise Trouble(422, "validation", errors=[FieldError(field="", reason="nested_too_deeply")])
+    return value
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,17 +6,18 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import JSONResponse
 
 from connectors.base.values import Identifier
 from service.api.authentication import GuardedRoute, needs
 from service.api.door import TheCaller, TheDoor
-from service.api.schemas import ListQuery, LookupBody, ShowQuery, SubmitBody
+from service.api.schemas import ListQuery, LookupBody, ShowQuery, SubmitBody, submission_of
 from service.api.views import ReceiptView
 from service.domain.api_key import Scope
 from service.use_cases.list_requests import Filters, Page, list_requests
 from service.use_cases.lookup_subject import SubjectView, lookup_subject
 from service.use_cases.show_request import RequestView, show_request
-from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
+from service.use_cases.submit_request import submit_request
 
 router = APIRouter(route_class=GuardedRoute, tags=["requests"])
 
@@ -26,40 +27,26 @@ router = APIRouter(route_class=GuardedRoute, tags=["requests"])
     status_code=202,
     operation_id="submitRequest",
     summary="Submit a data-subject request",
+    response_model=ReceiptView,
     **needs(Scope.REQUESTS_SUBMIT, 400, 409, 413, 415, 422),
 )
 def submit(
     body: SubmitBody,
     caller: TheCaller,
     door: TheDoor,
-    response: Response,
     idempotency_key: Annotated[
         str | None,
         Header(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="the same key and body give the same answer"),
     ] = None,
-) -> ReceiptView:
+) -> Response:
     """Accepted durably, or refused with nothing left behind. `Location` is where to follow it."""
-    submission = Submission(
-        kind=body.kind,
-        regime=body.regime,
-        identifiers=tuple(
-            SubmittedIdentifier(
-                Identifier(each.kind, each.value),
-                None if each.verification is None else each.verification.method,
-                None if each.verification is None else each.verification.verified_at,
-            )
-            for each in body.identifiers
-        ),
-        received_at=body.received_at,
-        external_reference=body.external_reference,
-        submitted_by=caller.key_id,
-        idempotency_key=idempotency_key,
-    )
+    submission = submission_of(body, caller.key_id, idempotency_key)
     receipt = submit_request(door.stores, door.settings, submission)
-    response.headers["Location"] = f"/v1/requests/{receipt.id}"
+    headers = {"Location": f"/v1/requests/{receipt.id}"}
     if receipt.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    return ReceiptView.of(receipt)
+        headers["Idempotent-Replayed"] = "true"
+    # A finished answer: the framework would check what we wrote ourselves, in one more turn of a thread.
+    return JSONResponse(ReceiptView.of(receipt), 202, headers)
 
 
 @router.get(
@@ -78,6 +65,7 @@ def list_page(query: Annotated[ListQuery, Query()], door: TheDoor) -> Page:
         overdue=query.overdue,
         parked=query.parked,
         external_reference=query.external_reference,
+        import_id=query.import_id,
         respond_before=query.respond_before,
     )
     return list_requests(door.stores, filters, limit=query.limit, cursor=query.cursor)

@@ -24,13 +24,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from connectors.base.values import Identifier
 from service.domain.deadlines import REGIMES
 from service.domain.normalisation import MAX_VALUE_CHARACTERS
 from service.domain.request import DenialReason
 from service.use_cases.extend_request import ExtensionReason
 from service.use_cases.place_hold import HoldReason
+from service.use_cases.prepare_submission import KINDS, MAX_IDENTIFIERS, Submission, SubmittedIdentifier
 from service.use_cases.resolve_step import Decision, ResolutionReason
-from service.use_cases.submit_request import KINDS, MAX_IDENTIFIERS
 
 CLOCK_SKEW = timedelta(minutes=5)
 # Backlogs are imported late, and a hopelessly old date is a typing error.
@@ -151,6 +152,26 @@ class SubmitBody(Body):
     )
 
 
+def submission_of(body: SubmitBody, submitted_by: UUID, idempotency_key: str | None = None) -> Submission:
+    """The same for the desk."""
+    return Submission(
+        kind=body.kind,
+        regime=body.regime,
+        identifiers=tuple(
+            SubmittedIdentifier(
+                Identifier(each.kind, each.value),
+                None if each.verification is None else each.verification.method,
+                None if each.verification is None else each.verification.verified_at,
+            )
+            for each in body.identifiers
+        ),
+        received_at=body.received_at,
+        external_reference=body.external_reference,
+        submitted_by=submitted_by,
+        idempotency_key=idempotency_key,
+    )
+
+
 class LookupBody(Body):
     """Whom to look for."""
 
@@ -229,6 +250,7 @@ class ListQuery(BaseModel):
     overdue: bool | None = None
     parked: bool | None = Field(None, description="whether a step waits for a human")
     external_reference: Reference | None = None
+    import_id: UUID | None = None
     respond_before: AnyInstant | None = None
     limit: int = Field(50, ge=1, le=200)
     cursor: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")] | None = None
@@ -248,3 +270,21 @@ class HoldsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     include_lifted: bool = False
+
+
+class ImportsQuery(BaseModel):
+    """A page of the list of imports."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    limit: int = Field(50, ge=1, le=200)
+    cursor: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")] | None = None
+
+
+class RefusedQuery(BaseModel):
+    """A page of an import's refused lines."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    after: int = Field(0, ge=0, le=2**31 - 1, description="a `next_after` answered before")
+    limit: int = Field(200, ge=1, le=1000)

@@ -26,18 +26,9 @@ class ReceiptView:
     linked_to: UUID | None
 
     @classmethod
-    def of(cls, receipt: Receipt) -> ReceiptView:
-        """Without the mark of a repetition, which goes into a header."""
-        return cls(
-            id=UUID(receipt.id),
-            kind=receipt.kind,
-            regime=receipt.regime,
-            received_at=receipt.received_at,
-            respond_by=receipt.respond_by,
-            acknowledge_by=receipt.acknowledge_by,
-            external_reference=receipt.external_reference,
-            linked_to=None if receipt.linked_to is None else UUID(receipt.linked_to),
-        )
+    def of(cls, receipt: Receipt) -> dict[str, str | None]:
+        """As JSON, without the mark of a repetition, which goes into a header."""
+        return {name: getattr(receipt, name) for name in cls.__dataclass_fields__}
 
 
 @dataclass(frozen=True)

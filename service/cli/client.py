@@ -40,6 +40,14 @@ class Refused(Exception):  # noqa: N818 - says what is true
     """The service refused. The text is its problem, which repeats nothing that was sent."""
 
 
+class Broken(Exception):  # noqa: N818 - says what is true
+    """The connection ended before the answer did, or there was none."""
+
+    def __init__(self, kind: str, *, was_connected: bool) -> None:
+        super().__init__(kind)
+        self.was_connected = was_connected
+
+
 class Api:
     """The API of one installation, with one key."""
 
@@ -84,6 +92,25 @@ class Api:
         if answer.is_success:
             return answer
         raise Refused(_worded(answer))
+
+    def stream(self, method: str, path: str, body: Iterator[bytes], *, headers: Mapping[str, str]) -> Iterator[str]:
+        """The answer's lines as they come. Raises Refused, and Broken where it ends before its end."""
+        try:
+            with httpx.stream(
+                method,
+                f"{self._url}{path}",
+                content=body,
+                headers={"Authorization": f"Bearer {self._key}", **headers},
+                timeout=_TIMEOUT_SECONDS,
+            ) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise Refused(_worded(answer))
+                yield from answer.iter_lines()
+        except httpx.InvalidURL:
+            raise Unusable("can't ask the API; is --url right?") from None
+        except httpx.HTTPError as error:
+            raise Broken(type(error).__name__, was_connected=not isinstance(error, httpx.ConnectError)) from None
 
 
 def _worded(answer: httpx.Response) -> str:

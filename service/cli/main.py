@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from service.cli import audit, audit_upkeep, connector, keys, request, steps, systems
+from service.cli import audit, audit_upkeep, connector, imports, keys, request, steps, systems
 from service.cli.demo.run import demo
 from service.cli.up import up
 from service.cli.workers import workers
@@ -19,6 +19,7 @@ app.command()(up)
 app.command()(workers)
 app.command()(demo)
 app.add_typer(request.app, name="request")
+app.add_typer(imports.app, name="imports")
 app.add_typer(steps.app, name="steps")
 app.add_typer(systems.app, name="systems")
 audit_upkeep.add_to(audit.app)

@@ -25,6 +25,7 @@ from service.cli.client import (
     show_json,
     show_table,
 )
+from service.cli.imports import import_requests
 from service.domain.request import DenialReason
 from service.use_cases.extend_request import ExtensionReason
 from service.use_cases.resolve_step import Decision, ResolutionReason
@@ -67,6 +68,9 @@ def submit(
     console().print(f"accepted {receipt['id']}, to be answered by {receipt['respond_by']}")
     if receipt["linked_to"]:
         console().print(f"the same person's request {receipt['linked_to']} covers it")
+
+
+app.command("import")(import_requests)
 
 
 @app.command("list")

@@ -99,6 +99,13 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
             "hold", reason=CODE, effective_at=INSTANT, until=optional(INSTANT), request=optional(UUID)
         ),
         "hold_released": event("hold", reason=CODE),
+        # Imports: many requests that came in one body.
+        "import_begun": event("import", format=one_of("jsonl", "csv")),
+        "import_received": event("import", lines=COUNT, accepted=COUNT, refused=COUNT),
+        "import_paused": event("import"),
+        "import_resumed": event("import"),
+        "import_cancelled": event("import"),
+        "import_ended": event("import"),
         # Access, systems, configuration.
         "key_created": event("key", roles=list_of(CODE), expires_at=optional(INSTANT)),
         "key_revoked": event("key", reason=optional(CODE)),

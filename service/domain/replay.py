@@ -13,10 +13,11 @@ from types import MappingProxyType
 from typing import Any
 
 from service.domain.audit_entry import digest_of
+from service.domain.imports import ImportState
 from service.domain.request import Progress, RequestState
 
 Fields = dict[str, Any]
-REPLAYED_OBJECTS = ("request", "step", "hold", "key", "system")
+REPLAYED_OBJECTS = ("request", "step", "hold", "key", "system", "import")
 _RECORDS_ACCEPTED = "records_accepted"
 
 
@@ -167,7 +168,7 @@ _EFFECTS: Mapping[str, Callable[[Mapping[str, Any]], Fields]] = MappingProxyType
         "request_linked": lambda data: _state(RequestState.IN_PROGRESS, Progress.LINKED, linked_to=data["to"]),
         "request_resumed": _resumed,
         "request_denied": lambda data: _state(RequestState.DENIED, data["reason"]),
-        "request_revoked": lambda data: _state(RequestState.REVOKED),
+        "request_revoked": lambda data: _state(RequestState.REVOKED, data.get("reason")),
         "request_expired": lambda data: _state(RequestState.EXPIRED, overdue=True),
         "request_fulfilled": lambda data: _state(RequestState.FULFILLED),
         "request_overdue": lambda data: {"overdue": True},
@@ -191,6 +192,11 @@ _EFFECTS: Mapping[str, Callable[[Mapping[str, Any]], Fields]] = MappingProxyType
             "lifted": False,
         },
         "hold_released": lambda data: {"lifted": True},
+        "import_begun": lambda data: {"state": ImportState.RUNNING, "format": data["format"]},
+        "import_paused": lambda data: {"state": ImportState.PAUSED},
+        "import_resumed": lambda data: {"state": ImportState.RUNNING},
+        "import_cancelled": lambda data: {"state": ImportState.CANCELLING},
+        "import_ended": lambda data: {"state": ImportState.CANCELLED},
         "key_created": lambda data: {
             "scopes": list(data["roles"]),
             "expires_at": data.get("expires_at"),

@@ -46,6 +46,7 @@ _TABLES = {
     "hold": ("holds", "id", "uuid"),
     "key": ("api_keys", "id", "uuid"),
     "system": ("systems", "name", "text"),
+    "import": ("imports", "id", "uuid"),
 }
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy import Column, Connection, DateTime, Engine, LargeBinary, MetaData, Table, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.storage.sealing import seal, unseal
+from service.storage.statements import Statements
 
 KEY_METADATA = MetaData()
 
@@ -24,6 +26,17 @@ data_keys = Table(
     Column("wrapped", LargeBinary, nullable=False),
     Column("wrapping_key_id", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), server_default=text("clock_timestamp()"), nullable=False),
+)
+
+
+_GET = "SELECT owner, wrapped FROM data_keys WHERE owner = ANY(%(owners)s)"
+# A server's start is its name: to the microsecond, no two have the same.
+_CREATE_NEW = (
+    "WITH how AS MATERIALIZED (SELECT set_config('synchronous_commit', CASE"
+    " WHEN pg_postmaster_start_time() = CAST(%(server)s AS timestamptz) THEN 'off'"
+    " ELSE current_setting('synchronous_commit') END, true))"
+    " INSERT INTO data_keys (owner, wrapped, wrapping_key_id)"
+    " SELECT o, w, %(kek)s FROM how, unnest(CAST(%(owners)s AS text[]), CAST(%(wrapped)s AS bytea[])) AS t(o, w)"
 )
 
 
@@ -73,6 +86,7 @@ class KeyStore:
 
     def __init__(self, engine: Engine, wrapper: KeyWrapper) -> None:
         self._engine = engine
+        self._statements = Statements(engine)
         self._wrapper = wrapper
 
     def create(self, owners: Sequence[str]) -> dict[str, bytes]:
@@ -93,12 +107,30 @@ class KeyStore:
             )
             return self._read(self._select(connection, owners))
 
+    def create_new(self, owners: Sequence[str], *, server_started_at: datetime | None = None) -> dict[str, bytes]:
+        """New keys for owners that are new themselves: one statement, nothing read. Durable before this returns, unless
+        the server that started at `server_started_at` keeps this store as well.
+
+        There it needn't be waited for: a server writes one log, in which a commit makes everything before it durable.
+        The caller's own commit must be on that server, and fail on any other (new_requests does).
+        """
+        fresh = {owner: os.urandom(32) for owner in owners}
+        values = {
+            "owners": list(fresh),
+            "wrapped": [self._wrapper.wrap(key, owner) for owner, key in fresh.items()],
+            "kek": self._wrapper.id,
+            "server": server_started_at,
+        }
+        if owners:
+            self._statements.run(_CREATE_NEW, values)
+        return fresh
+
     def get(self, owners: Sequence[str]) -> dict[str, bytes]:
         """The keys that still exist; an owner whose key was destroyed is missing from the answer."""
         if not owners:
             return {}
-        with self._engine.begin() as connection:
-            return self._read(self._select(connection, owners))
+        rows = self._statements.run(_GET, {"owners": list(owners)})
+        return self._read([(row.owner, row.wrapped) for row in rows])
 
     def one(self, owner: str) -> bytes:
         """The owner's key. Raises KeyGone."""

@@ -10,25 +10,32 @@ from service.storage.engine import open_engine
 from service.storage.key_store import KeyStore
 from service.storage.keyed_hash import Pepper
 from service.storage.secrets import Secrets
+from service.storage.statements import Statements
 
 
 @dataclass(frozen=True)
 class Stores:
-    """The main store, the key store and the pepper of the keyed hashes."""
+    """The main store, the key store and the pepper of the keyed hashes.
+
+    `statements` is the main store for whoever has one statement to say that is a transaction by itself.
+    """
 
     engine: Engine = field(repr=False)
     keys: KeyStore = field(repr=False)
     pepper: Pepper
+    statements: Statements = field(repr=False)
     _key_engine: Engine = field(repr=False)
 
     @classmethod
     def open(cls, database_url: str, key_database_url: str, secrets: Secrets, *, pool_size: int = 5) -> Stores:
         """Open both databases; nothing is connected before the first use."""
         key_engine = open_engine(key_database_url, pool_size=pool_size)
+        engine = open_engine(database_url, pool_size=pool_size)
         return cls(
-            engine=open_engine(database_url, pool_size=pool_size),
+            engine=engine,
             keys=KeyStore(key_engine, secrets.wrapper),
             pepper=secrets.pepper,
+            statements=Statements(engine),
             _key_engine=key_engine,
         )
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
-
 from service.domain.api_key import Caller, KeyRefusal, StoredKey, parse_token, refusal_of
-from service.storage.rows import database_now
 from service.storage.stores import Stores
+
+# One row also where there is no such key: the clock by which it would be judged.
+_BY_PREFIX = (
+    "SELECT clock_timestamp() AS now, k.id, k.secret_hash, k.scopes, k.expires_at, k.revoked_at"
+    " FROM (SELECT 1) AS one LEFT JOIN api_keys k ON k.prefix = %(prefix)s"
+)
 
 
 def check_key(stores: Stores, token: str) -> Caller | KeyRefusal:
@@ -14,16 +17,11 @@ def check_key(stores: Stores, token: str) -> Caller | KeyRefusal:
     presented = parse_token(token)
     if presented is None:
         return KeyRefusal.MALFORMED
-    with stores.engine.begin() as connection:
-        now = database_now(connection)
-        row = connection.execute(
-            text("SELECT id, secret_hash, scopes, expires_at, revoked_at FROM api_keys WHERE prefix = :prefix"),
-            {"prefix": presented.prefix},
-        ).one_or_none()
+    (row,) = stores.statements.run(_BY_PREFIX, {"prefix": presented.prefix})
     stored = None
-    if row is not None:
+    if row.id is not None:
         stored = StoredKey(row.id, bytes(row.secret_hash), frozenset(row.scopes), row.expires_at, row.revoked_at)
-    refusal = refusal_of(stored, presented, now)
+    refusal = refusal_of(stored, presented, row.now)
     if refusal is not None:
         return refusal
     if stored is None:

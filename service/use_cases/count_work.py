@@ -26,6 +26,7 @@ class WorkCounts:
     systems_at_rest: Mapping[tuple[str, str], float]
     parked: Mapping[tuple[str, str], int]
     oldest_due_seconds: Mapping[str, float]
+    imports: Mapping[str, int]
     overdue: int
     holds: int
     audit_pending: int
@@ -54,6 +55,7 @@ def count_work(stores: Stores) -> WorkCounts:
                 " WHERE state = 'parked' GROUP BY 1, 2"
             )
         )
+        imports = connection.execute(text("SELECT state, count(*) AS n FROM imports GROUP BY state"))
         overdue = connection.execute(
             text(
                 "SELECT count(*) FROM requests"
@@ -80,6 +82,7 @@ def count_work(stores: Stores) -> WorkCounts:
             systems_at_rest={(row.name, row.rest_reason): row.rest for row in systems if row.rest},
             parked={(row.system, row.reason): row.n for row in parked},
             oldest_due_seconds={row.name: oldest_due_seconds(connection, row.name) for row in systems},
+            imports={row.state: row.n for row in imports},
             overdue=overdue,
             holds=holds,
             audit_pending=pending,

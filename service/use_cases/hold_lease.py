@@ -11,6 +11,7 @@ from connectors.base.errors import LeaseLost
 from service.domain.outcomes import Phase
 from service.settings import Settings
 from service.storage.holds import held_requests
+from service.storage.import_gate import HALTED_IMPORTS
 from service.storage.key_store import batch_owner
 from service.storage.sealing import seal
 from service.storage.stores import Stores
@@ -38,14 +39,14 @@ def renew_lease(stores: Stores, settings: Settings, leased: LeasedBatch) -> froz
             return frozenset()
         request_ids = [step.request_id for step in leased.steps]
         stopped = held_requests(connection, request_ids)
-        withdrawn = connection.execute(
+        withdrawn_or_halted = connection.execute(
             text(
-                "SELECT r.id FROM requests r WHERE r.id = ANY(CAST(:ids AS uuid[]))"
-                " AND r.state IN ('denied', 'revoked')"
+                "SELECT r.id FROM requests r WHERE r.id = ANY(CAST(:ids AS uuid[]))"  # noqa: S608 - our own words
+                f" AND (r.state IN ('denied', 'revoked') OR r.import_id IN ({HALTED_IMPORTS}))"
             ),
             {"ids": request_ids},
         )
-        stopped |= {row.id for row in withdrawn}
+        stopped |= {row.id for row in withdrawn_or_halted}
     return frozenset(step.ref for step in leased.steps if step.request_id in stopped)
 
 

@@ -19,6 +19,7 @@ from service.domain.cluster import Exclusion
 from service.domain.outcomes import Phase, StepState
 from service.settings import Settings
 from service.storage.changes import Change, log_changes
+from service.storage.import_gate import lane_goes_on
 from service.storage.key_store import batch_owner, request_owner
 from service.storage.rows import database_now, version_of
 from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers, unseal_records
@@ -155,7 +156,7 @@ def _again(connection: Connection, pick: AgainPick, at_most: int | None) -> tupl
             "WITH locked AS MATERIALIZED ("
             "SELECT * FROM steps WHERE batch_id = :b ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
             " SELECT * FROM locked WHERE state IN ('due', 'accepted') AND due_at <= clock_timestamp()"
-            " ORDER BY id LIMIT :n"
+            f" AND {lane_goes_on('lane')} ORDER BY id LIMIT :n"
         ),
         {"b": batch.id, "n": at_most},
     ).all()
@@ -169,7 +170,7 @@ def _fresh(connection: Connection, system: str, pick: FreshPick) -> tuple[Row[An
             "WITH locked AS MATERIALIZED ("
             "SELECT * FROM steps WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
             " SELECT * FROM locked WHERE state IN ('due', 'accepted') AND due_at <= clock_timestamp()"
-            " AND batch_id IS NULL AND phase = :p"
+            f" AND batch_id IS NULL AND phase = :p AND {lane_goes_on('lane')}"
         ),
         {"ids": list(pick.step_ids), "p": pick.phase},
     ).all()

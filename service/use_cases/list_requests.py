@@ -1,27 +1,20 @@
 """List requests, newest first, page by page, without anything personal.
 
-Decides the filters and what a cursor is: the place behind the last row of a page, so that requests which arrive
-meanwhile neither move a page nor repeat a row.
+Decides the filters and what a reader sees of each.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, text
 
 from service.domain.outcomes import ENDED
-from service.domain.refusals import Invalid
 from service.storage.stores import Stores
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CURSOR = re.compile(r"([0-9]{1,17})\.([0-9a-f]{32})", re.ASCII)
+from service.use_cases.page_cursor import cursor_behind, read_cursor
 
 
 @dataclass(frozen=True)
@@ -35,6 +28,7 @@ class Filters:
     overdue: bool | None = None
     parked: bool | None = None
     external_reference: str | None = None
+    import_id: UUID | None = None
     respond_before: datetime | None = None
 
 
@@ -67,12 +61,6 @@ class Page:
     next_cursor: str | None
 
 
-@dataclass(frozen=True)
-class _Place:
-    created_at: datetime
-    id: UUID
-
-
 # Each filter is a condition of its own, so that the planner isn't asked about those that nobody gave.
 _CONDITIONS = {
     "state": "r.state = :state",
@@ -82,13 +70,14 @@ _CONDITIONS = {
     "overdue": "(r.overdue_at IS NOT NULL) = :overdue",
     "parked": "EXISTS (SELECT 1 FROM steps p WHERE p.request_id = r.id AND p.state = 'parked') = :parked",
     "external_reference": "r.external_reference = :external_reference",
+    "import_id": "r.import_id = :import_id",
     "respond_before": "r.respond_by < :respond_before",
 }
 
 
 def list_requests(stores: Stores, filters: Filters, *, limit: int, cursor: str | None = None) -> Page:
     """One page. Raises Invalid for a cursor that isn't one of ours."""
-    after = None if cursor is None else _read_cursor(cursor)
+    after = None if cursor is None else read_cursor(cursor)
     given = {name: getattr(filters, name) for name in _CONDITIONS if getattr(filters, name) is not None}
     conditions = [_CONDITIONS[name] for name in given]
     parameters: dict[str, Any] = {**given, "n": limit + 1, "ended": [state.value for state in ENDED]}
@@ -108,23 +97,7 @@ def list_requests(stores: Stores, filters: Filters, *, limit: int, cursor: str |
         rows = connection.execute(text(query), parameters).all()
     shown = rows[:limit]
     more = len(rows) > limit
-    return Page([_summary(row) for row in shown], _cursor_behind(shown[-1]) if more else None)
-
-
-def _cursor_behind(row: Row[Any]) -> str:
-    microseconds = (row.created_at - _EPOCH) // timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(f"{microseconds}.{row.id.hex}".encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> _Place:
-    try:
-        decoded = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-        match = _CURSOR.fullmatch(decoded)
-        if match is not None:
-            return _Place(_EPOCH + timedelta(microseconds=int(match[1])), UUID(match[2]))
-    except (binascii.Error, ValueError, OverflowError):
-        pass
-    raise Invalid("not a cursor of this list", field="query/cursor") from None
+    return Page([_summary(row) for row in shown], cursor_behind(shown[-1].created_at, shown[-1].id) if more else None)
 
 
 def _summary(row: Row[Any]) -> RequestSummary:

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from service.domain.fairness import SINGLE_LANE, URGENT_LANE, most_of_one_bulk
+from service.storage.import_gate import lane_goes_on
 
 _PICK = text(
     "WITH RECURSIVE line AS ("  # noqa: S608 - our own constants
@@ -23,6 +24,7 @@ _PICK = text(
     " FROM (SELECT DISTINCT lane FROM line) AS l CROSS JOIN LATERAL (SELECT i.* FROM line g CROSS JOIN LATERAL ("
     "  SELECT r.id, r.lane, r.respond_by, r.due_at FROM requests r WHERE r.duty = 'identify' AND r.lane = g.lane"
     "  AND r.respond_by = g.respond_by AND r.due_at <= (SELECT clock_timestamp())"
+    f"  AND {lane_goes_on('g.lane')}"
     "  AND (r.lease_until IS NULL OR r.lease_until < clock_timestamp()) ORDER BY r.due_at LIMIT :n) AS i"
     " WHERE g.lane = l.lane LIMIT :n) AS d) AS c"
     f" ORDER BY (c.lane NOT IN ('{URGENT_LANE}', '{SINGLE_LANE}') AND c.place > :half),"

@@ -30,6 +30,7 @@ from service.domain.fairness import (
 )
 from service.domain.outcomes import Phase
 from service.settings import Settings
+from service.storage.import_gate import lane_goes_on
 from service.use_cases.system_rules import batch_limit
 
 OPERATIONS = {
@@ -134,12 +135,13 @@ def _others_may_come(connection: Connection, system: str, phase: Phase) -> bool:
 def _statement(words: str) -> TextClause:
     """The conditions of the two partial indexes of due steps, word by word: else they couldn't be used.
 
-    The clock is a sub-select, since a volatile function isn't looked up in an index.
+    The clock is a sub-select, since a volatile function isn't looked up in an index. Whether a line rests is asked once
+    per group, not per step.
     """
     return text(
         words.replace("{fresh}", "s.state IN ('due', 'accepted') AND s.batch_id IS NULL")
         .replace("{again}", "s.state IN ('due', 'accepted') AND s.batch_id IS NOT NULL")
-        .replace("{by_now}", "s.due_at <= (SELECT clock_timestamp())")
+        .replace("{by_now}", f"s.due_at <= (SELECT clock_timestamp()) AND {lane_goes_on('g.lane')}")
     )
 
 

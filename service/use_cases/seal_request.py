@@ -56,5 +56,5 @@ def seal_request(stores: Stores, request_id: UUID) -> None:
         connection.execute(text("UPDATE identifiers SET sealed = NULL WHERE request_id = :id"), {"id": request_id})
         connection.execute(text("UPDATE steps SET records = NULL WHERE request_id = :id"), {"id": request_id})
         change = Change("request", str(request_id), version_of(request), "request_sealed", request.subject, {})
-        sealed = "sealed_at = :now, duty = NULL, due_at = NULL"
+        sealed = "sealed_at = :now, duty = NULL, due_at = NULL, import_fingerprint = NULL"
         change_rows(connection, "request", sealed, {"now": now}, [change], actor="worker", at=now)

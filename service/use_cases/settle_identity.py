@@ -23,6 +23,7 @@ from service.domain.cluster import Cluster, Person, Seed
 from service.domain.request import Duty, Progress, RequestState
 from service.settings import Settings
 from service.storage.changes import Change, log_changes
+from service.storage.import_gate import REQUEST_GOES_ON
 from service.storage.key_store import request_owner
 from service.storage.rows import check_again, database_now, version_of
 from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers
@@ -234,16 +235,16 @@ class _Settling:
     def _meets_open_request(self, cluster: Cluster) -> _Met | None:
         """An unfinished request with a common identifier, one that covers this one before any other. One that isn't
         settled yet counts if it is earlier, and by what was verified there: an unverified request starts nothing, so
-        nobody may wait for it."""
+        nobody may wait for it. Nor for one whose import rests: that one will meet this one when it goes on."""
         by_hash = {self.stores.pepper.of_identifier(member): member for member in cluster.members}
         rows = self.connection.execute(
             text(
-                "SELECT i.request_id, r.duty, array_agg(i.keyed_hash) AS hashes FROM identifiers i"
+                "SELECT i.request_id, r.duty, array_agg(i.keyed_hash) AS hashes FROM identifiers i"  # noqa: S608 - our own words
                 " JOIN requests r ON r.id = i.request_id"
                 " WHERE i.keyed_hash = ANY(CAST(:hashes AS bytea[])) AND i.use IN ('planned', 'pending')"
                 " AND r.state IN ('open', 'in_progress') AND r.linked_to IS NULL AND r.id <> :id"
                 " AND (r.located_until IS NOT NULL OR ((r.created_at, r.id) < (:created, :id)"
-                " AND (i.verification_method IS NOT NULL OR i.origin = 'graph')))"
+                f" AND (i.verification_method IS NOT NULL OR i.origin = 'graph'))) AND {REQUEST_GOES_ON}"
                 " GROUP BY i.request_id, r.duty, r.created_at ORDER BY r.created_at, i.request_id"
             ),
             {"hashes": list(by_hash), "id": self.row.id, "created": self.row.created_at},

@@ -7,7 +7,8 @@ ends the step on record.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -35,52 +36,81 @@ def revoke_request(stores: Stores, request_id: UUID, *, actor: str) -> None:
 
 def _withdraw(stores: Stores, request_id: UUID, state: RequestState, reason: DenialReason | None, actor: str) -> None:
     with stores.engine.begin() as connection:
-        rows = _lock_with_followers(connection, request_id)
-        row = rows.pop(request_id, None)
-        if row is None:
+        rows = lock_with_followers(connection, [request_id])
+        if request_id not in rows:
             raise NotFound("there is no such request")
-        if row.state not in UNFINISHED:
+        if rows[request_id].state not in UNFINISHED:
             raise WrongState("the request has ended already")
-        now = database_now(connection)
-        connection.execute(
-            text(
-                "UPDATE requests SET state = :state, reason = :reason, duty = NULL, due_at = NULL, lease_until = NULL,"
-                " fence = fence + 1, answered_at = :now WHERE id = :id"
-            ),
-            {"state": state, "reason": reason, "now": now, "id": request_id},
-        )
-        event = "request_denied" if state is RequestState.DENIED else "request_revoked"
-        changes = [request_change(row, event, **({} if reason is None else {"reason": reason.value}))]
-        removed = _lift_suppression(connection, request_id, now)
-        if removed:
-            changes.append(request_change(row, "suppression_removed", entries=removed, reason=WITHDRAWN))
-        changes += _stop_steps(connection, lock_steps(connection, [request_id])[request_id], row.subject, now)
-        changes += _free(connection, list(rows.values()), now)
-        log_changes(connection, changes, actor=actor, at=now)
-        check_again(connection, [request_id])
+        withdraw_locked(connection, rows, [request_id], state=state, reason=reason, actor=actor)
 
 
-def _lock_with_followers(connection: Connection, request_id: UUID) -> dict[UUID, Row[Any]]:
-    """The request and those linked to it. Twice: one may be linked while the first look waits for a lock."""
+def withdraw_locked(
+    connection: Connection,
+    rows: Mapping[UUID, Row[Any]],
+    request_ids: Sequence[UUID],
+    *,
+    state: RequestState,
+    reason: str | None,
+    actor: str,
+) -> None:
+    """Withdraw those unfinished requests out of `rows`, which are locked; the others of `rows` followed them."""
+    now = database_now(connection)
+    withdrawn = [rows[request_id] for request_id in request_ids]
+    connection.execute(
+        text(
+            "UPDATE requests SET state = :state, reason = :reason, duty = NULL, due_at = NULL, lease_until = NULL,"
+            " fence = fence + 1, answered_at = :now WHERE id = ANY(CAST(:ids AS uuid[]))"
+        ),
+        {"state": state, "reason": reason, "now": now, "ids": request_ids},
+    )
+    event = "request_denied" if state is RequestState.DENIED else "request_revoked"
+    why: dict[str, str] = {} if reason is None else {"reason": str(reason)}
+    changes = [request_change(row, event, **why) for row in withdrawn]
+    removed = _lift_suppression(connection, request_ids, now)
+    changes += [
+        request_change(row, "suppression_removed", entries=removed[row.id], reason=WITHDRAWN)
+        for row in withdrawn
+        if row.id in removed
+    ]
+    subjects = {row.id: row.subject for row in withdrawn}
+    changes += _stop_steps(connection, lock_steps(connection, request_ids), subjects, now)
+    changes += _free(connection, [row for row in rows.values() if row.id not in subjects], now)
+    log_changes(connection, changes, actor=actor, at=now)
+    check_again(connection, request_ids)
+
+
+def lock_with_followers(connection: Connection, request_ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
+    """Requests and those linked to them. Twice: one may be linked while the first look waits for a lock."""
+    wanted = set(request_ids)
     rows: dict[UUID, Row[Any]] = {}
     for _ in range(2):
-        ids = connection.execute(text("SELECT id FROM requests WHERE linked_to = :id"), {"id": request_id}).scalars()
-        rows = lock_requests(connection, [request_id, *ids])
-    return {i: row for i, row in rows.items() if i == request_id or row.linked_to == request_id}
+        followers = connection.execute(
+            text("SELECT id FROM requests WHERE linked_to = ANY(CAST(:ids AS uuid[]))"), {"ids": request_ids}
+        ).scalars()
+        rows = lock_requests(connection, [*request_ids, *(i for i in followers if i not in wanted)])
+    return {i: row for i, row in rows.items() if i in wanted or row.linked_to in wanted}
 
 
-def _lift_suppression(connection: Connection, request_id: UUID, now: datetime) -> int:
-    return connection.execute(
-        text("UPDATE suppression_entries SET removed_at = :now WHERE request_id = :id AND removed_at IS NULL"),
-        {"now": now, "id": request_id},
-    ).rowcount
+def _lift_suppression(connection: Connection, request_ids: Sequence[UUID], now: datetime) -> dict[UUID, int]:
+    """How many entries of which request were lifted."""
+    rows = connection.execute(
+        text(
+            "UPDATE suppression_entries SET removed_at = :now WHERE request_id = ANY(CAST(:ids AS uuid[]))"
+            " AND removed_at IS NULL RETURNING request_id"
+        ),
+        {"now": now, "ids": request_ids},
+    )
+    return Counter(row.request_id for row in rows)
 
 
-def _stop_steps(connection: Connection, steps: Sequence[Row[Any]], subject: str, now: datetime) -> list[Change]:
+def _stop_steps(
+    connection: Connection, steps: Mapping[UUID, Sequence[Row[Any]]], subjects: Mapping[UUID, str], now: datetime
+) -> list[Change]:
     changes: list[Change] = []
     ended: list[UUID] = []
     to_look_at: list[UUID] = []
-    for step in steps:
+    for request_id, step in ((request_id, step) for request_id, own in steps.items() for step in own):
+        subject = subjects[request_id]
         if step.state in ENDED or step.state in (StepState.LEASED, StepState.ACCEPTED):
             continue
         if step.effect_possible:

@@ -23,6 +23,8 @@ from connectors.base.runner import Outcome
 from connectors.base.values import Answer, AnswerKind, Left, Located
 from service import settings as settings_module
 from service.api.app import _ROUTERS
+from service.api.line_readers import FIXED_COLUMNS
+from service.api.metrics import LINE_RESULTS
 from service.api.problems import TITLES
 from service.cli.main import app
 from service.domain.anchor import Disagreement
@@ -30,6 +32,7 @@ from service.domain.api_key import Scope
 from service.domain.blast_radius import ApprovalReason
 from service.domain.cluster import DoubtReason
 from service.domain.deadlines import REGIMES
+from service.domain.imports import IMPORT_CANCELLED, ImportFormat, ImportState
 from service.domain.outcomes import (
     EARLIER_SYSTEM,
     ENDED,
@@ -179,10 +182,16 @@ def test_every_environment_variable_is_named() -> None:
         Decision,
         ResolutionReason,
         ApprovalReason,
+        ImportState,
+        ImportFormat,
     ],
 )
 def test_every_word_is_in_the_readme(words: type[StrEnum]) -> None:
     assert missing(word.value for word in words) == []
+
+
+def test_why_an_import_revokes_is_in_the_readme() -> None:
+    assert missing([IMPORT_CANCELLED, *LINE_RESULTS, *FIXED_COLUMNS]) == []
 
 
 def test_which_states_of_a_step_are_ends_is_said() -> None:

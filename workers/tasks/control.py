@@ -10,6 +10,7 @@ from service.use_cases.archive_attempts import archive_attempts
 from service.use_cases.lift_hold import lapse_holds
 from service.use_cases.seal_request import seal_due_requests
 from service.use_cases.sequence_audit import CheckpointRule, sequence_audit
+from service.use_cases.steer_import import revoke_cancelled
 from service.use_cases.sweep_leases import sweep_leases, sweep_orphan_keys
 from service.use_cases.watch_deadlines import watch_deadlines
 from workers.dispatch import dispatch_due
@@ -34,8 +35,9 @@ def advance() -> int:
 
 @shared_task(name="expunge.sweep")
 def sweep() -> int:
-    """Free what dead processes left leased."""
-    return sweep_leases(runtime().stores)
+    """Free what dead processes left leased; revoke what cancelled imports still have open."""
+    stores = runtime().stores
+    return sweep_leases(stores) + revoke_cancelled(stores)
 
 
 @shared_task(name="expunge.seal")

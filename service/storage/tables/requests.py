@@ -22,7 +22,10 @@ LANE = f"CASE WHEN urgent THEN '{URGENT_LANE}'::uuid ELSE COALESCE(import_id, '{
 
 
 class RequestRow(Base):
-    """One data-subject request. `subject` is its random pseudonym in the audit log."""
+    """One data-subject request. `subject` is its random pseudonym in the audit log.
+
+    One that came with an import has its line's number, and the HMAC of what stood there until it is sealed.
+    """
 
     __tablename__ = "requests"
 
@@ -46,8 +49,10 @@ class RequestRow(Base):
     overdue_at: Mapped[datetime | None] = mapped_column(Instant)
     external_reference: Mapped[str | None] = mapped_column(Text, unique=True)
     submitted_by: Mapped[UUID]
+    import_id: Mapped[UUID | None] = mapped_column(ForeignKey("imports.id"))
+    import_line: Mapped[int | None]
+    import_fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary)
     linked_to: Mapped[UUID | None] = mapped_column(ForeignKey("requests.id"))
-    import_id: Mapped[UUID | None]
     urgent: Mapped[bool] = mapped_column(server_default="false")
     lane: Mapped[UUID] = mapped_column(Computed(LANE, persisted=True))
     plan_version: Mapped[int] = mapped_column(server_default="0")
@@ -65,6 +70,8 @@ class RequestRow(Base):
         Index("ix_requests_page", "created_at", "id"),
         Index("ix_requests_identify", "lane", "respond_by", "due_at", postgresql_where=text("duty = 'identify'")),
         Index("ix_requests_sealed", "sealed_at", postgresql_where=text("sealed_at IS NOT NULL AND attempts_kept")),
+        Index("ix_requests_import_state", "import_id", "state", postgresql_where=text("import_id IS NOT NULL")),
+        Index("ix_requests_import_line", "import_id", "import_line", postgresql_where=text("import_id IS NOT NULL")),
         Index("ix_requests_linked_to", "linked_to", postgresql_where=text("linked_to IS NOT NULL")),
         Index(
             "ix_requests_respond_by",

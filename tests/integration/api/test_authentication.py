@@ -22,7 +22,7 @@ def _operations(office: Office) -> list[tuple[str, str, Any]]:
 
 
 def _path(path: str) -> str:
-    return path.replace("{hold_id}", str(uuid4()))
+    return path.replace("{hold_id}", str(uuid4())).replace("{import_id}", str(uuid4()))
 
 
 def test_every_route_wants_a_valid_key_with_its_scope(office: Office) -> None:

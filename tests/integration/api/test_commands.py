@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from service.cli import audit, keys, request, systems
+from service.api import import_intake
+from service.cli import audit, imports, keys, request, systems
+from service.cli.client import Api, Broken
 from service.domain.api_key import Scope
 from tests.integration.api.conftest import EMAIL, Office
 
@@ -186,3 +188,66 @@ def test_systems_are_listed_and_checked(office: Office, run: Run, tmp_path: Path
     assert checked.exit_code == 1, checked.output
     assert [(each["system"], each["ok"]) for each in json.loads(checked.stdout)] == [("support", False)]
     assert "stand-in-token" not in checked.output
+
+
+def test_a_file_of_requests_is_imported_followed_and_steered(office: Office, run: Run, tmp_path: Path) -> None:
+    people = tmp_path / "people.jsonl"
+    lines = [json.dumps(office.submission(f"p{n}@example.test")) for n in range(3)]
+    people.write_text("\n".join([*lines, "{", ""]))
+
+    taken = run(request.app, "import", str(people), "--idempotency-key", "k-1")
+    again = run(request.app, "import", str(people), "--idempotency-key", "k-1", "--json")
+    (listed,) = json.loads(run(imports.app, "list", "--json").stdout)["imports"]
+    shown = run(imports.app, "show", listed["id"])
+    paused = run(imports.app, "pause", listed["id"])
+    resumed = run(imports.app, "resume", listed["id"], "--json")
+    cancelled = run(imports.app, "cancel", listed["id"])
+    refused = run(imports.app, "resume", listed["id"])
+    too_late = run(request.app, "import", str(people), "--idempotency-key", "k-1")
+
+    assert (taken.exit_code, again.exit_code) == (1, 1)
+    assert "line 4 refused: malformed_json: (whole): not_json_in_utf_8" in taken.stdout
+    assert "4 lines, 3 accepted, 0 linked, 0 replayed, 1 refused" in taken.stdout
+    assert "--idempotency-key k-1" in taken.stderr
+    verdicts = [json.loads(each) for each in again.stdout.splitlines()]
+    assert [each["status"] for each in verdicts] == ["replayed"] * 3 + ["refused"]
+    assert "3 accepted" in shown.stdout
+    assert "not_json_in_utf_8" in shown.stdout
+    assert "paused" in paused.stdout
+    assert json.loads(resumed.stdout)["state"] == "running"
+    assert "cancelling" in cancelled.stdout
+    assert (refused.exit_code, refused.stderr.split(":")[0]) == (1, "409 wrong_state")
+    assert (too_late.exit_code, too_late.stderr.splitlines()[-1]) == (1, "409 wrong_state: the import was cancelled")
+    for result in (taken, again, shown, paused, resumed, cancelled, too_late):
+        assert "example.test" not in result.output
+
+
+def test_a_broken_connection_is_gone_on_with(office: Office, run: Run, tmp_path: Path, monkeypatch: Any) -> None:
+    people = tmp_path / "people.csv"
+    row = "erasure,gdpr,2026-11-20T09:30:00Z"
+    people.write_text(
+        "kind,regime,received_at,identifier.email\n" + "".join(f"{row},p{n}@example.test\n" for n in range(3))
+    )
+    monkeypatch.setattr(imports, "_FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(import_intake, "LINES_PER_SET", 1)
+    real = Api.stream
+    broken: list[int] = []
+
+    def breaks(self: Api, *args: Any, **named: Any) -> Iterator[str]:
+        for line in real(self, *args, **named):
+            yield line
+            if len(broken) < 2:
+                broken.append(1)
+                raise Broken("ReadError", was_connected=True)
+
+    monkeypatch.setattr(Api, "stream", breaks)
+    taken = run(request.app, "import", str(people), "--json")
+    unreachable = run(request.app, "import", str(people), "--url", "http://127.0.0.1:9", api=False)
+    no_format = run(request.app, "import", str(tmp_path / "people.txt"))
+    no_file = run(request.app, "import", str(tmp_path / "nobody.csv"))
+
+    assert taken.exit_code == 0, taken.output
+    assert len(broken) == 2
+    assert [json.loads(each)["line"] for each in taken.stdout.splitlines()] == [2, 3, 4]
+    assert office.rows("SELECT count(*) AS n FROM requests")[0].n == 3
+    assert (unreachable.exit_code, no_format.exit_code, no_file.exit_code) == (2, 2, 2)

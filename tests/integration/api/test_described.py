@@ -79,6 +79,8 @@ def test_no_identifier_has_a_place_in_a_url(office: Office) -> None:
 
     assert names == {
         "request_id",
+        "import_id",
+        "after",
         "hold_id",
         "step_id",
         "system",

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.integration.api.conftest import EMAIL, Office
+import pytest
+from httpx import Client
+from pydantic import SecretStr
+
+from service.api.app import create_app
+from service.settings import BrokerSettings
+from service.use_cases import submit_request as submitting
+from tests.integration.api.conftest import EMAIL, Office, serving
 
 
 def test_a_submission_is_accepted_and_can_be_followed(office: Office) -> None:
@@ -24,6 +32,19 @@ def test_a_submission_is_accepted_and_can_be_followed(office: Office) -> None:
     assert identifier["verification"]["method"] == "email_link"
     assert EMAIL not in answer.text + str(shown)
     assert office.events(receipt["id"])[0][:2] == ("request_submitted", f"key:{office.key.id}")
+
+
+def test_accepting_needs_no_broker(office: Office) -> None:
+    settings = replace(office.settings, broker=BrokerSettings(url=SecretStr("redis://127.0.0.1:9/0")))
+    headers = {"Authorization": f"Bearer {office.key.token}"}
+    with serving(create_app(office.stores, settings)) as url, Client(base_url=url, headers=headers) as client:
+        one = client.post("/v1/requests", json=office.submission())
+        line = json.dumps(office.submission("bob.example@example.test"))
+        sent = headers | {"Content-Type": "application/jsonl", "Idempotency-Key": "k"}
+        many = client.post("/v1/requests/batch", content=line.encode(), headers=sent)
+
+    assert (one.status_code, many.status_code) == (202, 202)
+    assert json.loads(many.text.splitlines()[-1])["accepted"] == 1
 
 
 def test_a_kind_that_nobody_will_do_is_not_accepted(office: Office) -> None:
@@ -157,3 +178,14 @@ def test_an_idempotency_key_has_a_form(office: Office) -> None:
 
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["field"].lower() == "header/idempotency-key"
+
+
+def test_a_request_is_not_written_to_another_server_than_its_key_was_made_for(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitting, "_BEFORE", submitting._BEFORE.replace("pg_postmaster_start_time()", "now()"))
+
+    answer = office.call("POST", "/v1/requests", office.submission())
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert office.rows("SELECT 1 FROM requests") == []

@@ -166,16 +166,16 @@ def ends_between(company: Company, monkeypatch: pytest.MonkeyPatch) -> UUID:
     """The first request ends after a second one was found to repeat it and before that one is committed."""
     person = person_in(company, "support")
     first = company.submit(person)
-    real = submit_request._open_request_of
+    real = submit_request._read_before
 
-    def slow(connection: object, rows: object) -> UUID | None:
-        found = real(connection, rows)  # type: ignore[arg-type]
+    def slow(*args: Any) -> Any:
+        found = real(*args)
         revoke_request(company.stores, first, actor="cli")
         company.drive()
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(submit_request, "_open_request_of", slow)
+        patch.setattr(submit_request, "_read_before", slow)
         second = company.submit(person)
     assert linked(company, second) == first
     company.drive()

@@ -1,0 +1,267 @@
+"""Accept some hundred lines of an import in one transaction, each for itself: a bad line doesn't stop the others.
+
+Decides what becomes of each line. A line with an external reference is known by it, another by its number in the
+import; sending it again gives the same request. The import's row is locked while a set is written, so that two
+connections under one key, or a cancellation, take turns with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from service.domain.idempotency import is_same_body
+from service.domain.refusals import IdempotencyConflict, ReferenceInUse, Refusal, Sealed
+from service.settings import Settings
+from service.storage.key_store import request_owner
+from service.storage.new_requests import NewRequest, insert_requests
+from service.storage.rows import check_again, database_now
+from service.storage.stores import Stores
+from service.use_cases.begin_import import Import, lock_open_import
+from service.use_cases.link_lines import Links
+from service.use_cases.prepare_submission import (
+    CheckedSubmission,
+    SealedSubmission,
+    Submission,
+    check_submission,
+    seal_submissions,
+)
+from service.use_cases.write_request import ImportLine, new_request
+
+_TRIES = 5  # Another submission may take a reference between our look and our commit.
+_TICK = timedelta(microseconds=1)
+_KNOWN_COLUMNS = "id, import_id, import_line, import_fingerprint, external_reference, linked_to, respond_by, sealed_at"
+_KNOWN = text(
+    f"SELECT {_KNOWN_COLUMNS} FROM requests WHERE import_id = :import"  # noqa: S608 - our own names
+    " AND import_line = ANY(CAST(:lines AS integer[])) AND external_reference IS NULL"
+    f" UNION ALL SELECT {_KNOWN_COLUMNS} FROM requests WHERE external_reference = ANY(CAST(:references AS text[]))"
+)
+_KEEP_REFUSALS = text(
+    "INSERT INTO import_refusals (import_id, line, code, errors)"
+    " SELECT :import, line, code, CAST(errors AS jsonb) FROM unnest(CAST(:lines AS integer[]), CAST(:codes AS text[]),"
+    " CAST(:errors AS text[])) AS n(line, code, errors)"
+    " ON CONFLICT (import_id, line) DO UPDATE SET code = excluded.code, errors = excluded.errors"
+)
+_DROP_REFUSALS = text("DELETE FROM import_refusals WHERE import_id = :import AND line = ANY(CAST(:lines AS integer[]))")
+
+
+@dataclass(frozen=True)
+class LineRefusal:
+    """Why a line isn't accepted: a problem's code, and each place with its reason. Repeats nothing of the line."""
+
+    code: str
+    errors: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line by its number: what it asks for, or why it can't be read. `places` are its sender's words for fields."""
+
+    number: int
+    content: Submission | LineRefusal = field(repr=False)
+    places: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The line's request, and the earlier one of the same person that covers it, if there is one."""
+
+    request_id: UUID
+    respond_by: datetime
+    linked_to: UUID | None
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one line."""
+
+    line: int
+    result: Accepted | LineRefusal
+
+
+def accept_lines(stores: Stores, settings: Settings, importing: Import, lines: Sequence[Line]) -> list[Verdict]:
+    """One verdict per line, in their order; what it says is committed. Raises WrongState if the import was cancelled.
+
+    The numbers of one call differ from each other.
+    """
+    results: dict[int, Accepted | LineRefusal] = {}
+    checked: dict[int, CheckedSubmission] = {}
+    for line in lines:
+        if isinstance(line.content, LineRefusal):
+            results[line.number] = line.content
+            continue
+        try:
+            checked[line.number] = check_submission(stores.pepper, settings, line.content)
+        except Refusal as refusal:
+            results[line.number] = _refused(refusal, line.places)
+    places = {line.number: line.places for line in lines}
+    writing = _Writing(stores, settings, importing, checked, places)
+    results |= writing.results(results)
+    return [Verdict(line.number, results[line.number]) for line in lines]
+
+
+class _Writing:
+    """One set of lines on its way into the store."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        settings: Settings,
+        importing: Import,
+        checked: Mapping[int, CheckedSubmission],
+        places: Mapping[int, Mapping[str, str]],
+    ) -> None:
+        self._stores = stores
+        self._settings = settings
+        self._import = importing
+        self._checked = checked
+        self._places = places
+
+    def results(self, unreadable: Mapping[int, Accepted | LineRefusal]) -> dict[int, Accepted | LineRefusal]:
+        """Write the set. A set that met another submission at a unique reference is looked at and written again."""
+        with self._stores.engine.begin() as connection:
+            known = self._known(connection)
+            self._server_started_at = connection.execute(text("SELECT pg_postmaster_start_time()")).scalar_one()
+        fresh = self._fresh(known)
+        of_fresh = [self._checked[number] for number in fresh]
+        sealed = dict(zip(fresh, seal_submissions(self._stores, of_fresh, self._server_started_at), strict=True))
+        for left in reversed(range(_TRIES)):
+            try:
+                with self._stores.engine.begin() as connection:
+                    results = self._write(connection, sealed, unreadable)
+                break
+            except (IntegrityError, OperationalError) as error:
+                # 40P01: two imports waited for each other in a circle; this one was broken off by the database.
+                met = isinstance(error, IntegrityError) or getattr(error.orig, "sqlstate", None) == "40P01"
+                if not left or not met:
+                    raise
+        used = {r.request_id for r in results.values() if isinstance(r, Accepted)}
+        unused = [s.request_id for s in sealed.values() if s.request_id not in used]
+        self._stores.keys.destroy([request_owner(request_id) for request_id in unused])
+        return results
+
+    def _known(self, connection: Connection) -> dict[int | str, Row[Any]]:
+        """Requests that these lines may mean: by number those without a reference, by reference whosesoever."""
+        references = [c.submission.external_reference for c in self._checked.values()]
+        rows = connection.execute(
+            _KNOWN,
+            {
+                "import": self._import.id,
+                "lines": list(self._checked),
+                "references": [reference for reference in references if reference is not None],
+            },
+        )
+        return {row.external_reference or row.import_line: row for row in rows}
+
+    def _fresh(self, known: Mapping[int | str, Row[Any]]) -> list[int]:
+        """Numbers of the lines that no request stands for; of those with one reference, the first."""
+        fresh: dict[int | str, int] = {}
+        for number, checked in self._checked.items():
+            name = checked.submission.external_reference or number
+            if name not in known:
+                fresh.setdefault(name, number)
+        return list(fresh.values())
+
+    def _write(
+        self,
+        connection: Connection,
+        sealed: Mapping[int, SealedSubmission],
+        unreadable: Mapping[int, Accepted | LineRefusal],
+    ) -> dict[int, Accepted | LineRefusal]:
+        lock_open_import(connection, self._import.id)
+        known = self._known(connection)
+        fresh = [number for number in self._fresh(known) if number in sealed]
+        new = self._new_requests(connection, {number: sealed[number] for number in fresh})
+        if new:
+            insert_requests(connection, list(new.values()), self._server_started_at)
+            connection.execute(
+                text("UPDATE imports SET accepted = accepted + :n WHERE id = :id"),
+                {"n": len(new), "id": self._import.id},
+            )
+            check_again(connection, self._linked_elsewhere(new))
+        results = dict(self._judged(known, new))
+        self._note_refusals(connection, {**results, **unreadable})
+        return results
+
+    def _new_requests(self, connection: Connection, sealed: Mapping[int, SealedSubmission]) -> dict[int, NewRequest]:
+        now = database_now(connection)
+        links = Links(connection, self._import.id, [s.checked for s in sealed.values() if s.checked.is_verified])
+        return {
+            number: new_request(
+                self._settings,
+                each,
+                linked_to=links.of(each),
+                now=now,
+                created_at=now + place * _TICK,
+                of_import=ImportLine(self._import.id, number),
+            )
+            for place, (number, each) in enumerate(sealed.items())
+        }
+
+    def _linked_elsewhere(self, new: Mapping[int, NewRequest]) -> list[UUID]:
+        ours = {request.columns["id"] for request in new.values()}
+        linked = (request.columns["linked_to"] for request in new.values())
+        return [request_id for request_id in linked if request_id is not None and request_id not in ours]
+
+    def _judged(
+        self, known: Mapping[int | str, Row[Any]], new: Mapping[int, NewRequest]
+    ) -> Iterator[tuple[int, Accepted | LineRefusal]]:
+        by_reference = {r.columns["external_reference"]: r for r in new.values() if r.columns["external_reference"]}
+        for number, checked in self._checked.items():
+            reference = checked.submission.external_reference
+            request = new.get(number)
+            if request is not None:
+                yield number, _accepted(request.columns, replayed=False)
+            elif reference in by_reference:
+                yield number, self._repeated(number, by_reference[reference].columns)
+            else:
+                yield number, self._repeated(number, known[reference or number]._mapping)
+
+    def _repeated(self, number: int, row: Mapping[Any, Any]) -> Accepted | LineRefusal:
+        checked, places = self._checked[number], self._places[number]
+        by_reference = checked.submission.external_reference is not None
+        conflict: Refusal = IdempotencyConflict("another_body", field="Idempotency-Key")
+        if by_reference:
+            conflict = ReferenceInUse("in_use", field="/external_reference")
+        if row["import_id"] != self._import.id:
+            return _refused(conflict, places)
+        if row["import_fingerprint"] is None:
+            # Nobody can tell any more whether it is the same person's line.
+            return _refused(Sealed("sealed", field=conflict.field), places)
+        if not is_same_body(bytes(row["import_fingerprint"]), checked.fingerprint):
+            return _refused(conflict, places)
+        return _accepted(row, replayed=True)
+
+    def _note_refusals(self, connection: Connection, results: Mapping[int, Accepted | LineRefusal]) -> None:
+        refused = {number: r for number, r in results.items() if isinstance(r, LineRefusal)}
+        accepted = [number for number in results if number not in refused]
+        if accepted:
+            connection.execute(_DROP_REFUSALS, {"import": self._import.id, "lines": accepted})
+        if refused:
+            values = {
+                "import": self._import.id,
+                "lines": list(refused),
+                "codes": [refusal.code for refusal in refused.values()],
+                "errors": [
+                    json.dumps([{"field": place, "reason": reason} for place, reason in refusal.errors])
+                    for refusal in refused.values()
+                ],
+            }
+            connection.execute(_KEEP_REFUSALS, values)
+
+
+def _accepted(row: Mapping[Any, Any], *, replayed: bool) -> Accepted:
+    return Accepted(row["id"], row["respond_by"], row["linked_to"], replayed)
+
+
+def _refused(refusal: Refusal, places: Mapping[str, str]) -> LineRefusal:
+    place = refusal.field or ""
+    return LineRefusal(refusal.code, ((places.get(place, place), refusal.reason),))

@@ -1,0 +1,165 @@
+"""Make a submission ready to be written: checked, in normal form, sealed under a key of its request's own.
+
+Decides what can be accepted and what a repetition is recognised by. Writes nothing to the main store; the data key is
+made in the key store before anything refers to it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from connectors.base.values import Identifier
+from service.domain.deadlines import REGIMES
+from service.domain.idempotency import InvalidKey, body_fingerprint, parse_key
+from service.domain.normalisation import InvalidIdentifier, normalise
+from service.domain.refusals import Invalid, KindNotAvailable
+from service.settings import Settings
+from service.storage.key_store import request_owner
+from service.storage.keyed_hash import Pepper
+from service.storage.new_requests import NewIdentifier
+from service.storage.sealed_identifiers import seal_identifier
+from service.storage.stores import Stores
+
+KINDS = ("erasure", "suppression", "access")
+AVAILABLE_KINDS = ("erasure",)
+MAX_IDENTIFIERS = 50
+
+
+@dataclass(frozen=True)
+class SubmittedIdentifier:
+    """An identifier as it came, and how it was verified; no method means that it wasn't."""
+
+    identifier: Identifier
+    verification_method: str | None
+    verified_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A request as it came through the door."""
+
+    kind: str
+    regime: str
+    identifiers: tuple[SubmittedIdentifier, ...]
+    received_at: datetime
+    external_reference: str | None
+    submitted_by: UUID
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class CheckedSubmission:
+    """A submission that can be accepted: identifiers in normal form without repeats, and what it is recognised by."""
+
+    submission: Submission
+    identifiers: tuple[tuple[Identifier, SubmittedIdentifier], ...] = field(repr=False)
+    keyed_hashes: tuple[bytes, ...] = field(repr=False)
+    fingerprint: bytes = field(repr=False)
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether every identifier was proven to be the requester's."""
+        return all(submitted.verification_method is not None for _, submitted in self.identifiers)
+
+
+@dataclass(frozen=True)
+class SealedSubmission:
+    """A new request with everything that doesn't depend on the store: its id, pseudonym and sealed identifiers."""
+
+    request_id: UUID
+    subject: str
+    checked: CheckedSubmission
+    identifiers: tuple[NewIdentifier, ...]
+
+
+def check_submission(pepper: Pepper, settings: Settings, submission: Submission) -> CheckedSubmission:
+    """Raises Invalid, KindNotAvailable."""
+    _check(submission)
+    normal = _normalised(submission, settings)
+    return CheckedSubmission(
+        submission,
+        normal,
+        tuple(pepper.of_identifier(identifier) for identifier, _ in normal),
+        body_fingerprint(pepper.derive("idempotency"), _canonical_body(submission)),
+    )
+
+
+def seal_submissions(
+    stores: Stores, checked: Sequence[CheckedSubmission], server_started_at: datetime
+) -> list[SealedSubmission]:
+    """New requests, each under a key of its own that is durable when they are: one statement for all of them.
+
+    They must be written to the server that started then, which the insertion sees to.
+    """
+    request_ids = [uuid4() for _ in checked]
+    owners = [request_owner(request_id) for request_id in request_ids]
+    keys = stores.keys.create_new(owners, server_started_at=server_started_at)
+    return [
+        _sealed(keys[request_owner(request_id)], request_id, each)
+        for request_id, each in zip(request_ids, checked, strict=True)
+    ]
+
+
+def _sealed(key: bytes, request_id: UUID, checked: CheckedSubmission) -> SealedSubmission:
+    rows = tuple(
+        NewIdentifier(
+            id=(row_id := uuid4()),
+            kind=identifier.kind,
+            sealed=seal_identifier(key, request_id, row_id, identifier.value),
+            keyed_hash=keyed_hash,
+            method=submitted.verification_method,
+            verified_at=submitted.verified_at,
+        )
+        for (identifier, submitted), keyed_hash in zip(checked.identifiers, checked.keyed_hashes, strict=True)
+    )
+    return SealedSubmission(request_id, secrets.token_hex(16), checked, rows)
+
+
+def _check(submission: Submission) -> None:
+    if submission.kind not in KINDS:
+        raise Invalid("not a kind of request", field="/kind")
+    if submission.kind not in AVAILABLE_KINDS:
+        raise KindNotAvailable("this kind is not carried out yet, so it is not accepted", field="/kind")
+    if submission.regime not in REGIMES:
+        raise Invalid(f"known regimes: {', '.join(sorted(REGIMES))}", field="/regime")
+    if not 1 <= len(submission.identifiers) <= MAX_IDENTIFIERS:
+        raise Invalid(f"1 to {MAX_IDENTIFIERS} identifiers", field="/identifiers")
+    for value, place in ((submission.external_reference, "/external_reference"), (submission.idempotency_key, None)):
+        if value is not None:
+            try:
+                parse_key(value)
+            except InvalidKey:
+                raise Invalid("must match [A-Za-z0-9_-]{1,64}", field=place or "Idempotency-Key") from None
+
+
+def _normalised(submission: Submission, settings: Settings) -> tuple[tuple[Identifier, SubmittedIdentifier], ...]:
+    """Normal forms without repeats; a verified occurrence wins over an unverified one."""
+    region = settings.identity_graph.default_region if settings.identity_graph else None
+    found: dict[Identifier, SubmittedIdentifier] = {}
+    for place, submitted in enumerate(submission.identifiers):
+        try:
+            normal = normalise(submitted.identifier, region)
+        except InvalidIdentifier as error:
+            raise Invalid(error.reason, field=f"/identifiers/{place}/{error.field}") from None
+        if normal not in found or found[normal].verification_method is None:
+            found[normal] = submitted
+    return tuple(found.items())
+
+
+def _canonical_body(submission: Submission) -> bytes:
+    body = {
+        "kind": submission.kind,
+        "regime": submission.regime,
+        "received_at": submission.received_at.isoformat(),
+        "external_reference": submission.external_reference,
+        "identifiers": [
+            [i.identifier.kind, i.identifier.value, i.verification_method, i.verified_at and i.verified_at.isoformat()]
+            for i in submission.identifiers
+        ],
+    }
+    return json.dumps(body, sort_keys=True).encode()

@@ -1,0 +1,89 @@
+"""Pause, resume or cancel an import: one row changes, whatever the number of its requests.
+
+Decides which change is possible when. Leasing looks at the import (storage.import_gate); the clocks of its requests run
+on. Cancelling revokes every request that hasn't ended, in portions, with what that means for a single one: what has
+begun is looked at to its end. `cancelled` is said when none is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from service.domain.imports import CAN_CANCEL, CAN_PAUSE, CAN_RESUME, IMPORT_CANCELLED, ImportState
+from service.domain.refusals import WrongState
+from service.domain.request import UNFINISHED, RequestState
+from service.storage.changes import Change, log_changes
+from service.storage.rows import database_now, version_of
+from service.storage.stores import Stores
+from service.use_cases.begin_import import lock_import
+from service.use_cases.withdraw_request import lock_with_followers, withdraw_locked
+
+_PORTION = 200
+_CANCELLING = text("SELECT id FROM imports WHERE state = 'cancelling' ORDER BY id LIMIT 1")
+_ITS_UNFINISHED = text(
+    "SELECT id FROM requests WHERE import_id = :id AND state IN ('open', 'in_progress') ORDER BY id LIMIT :n"
+)
+
+
+def pause_import(stores: Stores, import_id: UUID, *, actor: str) -> None:
+    """Nothing of it is leased until it is resumed. Raises NotFound, WrongState."""
+    _change(stores, import_id, CAN_PAUSE, ImportState.PAUSED, "import_paused", actor)
+
+
+def resume_import(stores: Stores, import_id: UUID, *, actor: str) -> None:
+    """It goes on. Raises NotFound, WrongState."""
+    _change(stores, import_id, CAN_RESUME, ImportState.RUNNING, "import_resumed", actor)
+
+
+def cancel_import(stores: Stores, import_id: UUID, *, actor: str) -> None:
+    """It takes no more lines, and its requests will be revoked. Raises NotFound, WrongState."""
+    _change(stores, import_id, CAN_CANCEL, ImportState.CANCELLING, "import_cancelled", actor)
+
+
+def revoke_cancelled(stores: Stores, *, portions: int = 20) -> int:
+    """Revoke what cancelled imports still have open, some portions of it. Returns how many requests were revoked."""
+    revoked = 0
+    for _ in range(portions):
+        with stores.engine.begin() as connection:
+            import_id = connection.execute(_CANCELLING).scalar_one_or_none()
+            if import_id is None:
+                break
+            revoked += _revoke_portion(connection, import_id)
+    return revoked
+
+
+def _change(
+    stores: Stores, import_id: UUID, possible_in: Set[ImportState], state: ImportState, event: str, actor: str
+) -> None:
+    with stores.engine.begin() as connection:
+        row = lock_import(connection, import_id)
+        if row.state not in possible_in:
+            raise WrongState(f"the import is {row.state}")
+        _write(connection, import_id, state)
+        change = Change("import", str(import_id), version_of(row), event)
+        log_changes(connection, [change], actor=actor, at=database_now(connection))
+
+
+def _write(connection: Connection, import_id: UUID, state: ImportState) -> None:
+    connection.execute(text("UPDATE imports SET state = :state WHERE id = :id"), {"state": state, "id": import_id})
+
+
+def _revoke_portion(connection: Connection, import_id: UUID) -> int:
+    """The import's row is locked first, as by whoever writes its lines: none can come in behind the last portion."""
+    importing = lock_import(connection, import_id)
+    if importing.state != ImportState.CANCELLING:
+        return 0
+    ids = connection.execute(_ITS_UNFINISHED, {"id": import_id, "n": _PORTION}).scalars().all()
+    rows = lock_with_followers(connection, ids)
+    # A follower out of the same import goes with what it followed: it would be freed and then revoked otherwise.
+    own = [row.id for row in rows.values() if row.import_id == import_id and row.state in UNFINISHED]
+    if own:
+        withdraw_locked(connection, rows, own, state=RequestState.REVOKED, reason=IMPORT_CANCELLED, actor="scheduler")
+    if not ids:
+        _write(connection, import_id, ImportState.CANCELLED)
+        change = Change("import", str(import_id), version_of(importing), "import_ended")
+        log_changes(connection, [change], actor="scheduler", at=database_now(connection))
+    return len(own)
