@@ -34,7 +34,8 @@ def due_systems(stores: Stores, settings: Settings, *, nudge_again_seconds: floa
                 " AND (y.rest_until IS NULL OR y.rest_until <= clock_timestamp())"
                 # One that is down is probed by one worker at a time.
                 " AND CASE WHEN y.down_since IS NULL THEN y.max_concurrency ELSE 1 END >"
-                " (SELECT count(*) FROM batches b WHERE b.system = y.name AND b.ended_at IS NULL AND b.lease_until > clock_timestamp()) ORDER BY y.position, y.name"
+                " (SELECT count(*) FROM batches b WHERE b.system = y.name AND b.ended_at IS NULL"
+                " AND b.lease_until > clock_timestamp()) ORDER BY y.position, y.name"
             ),
             {"again": nudge_again_seconds, "names": configured},
         ).scalars()
