@@ -20,12 +20,12 @@ _STANDING = text(
     " EXISTS (SELECT 1 FROM systems q WHERE q.state = 'active' AND NOT q.is_slow AND q.down_since IS NULL)"
     " AS has_quick,"
     " (SELECT count(*) FROM vendor_admissions WHERE admitted_at > clock_timestamp() - interval '30 seconds') AS workers"
-    " FROM systems y CROSS JOIN LATERAL ("
-    " SELECT count(*) FILTER (WHERE b.system = y.name) AS own,"
-    " count(*) FILTER (WHERE (z.is_slow OR z.down_since IS NOT NULL)"
-    " AND NOT z.connector = ANY(CAST(:apart AS text[]))) AS slow"
-    " FROM batches b JOIN systems z ON z.name = b.system"
-    " WHERE b.ended_at IS NULL AND b.lease_until > clock_timestamp()) AS live"
+    " FROM systems y CROSS JOIN LATERAL (SELECT coalesce(sum(l.n) FILTER (WHERE z.name = y.name), 0)::int AS own,"
+    " coalesce(sum(l.n) FILTER (WHERE (z.is_slow OR z.down_since IS NOT NULL)"
+    " AND NOT z.connector = ANY(CAST(:apart AS text[]))), 0)::int AS slow"
+    # One index probe per system: batches that wait for their vendors are open as well, and may be many.
+    " FROM systems z CROSS JOIN LATERAL (SELECT count(*) AS n FROM batches b WHERE b.system = z.name"
+    " AND b.ended_at IS NULL AND b.lease_until > (SELECT clock_timestamp())) AS l) AS live"
     " WHERE y.name = :system AND y.state = 'active'"
 )
 _REST = text(

@@ -57,12 +57,12 @@ def test_the_breaker_opens_probes_with_one_person_and_closes(company: Company) -
     # At rest: nobody is nudged and nobody goes in, whatever is due.
     due = "UPDATE steps SET due_at = clock_timestamp() WHERE system = 'mailing' AND state = 'due'"
     write(company, due)
-    assert "mailing" not in {s.name for s in due_systems(company.stores, nudge_again_seconds=0)}
+    assert "mailing" not in {s.name for s in due_systems(company.stores, company.settings, nudge_again_seconds=0)}
     assert not work_batch(company.runtime, "mailing", None)
 
     # The rest is over: one person, one worker.
     due_again(company, "mailing")
-    assert "mailing" in {s.name for s in due_systems(company.stores, nudge_again_seconds=0)}
+    assert "mailing" in {s.name for s in due_systems(company.stores, company.settings, nudge_again_seconds=0)}
     entry = enter(company.runtime, "mailing")
     assert entry is not None
     assert entry.at_most == 1
@@ -70,7 +70,7 @@ def test_the_breaker_opens_probes_with_one_person_and_closes(company: Company) -
     assert isinstance(probe, LeasedBatch)
     assert len(probe.steps) == 1
     assert enter(company.runtime, "mailing") is None
-    assert "mailing" not in {s.name for s in due_systems(company.stores, nudge_again_seconds=0)}
+    assert "mailing" not in {s.name for s in due_systems(company.stores, company.settings, nudge_again_seconds=0)}
     write(company, "UPDATE batches SET lease_until = clock_timestamp() WHERE id = :b", b=probe.id)
     turn_until(company, lambda: not company.rows("SELECT 1 FROM steps WHERE state = 'leased'"), only=lambda _: False)
 
@@ -154,7 +154,7 @@ def test_what_the_gate_refuses_comes_back_and_counts_as_no_try(company: Company)
     assert not work_batch(company.runtime, "mailing", None)
     assert company.rows("SELECT count(*) AS n FROM audit_pending")[0].n == before
     assert system(company, "mailing").rest_reason == RestReason.RATE_WINDOW
-    assert "mailing" not in {s.name for s in due_systems(company.stores, nudge_again_seconds=0)}
+    assert "mailing" not in {s.name for s in due_systems(company.stores, company.settings, nudge_again_seconds=0)}
 
 
 @SMALL
