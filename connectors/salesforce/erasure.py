@@ -136,6 +136,10 @@ class ErasurePass:
         if answers is None:
             return
         self._delete_histories(course)
+        if self._jobs.deleted:
+            # Jobs take their time, and what was made meanwhile could be found by nothing once its root is gone.
+            for ref in self._ready.news():
+                self._people[ref].has_news = True
         roots = self._due_roots(plan)
         in_bin = self._ready.binned_roots()
         more = self._delete([e for e in roots if e[0] not in in_bin], (), look.statements[len(answers) :])
@@ -192,7 +196,7 @@ class ErasurePass:
         """Roots of everybody from whom nothing that leads through them is left. Leads first, Individuals last."""
         found: list[Entry] = []
         for ref, person in self._people.items():
-            if person.failures or person.is_stopped or plan.left.get(ref):
+            if person.failures or person.is_stopped or person.has_news or plan.left.get(ref):
                 continue
             for key in person.sight.roots:
                 if key in person.planned and self._ready.is_going(key) and key not in plan.blocked_roots:
@@ -262,6 +266,8 @@ class ErasurePass:
         progress = self._progress.of(ref)
         if person.is_stopped:
             return TemporarilyUnavailable("stopped")
+        if person.has_news:
+            return TemporarilyUnavailable("new_records_meanwhile", retry_after_seconds=0)
         there = {k for k in progress.all_ids if states.get(k) is State.THERE}
         failures = {k: v for k, v in person.failures.items() if k in there or k[0] == USER or k not in states}
         if any(v is Verdict.BUSY for v in failures.values()):

@@ -126,6 +126,42 @@ class Expansion:
             frontier = self._new(self._level(frontier))
         raise AnswerNotUnderstood("relations_too_deep")
 
+    def news(self, roots: Mapping[Key, set[str]]) -> set[str]:
+        """Whose roots have got something, since `run`, that would outlive them with nothing left that leads to it.
+
+        What cascades goes along, and what restricts makes itself heard: neither is asked for.
+        """
+        ids: dict[Group, list[str]] = defaultdict(list)
+        for name, record_id in sorted(roots):
+            ids[name, frozenset()].append(record_id)
+        found: list[_Found] = []
+        flat: dict[str, dict[Relation, list[str]]] = {}
+        asked: list[tuple[str, str, list[Branch]]] = []
+        for (name, _), some in ids.items():
+            relations = [r for r in self.usable(name) if not r.cascades and not r.restricts]
+            for relation in relations:
+                if relation.name is None:
+                    flat.setdefault(relation.child, {})[relation] = some
+            named = [Branch(r) for r in relations if r.name is not None]
+            for start in range(0, len(named), MAX_SUBSELECTS):
+                branches = named[start : start + MAX_SUBSELECTS]
+                asked += [
+                    (text, name, branches)
+                    for text in self._nested(_Question((name, frozenset()), branches, some, len(some)))
+                ]
+        texts = [(text, child, list(due)) for child, due in flat.items() for text in self._flat(child, due)]
+        answers = self._reader.run([text for text, _, _ in (*asked, *texts)])
+        for (_, name, branches), rows in zip(asked, answers, strict=False):
+            found += [each for row in rows for each in self._below(name, row, branches)]
+        for (_, _, relations), rows in zip(texts, answers[len(asked) :], strict=True):
+            found += [each for row in rows for each in _beside(row, [Branch(r) for r in relations], roots)]
+        return {
+            ref
+            for name, values, _, parent in found
+            if (name, str(values["Id"])) not in self.rows and values.get("IsDeleted") is not True
+            for ref in roots[parent]
+        }
+
     def _new(self, found: Sequence[_Found]) -> set[Key]:
         """Note what was found; what is new, or newly somebody's, is gone down from next."""
         frontier: set[Key] = set()

@@ -35,6 +35,7 @@ class Person:
     failures: dict[Key, Verdict] = field(default_factory=dict, repr=False)
     left: tuple[Left, ...] = ()
     is_stopped: bool = False
+    has_news: bool = False
 
 
 @dataclass
@@ -63,6 +64,8 @@ class Preparation:
         self.known: dict[Key, State] = {}
         self.anchors: set[Key] = set()  # people's roots with both halves of person accounts
         self._groups = Groups()
+        self._expansion: Expansion | None = None
+        self._owners: dict[Key, set[str]] = {}
 
     def look(self, batch: Batch) -> None:
         """Who is there, and of whom nothing may be touched: those are set aside with their answers."""
@@ -108,6 +111,7 @@ class Preparation:
             for key in with_halves(mine):
                 owners.setdefault(key, set()).add(ref)
         expansion = Expansion(self._schema, self._reader, self._policy.staying, self._search.value_columns)
+        self._expansion, self._owners = expansion, owners
         self.rows = expansion.run(owners)
         copies = self._add_copies()
         expansion.run(self._standing_alone(copies, owners))
@@ -122,6 +126,11 @@ class Preparation:
         self._remember(plan)
         self._tie_groups()
         return plan
+
+    def news(self) -> set[str]:
+        """Who has got something since the look that would be left behind without a trace."""
+        owners = {key: refs & self.people.keys() for key, refs in self._owners.items()}
+        return self._expansion.news({key: refs for key, refs in owners.items() if refs}) if self._expansion else set()
 
     def group_of(self, owners: frozenset[str]) -> str:
         """The group of people whose deletions must not overlap: they share an Account or a record."""
