@@ -83,7 +83,9 @@ class GodsView:
         found: Counter[str] = Counter()
         for record_id, old in self._before["rows"].items():
             new = rows.get(record_id)
-            lost = new is not None and any(v in theirs and new.get(k) != v for k, v in old.items() if isinstance(v, str))
+            lost = new is not None and any(
+                v in theirs and new.get(k) != v for k, v in old.items() if isinstance(v, str)
+            )
             name = self._sandbox.schema.of_id(record_id)
             if lost and name is not None:
                 found[name.name] += 1

@@ -1,6 +1,6 @@
 """Everything that can be switched on against the connector, by name: faults on the wire and trouble in the org.
 
-Decides how each trouble looks and whether a run ends well in spite of it (`PASSING`) or must say what stays (`LASTING`).
+Decides how each looks and whether a run ends well in spite of it (`PASSING`) or must say what stays (`LASTING`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,18 @@ def _refusal(code: str) -> list[dict[str, str]]:
 
 
 WIRE: Mapping[str, Mapping[str, Any]] = {
-    "unavailable": {"kind": FaultKind.STATUS, "status": 503, "retry_after": "0", "body": _refusal("SERVER_UNAVAILABLE")},
-    "too_many": {"kind": FaultKind.STATUS, "status": 429, "retry_after": "0", "body": _refusal("REQUEST_LIMIT_EXCEEDED")},
+    "unavailable": {
+        "kind": FaultKind.STATUS,
+        "status": 503,
+        "retry_after": "0",
+        "body": _refusal("SERVER_UNAVAILABLE"),
+    },
+    "too_many": {
+        "kind": FaultKind.STATUS,
+        "status": 429,
+        "retry_after": "0",
+        "body": _refusal("REQUEST_LIMIT_EXCEEDED"),
+    },
     "day_is_over": {"kind": FaultKind.STATUS, "status": 403, "body": _refusal("REQUEST_LIMIT_EXCEEDED")},
     "broken": {"kind": FaultKind.STATUS, "status": 500},
     "unauthorized": {"kind": FaultKind.STATUS, "status": 401, "body": _refusal("INVALID_SESSION_ID")},
@@ -76,7 +86,9 @@ def _option(name: str, value: Callable[[Served], Any]) -> Callable[[Served], Non
 
 LASTING: Mapping[str, Trouble] = {
     "locked": Trouble({}, {}, _option("locked", lambda org: _ids(org, "case0"))),
-    "vetoed": Trouble({}, {}, _option("vetoes", lambda org: {_ids(org, "card")[0]: "FIELD_CUSTOM_VALIDATION_EXCEPTION"})),
+    "vetoed": Trouble(
+        {}, {}, _option("vetoes", lambda org: {_ids(org, "card")[0]: "FIELD_CUSTOM_VALIDATION_EXCEPTION"})
+    ),
     "too_large": Trouble({}, {}, _option("too_large", lambda org: _ids(org, "case1"))),
     "root_not_permitted": Trouble({}, {}, _option("vetoes", lambda org: {_ids(org, "")[0]: "INSUFFICIENT_ACCESS"})),
     "root_locked": Trouble({}, {}, _option("locked", lambda org: _ids(org, "lead"))),
