@@ -22,6 +22,7 @@ from connectors.salesforce.progress import OpenJob
 from connectors.salesforce.soql import by_id
 from connectors.salesforce.writing import Verdict, verdict_of
 
+JOB_FAILED = "bulk_job_failed"
 MAX_IDS = 6_200  # of 15 characters and a line break: a multipart request takes 100,000
 _RUNNING = frozenset({"Open", "UploadComplete", "InProgress"})
 _CLOCK_SKEW = timedelta(minutes=5)
@@ -78,7 +79,7 @@ class HardDelete:
         if state in _RUNNING:
             return None
         if state != "JobComplete":
-            raise TemporarilyUnavailable("bulk_job_failed", effect_unknown=True)
+            raise TemporarilyUnavailable(JOB_FAILED, effect_unknown=True)
         if field_of(shown, "numberRecordsFailed", int) == 0:
             return {}
         response = self._org.session.request(

@@ -177,7 +177,8 @@ class ErasurePass:
 
         What hangs on nothing but dependents is looked for as soon as those are deleted.
         """
-        roots = {key for p in self._people.values() for key in p.planned} | self._ready.anchors
+        # A record that was frozen for a value in it and goes along with its parent is no root: it stays if that stays.
+        roots = {key for p in self._people.values() for key in p.planned - plan.along.keys()} | self._ready.anchors
         below = {k for ref in self._people for k in self._progress.of(ref).all_ids} - roots
         rows = self._ready.rows
         with_roots = {k[0] for k in plan.along if k in rows and any(p in roots for _, p in rows[k].parents)}

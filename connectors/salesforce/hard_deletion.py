@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from connectors.salesforce.bulk import MAX_IDS, HardDelete
+from connectors.base.errors import TemporarilyUnavailable
+from connectors.salesforce.bulk import JOB_FAILED, MAX_IDS, HardDelete
 from connectors.salesforce.expansion import Key
 from connectors.salesforce.org import Org
 from connectors.salesforce.policy import SalesforcePolicy
@@ -98,7 +99,13 @@ class JobDeletion:
             return {}
         if job.id is None:
             job.id = self._jobs.find(job)
-        verdicts = self._jobs.verdicts(job) if job.id is not None else {}
+        try:
+            verdicts = self._jobs.verdicts(job) if job.id is not None else {}
+        except TemporarilyUnavailable as error:
+            if error.code == JOB_FAILED:
+                # It is over. The next pass looks at what it did and goes on with another one, not with this.
+                self._keep(None)
+            raise
         if verdicts is None:
             self._keep(job)
             return None

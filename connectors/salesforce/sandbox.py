@@ -16,8 +16,8 @@ Options. Credentials: `consumer_key`, `consumer_secret`, `refresh_token`, `usern
 true}, `hidden` (objects and `Object.Field`s that the credential doesn't see). Delays: `job_seconds`; `confirm_after`
 (seconds that queryAll still shows what was purged, about a day in a real org); `purge_after` (the bin's 15 days).
 Trouble, by record id: `vetoes` {id: code}, `locked` [id], `too_large` [id], `lock_conflicts` {id: times};
-`validation_rules` {"Object.Field": pattern}; `failing_jobs` n; `deleted_children_block`. `arrivals`
-[{"after_deletions": n, "records": [...]}]: come in once so many rows were deleted. Schema: `describe_directory`,
+`validation_rules` {"Object.Field": pattern}; `failing_jobs` n; `deleted_children_block`; `arrivals`, a list of
+{"after_deletions": n, "records": [...]} that come in once so many rows were deleted. Schema: `describe_directory`,
 `person_accounts`. Calls that overlap (the server's `latency_seconds`) and write under one parent: UNABLE_TO_LOCK_ROW.
 
 Not modelled: SOSL, undelete, sharing between users, formula fields, roll-ups, big objects, Apex, other clouds.
@@ -34,8 +34,7 @@ from connectors.salesforce.sandbox_wire import not_found
 
 
 class SalesforceSandbox(SoapSandbox):
-    """One org. `state`: tables, bin, purged, numbers, refs, marks (id -> person), tokens, jobs, api_calls,
-    running_user, deletions, arrived."""
+    """One org. `state`: tables, bin, purged, refs, marks (id -> person), tokens, jobs, running_user, and counts."""
 
     name: ClassVar[str] = "salesforce"
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -193,11 +194,20 @@ async def _send(send: Any, result: Result, *, half: bool = False) -> None:
 class SandboxServer:
     """Runs stand-ins on a free port of 127.0.0.1, in a thread of this process. A context manager.
 
-    `url(mount)` is the base URL of one; with a single sandbox mount it as "" to have it at the root.
+    `url(mount)` is the base URL of one; with a single sandbox mount it as "" to have it at the root. `tls`: files of
+    a certificate and of its key; then it speaks HTTPS.
     """
 
-    def __init__(self, sandboxes: Mapping[str, Sandbox], *, control_token: str = "sandbox", port: int = 0) -> None:  # noqa: S107 - guards a stand-in, not data
+    def __init__(
+        self,
+        sandboxes: Mapping[str, Sandbox],
+        *,
+        control_token: str = "sandbox",  # noqa: S107 - guards a stand-in, not data
+        port: int = 0,
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
         self.sandboxes = dict(sandboxes)
+        self._scheme = "http" if tls is None else "https"
         # With the protocol named, asyncio switches Nagle off; without it every answer waits 40 ms.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -211,6 +221,8 @@ class SandboxServer:
             access_log=False,
             log_level="critical",
             timeout_graceful_shutdown=1,
+            ssl_certfile=None if tls is None else str(tls[0]),
+            ssl_keyfile=None if tls is None else str(tls[1]),
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
@@ -220,7 +232,7 @@ class SandboxServer:
 
     def url(self, mount: str = "") -> str:
         """The base URL of one stand-in."""
-        return f"http://127.0.0.1:{self.port}" + (f"/{mount}" if mount else "")
+        return f"{self._scheme}://127.0.0.1:{self.port}" + (f"/{mount}" if mount else "")
 
     def __enter__(self) -> SandboxServer:
         self._thread.start()

@@ -45,7 +45,7 @@ def _is_killed(world: World, ref: str, kind: FaultKind, call: int, end: Outcome,
         return True
 
 
-@pytest.mark.parametrize("call", [8, 10, 11])
+@pytest.mark.parametrize("call", [5, 7])
 def test_killed_after_an_effect(call: int) -> None:
     assert _is_killed(ordinary_world(1), "p0", FaultKind.DROP_AFTER, call, Outcome.ERASED_VERIFIED)
 
@@ -56,7 +56,7 @@ def test_killed_after_an_effect(call: int) -> None:
 def test_an_ordinary_person_at_every_call(kind: FaultKind, by_jobs: bool) -> None:
     for call in range(_MOST_CALLS):
         if not _is_killed(ordinary_world(1), "p0", kind, call, Outcome.ERASED_VERIFIED, by_jobs=by_jobs):
-            assert call > 8, "the erasure has hardly a call: the case shows nothing"
+            assert call > 6, "the erasure has hardly a call: the case shows nothing"
             return
     raise AssertionError("more calls than were tried")
 

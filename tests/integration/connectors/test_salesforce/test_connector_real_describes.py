@@ -1,4 +1,4 @@
-"""End to end in an org made of real, recorded describes: hundreds of objects, real flags, a package's restricts.
+"""End to end in an org of real, recorded describes: hundreds of objects, real flags, a package's restricts.
 
 The stand-in serves the recorded describes unmodified where there are any, and ours for what nobody recorded.
 """

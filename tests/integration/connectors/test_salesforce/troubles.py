@@ -1,7 +1,6 @@
 """Everything that can be switched on against the connector, by name: faults on the wire and trouble in the org.
 
-Decides how each trouble looks, and whether a run ends well in spite of it (`PASSING`) or must say what stays
-(`LASTING`).
+Decides how each looks and whether a run ends well in spite of it (`PASSING`) or must say what stays (`LASTING`).
 """
 
 from __future__ import annotations
