@@ -16,6 +16,7 @@ from service.lifeline import watch_parent
 from service.logs import configure_logs
 from service.settings import Settings, load_settings
 from service.storage.open_installation import server_url
+from workers.message_life import MESSAGE_LIFE_SECONDS
 from workers.queues import CONTROL_QUEUE, SYSTEMS_QUEUE
 from workers.runtime import CONFIG_VARIABLE
 
@@ -62,8 +63,7 @@ def make_app(settings: Settings) -> Celery:
 
 
 def _every(task: str, seconds: float) -> dict[str, object]:
-    """A wake-up that is forgotten if nobody took it before the next one comes."""
-    return {"task": task, "schedule": seconds, "options": {"expires": max(seconds, 5.0)}}
+    return {"task": task, "schedule": seconds, "options": {"expires": max(seconds, MESSAGE_LIFE_SECONDS)}}
 
 
 @setup_logging.connect

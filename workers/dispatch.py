@@ -8,6 +8,7 @@ from __future__ import annotations
 from celery import current_app
 
 from service.use_cases.due_work import due_systems, has_due_identities
+from workers.message_life import MESSAGE_LIFE_SECONDS
 from workers.queues import SYSTEMS_QUEUE, queue_of
 from workers.runtime import Runtime
 
@@ -31,4 +32,4 @@ def dispatch_due(runtime: Runtime) -> int:
 
 
 def _send(task: str, *args: str, queue: str) -> None:
-    current_app.send_task(task, args=args, queue=queue, expires=_NUDGE_AGAIN_SECONDS * 4)
+    current_app.send_task(task, args=args, queue=queue, expires=MESSAGE_LIFE_SECONDS)

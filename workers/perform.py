@@ -6,7 +6,8 @@ No transaction is open while the connector speaks. What happens to the steps is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 
 import structlog
 
@@ -45,7 +46,8 @@ def perform(runtime: Runtime, leased: LeasedBatch, entry: Entry | None = None) -
     except LeaseLost:
         log.warning("lease_lost", batch=str(leased.id), system=leased.system, phase=leased.phase)
         return None
-    now = datetime.now(UTC)
+    _correct_clocks(runtime, results)
+    now = runtime.clock.now()
     retries = {
         step.ref: _retry(results[step.ref], step.tries, step.respond_by, now)
         for step in leased.steps
@@ -55,6 +57,13 @@ def perform(runtime: Runtime, leased: LeasedBatch, entry: Entry | None = None) -
     if not facts.is_ordinary or entry is None or not entry.standing.is_well:
         note_pass(runtime.stores, runtime.settings, leased.system, facts)
     return recorded
+
+
+def _correct_clocks(runtime: Runtime, results: dict[str, Result]) -> None:
+    """A connector reckons when to look again by this process's clock; the rows know only the database's."""
+    for ref, answer in results.items():
+        if isinstance(answer, Answer) and answer.look_again_at is not None:
+            results[ref] = replace(answer, look_again_at=runtime.clock.corrected(answer.look_again_at))
 
 
 def _retry(result: Result, tries: int, respond_by: datetime, now: datetime) -> Retry:

@@ -31,6 +31,7 @@ from service.storage.stores import Stores
 from service.storage.vendor_gate import gate_is_open, renew_admission
 from service.use_cases.reconcile_audit import admit
 from service.use_cases.system_standing import live_workers
+from workers.database_clock import DatabaseClock
 from workers.queues import consumed_queues
 from workers.rate_gate import RateGate
 from workers.rate_windows import SharedWindows
@@ -63,6 +64,7 @@ class Runtime:
         """`queues`: where other systems' nudges wait for this worker."""
         self.settings = settings
         self.stores = stores
+        self.clock = DatabaseClock(stores.engine)
         self._queues = tuple(queues)
         self._gate: RateGate | None = None
         self._pacers: dict[str, SystemPacer] = {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import structlog
 
 from connectors.base.errors import ConnectorError, TemporarilyUnavailable
@@ -43,7 +41,7 @@ def walk(runtime: Runtime, leased: list[LeasedIdentity]) -> None:
             asked = frontier_walk.frontier()
             frontier_walk.learn(asked, source.neighbours(asked, max_neighbours=rules.max_neighbours))
     except ConnectorError as error:
-        now = datetime.now(UTC)
+        now = runtime.clock.now()
         # Whatever the error is called, a request whose person can't be found is tried again: it has no step to park.
         again = TemporarilyUnavailable(error.code, retry_after_seconds=getattr(error, "retry_after_seconds", None))
         retry = decide(again, tries=max(item.tries for item in leased), time_left=leased[0].time_left(now), now=now)

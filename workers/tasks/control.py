@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from celery import shared_task
 
 from service.use_cases.advance_requests import advance_requests
@@ -50,7 +48,7 @@ def seal() -> int:
 def watch() -> int:
     """Mark what is overdue; lift holds whose time is over."""
     opened = runtime()
-    return watch_deadlines(opened.stores) + lapse_holds(opened.stores, datetime.now(UTC))
+    return watch_deadlines(opened.stores) + lapse_holds(opened.stores, opened.clock.now())
 
 
 @shared_task(name="expunge.sweep_orphan_keys")
