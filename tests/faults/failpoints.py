@@ -1,0 +1,89 @@
+"""Crash points: before and after every commit, every published message and every pass over a system.
+
+A process that comes to a point first kills itself there, as SIGKILL would; later ones go by. Who is first is decided by
+a file of the point's name, so every point is hit once, in whatever process. Points are found, not listed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROLE = "EXPUNGE_TEST_ROLE"
+_ROOMS = tuple(str(Path(__file__).parents[2] / room) + os.sep for room in ("service", "workers"))
+
+
+def hit_points(directory: Path) -> set[str]:
+    """The points at which a process died so far."""
+    return {path.name for path in directory.iterdir()}
+
+
+def install(directory: Path, role: str) -> None:
+    """Put the points into this process, which is one of `role`."""
+
+    def reach(name: str) -> None:
+        try:
+            os.close(os.open(directory / f"{role} {name}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def point(name: str) -> Iterator[None]:
+        reach(f"before {name}")
+        yield
+        reach(f"after {name}")
+
+    _at_commits(point)
+    _at_messages(point)
+    if role == "systems":
+        _at_passes(point)
+
+
+def _at_commits(point: Any) -> None:
+    from sqlalchemy.engine.default import DefaultDialect
+
+    real = DefaultDialect.do_commit
+
+    def do_commit(self: Any, connection: Any) -> None:
+        with point(f"commit of {_caller()}"):
+            real(self, connection)
+
+    DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]
+
+
+def _at_messages(point: Any) -> None:
+    from kombu.transport.redis import Channel
+
+    real = Channel._put
+
+    def put(self: Any, queue: str, message: Any, **named: Any) -> Any:
+        with point(f"message {message['headers'].get('task')}"):
+            return real(self, queue, message, **named)
+
+    Channel._put = put
+
+
+def _at_passes(point: Any) -> None:
+    from workers import perform
+
+    real = perform._call
+
+    def call(connector: Any, leased: Any, lease: Any) -> Any:
+        with point(f"{leased.phase} in {connector.declaration.name}"):
+            return real(connector, leased, lease)
+
+    perform._call = call  # type: ignore[assignment]
+
+
+def _caller() -> str:
+    """The innermost function of ours on the stack: whose transaction it is."""
+    frame = sys._getframe(2)
+    while frame is not None and not frame.f_code.co_filename.startswith(_ROOMS):
+        frame = frame.f_back  # type: ignore[assignment]
+    return "nobody" if frame is None else f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_name}"

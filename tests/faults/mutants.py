@@ -1,0 +1,83 @@
+"""Mechanisms that can be switched off in a process, for showing that the fault tests can fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def install(name: str) -> None:
+    """Switch one off. Raises KeyError for an unknown name."""
+    _MUTANTS[name]()
+
+
+def _no_sweeper() -> None:
+    from workers.tasks import control
+
+    control.sweep_leases = lambda stores: 0
+
+
+def _endless_leases() -> None:
+    """Every lease and renewal is granted for years: nothing is ever taken back from a dead worker."""
+    from service.use_cases import hold_lease, lease_steps
+
+    def endless(module: Any) -> None:
+        real = module.text
+        module.text = lambda said: real(said.replace("make_interval(secs => :lease)", "interval '9 years'"))
+
+    endless(lease_steps)
+    endless(hold_lease)
+
+
+def _no_fence() -> None:
+    """A late answer counts as if it came in time."""
+    from service.use_cases import record_answers
+
+    record_answers._Recording.holds_fence = lambda self: True  # type: ignore[method-assign]
+
+
+def _attempt_after_the_call() -> None:
+    """The attempt is written when its answer is recorded."""
+    from service.storage.rows import database_now
+    from service.use_cases import lease_steps, record_answers
+
+    write, real = lease_steps._write_attempts, record_answers.end_attempts
+    lease_steps._write_attempts = lambda *args: None
+
+    def write_and_end(connection: Any, leased: Any, steps: Any, *args: Any, **named: Any) -> None:
+        ids = [step.step_id for step in steps]
+        rows = connection.execute(record_answers.text("SELECT * FROM steps WHERE id = ANY(:ids)"), {"ids": ids}).all()
+        # The step's count has grown already when it was leased.
+        write(connection, leased, [_Before(row) for row in rows], database_now(connection))
+        real(connection, leased, steps, *args, **named)
+
+    record_answers.end_attempts = write_and_end
+
+
+class _Before:
+    def __init__(self, row: Any) -> None:
+        self.id = row.id
+        self.attempts = row.attempts - 1
+
+
+def _token_forgotten() -> None:
+    """What a process before us saved isn't given to the connector."""
+    from workers.held_lease import HeldLease
+
+    HeldLease.resume_token = property(lambda self: None)  # type: ignore[assignment,misc]
+
+
+def _no_reject_on_worker_lost() -> None:
+    """Not a safety mechanism, only a shorter way to recovery: for measuring its effect."""
+    from workers.app import app
+
+    app.conf.task_reject_on_worker_lost = False
+
+
+_MUTANTS = {
+    "no_sweeper": _no_sweeper,
+    "endless_leases": _endless_leases,
+    "no_fence": _no_fence,
+    "attempt_after_the_call": _attempt_after_the_call,
+    "token_forgotten": _token_forgotten,
+    "no_reject_on_worker_lost": _no_reject_on_worker_lost,
+}

@@ -1,0 +1,80 @@
+"""The chaos runs with a mechanism switched off: the verdict must see it, or it would prove nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults import verdict
+from tests.faults.conftest import Chaos
+from tests.faults.eight_systems import JOBS
+from tests.faults.installation import Installation
+from tests.faults.launch import MUTANT
+
+pytestmark = [pytest.mark.fault, pytest.mark.long]
+
+_FEW = {"people": 16, "lease_seconds": 1.0}
+_SYSTEM_IS_CALLED = "SELECT 1 FROM steps WHERE state = 'leased' AND phase LIKE :phase AND system <> 'warehouse'"
+
+
+@pytest.fixture
+def slow(chaos: Chaos) -> Chaos:
+    """The vendors take their time, so that a fault surely comes in the middle of a call."""
+    for stand_in in chaos.company.sandboxes.values():
+        stand_in.latency_seconds = 0.3
+    chaos.feed()
+    return chaos
+
+
+def wait_for(installation: Installation, phase: str) -> None:
+    """Until a system is being spoken to in that phase."""
+    assert installation.wait_until(lambda: installation.company.rows(_SYSTEM_IS_CALLED, phase=phase), 120)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("chaos", [_FEW], indirect=True)
+@pytest.mark.parametrize("mutant", ["no_sweeper", "endless_leases"])
+def test_without_it_what_a_dead_worker_held_is_lost(slow: Chaos, mutant: str) -> None:
+    with slow.running(workers=1, **{MUTANT: mutant}) as installation:
+        wait_for(installation, "locate")
+        installation.kill_workers()
+        held = {row.id for row in slow.company.rows("SELECT id FROM steps WHERE state = 'leased'")}
+        ended = installation.wait_until(lambda: not verdict.unfinished(slow.company), 30)
+    assert not ended
+    assert held & {row.id for row in slow.company.rows("SELECT id FROM steps WHERE state = 'leased'")}
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("chaos", [_FEW], indirect=True)
+def test_without_the_fence_a_late_answer_counts(slow: Chaos) -> None:
+    with slow.running(workers=2, **{MUTANT: "no_fence"}) as installation:
+        for _ in range(12):
+            wait_for(installation, "%")
+            installation.suspend_a_pool_child(2.0)
+            if seen := _about(slow, "another lease"):
+                break
+        assert seen
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("chaos", [_FEW], indirect=True)
+def test_with_the_attempt_written_after_the_call_a_death_leaves_no_trace(slow: Chaos) -> None:
+    with slow.running(workers=1, **{MUTANT: "attempt_after_the_call"}) as installation:
+        wait_for(installation, "locate")
+        installation.kill_workers()
+        swept = "SELECT 1 FROM steps WHERE reason = 'lease_expired'"
+        assert installation.wait_until(lambda: slow.company.rows(swept), 60)
+    assert _about(slow, "no attempt")
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("chaos", [_FEW], indirect=True)
+def test_with_the_token_forgotten_a_second_job_is_opened(slow: Chaos) -> None:
+    slow.company.sandboxes[JOBS].options["job_seconds"] = 3.0
+    with slow.running(workers=1, **{MUTANT: "token_forgotten"}) as installation:
+        installation.wait_until(lambda: _about(slow, "jobs for one order"), 120)
+    assert _about(slow, "jobs for one order")
+
+
+def _about(chaos: Chaos, what: str) -> list[str]:
+    found = verdict.wrongs(chaos.company, chaos.requests, chaos.held, chaos.bystanders)
+    return [wrong for wrong in found if what in wrong]
