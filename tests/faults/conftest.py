@@ -37,7 +37,7 @@ class Chaos:
     """One run: who is to be erased, what was held of them before, and the requests so far."""
 
     company: Company
-    servers: OwnServers
+    servers: OwnServers | None
     plugin: Path
     directory: Path
     waiting: list[SamplePerson]
@@ -58,6 +58,7 @@ class Chaos:
     @contextlib.contextmanager
     def running(self, **options: Any) -> Iterator[Installation]:
         """The service's processes on this run's servers."""
+        assert self.servers is not None
         urls, broker = self.servers.urls, self.servers.broker()
         with running(
             self.company, urls, broker, self.directory / "run", path=(self.plugin,), **options
@@ -97,6 +98,7 @@ class Chaos:
         installation.wait_until(settled, seconds)
         assert self.company.rows(parked) == []
         assert verdict.unfinished(self.company) == []
+        assert self.servers is None or self.servers.deadlocks() == []
         assert verdict.wrongs(self.company, self.requests, self.held, self.bystanders) == []
 
 

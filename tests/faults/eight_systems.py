@@ -161,7 +161,13 @@ def _configuration(
             "workers": 2,
             "controller": "Tea and Kettles, a made-up company",
         },
-        "engine": {"tick_seconds": 0.2, "lease_seconds": 3.0, "batch_size": 20, "key_retention_seconds": 86400}
+        "engine": {
+            "tick_seconds": 0.2,
+            "coalesce_seconds": 0.2,
+            "lease_seconds": 3.0,
+            "batch_size": 20,
+            "key_retention_seconds": 86400,
+        }
         | engine,
         "approval": approval,
         "identity_graph": {

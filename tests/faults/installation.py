@@ -42,6 +42,7 @@ class Installation:
     workers: tuple[str, ...]
     done: Counter[str] = field(default_factory=Counter)
     """How often each fault happened."""
+    woken: set[str] = field(default_factory=set)
     random: random.Random = field(default_factory=lambda: random.Random(3))
 
     def kill_workers(self) -> None:
@@ -66,6 +67,28 @@ class Installation:
             time.sleep(seconds)
             child.send_signal(signal.SIGCONT)
         self.done["process suspended"] += 1
+
+    def wake_stopped(self, directory: Path, *, seconds: float = 15.0) -> set[str]:
+        """Wake the processes that stopped themselves after an effect, once somebody else has what they held.
+
+        Returns the names of the stops, which are over then.
+        """
+        taken_over = (
+            "SELECT 1 FROM attempts a JOIN attempts b ON b.step_id = a.step_id AND b.batch_id = a.batch_id"
+            " AND b.fence > a.fence WHERE a.phase = 'erase' AND a.ended_at IS NULL LIMIT 1"
+        )
+        woken: set[str] = set()
+        for path in directory.iterdir():
+            pid = int(path.read_text() or 0)
+            if pid == 0 or path.name in self.woken:
+                continue
+            self.wait_until(lambda: self.company.rows(taken_over), seconds)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+            woken.add(path.name)
+            self.done["stopped after its effect"] += 1
+        self.woken |= woken
+        return woken
 
     def kill(self, name: str) -> None:
         """SIGKILL one of the supervised processes with all its children."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 SKEW = "EXPUNGE_TEST_SKEW_SECONDS"
 FAILPOINTS = "EXPUNGE_TEST_FAILPOINTS"
+STOPS = "EXPUNGE_TEST_STOPS"
 DUPLICATES = "EXPUNGE_TEST_DUPLICATES"
 MUTANT = "EXPUNGE_TEST_MUTANT"
 
@@ -27,6 +28,10 @@ def main() -> None:
         from tests.faults import failpoints
 
         failpoints.install(Path(os.environ[FAILPOINTS]), os.environ[failpoints.ROLE])
+    if STOPS in os.environ:
+        from tests.faults import failpoints
+
+        failpoints.install_stops(Path(os.environ[STOPS]))
     if DUPLICATES in os.environ:
         from tests.faults import duplicates
 

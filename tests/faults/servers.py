@@ -13,11 +13,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import redis
+from sqlalchemy import make_url
 
 from service.embedded.binaries import binaries_for
 from service.embedded.place import choose_place, create_passage
-from service.embedded.postgres import DATABASES, start_postgres
+from service.embedded.postgres import ADMIN_DATABASE, ADMIN_ROLE, DATABASES, start_postgres
 from service.embedded.unprivileged import choose_account
 from service.embedded.valkey import start_valkey
 from service.storage.migrate import migrate, migrate_keys
@@ -38,6 +40,7 @@ class OwnServers:
         self._broker_is_up = True
         migrate(self.urls["database_url"])
         migrate_keys(self.urls["key_database_url"])
+        self._tell_of_deadlocks()
 
     @property
     def urls(self) -> dict[str, str]:
@@ -52,6 +55,20 @@ class OwnServers:
     def broker(self) -> redis.Redis:
         """A client of the broker."""
         return redis.Redis.from_url(self._valkey.redis_url)
+
+    def _tell_of_deadlocks(self) -> None:
+        """The product keeps statements out of the server's log; here the people are made up."""
+        url = make_url(self._postgres.url(ADMIN_ROLE, ADMIN_DATABASE)).set(drivername="postgresql")
+        main, _ = DATABASES
+        with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
+            for setting in ("log_min_messages = error", "log_error_verbosity = default"):
+                connection.execute(f"ALTER ROLE {main} SET {setting}".encode())
+
+    def deadlocks(self) -> list[str]:
+        """What the server's log says of transactions that waited in a circle, since its last start."""
+        lines = (self._place.root / "postgres.log").read_text(errors="replace").splitlines()
+        starts = [n for n, line in enumerate(lines) if "deadlock detected" in line]
+        return ["\n".join(lines[n : n + 12]) for n in starts]
 
     def restart_postgres(self) -> None:
         """An immediate shutdown, as of a crash, and a start with recovery. The sockets stay where they are."""

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.long]
 _DEAD_SECONDS = 60.0
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_nothing_is_lost_while_the_broker_is_dead_or_full(chaos: Chaos) -> None:
     with closing(chaos.intake()) as intake, chaos.running(workers=1, api=True) as installation:
         intake.wait_until_ready()
@@ -34,6 +34,7 @@ def test_nothing_is_lost_while_the_broker_is_dead_or_full(chaos: Chaos) -> None:
 
 def _dead(chaos: Chaos, installation: Installation, intake: Intake, people: int) -> None:
     """Every request is accepted while there is no broker, and is worked on soon after it came back, empty."""
+    assert chaos.servers is not None
     chaos.servers.kill_broker()
     back_at = time.monotonic() + max(_DEAD_SECONDS * scaled(10) / 10, 10.0)
     accepted = intake.accept(people)
@@ -50,6 +51,7 @@ def _dead(chaos: Chaos, installation: Installation, intake: Intake, people: int)
 
 def _full(chaos: Chaos, installation: Installation, intake: Intake, people: int) -> None:
     """A broker that refuses every message: noeviction, its memory used up."""
+    assert chaos.servers is not None
     with chaos.servers.broker() as broker:
         broker.config_set("maxmemory", "1")
         before = broker.info("errorstats").get("errorstat_OOM", {"count": 0})["count"]

@@ -39,7 +39,7 @@ _EXPECTED = {
 }
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("chaos", [{"key_retention_seconds": 2.0}], indirect=True)
 def test_every_pair_ends_rightly_although_processes_die_at_every_point(chaos: Chaos) -> None:
     points = chaos.directory / "points"

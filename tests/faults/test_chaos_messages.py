@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.long]
 _COPIES = 5
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_every_pair_ends_rightly_although_messages_come_often_and_shuffled(chaos: Chaos) -> None:
     over = threading.Event()
     with chaos.running(workers=2, **{DUPLICATES: str(_COPIES)}) as installation:

@@ -8,7 +8,7 @@ from tests.faults import verdict
 from tests.faults.conftest import Chaos
 from tests.faults.eight_systems import JOBS
 from tests.faults.installation import Installation
-from tests.faults.launch import MUTANT
+from tests.faults.launch import MUTANT, STOPS
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 
@@ -46,13 +46,15 @@ def test_without_it_what_a_dead_worker_held_is_lost(slow: Chaos, mutant: str) ->
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("chaos", [_FEW], indirect=True)
 def test_without_the_fence_a_late_answer_counts(slow: Chaos) -> None:
-    with slow.running(workers=2, **{MUTANT: "no_fence"}) as installation:
-        for _ in range(12):
-            wait_for(installation, "%")
-            installation.suspend_a_pool_child(2.0)
-            if seen := _about(slow, "another lease"):
-                break
-        assert seen
+    stops = slow.directory / "stops"
+    stops.mkdir()
+    with slow.running(workers=2, **{MUTANT: "no_fence", STOPS: str(stops)}) as installation:
+
+        def seen() -> list[str]:
+            installation.wake_stopped(stops, seconds=20)
+            return _about(slow, "another lease")
+
+        assert installation.wait_until(seen, 150)
 
 
 @pytest.mark.timeout(400)
@@ -76,5 +78,5 @@ def test_with_the_token_forgotten_a_second_job_is_opened(slow: Chaos) -> None:
 
 
 def _about(chaos: Chaos, what: str) -> list[str]:
-    found = verdict.wrongs(chaos.company, chaos.requests, chaos.held, chaos.bystanders)
-    return [wrong for wrong in found if what in wrong]
+    """What the verdict says, of the checks that can be made in the middle of a run."""
+    return [wrong for wrong in (*verdict.attempts(chaos.company), *verdict.jobs(chaos.company)) if what in wrong]

@@ -9,7 +9,7 @@ from tests.faults.conftest import Chaos, scaled
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_every_pair_ends_rightly_although_processes_die(chaos: Chaos) -> None:
     with chaos.running(workers=2) as installation:
         kinds = {

@@ -17,7 +17,7 @@ from tests.faults.launch import SKEW
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_a_system_that_vanishes_parks_its_pairs_and_goes_on_when_it_is_back(chaos: Chaos) -> None:
     gone = (SUPPORT[1], MAILING[1])
     origin = chaos.company.settings.origin
@@ -68,7 +68,7 @@ def _reconfigure(chaos: Chaos, installation: Installation, configuration: str) -
         installation.kill(name)
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_every_pair_ends_rightly_although_clocks_are_wrong(chaos: Chaos) -> None:
     two_hours = str(2 * 3600)
     clocks = {"systems-0": {SKEW: two_hours}, "systems-1": {SKEW: f"-{two_hours}"}, "control": {SKEW: "600"}}

@@ -52,7 +52,7 @@ def resume_parked(chaos: Chaos, seen: Counter[str]) -> bool:
     return bool(rows)
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("chaos", [{"timeout_seconds": _TIMEOUT_SECONDS}], indirect=True)
 def test_every_pair_ends_rightly_although_vendors_break(chaos: Chaos) -> None:
     rounds = scaled(4, least=1)
@@ -82,7 +82,7 @@ def test_every_pair_ends_rightly_although_vendors_break(chaos: Chaos) -> None:
     assert {reason.split(":")[0] for reason in seen} == {"answer_not_understood"}
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("chaos", [{"approval": {"always": True}, "people": 60}], indirect=True)
 def test_a_lie_is_never_called_done(chaos: Chaos) -> None:
     lying = (*SUPPORT, *MAILING, CRM, JOBS)

@@ -35,8 +35,8 @@ def wrongs(
             if n != bystanders[name]
         ),
         *foreign_identifiers(company, erased),
-        *_attempts(company),
-        *_jobs(company),
+        *attempts(company),
+        *jobs(company),
         *([f"{n} deadlocks"] if (n := company.deadlocks()) else []),
         *audit_replay.differences(company.stores.engine),
     ]
@@ -88,7 +88,7 @@ def _pairs(company: Company, requests: Mapping[UUID, SamplePerson], held: Mappin
     return found + [f"{n} requests are {state}" for state, n in states.items() if state != "fulfilled"]
 
 
-def _attempts(company: Company) -> list[str]:
+def attempts(company: Company) -> list[str]:
     """An attempt for each lease, and none that counted although somebody else had the batch when it answered."""
     checks = {
         "steps with leases that left no attempt": (
@@ -102,7 +102,7 @@ def _attempts(company: Company) -> list[str]:
     return [f"{n} {what}" for what, statement in checks.items() if (n := company.rows(statement)[0].count)]
 
 
-def _jobs(company: Company) -> list[str]:
+def jobs(company: Company) -> list[str]:
     stand_in = company.sandboxes[JOBS]
     assert isinstance(stand_in, JobVendorSandbox)
     opened = Counter(stand_in.references())
