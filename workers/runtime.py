@@ -64,6 +64,7 @@ class Runtime:
         """`queues`: where other systems' nudges wait for this worker."""
         self.settings = settings
         self.stores = stores
+        self.clock = DatabaseClock(stores.engine)
         self._queues = tuple(queues)
         self._gate: RateGate | None = None
         self._pacers: dict[str, SystemPacer] = {}
