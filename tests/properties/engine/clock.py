@@ -12,11 +12,13 @@ from typing import Any
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 OFFSET = "machine.offset"
 DEFINITIONS = (
-    "CREATE SCHEMA machine",
-    "CREATE SEQUENCE machine.tick",
-    "CREATE FUNCTION machine.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$"
-    f" SELECT timestamptz '{START.isoformat()}' + pg_catalog.current_setting('{OFFSET}')::interval"
-    " + pg_catalog.nextval('machine.tick') * interval '1 microsecond' $$",
+    "CREATE SCHEMA IF NOT EXISTS machine",
+    "CREATE SEQUENCE IF NOT EXISTS machine.tick",
+    (
+        "CREATE OR REPLACE FUNCTION machine.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$"
+        f" SELECT timestamptz '{START.isoformat()}' + pg_catalog.current_setting('{OFFSET}')::interval"
+        " + pg_catalog.nextval('machine.tick') * interval '1 microsecond' $$"
+    ),
 )
 """What a database needs once; `CONNECTION_OPTIONS` is what each connection to it needs."""
 CONNECTION_OPTIONS = f"-csearch_path=machine,pg_catalog,public -c{OFFSET}=0s -csynchronous_commit=off"

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 from connectors.base.config import NoPolicy
-from connectors.base.errors import ConnectorError, CredentialsRefused, TemporarilyUnavailable
+from connectors.base.errors import ConnectorError, CredentialsRefused, RequestRefused, TemporarilyUnavailable
 from connectors.base.interface import (
     Answers,
     Connector,
@@ -147,6 +147,8 @@ class ModelConnector(Connector):
         """The vendor hears of a person; the process may have died just before."""
         current_pass().pause("call")
         current_pass().told(subject)
+        if current_pass().mood is PassMood.REFUSED:
+            raise RequestRefused("batch_refused", status=400)
         mood = current_pass().moods[subject.ref]
         if mood is Mood.BREAKS:
             raise ValueError("the connector's own code failed")
@@ -250,9 +252,7 @@ class ModelConnector(Connector):
         if mood is Mood.RETAINS and staying:
             return Answer.retained("policy", left=tuple(Left("contact", h.record.id, "policy") for h in staying))
         known = [
-            h
-            for h in staying
-            if self.declaration.erases_by is ErasesBy.IDENTIFIERS or h.record in set(subject.records)
+            h for h in staying if self.declaration.erases_by is ErasesBy.IDENTIFIERS or h.record in set(subject.records)
         ]
         unknown = [h for h in staying if h not in known]
         left = tuple(Left("contact", h.record.id, "still_there") for h in known)

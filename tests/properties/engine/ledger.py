@@ -29,6 +29,7 @@ MAY_GO_ON_FOR = timedelta(seconds=30)
 """How long after a hold or a withdrawal an effect that was under way may still start (I6)."""
 WITHDRAWN = ("denied", "revoked")
 
+
 @dataclass
 class KnownHold:
     """A hold that somebody placed."""
@@ -58,7 +59,7 @@ class Ledger:
     decided: set[str] = field(default_factory=set)
     _found: dict[str, set[Record]] = field(default_factory=lambda: defaultdict(set))
     _frozen: dict[tuple[str, int, str], frozenset[str]] = field(default_factory=dict)
-    _keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    _keys: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     _tokens: dict[str, bytes] = field(default_factory=dict)
     rows: Snapshot = field(init=False)
 
@@ -136,9 +137,18 @@ class Ledger:
         if not set(subject.records) <= self._found[subject.ref]:
             self._note(works_on, subject, "told a record id that this system never showed for this person")
         if works_on.leased.phase in (Phase.SUPPRESS, Phase.ERASE):
-            key = works_on.leased.batch.key
-            if self._keys.setdefault((step["id"], works_on.leased.phase), key) != key:
-                self._note(works_on, subject, "a retry came under another batch key")
+            self._expect_same_key(works_on, subject, step, token.root_id)
+
+    def _expect_same_key(self, works_on: WorkerPass, subject: Subject, step: Row, root: UUID | None) -> None:
+        """A retry has the key of the try before, or is a part of that batch, of which the vendor has done nothing."""
+        key, place = works_on.leased.batch.key, (step["id"], works_on.leased.phase)
+        family = key if root is None else str(root)
+        tried, tried_family = self._keys.get(place, (key, family))
+        vendor = self.world.vendors[step["system"]]
+        acted = any(e.ref == subject.ref and e.batch == tried for e in vendor.effects)
+        if tried != key and (tried_family != family or acted):
+            self._note(works_on, subject, "a retry came under another batch key")
+        self._keys[place] = key, family
 
     def acts_on(self, works_on: WorkerPass, subject: Subject, records: Iterable[Record]) -> None:
         """An effect begins (I4, I6)."""

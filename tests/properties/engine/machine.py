@@ -3,8 +3,8 @@
 After every act the world is compared with its book (`World.check`); at the end of a run all faults stop and the engine
 must come to rest with nothing lost (`rest`).
 
-There is one rule, which draws the next act from a table: Hypothesis would else switch off half of the rules in each run,
-and most runs would be of nobody who submits or of nobody who works. Each run leaves out some acts, never the needed ones.
+There is one rule, which draws the next act from a table: Hypothesis would else switch off half of the rules in each
+run, and most runs would be of nobody who submits or nobody who works. Each run leaves out some acts, never the needed.
 """
 
 from __future__ import annotations
@@ -227,9 +227,7 @@ ACTS: dict[str, Act] = {
     "tick": Act(EngineMachine.tick, 4, is_needed=True),
     "submit": Act(_of_people(people.submit)),
     "review": Act(_of_people(people.review), 2, is_possible=lambda m: people.requests(m.world, "needs_review")),
-    "verify": Act(
-        _of_people(people.review), is_possible=lambda m: people.requests(m.world, "need_user_verification")
-    ),
+    "verify": Act(_of_people(people.review), is_possible=lambda m: people.requests(m.world, "need_user_verification")),
     "link": Act(_of_people(people.link), is_possible=lambda m: people.requests(m.world, "needs_review")),
     "approve": Act(_of_people(people.approve), 3, is_possible=lambda m: people.requests(m.world, "awaiting_approval")),
     "withdraw": Act(_of_people(people.withdraw), is_possible=lambda m: people.requests(m.world)),

@@ -45,6 +45,7 @@ class PassMood(StrEnum):
     WELL = "well"
     BLIND = "blind"  # every look answers, and sees nothing
     DOWN = "down"
+    REFUSED = "refused"  # one refusal for everybody in the call
 
 
 _ERRORS = (Mood.BUSY, Mood.BUSY_FOR_LONG, Mood.REFUSES, Mood.GARBLED, Mood.LOCKS_US_OUT, Mood.SILENT, Mood.BREAKS)

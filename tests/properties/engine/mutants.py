@@ -14,8 +14,8 @@ import pytest
 
 from connectors.base.values import Answer, AnswerKind
 from service.domain.outcomes import Next, StepFacts, StepState, SystemRules
-from service.use_cases import guard_lease, lease_steps, move_steps, record_answers, sweep_leases, system_rules
 from service.use_cases import freeze_plan as freezing
+from service.use_cases import guard_lease, lease_steps, move_steps, record_answers, sweep_leases, system_rules
 from workers import held_lease
 
 Mutant = Callable[[pytest.MonkeyPatch], None]

@@ -22,8 +22,8 @@ READ = (
     " (SELECT jsonb_agg(to_jsonb(e)) FROM (SELECT request_id, encode(keyed_hash, 'hex') AS hash, removed_at"
     "   FROM suppression_entries) e) AS suppressed,"
     " (SELECT jsonb_agg(DISTINCT request_id) FROM request_checks) AS checks,"
-    " (SELECT jsonb_agg(jsonb_build_array(id, encode(entry, 'hex')) ORDER BY id) FROM audit_pending WHERE id > %(seen)s)"
-    "   AS entries"
+    " (SELECT jsonb_agg(jsonb_build_array(id, encode(entry, 'hex')) ORDER BY id) FROM audit_pending"
+    "   WHERE id > %(seen)s) AS entries"
 )
 
 

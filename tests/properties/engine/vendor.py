@@ -79,7 +79,9 @@ class ModelVendor:
         """What a look-up of these ids shows."""
         return [h for r in records if (h := self.holds.get(r.id)) is not None and h.is_seen(now)]
 
-    def truly_held(self, identifiers: Collection[Identifier], records: Collection[Record], now: datetime) -> set[Record]:
+    def truly_held(
+        self, identifiers: Collection[Identifier], records: Collection[Record], now: datetime
+    ) -> set[Record]:
         """Everything of the person that is there, whatever a search shows."""
         ids = {r.id for r in records}
         return {

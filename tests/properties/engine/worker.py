@@ -77,7 +77,6 @@ class WorkerPass:
         self._go, self._stopped = threading.Semaphore(0), threading.Semaphore(0)
         self._killed = False
         self._failure: BaseException | None = None
-        # As in the product: the process believes in its lease from before it asked for it.
         self._runtime = world.runtime_of_a_process()
 
     # What the machine does with it.
@@ -188,6 +187,7 @@ def patched(set_attribute: Callable[[str, Any], None], world: World) -> None:
     set_attribute("workers.perform.datetime", world.clock)
     set_attribute("workers.walk.datetime", world.clock)
     set_attribute("workers.held_lease.time", world.clock)
+    set_attribute("service.use_cases.lease_steps.time", world.clock)
 
 
 __all__ = ["Phase", "Runtime", "SteppedLease", "WorkerDied", "WorkerPass", "patched", "this_thread"]

@@ -1,4 +1,4 @@
-"""Everything that one run of the machine happens in: databases, clock, graph, vendors, settings, and the machine's book."""
+"""What one run of the machine happens in: databases, clock, graph, vendors, settings, and the machine's own book."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.properties.engine.vendor import ModelVendor
 from workers.runtime import Runtime
 
 _FENCE = (
-    "SELECT fence, ended_at, lease_until,"
+    "SELECT fence, ended_at, lease_until, root_id,"
     " ARRAY(SELECT step_id FROM attempts a WHERE a.batch_id = b.id AND a.fence = %(f)s AND a.ended_at IS NULL) AS tried"
     " FROM batches b WHERE id = %(id)s"
 )
@@ -41,7 +41,7 @@ SYSTEMS: Mapping[str, str] = {"alpha": "by_records", "beta": "by_identifiers", "
 """The connected systems and the kind of each."""
 
 
-class InvariantBroken(AssertionError):
+class InvariantBroken(AssertionError):  # noqa: N818 - says what is true
     """What the machine is looking for."""
 
 
@@ -109,7 +109,8 @@ class World:
         self.story.append(f"{self.clock.offset.total_seconds():>10.0f}s {line}")
 
     def _tell_changes(self, before: Snapshot, after: Snapshot) -> None:
-        names = {key: place for place, key in enumerate(after.requests)}
+        by_age = sorted(after.requests.values(), key=lambda row: row["created_at"])
+        names = {row["id"]: place for place, row in enumerate(by_age)}
         for key, request in after.requests.items():
             if before.requests.get(key, {}).get("version") != request["version"]:
                 self.tell(f"  request {names[key]}: {request['state']} {request['reason']} {request['duty']}")
