@@ -7,9 +7,12 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine
 
+from service.storage.packed import send_packed
+
 
 def open_engine(url: str, *, pool_size: int = 5) -> Engine:
     """An engine whose errors never show parameters: they may be what we must not print."""
+    send_packed()
     return create_engine(
         url,
         pool_size=pool_size,
