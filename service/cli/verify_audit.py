@@ -331,7 +331,8 @@ def verify_slice(file: BinaryIO, key: Key) -> str:
         raw, where = line
         item = read_canonical(raw, {"entry", "index", "proof"}, where)
         index = check_proven(item, size, root, newest, where)
-        need(index < end and (index == newest + 1 or not dense), where, "its index is out of range, or one is missing")
+        need(index < end, where, "its index is out of range")
+        need(index == newest + 1 or not dense, where, f"expected index {newest + 1}")
         chains.check(item["entry"], canonical(item["entry"]), where)
         newest, count = index, count + 1
         digest.update(raw + b"\n")

@@ -18,9 +18,12 @@ from sqlalchemy.exc import InvalidatePoolError
 _SILENT_SECONDS = 30.0
 _USED_AT = "used_at"
 
+from service.storage.packed import send_packed
+
 
 def open_engine(url: str, *, pool_size: int = 5) -> Engine:
     """An engine whose errors never show parameters: they may be what we must not print."""
+    send_packed()
     engine = create_engine(
         url,
         pool_size=pool_size,

@@ -18,4 +18,6 @@ class Packed(list[_Item]):
     """A list of bytes or text for `CAST(:name AS bytea[])`, `text[]` or `uuid[]`."""
 
 
-psycopg.adapters.register_dumper(Packed, ListBinaryDumper)
+def send_packed() -> None:
+    """Have every connection that is opened from now on send `Packed` in binary; others send it as text, as before."""
+    psycopg.adapters.register_dumper(Packed, ListBinaryDumper)

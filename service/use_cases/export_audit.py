@@ -115,15 +115,17 @@ class _Recheck:
         signed = self._signed(start, start + len(rows))
         sizes = {checkpoint.size for checkpoint in signed}
         for row in rows:
-            self._leaf(row)
-            complete.update(self._tree.append(leaf_hash(bytes(row.entry))))
+            raw = bytes(row.entry)
+            leaf = leaf_hash(raw)
+            self._leaf(row, raw, leaf)
+            complete.update(self._tree.append(leaf))
             if self._tree.size in sizes:
                 roots[self._tree.size] = self._tree.root()
         self._compare(signed, roots)
         inner = {node: hashed for node, hashed in complete.items() if node.level > 0}
         stored = nodes_completed_between(self._connection, start, self._tree.size)
-        for node in sorted(inner.keys() | stored.keys()):
-            if inner.get(node) != stored.get(node):
+        if inner != stored:
+            for node in sorted(node for node in inner.keys() | stored.keys() if inner.get(node) != stored.get(node)):
                 self._findings.add("stored_node_differs", f"level {node.level} index {node.place}")
 
     def end(self, checkpoint: Checkpoint) -> None:
@@ -138,13 +140,13 @@ class _Recheck:
             if checkpoint.root != roots[checkpoint.size]:
                 self._findings.add("signed_root_differs", f"size {checkpoint.size}")
 
-    def _leaf(self, row: Any) -> None:
+    def _leaf(self, row: Any, raw: bytes, leaf: bytes) -> None:
         if row.place != self._tree.size:
             self._findings.add("index_missing", f"leaf {self._tree.size}")
-        if leaf_hash(bytes(row.entry)) != bytes(row.leaf_hash):
+        if leaf != bytes(row.leaf_hash):
             self._findings.add("leaf_hash_differs", f"leaf {row.place}")
         try:
-            if position_of(bytes(row.entry)).subject != row.subject:
+            if position_of(raw).subject != row.subject:
                 self._findings.add("subject_differs", f"leaf {row.place}")
         except NotAuditable:
             self._findings.add("not_an_entry", f"leaf {row.place}")

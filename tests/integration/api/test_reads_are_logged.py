@@ -30,15 +30,17 @@ Call = Callable[[Office, UUID], Any]
 
 
 def _get(path: str) -> Call:
-    return lambda office, request: office.call("GET", path.format(request=request, hold=_hold(office)))
+    return lambda office, request: office.call(
+        "GET", path.format(request=request, hold=_first(office, "holds"), step=_first(office, "steps"))
+    )
 
 
 def _post(path: str, body: Any = None) -> Call:
     return lambda office, request: office.call("POST", path.format(request=request), body)
 
 
-def _hold(office: Office) -> str:
-    (row,) = office.rows("SELECT id FROM holds ORDER BY created_at LIMIT 1")
+def _first(office: Office, table: str) -> str:
+    (row,) = office.rows(f"SELECT id FROM {table} ORDER BY id LIMIT 1")
     return str(row.id)
 
 
@@ -65,7 +67,12 @@ OPERATIONS: dict[str, tuple[Call, str]] = {
     "placeHold": (lambda o, _: _place(o, "y@example.test"), "hold_placed"),
     "listHolds": (_get("/v1/holds"), NEVER),
     "showHold": (_get("/v1/holds/{hold}"), NEVER),
-    "liftHold": (lambda o, _: o.call("DELETE", f"/v1/holds/{_hold(o)}?reason=matter_closed"), "hold_released"),
+    "liftHold": (
+        lambda o, _: o.call("DELETE", f"/v1/holds/{_first(o, 'holds')}?reason=matter_closed"),
+        "hold_released",
+    ),
+    "listSteps": (_get("/v1/steps"), NEVER),
+    "showStep": (_get("/v1/steps/{step}"), NEVER),
     "listSystems": (_get("/v1/systems"), NEVER),
     "readMetrics": (_get("/metrics"), NEVER),
     "describeApi": (_get("/openapi.json"), NEVER),
@@ -73,7 +80,8 @@ OPERATIONS: dict[str, tuple[Call, str]] = {
     "isReady": (_get("/readyz"), NEVER),
 }
 # Decisions answer with masks; the decision's own entry says who saw them (each one's is asserted in test_decisions).
-DECISIONS = {"reviewRequest", "approvePlan", "denyRequest", "revokeRequest", "extendRequest", "resolveStep"}
+DECISIONS = {"reviewRequest", "approvePlan", "denyRequest", "revokeRequest", "extendRequest", "expediteRequest"}
+DECISIONS |= {"resolveStep", "retryStep", "retrySteps"}
 
 
 @pytest.fixture
@@ -81,6 +89,7 @@ def request_id(office: Office) -> UUID:
     """An answered request that isn't sealed yet, and a hold about somebody else."""
     made = office.submit(EMAIL)
     office.put(made, state="fulfilled", reason=None, answered_at=datetime.now(UTC), duty=None, due_at=None)
+    office.add_step(made, state="parked", reason="still_there", due_at=None)
     _place(office, "somebody.else@example.test")
     return made
 
@@ -142,7 +151,8 @@ def logged_by(office: Office) -> list[str]:
 # These ask the API with a key, so what is true of its operations is true of them.
 OVER_THE_API = {
     *(f"request {verb}" for verb in ("submit", "list", "show", "lookup", "review", "approve", "deny", "revoke")),
-    *(f"request {verb}" for verb in ("extend", "resolve", "reveal")),
+    *(f"request {verb}" for verb in ("extend", "expedite", "resolve", "reveal")),
+    *(f"steps {verb}" for verb in ("list", "retry", "attest")),
     "systems list",
     "audit certificate",
 }
@@ -161,7 +171,7 @@ ON_THE_STORES = {
     "keys revoke": "key_revoked",
 }
 # No stores at all: files that somebody holds already, a service, or one system without the service.
-WITHOUT_STORES = {"audit verify", "audit print", "connector run", "up", "demo"}
+WITHOUT_STORES = {"audit verify", "audit print", "connector run", "up", "workers", "demo"}
 
 
 def walk(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:

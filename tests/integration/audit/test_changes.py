@@ -4,11 +4,14 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
+from psycopg.adapt import PyFormat
+from psycopg.pq import Format
 from sqlalchemy import Connection, Engine, event, text
 
 from service.domain.audit_entry import position_of
 from service.storage.changes import Change, RowNotThere, Version, change_rows, log_changes
 from service.storage.engine import open_engine
+from service.storage.packed import Packed
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 _INSERT = text(
@@ -108,3 +111,17 @@ def test_no_change_is_no_statement(engine: Engine) -> None:
         event.listen(connection, "before_cursor_execute", lambda *_: pytest.fail("a statement was sent"))
         assert log_changes(connection, [], actor="worker", at=AT) == {}
         assert change_rows(connection, "request", "state = 'open'", {}, [], actor="worker", at=AT) == {}
+
+
+def test_entries_travel_in_binary_whatever_bytes_and_gaps_they_have(engine: Engine) -> None:
+    sent = [bytes(range(256)), b"", b'{"\\":,}', "Ünïcode".encode()]
+    words = ["a,b", 'quote"', "back\\slash", None, "{}", "NULL", ""]
+    with engine.connect() as connection:
+        back = connection.execute(text("SELECT unnest(CAST(:sent AS bytea[]))"), {"sent": Packed(sent)}).scalars()
+        assert [bytes(each) for each in back] == sent
+        found = connection.execute(text("SELECT unnest(CAST(:words AS text[]))"), {"words": Packed(words)}).scalars()
+        assert list(found) == words
+        assert list(connection.execute(text("SELECT unnest(CAST(:n AS bytea[]))"), {"n": Packed([])}).scalars()) == []
+        cursor = connection.connection.cursor()
+        dumper = cursor._tx.get_dumper(Packed(sent), PyFormat.AUTO)  # type: ignore[attr-defined]
+        assert dumper.format == Format.BINARY
