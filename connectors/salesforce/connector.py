@@ -33,7 +33,7 @@ from connectors.salesforce.org import Org
 from connectors.salesforce.policy import SalesforcePolicy
 from connectors.salesforce.preparation import counted
 from connectors.salesforce.private_cache import PrivateCache
-from connectors.salesforce.reading import Reader, SchemaChangedError
+from connectors.salesforce.reading import Reader, SchemaChangedError, TooHeavyError
 from connectors.salesforce.roots import RootSearch
 from connectors.salesforce.schema import USER, Schema
 from connectors.salesforce.schema_source import SchemaSource
@@ -179,11 +179,18 @@ class SalesforceConnector(Connector):
         return RootSearch(schema, self._rules, self._reader, shared, self._org.user_id)
 
     def _with_schema(self, act: Callable[[Schema], _T]) -> _T:
-        """Act; once more under a fresh schema if the org says that a field or an object isn't there any more."""
-        try:
-            return act(self._source.schema())
-        except SchemaChangedError:
-            schema = self._source.refresh()
+        """Act; once more under a fresh schema if the org says that a field or an object isn't there any more, and
+        once more with lighter queries if it gave one up. Whatever is acted is fit to be begun anew."""
+        schema = self._source.schema()
+        for _ in range(2):
+            try:
+                return act(schema)
+            except SchemaChangedError:
+                schema = self._source.refresh()
+            except TooHeavyError:
+                if not self._org.takes_deep_queries:
+                    raise
+                self._org.takes_deep_queries = False
         try:
             return act(schema)
         except SchemaChangedError:

@@ -29,9 +29,10 @@ _UP = {
 }
 _TELLING = ("IsDeleted", "ContentDocumentId", "LinkedEntityId", "EmailMessageId", "WhoId")
 _LOCKED_WITH = ("AccountId", "WhatId", "RelatedToId")
-_MOST_LEVELS = 20
+_MOST_LEVELS = 40
 _FIRST = {CONTACT: 50, ACCOUNT: 50, "Case": 200}  # parents in the first statement; much hangs on these
 _FIRST_OF_OTHERS = 500
+_FEW = 25  # where the org has given up a heavier query
 _PAGE = 1_950  # rows of a page, children included, with a little room: the vendor's is 2,000
 
 
@@ -79,14 +80,17 @@ class _Question:
     can only be read one after the other, but statements travel five at a time.
     """
 
-    def __init__(self, group: Group, branches: list[Branch], ids: Sequence[str], most: int = 0) -> None:
-        first = len(ids) if most else _FIRST.get(group[0], _FIRST_OF_OTHERS)
-        self.group, self.branches, self.most = group, branches, most
+    def __init__(
+        self, group: Group, branches: list[Branch], ids: Sequence[str], most: int = 0, *, deeply: bool = True
+    ) -> None:
+        self.group, self.branches, self.deeply = group, branches, deeply
+        self.most = most if deeply else _FEW
+        first = len(ids) if most or not deeply else _FIRST.get(group[0], _FIRST_OF_OTHERS)
         self.ids, self.rest = ids[:first], ids[first:]
 
     def others(self, most: int) -> _Question:
         """The same about all the others, at most so many in a statement."""
-        return _Question(self.group, self.branches, self.rest, most)
+        return _Question(self.group, self.branches, self.rest, most, deeply=self.deeply)
 
 
 class Expansion:
@@ -208,7 +212,8 @@ class Expansion:
         flat, nested = self._cover(ids)
         for relation, group in flat:
             self._due.setdefault(relation.child, {}).setdefault(relation, []).extend(ids[group])
-        questions = [*self._rest, *(_Question(group, some, ids[group]) for group, some in nested)]
+        deeply = self._reader.asks_deeply
+        questions = [*self._rest, *(_Question(group, some, ids[group], deeply=deeply) for group, some in nested)]
         self._rest = []
         texts: list[str] = []
         readers: list[tuple[_Question | None, list[Branch]]] = []
@@ -304,7 +309,7 @@ class Expansion:
 
     def _branch(self, relation: Relation) -> Branch:
         """A relation with all named ones below it that lead no further up."""
-        if relation.child in self._stops:
+        if relation.child in self._stops or not self._reader.asks_deeply:
             return Branch(relation)
         below = [r for r in self.usable(relation.child) if r.name is not None]
         return Branch(relation, tuple(Branch(r) for r in below))

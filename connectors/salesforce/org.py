@@ -31,6 +31,7 @@ from connectors.salesforce.session import SalesforceSession, error_codes, error_
 MAX_SUBREQUESTS = 25
 MAX_HEAVY_SUBREQUESTS = 5  # queries; collections count too according to newer texts: the stricter reading is kept
 _USER = re.compile(r"/id/(00D\w{12,15})/(005\w{12,15})/?$")
+_DEEP_SINCE = 58.0  # sub-selects within sub-selects (SOQL reference, read 2026-11-22)
 _DESCRIBE_BYTES = 64 * 1024 * 1024
 
 
@@ -79,6 +80,7 @@ class Org:
         self._token: _Token | None = None
         self._client: Any = None
         self._renewing = threading.RLock()
+        self.takes_deep_queries = float(version) >= _DEEP_SINCE  # until it says that one was too much for it
         session.renew = self._bearer
 
     @property

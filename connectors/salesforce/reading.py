@@ -19,8 +19,15 @@ OpenList = tuple[str, Rows, int]
 """Where a list goes on, the list itself, and how many rows it has in all."""
 
 
+_TOO_HEAVY = frozenset({"QUERY_TIMEOUT", "QUERY_TOO_COMPLICATED"})
+
+
 class SchemaChangedError(Exception):
     """A field or object that was asked for isn't there: the schema must be read anew."""
+
+
+class TooHeavyError(TemporarilyUnavailable):
+    """The org gave a query up: the next ones ask for less at once."""
 
 
 def query_all(statement: str) -> Subrequest:
@@ -33,6 +40,11 @@ class Reader:
 
     def __init__(self, org: Org) -> None:
         self._org = org
+
+    @property
+    def asks_deeply(self) -> bool:
+        """True if statements may ask for much at once, children's children included."""
+        return self._org.takes_deep_queries
 
     def run(self, statements: Sequence[str], given: Sequence[Subanswer] = ()) -> list[Rows]:
         """The rows of each statement, all pages. Raises SchemaChangedError, and ConnectorErrors.
@@ -78,6 +90,8 @@ def _take(answer: Subanswer, open_lists: list[OpenList]) -> Rows:
     if answer.status != 200:
         if part_codes(answer) & {"INVALID_FIELD", "INVALID_TYPE"}:
             raise SchemaChangedError
+        if part_codes(answer) & _TOO_HEAVY:
+            raise TooHeavyError("query_too_heavy", status=answer.status)
         raise part_error(answer)
     return _rows(answer.body, open_lists)
 

@@ -15,10 +15,10 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import InvalidatePoolError
 
+from service.storage.packed import send_packed
+
 _SILENT_SECONDS = 30.0
 _USED_AT = "used_at"
-
-from service.storage.packed import send_packed
 
 
 def open_engine(url: str, *, pool_size: int = 5) -> Engine:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -159,3 +160,28 @@ def test_deletions_run_side_by_side_and_never_under_one_account(monkeypatch: pyt
 def test_a_mutant_that_deletes_side_by_side_under_one_account_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes.Groups, "tie", lambda self, names: None)
     assert "row_locked" in _side_by_side(monkeypatch)[1]
+
+
+@pytest.mark.parametrize("refusal", ["QUERY_TIMEOUT", "QUERY_TOO_COMPLICATED"])
+def test_an_org_that_gives_a_heavy_query_up_is_asked_for_less(monkeypatch: pytest.MonkeyPatch, refusal: str) -> None:
+    whole = Org.composite
+
+    def tired(self: Org, parts: Sequence[Subrequest]) -> list[Subanswer]:
+        texts = [unquote(part.path) for part in parts]
+        if any("FROM CaseComments)" in text and "FROM Cases)" in text for text in texts):
+            refused.append(len(parts))
+            return [Subanswer(400, [{"errorCode": refusal, "message": "too much"}]) for _ in parts]
+        return whole(self, parts)
+
+    refused: list[int] = []
+    monkeypatch.setattr(Org, "composite", tired)
+    with serving(ordinary_world(1)) as org:
+        assert org.erase("p0").lines["p0"].outcome is Outcome.ERASED_VERIFIED
+        assert len(refused) == 1, "it learns from the first one"
+        assert org.sandbox.residue(ORDINARY_MARKS) == []
+
+
+def test_an_api_version_without_deep_queries_will_do() -> None:
+    with serving(ordinary_world(1)) as org:
+        assert org.erase("p0", policy={"api_version": "57.0"}).lines["p0"].outcome is Outcome.ERASED_VERIFIED
+        assert org.sandbox.residue(ORDINARY_MARKS) == []
