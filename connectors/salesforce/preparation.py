@@ -183,8 +183,11 @@ class Preparation:
         self.known = Look(begun, self._schema).states(self._reader)
         listed = {key for key, _ in plan.explicit} | set(plan.along)
         for key, ref in sorted(begun.items()):
-            is_root = key[0] in PEOPLE
-            if self.known.get(key) is State.THERE and key not in listed and not is_root and self._may_delete(key):
+            if key in listed or key[0] in PEOPLE or not self._may_delete(key):
+                continue
+            # Deleted by a call of its own and not purged: once its root is gone for good, nothing else leads to it.
+            is_in_bin = self.known.get(key) is State.BINNED and key in self._progress.of(ref).explicit
+            if is_in_bin or self.known.get(key) is State.THERE:
                 plan.explicit.append((key, frozenset({ref})))
 
     def _may_delete(self, key: Key) -> bool:

@@ -43,7 +43,7 @@ class PersonProgress:
 
     def counts(self) -> dict[str, int]:
         """Records per object."""
-        return dict(sorted(Counter(name for name, _ in (*self.all_ids, *self.changed)).items()))
+        return dict(sorted(Counter(name for name, _ in self.all_ids | self.changed).items()))
 
     def left(self) -> tuple[Left, ...]:
         """What stays on purpose."""
