@@ -1,8 +1,8 @@
 """Imports that somebody paused or cancels: nothing of theirs is leased or walked meanwhile.
 
 Decides by the import's own row, so that pausing 100,000 requests writes one row. Work stands in a line per import
-(domain.fairness), and a line that rests is passed over as a whole. Deadlines run on and are watched as ever. What a human
-marked as urgent stands in another line, and goes on.
+(domain.fairness), and a line that rests is passed over as a whole. Deadlines run on and are watched as ever. What a
+human marked as urgent stands in another line, and goes on.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def _again(connection: Connection, pick: AgainPick, at_most: int | None) -> tupl
     # partial index of due steps for empty and filters thousands of rows (measured).
     steps = connection.execute(
         text(
-            "WITH locked AS MATERIALIZED ("
+            "WITH locked AS MATERIALIZED ("  # noqa: S608 - our own words
             "SELECT * FROM steps WHERE batch_id = :b ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
             " SELECT * FROM locked WHERE state IN ('due', 'accepted') AND due_at <= clock_timestamp()"
             f" AND {lane_goes_on('lane')} ORDER BY id LIMIT :n"
@@ -167,7 +167,7 @@ def _fresh(connection: Connection, system: str, pick: FreshPick) -> tuple[Row[An
     """A new batch of the picked steps that nobody else has locked or moved."""
     steps = connection.execute(
         text(
-            "WITH locked AS MATERIALIZED ("
+            "WITH locked AS MATERIALIZED ("  # noqa: S608 - our own words
             "SELECT * FROM steps WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
             " SELECT * FROM locked WHERE state IN ('due', 'accepted') AND due_at <= clock_timestamp()"
             f" AND batch_id IS NULL AND phase = :p AND {lane_goes_on('lane')}"
