@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from sqlalchemy import text
 
+from service.storage.import_gate import lane_goes_on
 from service.use_cases.advance_requests import advance_requests
 from service.use_cases.lease_steps import lease_steps
 from service.use_cases.seal_request import seal_due_requests
@@ -40,7 +41,7 @@ def turn(runtime: Runtime, *, only: Callable[[str], bool] | None = None) -> int:
 
 
 def drive(runtime: Runtime, *, patience_seconds: float = 3.0, limit_seconds: float = 150.0) -> None:
-    """Turn until nothing was done and nothing will be due within `patience_seconds`."""
+    """Turn until nothing was done and nothing will be due within `patience_seconds`, paused imports aside."""
     until = time.monotonic() + limit_seconds
     while time.monotonic() < until:
         if turn(runtime):
@@ -49,8 +50,9 @@ def drive(runtime: Runtime, *, patience_seconds: float = 3.0, limit_seconds: flo
             soon = connection.execute(
                 text(
                     "SELECT min(extract(epoch FROM due_at - clock_timestamp())) FROM ("
-                    " SELECT due_at FROM steps WHERE state IN ('due', 'accepted') UNION ALL"
-                    " SELECT due_at FROM requests WHERE duty IS NOT NULL) AS d"
+                    " SELECT due_at FROM steps WHERE state IN ('due', 'accepted')"
+                    f" AND {lane_goes_on('lane')} UNION ALL SELECT due_at FROM requests WHERE duty IS NOT NULL"
+                    f" AND (duty <> 'identify' OR {lane_goes_on('lane')})) AS d"
                 )
             ).scalar_one()
         if soon is None or soon > patience_seconds:
