@@ -79,6 +79,11 @@ class RateGate:
             self._shut_until[system] = max(self._shut_until.get(system, 0.0), until)
         self._ask(lambda shared: shared.shut(system, seconds))
 
+    def take_care(self, system: str, limits: Sequence[RateLimit]) -> None:
+        """The vendor refused a call that had a permit: windows are taken a little longer for a while."""
+        if limits:
+            self._ask(lambda shared: shared.take_care(system, limits))
+
     def hear(self, system: str, word: VendorWord) -> None:
         """The vendor counts otherwise than we do: others call it as well."""
         if word.remaining == 0:

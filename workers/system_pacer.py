@@ -121,6 +121,7 @@ class SystemPacer:
         if seconds is not None:
             now.shut_seconds = max(now.shut_seconds or 0.0, seconds)
             self._gate.shut(self.system, seconds)
+            self._gate.take_care(self.system, self.limits)
         word = vendor_word(headers)
         if word is not None and word.remaining <= max(_LITTLE_IS_LEFT, (word.limit or 0) // 10):
             self._gate.hear(self.system, word)

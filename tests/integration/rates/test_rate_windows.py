@@ -102,6 +102,20 @@ def test_the_vendors_count_corrects_ours(windows: SharedWindows) -> None:
     assert windows.take("b", [MANY], 5).granted == 5
 
 
+def test_refused_with_a_permit_the_window_is_taken_longer(windows: SharedWindows, redis_url: str) -> None:
+    for _ in range(3):
+        windows.take_care("a", [FEW])  # once per window, however many calls were refused in it
+    windows.take("a", [FEW], 5)
+    windows.take("b", [FEW], 5)
+    longer = windows.take("a", [FEW], 1).wait_seconds - windows.take("b", [FEW], 1).wait_seconds
+    assert longer == pytest.approx(0.02 * guarded_seconds(30), abs=0.3)
+    with redis.Redis.from_url(redis_url) as client:
+        for _ in range(9):
+            client.delete("expunge:rate:{a}:cared")
+            windows.take_care("a", [FEW])
+        assert client.get("expunge:rate:{a}:care") == b"100", "never by more than a tenth"
+
+
 def test_an_emptied_server_forgets_without_harm(windows: SharedWindows, redis_url: str) -> None:
     windows.take("a", [FEW], 5)
     with redis.Redis.from_url(redis_url) as client:
