@@ -31,7 +31,7 @@ class HeldLease:
         self._leased = leased
         self._token = leased.resume_token
         self._length = settings.engine.lease_seconds
-        self._believed_until = time.monotonic() + self._length * BELIEVED_SHARE_OF_A_LEASE
+        self._believed_until = leased.asked_at + self._length * BELIEVED_SHARE_OF_A_LEASE
         self._stopped: frozenset[str] = frozenset()
         self._lost = False
         self._over = threading.Event()

@@ -6,6 +6,7 @@ process that dies in the call leaves a trace. A batch that was leased before is 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,7 +55,11 @@ class LeasedStep:
 
 @dataclass(frozen=True)
 class LeasedBatch:
-    """A batch that is ours until the lease ends. `fence` is the token that every write must show."""
+    """A batch that is ours until the lease ends. `fence` is the token that every write must show.
+
+    `asked_at`: this process' monotonic clock, in seconds, before the lease was asked for. The lease is believed from
+    then on: a process that sleeps before its first effect wakes up with a lease that is over.
+    """
 
     id: UUID
     system: str
@@ -62,6 +67,7 @@ class LeasedBatch:
     fence: int
     steps: tuple[LeasedStep, ...]
     resume_token: bytes | None = field(repr=False)
+    asked_at: float
     keyless: tuple[UUID, ...] = ()
 
     @property
@@ -78,12 +84,13 @@ def lease_steps(
     Also None while the gate is shut: the log disagrees with an anchor, or this store never saw the caller's admission.
     `at_most` bounds the people of a new batch.
     """
+    asked_at = time.monotonic()
     with stores.engine.begin() as connection:
         leased = _lease(connection, settings, system, at_most) if gate_is_open(connection, admission) else None
     if leased is None:
         return None
     batch, rows = leased
-    return _open(stores, batch, rows)
+    return _open(stores, batch, rows, asked_at)
 
 
 def _lease(
@@ -246,7 +253,7 @@ def _write_attempts(connection: Connection, leased: Row[Any], steps: Sequence[Ro
     )
 
 
-def _open(stores: Stores, batch: Row[Any], rows: Sequence[Row[Any]]) -> LeasedBatch:
+def _open(stores: Stores, batch: Row[Any], rows: Sequence[Row[Any]], asked_at: float) -> LeasedBatch:
     """Open the people's identifiers and records, after the lease is committed and before anything is called."""
     owners = [request_owner(row.request_id) for row in rows]
     keys = stores.keys.get([*dict.fromkeys(owners), batch_owner(batch.id)])
@@ -285,6 +292,7 @@ def _open(stores: Stores, batch: Row[Any], rows: Sequence[Row[Any]]) -> LeasedBa
         fence=batch.fence,
         steps=tuple(steps),
         resume_token=token,
+        asked_at=asked_at,
         keyless=tuple(row.id for row in rows if row.id not in opened),
     )
 
