@@ -1,0 +1,143 @@
+"""What the service does by itself, each once: the tasks that beat wakes, and one lease of a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from service.domain.outcomes import Phase
+from service.use_cases import lease_steps as leasing
+from service.use_cases import sweep_leases as sweeping
+from service.use_cases.advance_requests import advance_requests
+from service.use_cases.lift_hold import lapse_holds
+from service.use_cases.seal_request import seal_due_requests
+from service.use_cases.sequence_audit import sequence_audit
+from service.use_cases.settle_identity import lease_identities
+from service.use_cases.watch_deadlines import watch_deadlines
+from tests.properties.engine.moods import Mood, PassMood
+from tests.properties.engine.worker import WorkerPass
+from tests.properties.engine.world import World
+from workers.walk import walk
+
+
+def identify(world: World) -> int:
+    """Find out whom requests are about."""
+    runtime = world.runtime_of_a_process()
+    leased = lease_identities(world.stores, world.settings, limit=100)
+    if leased:
+        walk(runtime, leased)
+    return len(leased)
+
+
+def advance(world: World) -> int:
+    """Take what follows from steps that moved on."""
+    return advance_requests(world.stores, world.settings)
+
+
+def sweep(world: World) -> int:
+    """Free what dead processes left leased, and forget the keys that belong to nothing."""
+    freed = sweeping.sweep_leases(world.stores)
+    sweeping.sweep_orphan_keys(world.stores)
+    return freed
+
+
+def seal(world: World) -> int:
+    """Seal what is over."""
+    return seal_due_requests(world.stores)
+
+
+def watch(world: World) -> int:
+    """Mark what is overdue, lift holds whose time is over."""
+    return watch_deadlines(world.stores) + lapse_holds(world.stores, world.clock.now())
+
+
+def sequence(world: World) -> int:
+    """Put pending entries into the tree."""
+    world.check()
+    batch = sequence_audit(world.stores.engine, world.signing_key())
+    if batch.refused:
+        world.ledger.wrong.append(f"I7: the sequencer refused {batch.refused} entries")
+    return batch.entries
+
+
+TICKS: Mapping[str, Callable[[World], int]] = {
+    "advance": advance,
+    "sweep": sweep,
+    "seal": seal,
+    "watch": watch,
+    "sequence": sequence,
+}
+
+
+def lease(
+    world: World, system: str, choose: Callable[[Phase], Mood], mood: PassMood = PassMood.WELL
+) -> WorkerPass | None:
+    """One worker leases a batch of the system; `choose` says how the vendor is towards each person."""
+    leased = leasing.lease_steps(world.stores, world.settings, system)
+    if leased is None:
+        return None
+    world.check()
+    moods = {step.ref: choose(leased.phase) for step in leased.steps}
+    works_on = WorkerPass(world, leased, moods, mood)
+    world.tell(f"{system} leased {leased.phase} fence {leased.fence}: {mood} {[str(m) for m in moods.values()]}")
+    world.ledger.leased(works_on)
+    return works_on
+
+
+def work(world: World, system: str) -> int:
+    """One batch with an honest vendor."""
+    works_on = lease(world, system, lambda _phase: Mood.HONEST)
+    if works_on is None:
+        return 0
+    works_on.run()
+    world.check()
+    return 1
+
+
+def turn(world: World) -> int:
+    """What falls due now, each once, with honest vendors; what is only tidied, when nothing else was to do."""
+    done = 0
+    if any(r["duty"] == "identify" for r in world.rows.requests.values()):
+        done += identify(world)
+        world.check()
+    done += _advanced(world)
+    for system in due_systems(world):
+        done += work(world, system)
+    done += _advanced(world)
+    if not done:
+        done = sweep(world) + seal(world) + watch(world)
+        world.check()
+    return done
+
+
+def _advanced(world: World) -> int:
+    if not world.rows.checks and not any(r["duty"] == "freeze" for r in world.rows.requests.values()):
+        return 0
+    done = advance(world)
+    world.check()
+    return done
+
+
+def due_systems(world: World) -> list[str]:
+    """Connected systems with something to do now."""
+    # The database counts its own readings of the clock: what it made due "now" is microseconds ahead of us.
+    now = world.clock.now() + timedelta(milliseconds=100)
+    return sorted(
+        {
+            s["system"]
+            for s in world.rows.steps.values()
+            if s["due_at"] is not None and s["due_at"] <= now and s["system"] in world.connected
+        }
+    )
+
+
+def next_due(world: World) -> datetime | None:
+    """The next instant, not yet there, at which something falls due or a lease runs out."""
+    now = world.clock.now()
+    rows = world.rows
+    instants = [s["due_at"] for s in rows.steps.values()]
+    instants += [r["due_at"] for r in rows.requests.values() if r["duty"] is not None]
+    instants += [r["lease_until"] for r in rows.requests.values()]
+    instants += [b["lease_until"] for b in rows.batches.values()]
+    instants += [h.until for h in world.ledger.holds.values() if not h.is_lifted]
+    return min((i for i in instants if i is not None and i > now), default=None)
