@@ -31,13 +31,14 @@ def world(database_url: str, key_database_url: str, tmp_path: Path, monkeypatch:
         yield world
 
 
-def run(world: World, profile: settings) -> None:
+def run(world: World, profile: settings, focus: frozenset[str] | None = None) -> None:
     """Run the machine in this world."""
 
     class Machine(EngineMachine):
         pass
 
     Machine.world = world
+    Machine.focus = focus
     run_state_machine_as_test(Machine, settings=profile)
 
 
@@ -56,7 +57,8 @@ def test_the_engine_keeps_its_promises_in_many_runs(world: World, share: int) ->
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_machine_notices(world: World, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    MUTANTS[name](monkeypatch)
+    mutant, focus = MUTANTS[name]
+    mutant(monkeypatch)
 
     with pytest.raises(InvariantBroken):
-        run(world, settings(_WITHOUT_SHRINKING, max_examples=_MOST_RUNS_FOR_A_MUTANT))
+        run(world, settings(_WITHOUT_SHRINKING, max_examples=_MOST_RUNS_FOR_A_MUTANT), focus)

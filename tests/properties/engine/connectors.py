@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 from connectors.base.config import NoPolicy
@@ -140,7 +140,7 @@ class ModelConnector(Connector):
     def _vendor(self) -> ModelVendor:
         return current_pass().world.vendors[self.system.name]
 
-    def _now(self):  # type: ignore[no-untyped-def]
+    def _now(self) -> datetime:
         return current_pass().world.clock.now()
 
     def _told(self, subject: Subject, batch: Batch) -> Mood:

@@ -41,9 +41,10 @@ class Act:
 
 
 class EngineMachine(RuleBasedStateMachine):
-    """`world` is set by whoever runs it; it outlives the runs."""
+    """`world` is set by whoever runs it and outlives the runs; `focus` names the only acts beside the needed ones."""
 
     world: World
+    focus: frozenset[str] | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +57,10 @@ class EngineMachine(RuleBasedStateMachine):
         self.chance = Chance(data)
         self.world.begin(always_approve=self.chance.once_in(4), max_records=2)
         optional = [name for name, act in ACTS.items() if not act.is_needed]
-        self._left_out = frozenset(self.chance.some(optional, len(optional) // 2))
+        if self.focus is None:
+            self._left_out = frozenset(self.chance.some(optional, len(optional) // 2))
+        else:
+            self._left_out = frozenset(optional) - self.focus
         for system, person in itertools.product(sorted(SYSTEMS), PEOPLE):
             if not self.chance.once_in(3):
                 self._add_record(system, person)
@@ -243,7 +247,7 @@ ACTS: dict[str, Act] = {
     "go_on": Act(EngineMachine.go_on, 4, is_possible=EngineMachine.running),
     "kill": Act(EngineMachine.kill, is_possible=EngineMachine.running),
     "renew": Act(EngineMachine.renew, 2, is_possible=EngineMachine.renewable),
-    "deliver_again": Act(EngineMachine.deliver_again, 2, is_possible=EngineMachine.delivered),
+    "deliver_again": Act(EngineMachine.deliver_again, 3, is_possible=EngineMachine.delivered),
     "come_again": Act(EngineMachine.come_again),
     "wait": Act(EngineMachine.wait, 2),
 }

@@ -48,11 +48,20 @@ class PassMood(StrEnum):
     REFUSED = "refused"  # one refusal for everybody in the call
 
 
-_ERRORS = (Mood.BUSY, Mood.BUSY_FOR_LONG, Mood.REFUSES, Mood.GARBLED, Mood.LOCKS_US_OUT, Mood.SILENT, Mood.BREAKS)
+# Being busy is what happens most.
+_ERRORS = (
+    *(3 * [Mood.BUSY]),
+    Mood.BUSY_FOR_LONG,
+    Mood.REFUSES,
+    Mood.GARBLED,
+    Mood.LOCKS_US_OUT,
+    Mood.SILENT,
+    Mood.BREAKS,
+)
 MOODS: Mapping[Phase, tuple[Mood, ...]] = {
     Phase.LOCATE: (Mood.HONEST, *_ERRORS, Mood.UNADDRESSABLE),
     Phase.SUPPRESS: (Mood.HONEST, *_ERRORS, Mood.UNADDRESSABLE, Mood.LOST, Mood.WRONG_KIND, Mood.ACCEPTS),
-    Phase.ERASE: tuple(m for m in Mood if m is not Mood.ACCEPTS),
+    Phase.ERASE: (Mood.BUSY, *(m for m in Mood if m is not Mood.ACCEPTS)),
     Phase.CONFIRM: (
         Mood.HONEST,
         *_ERRORS,

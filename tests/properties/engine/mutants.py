@@ -16,6 +16,7 @@ from connectors.base.values import Answer, AnswerKind
 from service.domain.outcomes import Next, StepFacts, StepState, SystemRules
 from service.use_cases import freeze_plan as freezing
 from service.use_cases import guard_lease, lease_steps, move_steps, record_answers, sweep_leases, system_rules
+from service.use_cases.lease_steps import LeasedBatch
 from workers import held_lease
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
@@ -100,21 +101,37 @@ def suppression_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(freezing, "_suppress", lambda connection, request, now: None)
 
 
-MUTANTS: dict[str, Mutant] = {
-    mutant.__name__: mutant
-    for mutant in (
-        fence_off,
-        sweeper_off,
-        hold_ignored_at_lease,
-        hold_ignored_at_renewal,
-        approval_ignored_at_freeze,
-        approval_ignored_at_lease,
-        confirm_skipped,
-        delay_ignored,
-        attempt_after_call,
-        token_forgotten,
-        nobody_asked_to_look,
-        parked_without_entry,
-        suppression_forgotten,
+def belief_from_the_first_effect(patch: pytest.MonkeyPatch) -> None:
+    """A process that slept believes in its lease as if it had just got it."""
+    begin = held_lease.HeldLease.__init__
+
+    def begin_late(self: held_lease.HeldLease, stores: Any, settings: Any, leased: LeasedBatch) -> None:
+        begin(self, stores, settings, replace(leased, asked_at=held_lease.time.monotonic()))
+
+    patch.setattr(held_lease.HeldLease, "__init__", begin_late)
+
+
+_STOPPING = frozenset({"begin_pass", "go_on", "wait", "kill"})
+_LATE = frozenset({"begin_pass", "go_on", "wait", "deliver_again"})
+_HOLDING = frozenset({"hold", "lift", "resolve", "begin_pass", "go_on"})
+_APPROVING = frozenset({"approve", "come_again", "resolve"})
+MUTANTS: dict[str, tuple[Mutant, frozenset[str]]] = {
+    mutant.__name__: (mutant, focus)
+    for mutant, focus in (
+        (fence_off, _LATE),
+        (sweeper_off, _STOPPING),
+        (belief_from_the_first_effect, _STOPPING),
+        (hold_ignored_at_lease, _HOLDING),
+        (hold_ignored_at_renewal, _HOLDING | {"renew", "wait"}),
+        (approval_ignored_at_freeze, _APPROVING),
+        (approval_ignored_at_lease, _APPROVING),
+        (confirm_skipped, frozenset({"resolve"})),
+        (delay_ignored, frozenset({"resolve"})),
+        (attempt_after_call, _STOPPING),
+        (token_forgotten, _STOPPING),
+        (nobody_asked_to_look, frozenset({"resolve"})),
+        (parked_without_entry, frozenset({"configure"})),
+        (suppression_forgotten, frozenset({"resolve"})),
     )
 }
+"""Each with the acts, beside the needed ones, that are likeliest to show it: so that few runs suffice."""

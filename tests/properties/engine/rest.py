@@ -7,8 +7,9 @@ decided and parked steps tried again; after that nothing may be left over anywhe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import text
@@ -102,7 +103,7 @@ def _people_act(world: World, tried: Counter[str]) -> int:
     for key, hold in world.ledger.holds.items():
         if not hold.is_lifted:
             hold.is_lifted = True
-            acts += _tries(lambda key=key: lift_hold(world.stores, UUID(key), reason=LiftReason.OTHER, actor="cli"))
+            acts += _tries(partial(lift_hold, world.stores, UUID(key), reason=LiftReason.OTHER, actor="cli"))
     for request_id in sorted(world.rows.requests):
         acts += _decide(world, world.rows.requests[request_id], tried)
         world.check()
@@ -157,7 +158,7 @@ def _resolved(world: World, step: Row, decision: Decision) -> None:
     )
 
 
-def _tries(act) -> bool:  # type: ignore[no-untyped-def]
+def _tries(act: Callable[[], None]) -> bool:
     try:
         act()
     except Refusal:

@@ -11,13 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from connectors.base.values import Record, Subject
-from service.domain.outcomes import Phase
 from service.use_cases import record_answers as recording
 from service.use_cases.lease_steps import LeasedBatch
 from tests.properties.engine.moods import Mood, PassMood
 from workers import perform as performing
 from workers.held_lease import HeldLease
-from workers.runtime import Runtime
 
 if TYPE_CHECKING:
     from tests.properties.engine.world import World
@@ -188,6 +186,3 @@ def patched(set_attribute: Callable[[str, Any], None], world: World) -> None:
     set_attribute("workers.walk.datetime", world.clock)
     set_attribute("workers.held_lease.time", world.clock)
     set_attribute("service.use_cases.lease_steps.time", world.clock)
-
-
-__all__ = ["Phase", "Runtime", "SteppedLease", "WorkerDied", "WorkerPass", "patched", "this_thread"]
