@@ -121,7 +121,18 @@ def test_no_address_and_no_number_is_a_code_an_id_or_a_pseudonym(text: str) -> N
 
 def sample(shape: Shape) -> AuditValue:
     """A value that the shape accepts, found by trying."""
-    found: list[AuditValue] = ["code", REQUEST, "ab" * 32, 7, True, instant_text(AT), "erasure", ["code"], [REQUEST]]
+    found: list[AuditValue] = [
+        "code",
+        REQUEST,
+        "ab" * 32,
+        7,
+        True,
+        instant_text(AT),
+        "erasure",
+        "jsonl",
+        ["code"],
+        [REQUEST],
+    ]
     return next(value for value in found if shape.accepts(value))
 
 
