@@ -14,6 +14,7 @@ from sqlalchemy import Engine, create_engine, event, make_url, text
 from service.storage.audit_fence import FENCED_TABLES
 from service.storage.key_store import KeyStore, LocalKeyWrapper
 from service.storage.keyed_hash import Pepper
+from service.storage.statements import Statements
 from service.storage.stores import Stores
 from tests.properties.engine.clock import CONNECTION_OPTIONS, DEFINITIONS, OFFSET
 from tests.properties.engine.worker import WorkerDied
@@ -51,7 +52,13 @@ class MachineStores:
             event.listen(engine, "begin", self._failpoints.passed)
             event.listen(engine, "commit", self._failpoints.passed)
         keys = KeyStore(self._key_engine, LocalKeyWrapper(b"k" * 32))
-        self.product = Stores(self._engine, keys, Pepper(b"p" * 32), self._key_engine)
+        self.product = Stores(
+            engine=self._engine,
+            keys=keys,
+            pepper=Pepper(b"p" * 32),
+            statements=Statements(self._engine),
+            _key_engine=self._key_engine,
+        )
         # What is compared is read beside the service, over a connection of its own: it sees what is committed.
         self._reader = psycopg.connect(_plain(database_url), autocommit=True, row_factory=namedtuple_row)
         self._runs = 0

@@ -182,7 +182,7 @@ def patched(set_attribute: Callable[[str, Any], None], world: World) -> None:
 
     set_attribute("workers.perform.record_answers", record_answers)
     set_attribute("workers.perform.HeldLease", SteppedLease)
-    set_attribute("workers.perform.datetime", world.clock)
-    set_attribute("workers.walk.datetime", world.clock)
+    set_attribute("workers.database_clock.datetime", world.clock)
+    set_attribute("workers.database_clock.time", world.clock)
     set_attribute("workers.held_lease.time", world.clock)
     set_attribute("service.use_cases.lease_steps.time", world.clock)
