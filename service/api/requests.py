@@ -91,4 +91,4 @@ def lookup(body: LookupBody, caller: TheCaller, door: TheDoor) -> SubjectView:
 )
 def show(request_id: UUID, query: Annotated[ShowQuery, Query()], caller: TheCaller, door: TheDoor) -> RequestView:
     """Its state, clock, plan, steps and attempts; identifiers as masks, which is audited: poll without them."""
-    return show_request(door.stores, request_id, reader=caller.actor, identifiers=query.identifiers)
+    return show_request(door.stores, request_id, reader=caller.actor, masks=query.masks)

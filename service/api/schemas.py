@@ -261,7 +261,7 @@ class ShowQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    identifiers: bool = Field(True, description="with the masked identifiers, which is audited")
+    masks: bool = Field(True, description="with the masked identifiers, which is audited")
 
 
 class HoldsQuery(BaseModel):

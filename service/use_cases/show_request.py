@@ -118,27 +118,25 @@ class RequestView:
     steps: list[StepView]
 
 
-def show_request(
-    stores: Stores, request_id: UUID, *, reader: str | None = None, identifiers: bool = True
-) -> RequestView:
-    """One consistent view, after the entry of `reader` is committed; without `identifiers` nothing personal is in it.
+def show_request(stores: Stores, request_id: UUID, *, reader: str | None = None, masks: bool = True) -> RequestView:
+    """One consistent view, after the entry of `reader` is committed; without `masks` nothing personal is in it.
 
     `reader` is None for who has just changed this request, which the log says already. Raises NotFound.
     """
     owner = request_owner(request_id)
-    keys = stores.keys.get([owner]) if identifiers else {}
+    keys = stores.keys.get([owner]) if masks else {}
     engine = stores.engine.execution_options(isolation_level="REPEATABLE READ")
     with engine.begin() as connection:
         row = connection.execute(text("SELECT * FROM requests WHERE id = :id"), {"id": request_id}).one_or_none()
         if row is None:
             raise NotFound("there is no such request")
-        stored = read_identifiers(connection, [request_id], keys)[request_id] if identifiers else []
+        stored = read_identifiers(connection, [request_id], keys)[request_id] if masks else []
         shown = [_identifier(each, sealed=row.sealed_at is not None) for each in stored]
         plan = _plan(connection, row)
         steps = _steps(connection, request_id)
-        masks = sum(each.masked is not None for each in shown)
-        if reader is not None and masks:
-            _log_reading(connection, row, reader, masks)
+        found = sum(each.masked is not None for each in shown)
+        if reader is not None and found:
+            _log_reading(connection, row, reader, found)
     return RequestView(
         id=row.id,
         kind=row.kind,
@@ -161,7 +159,7 @@ def show_request(
     )
 
 
-def _log_reading(connection: Connection, row: Row[Any], reader: str, masks: int) -> None:
+def _log_reading(connection: Connection, row: Row[Any], reader: str, found: int) -> None:
     log_event(
         connection,
         row="reading",
@@ -170,7 +168,7 @@ def _log_reading(connection: Connection, row: Row[Any], reader: str, masks: int)
         actor=reader,
         at=database_now(connection),
         subject=row.subject,
-        data={"what": "request", "found": masks, "request": str(row.id)},
+        data={"what": "request", "found": found, "request": str(row.id)},
     )
 
 

@@ -78,7 +78,7 @@ class Story:
             while True:
                 for request_id in self.people:
                     if shown.get(request_id, {}).get("state") != "fulfilled":
-                        shown[request_id] = self.client.get(f"/v1/requests/{request_id}?identifiers=false")
+                        shown[request_id] = self.client.get(f"/v1/requests/{request_id}?masks=false")
                 live.update(progress_table(labels, list(shown.values()), systems))
                 for request in shown.values():
                     if request["state"] == "in_progress" and request["reason"] == "needs_review":

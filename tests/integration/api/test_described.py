@@ -95,6 +95,7 @@ def test_no_identifier_has_a_place_in_a_url(office: Office) -> None:
         "limit",
         "cursor",
         "include_lifted",
+        "masks",
         "name",
         "period",
         "format",

@@ -112,7 +112,7 @@ def test_who_read_stands_in_the_log(office: Office, request_id: UUID) -> None:
 
 def test_what_one_view_of_a_request_reads(office: Office, request_id: UUID) -> None:
     before = logged_by(office)
-    bare = office.call("GET", f"/v1/requests/{request_id}?identifiers=false")
+    bare = office.call("GET", f"/v1/requests/{request_id}?masks=false")
     assert bare.json()["identifiers"] == []
     assert_nothing_personal(bare.text, "a view without identifiers")
     assert logged_by(office) == before

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
-from psycopg.adapt import PyFormat
+from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import Format
 from sqlalchemy import Connection, Engine, event, text
 
@@ -122,6 +122,5 @@ def test_entries_travel_in_binary_whatever_bytes_and_gaps_they_have(engine: Engi
         found = connection.execute(text("SELECT unnest(CAST(:words AS text[]))"), {"words": Packed(words)}).scalars()
         assert list(found) == words
         assert list(connection.execute(text("SELECT unnest(CAST(:n AS bytea[]))"), {"n": Packed([])}).scalars()) == []
-        cursor = connection.connection.cursor()
-        dumper = cursor._tx.get_dumper(Packed(sent), PyFormat.AUTO)  # type: ignore[attr-defined]
-        assert dumper.format == Format.BINARY
+        dumpers = Transformer(connection.connection.driver_connection)
+        assert dumpers.get_dumper(Packed(sent), PyFormat.AUTO).format == Format.BINARY
