@@ -225,7 +225,7 @@ class Expansion:
         for child in sorted(self._due, key=lambda c: (c not in _UP, -len(self.usable(c)), c)):
             asked = self._flat(child, self._due[child])
             if questions and len(texts) % MAX_HEAVY_SUBREQUESTS + len(asked) > MAX_HEAVY_SUBREQUESTS:
-                break
+                continue
             if questions and len(texts) % MAX_HEAVY_SUBREQUESTS == 0:
                 break
             texts += asked
