@@ -12,15 +12,16 @@ can be seeded.
 
 Options. Credentials: `consumer_key`, `consumer_secret`, `refresh_token`, `username`, `public_key` (PEM), `audiences`,
 `instance_url`, `api_version` (pins one). Ends of tokens: `token_seconds`, `token_calls`. Limits: `daily_limit`,
-`page_rows`, `nested_page_rows`, `cascade_limit`. Rights: `permissions` {"bulk_hard_delete": false, "modify_all_data":
-true}, `hidden` (objects and `Object.Field`s that the credential doesn't see). Delays: `job_seconds`; `confirm_after`
-(seconds that queryAll still shows what was purged, about a day in a real org); `purge_after` (the bin's 15 days).
+`concurrent_limit`, `page_rows`, `nested_page_rows`, `cascade_limit`, `bin_capacity`. Rights: `permissions`
+{"bulk_hard_delete": false, "modify_all_data": true, "view_all_data": as the former}; `hidden` (objects and
+`Object.Field`s that the credential doesn't see). Delays: `job_seconds`; `confirm_after` (seconds that queryAll still
+shows what was purged, about a day in a real org); `purge_after` (the bin's 15 days).
 Trouble, by record id: `vetoes` {id: code}, `locked` [id], `too_large` [id], `lock_conflicts` {id: times};
 `validation_rules` {"Object.Field": pattern}; `failing_jobs` n; `deleted_children_block`; `arrivals`, a list of
 {"after_deletions": n, "records": [...]} that come in once so many rows were deleted. Schema: `describe_directory`,
 `person_accounts`. Calls that overlap (the server's `latency_seconds`) and write under one parent: UNABLE_TO_LOCK_ROW.
 
-Not modelled: SOSL, undelete, sharing between users, formula fields, roll-ups, big objects, Apex, other clouds.
+Not modelled: SOSL, undelete, sharing rules, formula fields, roll-ups, big objects, Apex, other clouds.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ REFRESH_TOKEN = "sandbox-refresh-token"  # noqa: S105 - opens the stand-in only
 USERNAME = "integration@example.test"
 VERSION = re.compile(r"/services/data/v(?P<version>\d+\.0)(?P<rest>/.*)?")
 MAX_URI_BYTES = 16_384
+_MOST_AT_ONCE = 25
 _ASSERTION_SECONDS = 300
 _JWT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _VERSIONS = range(31, 69)
@@ -94,6 +95,10 @@ class OAuthSandbox(OrgSandbox):
 
     def count_call(self) -> None:
         """One more of the day's calls. Raises ApiError(403) when there are none left."""
+        # Salesforce counts calls of 20 s and more only.
+        running = sum(e["status"] is None and e["fault"] in (None, "stall") for e in self.journal[-_MOST_AT_ONCE * 4 :])
+        if running > int(self.options.get("concurrent_limit", _MOST_AT_ONCE)):
+            raise refuse(403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded.")
         if self.state["api_calls"] >= self._daily_limit():
             raise refuse(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
         self.state["api_calls"] += 1
@@ -220,13 +225,11 @@ class OAuthSandbox(OrgSandbox):
 
     @route("GET", "/services/data/{version}/limits/recordCount")
     def record_counts(self, call: Call) -> Result:
-        """Approximate numbers of live rows: as of yesterday in a real org, so never a proof of anything."""
+        """Numbers of live rows as of the last seed, as they are yesterday's in a real org: no proof of anything."""
         wanted = [name for name in call.query.get("sObjects", "").split(",") if name]
         counts = []
         for found in self.visible.objects.values():
-            live = (
-                sum(not row.get("IsDeleted") for row in self.store.table(found.name)) if found.may("queryable") else 0
-            )
+            live = self.state["counted"].get(found.name, 0) if found.may("queryable") else 0
             if (live or wanted) and (not wanted or found.name in wanted):
                 counts.append({"name": found.name, "count": live})
         return Result(200, {"sObjects": counts})

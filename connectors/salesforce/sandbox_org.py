@@ -39,7 +39,7 @@ class OrgSandbox(Sandbox):
         """An org with its organization, the user that the API runs as, and nobody in it."""
         state: dict[str, Any] = {
             "tables": {}, "bin": {}, "purged": {}, "numbers": {}, "refs": {}, "tokens": {}, "jobs": {}, "api_calls": 0,
-            "marks": {}, "deletions": 0, "arrived": 0,
+            "marks": {}, "deletions": 0, "arrived": 0, "counted": {},
         }  # fmt: skip
         store = Store(state, self.schema)
         user = store.add("User", {"Username": "integration@example.test", "Name": "Integration", "IsActive": True})
@@ -69,20 +69,27 @@ class OrgSandbox(Sandbox):
         return self._open_store
 
     def permission(self, name: str) -> bool:
-        """One of option `permissions`: bulk_hard_delete (off, as by default), modify_all_data (on)."""
-        default = {"bulk_hard_delete": False, "modify_all_data": True}
-        return bool({**default, **self.options.get("permissions", {})}[name])
+        """One of option `permissions`: bulk_hard_delete (off, as by default), modify_all_data (on) and, as long as
+        nobody says otherwise, view_all_data with it."""
+        given = {"bulk_hard_delete": False, "modify_all_data": True, **self.options.get("permissions", {})}
+        return bool(given.get(name, given["modify_all_data"]))
+
+    def is_seen(self, row: Row) -> bool:
+        """Without view_all_data what somebody else owns isn't there for us. Sharing rules and roles aren't modelled."""
+        return self.permission("view_all_data") or row.get("OwnerId") in (None, self.state["running_user"])
 
     def advance(self) -> None:
         """Let time do its work: the recycle bin's 15 days, and purged rows that queryAll still shows."""
         bin_for = timedelta(seconds=float(self.options.get("purge_after", BIN_SECONDS)))
         shown_for = timedelta(seconds=float(self.options.get("confirm_after", 0)))
+        if "bin_capacity" in self.options:
+            self.store.evict(self.now(), int(self.options["bin_capacity"]))
         self.store.expire(self.now(), bin_for, shown_for)
         access = {
             "PermissionsApiEnabled": True,
             "PermissionsBulkApiHardDelete": self.permission("bulk_hard_delete"),
             "PermissionsModifyAllData": self.permission("modify_all_data"),
-            "PermissionsViewAllData": self.permission("modify_all_data"),
+            "PermissionsViewAllData": self.permission("view_all_data"),
         }
         rows = list(self.store.table("UserPermissionAccess"))
         row = rows[0] if rows else self.store.add("UserPermissionAccess", {"IsDeleted": False})
@@ -158,6 +165,9 @@ class OrgSandbox(Sandbox):
             if entry.get("deleted"):
                 self.store.mark_deleted([row], self.now())
         self.store.forget_undo()
+        self.state["counted"] = {
+            name: sum(not row.get("IsDeleted") for row in rows.values()) for name, rows in self.state["tables"].items()
+        }
 
     def _add_person_contact(self, account: Row, entry: Mapping[str, Any]) -> None:
         mark = {"@person": entry["person"]} if entry.get("person") is not None else {}

@@ -6,7 +6,7 @@ activities, `queryAll` shows both. Source: SOQL and SOSL Reference (read 2026-11
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -44,8 +44,11 @@ class _Plan:
 class Query:
     """One statement's run."""
 
-    def __init__(self, store: Store, seen: Schema, version: str, *, include_all: bool) -> None:
+    def __init__(
+        self, store: Store, seen: Schema, version: str, *, include_all: bool, is_seen: Callable[[Row], bool]
+    ) -> None:
         self._store = store
+        self._is_seen = is_seen
         self._seen = seen
         self._version = version
         self._include_all = include_all
@@ -112,7 +115,7 @@ class Query:
         return rows if select.limit is None else rows[: select.limit]
 
     def _is_shown(self, row: Row) -> bool:
-        return self._include_all or not (row.get("IsDeleted") or row.get("IsArchived"))
+        return (self._include_all or not (row.get("IsDeleted") or row.get("IsArchived"))) and self._is_seen(row)
 
     def _semi_join(self, outer: SObject, select: Select) -> set[str]:
         found = self._object(select.source)

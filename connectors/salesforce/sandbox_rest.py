@@ -104,7 +104,7 @@ class RestSandbox(OAuthSandbox):
         only_parameters(call, "q")
         if not call.query.get("q"):
             raise refuse(400, "MALFORMED_QUERY", "A query string has to be specified")
-        query = Query(self.store, self.visible, self.version(call), include_all=include_all)
+        query = Query(self.store, self.visible, self.version(call), include_all=include_all, is_seen=self.is_seen)
         found = query.run(call.query["q"])
         rows, nested = self._sizes(call)
         return Result(200, self.pages.first(found.records, found.total, rows, nested, self.base(call), self.now()))

@@ -18,6 +18,7 @@ from connectors.salesforce.sandbox_wire import instant, make_id, parse_instant
 
 Row = dict[str, Any]
 _MISSING = object()
+_SAFE_IN_BIN = timedelta(hours=2)
 
 
 class Store:
@@ -161,6 +162,14 @@ class Store:
             top = self.row(record_id)
             if top is not None and parse_instant(at) + shown_for <= now:
                 self.vanish(top)
+
+    def evict(self, now: datetime, capacity: int) -> None:
+        """A bin that is too full loses its oldest entries, but none younger than two hours."""
+        oldest = sorted(self.state["bin"].items(), key=lambda entry: entry[1])
+        for record_id, at in oldest[: max(0, len(oldest) - capacity)]:
+            row = self.row(record_id)
+            if row is not None and parse_instant(at) + _SAFE_IN_BIN <= now:
+                self.purge(row, now)
 
     def vanish(self, top: Row) -> None:
         """Take a deleted row away for good, and those that went with it."""

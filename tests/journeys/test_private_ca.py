@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -61,11 +62,12 @@ def _point_at(company: Company, login_url: str, credentials: dict[str, str]) -> 
     entry = next(s for s in company.settings.systems if s.config.name == ORG)
     assert entry.config.base_url in text
     text = text.replace(entry.config.base_url, login_url)
-    old = ", ".join(f'{key} = "{value}"' for key, value in ORG_CREDENTIALS.items())
-    new = ", ".join(f"{key} = {_quoted(value)}" for key, value in credentials.items())
+    old = ", ".join(f'"{key}" = "{value}"' for key, value in ORG_CREDENTIALS.items())
+    new = ", ".join(f'"{key}" = {_quoted(value)}' for key, value in credentials.items())
     assert old in text
     origin.write_text(text.replace(old, new))
 
 
 def _quoted(value: str) -> str:
-    return '"' + value.replace("\n", "\\n") + '"'
+    """As TOML; a private key has several lines."""
+    return json.dumps(value)

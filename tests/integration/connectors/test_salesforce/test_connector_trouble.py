@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
-import json
 import logging
-import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 
 from connectors.base.errors import CredentialsRefused, TemporarilyUnavailable
 from connectors.base.interface import Operation
 from connectors.base.runner import Outcome, run
-from connectors.base.sandbox.server import SandboxApp
 from connectors.base.values import AnswerKind, Batch, Located
-from connectors.salesforce.connector import SalesforceConnector
-from connectors.salesforce.sandbox import SalesforceSandbox
 
-from .connecting import CREDENTIALS, Served, serving, subject_of
+from .connecting import CREDENTIALS, Served, serving
 from .world import hard_world, ordinary_world, residue
 
 pytestmark = pytest.mark.long
@@ -182,62 +170,3 @@ def test_nothing_personal_is_logged_or_raised(caplog: pytest.LogCaptureFixture) 
         email = org.world.people["p0"].emails[0]
         assert email not in caplog.text
         assert email.replace("@", "%40") not in caplog.text
-
-
-@contextmanager
-def _over_tls(sandbox: SalesforceSandbox, place: Path) -> Iterator[str]:
-    key, private, _ = _key()
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Example private CA")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (place / "key.pem").write_text(private)
-    (place / "ca.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    app = SandboxApp({"": sandbox}, "control")
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, log_level="critical", lifespan="off",
-        ssl_keyfile=str(place / "key.pem"), ssl_certfile=str(place / "ca.pem"),
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield f"https://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-def test_it_works_over_https_with_a_private_ca_and_refuses_an_unknown_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sandbox = SalesforceSandbox()
-    sandbox.seed(ONE.seed)
-    with _over_tls(sandbox, tmp_path) as url:
-        sandbox.options["instance_url"] = url
-        entry = {"name": "salesforce", "connector": "salesforce", "base_url": url, "credentials": CREDENTIALS}
-        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-        monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
-        with pytest.raises(TemporarilyUnavailable):
-            SalesforceConnector(SalesforceConnector.parse_system(entry)).check_credentials()
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-        connector = SalesforceConnector(SalesforceConnector.parse_system(entry))
-        found = connector.locate(Batch("k", (subject_of(ONE.people["p0"]),)))["p0"]
-        assert isinstance(found, Located)
-        assert {r.object for r in found.records} >= {"Contact", "Lead", "Individual"}
-        assert json.dumps(sandbox.journal, default=str)
