@@ -125,7 +125,7 @@ def test_a_new_key_is_waited_for_unless_the_callers_commit_makes_it_durable(
     keys.create_new(["request/alone"])
 
     with engine.begin() as connection:
-        noted = dict(connection.execute(text("SELECT owner, waits FROM noted")).tuples().all())
+        noted = {row.owner: row.waits for row in connection.execute(text("SELECT owner, waits FROM noted"))}
         left = connection.execute(text("SELECT current_setting('synchronous_commit')")).scalar_one()
     assert noted == {"request/here": "off", "request/elsewhere": "on", "request/alone": "on"}
     assert left == "on"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -22,7 +23,7 @@ def _operations(office: Office) -> list[tuple[str, str, Any]]:
 
 
 def _path(path: str) -> str:
-    return path.replace("{hold_id}", str(uuid4())).replace("{import_id}", str(uuid4()))
+    return re.sub(r"\{(hold|import|step)_id\}", str(uuid4()), path)
 
 
 def test_every_route_wants_a_valid_key_with_its_scope(office: Office) -> None:
