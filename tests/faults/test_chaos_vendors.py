@@ -69,7 +69,7 @@ def test_every_pair_ends_rightly_although_vendors_break(chaos: Chaos) -> None:
         while chaos.waiting:
             chaos.feed(20)
             installation.wait_until(lambda: resume_parked(chaos, seen), 2)
-        installation.wait_until(over, 900)
+        installation.wait_until(over, 2400)
         chaos.assert_ended(installation, 1)
     happened = {
         name: Counter(call["fault"] for call in stand_in.journal if call["fault"])
