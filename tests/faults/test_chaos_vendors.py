@@ -83,7 +83,7 @@ def test_every_pair_ends_rightly_although_vendors_break(chaos: Chaos) -> None:
 
 
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("chaos", [{"approval": {"always": True}, "people": 60}], indirect=True)
+@pytest.mark.parametrize("chaos", [{"approval": {"always": True}, "people": 40}], indirect=True)
 def test_a_lie_is_never_called_done(chaos: Chaos) -> None:
     lying = (*SUPPORT, *MAILING, CRM, JOBS)
     chaos.feed()
