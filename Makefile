@@ -37,7 +37,8 @@ demo: setup
 test: check
 	@$(BIN)/pytest -n 3 --dist worksteal
 
-# The tests that take minutes of their own: mutants of the chaos run, Salesforce killed and resumed, its conformance.
+# The tests that take minutes of their own: the chaos runs over eight systems with their mutants, Salesforce killed and
+# resumed, its conformance. CHAOS_SCALE=0.1 make chaos is a short run: fewer people, fewer faults, every kind of them.
 chaos: setup
 	@$(BIN)/pytest -n 2 --dist worksteal -m long
 

@@ -68,6 +68,7 @@ def _advance_alone(stores: Stores, settings: Settings, request_id: UUID) -> bool
         log.exception("request_not_advanced", request=str(request_id), error=type(error).__name__)
         with stores.engine.begin() as connection:
             # To the end of the queue: the others must not wait behind it.
+            lock_requests(connection, [request_id])
             connection.execute(text("DELETE FROM request_checks WHERE request_id = :id"), {"id": request_id})
             check_again(connection, [request_id])
         return False
@@ -75,11 +76,12 @@ def _advance_alone(stores: Stores, settings: Settings, request_id: UUID) -> bool
 
 
 def _advance(connection: Connection, settings: Settings, ids: Sequence[UUID]) -> None:
-    # Deleted before the rows are read: whatever is committed after this asks anew.
+    # The requests first: a DELETE of many rows takes them in the order of its plan, and two that run at once could wait
+    # in a circle. Before the steps are read: whatever is committed after this asks anew.
+    locked = _lock_with_linked(connection, ids)
     connection.execute(
         text("DELETE FROM request_checks WHERE request_id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)}
     )
-    locked = _lock_with_linked(connection, ids)
     requests = [locked[i] for i in ids]
     steps = lock_steps(connection, list(ids))
     now = database_now(connection)

@@ -88,7 +88,7 @@ class Chaos:
         rows = self.company.rows("SELECT id, attempts FROM steps WHERE state = 'leased'")
         return {row.id: row.attempts for row in rows}
 
-    def assert_ended(self, installation: Installation, seconds: float = 600) -> None:
+    def assert_ended(self, installation: Installation, seconds: float = 2400) -> None:
         """Wait until every pair has ended, and judge. A parked step would wait for a human for ever."""
         parked = "SELECT system, phase, reason, count(*) FROM steps WHERE state = 'parked' GROUP BY 1, 2, 3"
 

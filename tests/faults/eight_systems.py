@@ -74,7 +74,7 @@ def eight_systems(
     directory: Path, urls: Mapping[str, str] | None, people: int, *, api_port: int = 0, **more: Any
 ) -> Iterator[Company]:
     """The company, its stand-ins answering. With `urls` its stores are open; `more` adds to `[engine]`, its
-    `approval` is that section, its `timeout_seconds` every vendor's.
+    `approval` is that section, its `timeout_seconds` and `rate_limits` are every vendor's.
 
     Without urls (the service brings its own servers) there are no stores: the caller opens them.
     """
@@ -136,6 +136,8 @@ def _configuration(
 ) -> dict[str, Any]:
     engine = dict(more)
     approval, timeout = engine.pop("approval", {}), engine.pop("timeout_seconds", 20.0)
+    # The stand-ins have no limits; the accounts' own would make a run last an hour.
+    limits = engine.pop("rate_limits", [])
     vendor, file = f"http://127.0.0.1:{port}", f"duckdb:///{warehouse}"
     policy = world.warehouse_config()
     graph = policy.pop("identity_graph")
@@ -151,6 +153,7 @@ def _configuration(
     ]
     for _, _, _, own in entries[1:-1]:
         own["timeout_seconds"] = timeout
+        own["rate_limits"] = limits
     cache = directory / "crm-cache"
     cache.mkdir(mode=0o700)
     entries[-3][3]["policy"] = {"cache_directory": str(cache)}

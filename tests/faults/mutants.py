@@ -66,6 +66,15 @@ def _token_forgotten() -> None:
     HeldLease.resume_token = property(lambda self: None)  # type: ignore[assignment,misc]
 
 
+def _no_rate_gate() -> None:
+    """Whoever wants to call may call."""
+    from workers.rate_gate import RateGate
+    from workers.rate_windows import Permits
+
+    RateGate.take = lambda self, system, limits, wanted=1: Permits(wanted, 0.0)  # type: ignore[method-assign]
+    RateGate.room = lambda self, system, limits, needed, horizon_seconds: Permits(needed, 0.0)  # type: ignore[method-assign]
+
+
 def _no_reject_on_worker_lost() -> None:
     """Not a safety mechanism, only a shorter way to recovery: for measuring its effect."""
     from workers.app import app
@@ -79,5 +88,6 @@ _MUTANTS = {
     "no_fence": _no_fence,
     "attempt_after_the_call": _attempt_after_the_call,
     "token_forgotten": _token_forgotten,
+    "no_rate_gate": _no_rate_gate,
     "no_reject_on_worker_lost": _no_reject_on_worker_lost,
 }

@@ -32,7 +32,7 @@ def test_every_pair_ends_rightly_although_leases_end_under_slow_calls(chaos: Cha
             return not verdict.unfinished(chaos.company)
 
         chaos.storm(installation, [suspend] * scaled(30, least=6))
-        installation.wait_until(over, 600)
+        installation.wait_until(over, 2400)
         chaos.assert_ended(installation, 1)
         assert installation.woken == _KINDS
     late = chaos.company.rows("SELECT count(*) FROM attempts WHERE late")[0].count

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults import verdict
 from tests.faults.conftest import Chaos
-from tests.faults.eight_systems import JOBS
+from tests.faults.eight_systems import JOBS, SUPPORT
 from tests.faults.installation import Installation
 from tests.faults.launch import MUTANT, STOPS
 
@@ -75,6 +75,21 @@ def test_with_the_token_forgotten_a_second_job_is_opened(slow: Chaos) -> None:
     with slow.running(workers=1, **{MUTANT: "token_forgotten"}) as installation:
         installation.wait_until(lambda: _about(slow, "jobs for one order"), 120)
     assert _about(slow, "jobs for one order")
+
+
+_LIMIT = {"calls": 20, "per_seconds": 4}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("chaos", [{"people": 16, "rate_limits": [_LIMIT]}], indirect=True)
+@pytest.mark.parametrize("mutant", [None, "no_rate_gate"])
+def test_only_without_the_rate_gate_a_vendor_is_called_too_often(chaos: Chaos, mutant: str | None) -> None:
+    chaos.feed()
+    faults = {} if mutant is None else {MUTANT: mutant}
+    with chaos.running(workers=2, **faults) as installation:
+        chaos.assert_ended(installation, 400)
+    most = {name: verdict.most_calls(chaos.company, name, _LIMIT["per_seconds"]) for name in SUPPORT}
+    assert all(calls <= _LIMIT["calls"] for calls in most.values()) == (mutant is None), most
 
 
 def _about(chaos: Chaos, what: str) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -69,6 +70,13 @@ def foreign_identifiers(company: Company, erased: Sequence[SamplePerson]) -> lis
         if any(value in f"{call['path']} {call['query']} {call['body']}" for value in strangers)
     )
     return [f"{name}: {n} calls with a stranger's identifier" for name, n in found.items()]
+
+
+def most_calls(company: Company, system: str, seconds: float) -> int:
+    """The most calls that a vendor got in any window of that length."""
+    times = [datetime.fromisoformat(call["at"]) for call in company.sandboxes[system].journal]
+    length = timedelta(seconds=seconds)
+    return max(sum(at - length < other <= at for other in times) for at in times)
 
 
 def _pairs(company: Company, requests: Mapping[UUID, SamplePerson], held: Mapping[str, set[str]]) -> list[str]:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from service.storage import rows
 from service.storage.key_store import request_owner
 from service.use_cases import submit_request
+from service.use_cases.advance_requests import advance_requests
 from tests.company import Company
 from tests.drive import turn
 from tests.scenes import person_in, quicken
@@ -41,6 +42,25 @@ def test_steps_are_locked_in_the_order_of_a_batchs(company: Company) -> None:
         free = company.rows("SELECT id FROM steps ORDER BY id FOR UPDATE SKIP LOCKED")
         assert [r.id for r in free] == [i for i in ids if i > middle]
     waiter.join()
+
+
+def test_who_advances_requests_holds_them_before_their_asking(company: Company) -> None:
+    """Seen in the chaos run: two that advanced at once deleted the same rows in two orders, a deadlock."""
+    request = company.submit(person_in(company, "support"))
+    turn(company.runtime, only=lambda name: False)
+    with company.stores.engine.begin() as connection:
+        rows.check_again(connection, [request])
+
+    with company.stores.engine.begin() as holder:
+        rows.lock_request(holder, request)
+        waiter = threading.Thread(target=advance_requests, args=(company.stores, company.settings))
+        waiter.start()
+        while not company.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
+            pass
+        free = company.rows("SELECT 1 FROM request_checks WHERE request_id = :id FOR UPDATE SKIP LOCKED", id=request)
+        assert free
+    waiter.join()
+    assert company.rows("SELECT 1 FROM request_checks") == []
 
 
 def test_a_commit_of_which_nobody_heard_keeps_its_key(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
