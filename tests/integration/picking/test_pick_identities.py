@@ -16,6 +16,12 @@ BULK = uuid4()
 
 def submit(desk: Desk, people: int, *, bulk: UUID | None = None, days_left: float = 20, due_for: float = 60) -> None:
     """So many requests whose people are still to be found."""
+    if bulk is not None:
+        desk.write(
+            "INSERT INTO imports (id, submitted_by, key, format, state) VALUES (:id, :id, 'key', 'jsonl', 'running')"
+            " ON CONFLICT DO NOTHING",
+            id=bulk,
+        )
     desk.write(
         "INSERT INTO requests (id, subject, kind, regime, state, received_at, respond_by, submitted_by, duty, due_at,"
         " import_id) SELECT gen_random_uuid(), gen_random_uuid()::text, 'erasure', 'gdpr', 'open', now(),"
