@@ -33,7 +33,7 @@ def shorten_leases(company: Company, seconds: float) -> None:
 def harm(installation: Installation, rounds: int) -> int:
     """Kill and empty in turn, each time in the middle of work. Returns how often something was harmed."""
     for number in range(rounds):
-        if not installation.wait_until(installation.in_the_middle, 20):
+        if not installation.wait_until(installation.in_the_middle, 60):
             return number
         if number % 3 == 0:
             installation.kill_workers()

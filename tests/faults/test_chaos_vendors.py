@@ -95,7 +95,9 @@ def test_a_lie_is_never_called_done(chaos: Chaos) -> None:
         _wait_until_nothing_more_happens(chaos, installation, lying)
 
         still_held = _held_now(chaos)
-        ended = chaos.company.rows("SELECT request_id, system, state FROM steps WHERE ended_at IS NOT NULL")
+        # The warehouse is honest, and `wrongs` looks into it at the end.
+        over = "SELECT request_id, system, state FROM steps WHERE ended_at IS NOT NULL AND system = ANY(:lying)"
+        ended = chaos.company.rows(over, lying=list(lying))
         falsely = [(e.system, e.state) for e in ended if chaos.requests[e.request_id].ref in still_held[e.system]]
         assert Counter(falsely) == {}
         assert all(chaos.held[name] == still_held[name] for name in lying), "somebody did not lie"
