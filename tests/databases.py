@@ -80,12 +80,12 @@ class Databases:
             connection.execute(_EMPTY)
         self._free.append((url, shape))
 
-    def create(self) -> str:
-        """A database of one's own; the caller drops it."""
+    def create(self, template: str | None = None) -> str:
+        """A database of one's own, like the template unless told otherwise; the caller drops it."""
         owner, name = make_url(self._like).username, f"test_{uuid4().hex}"
         assert owner is not None
         statement = "CREATE DATABASE {name} OWNER {owner} TEMPLATE {template}"
-        self._administer(statement, name=name, owner=owner, template=self._template)
+        self._administer(statement, name=name, owner=owner, template=template or self._template)
         self._administer("REVOKE ALL ON DATABASE {name} FROM PUBLIC", name=name)
         return make_url(self._like).set(database=name).render_as_string(hide_password=False)
 

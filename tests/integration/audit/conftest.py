@@ -13,7 +13,6 @@ from sqlalchemy import Connection, Engine, text
 from service.domain.audit_entry import AuditEntry
 from service.domain.signed_note import SigningKey
 from service.storage import audit_log
-from service.storage.audit_fence import FENCE
 from service.storage.engine import open_engine
 from service.storage.signing_key import load_signing_key
 from service.storage.tables import anchors, audit
@@ -38,12 +37,8 @@ TABLES = [
 
 
 @pytest.fixture
-def engine(blank_database_url: str) -> Iterator[Engine]:
-    engine = open_engine(blank_database_url)
-    with engine.begin() as connection:
-        Base.metadata.create_all(connection, tables=TABLES)
-        for statement in FENCE:
-            connection.execute(text(statement))
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_engine(database_url)
     yield engine
     engine.dispose()
 

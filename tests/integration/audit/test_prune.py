@@ -18,7 +18,6 @@ from service.domain.signed_note import SigningKey, open_logged_checkpoint
 from service.storage import audit_log
 from service.storage.audit_findings import AuditLogBroken
 from service.storage.audit_tree import consistency_proof, inclusion_proof, stored_tree
-from service.storage.tables.base import Base
 from service.use_cases.prune_audit import Pruning, prune_audit
 from service.use_cases.sequence_audit import checkpoint_everything
 
@@ -60,8 +59,6 @@ class Log:
 
 @pytest.fixture
 def log(engine: Engine, signing_key: SigningKey) -> Log:
-    with engine.begin() as connection:
-        Base.metadata.create_all(connection, tables=[Base.metadata.tables["requests"]])
     return Log(engine, signing_key)
 
 

@@ -13,7 +13,6 @@ from service.cli import verify_audit
 from service.domain.audit_entry import AuditEntry
 from service.domain.signed_note import SigningKey
 from service.storage import audit_log
-from service.storage.tables.base import Base
 from service.use_cases.export_audit import export_audit
 from service.use_cases.prune_audit import prune_audit
 from service.use_cases.sequence_audit import checkpoint_everything
@@ -24,7 +23,6 @@ OLD, NEW = datetime(2020, 1, 1, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC)
 @pytest.fixture
 def exported(engine: Engine, signing_key: SigningKey, tmp_path: Path) -> Path:
     with engine.begin() as connection:
-        Base.metadata.create_all(connection, tables=[Base.metadata.tables["requests"]])
         key = uuid4()
         first = AuditEntry("key_created", "key", str(key), 1, None, OLD, "cli", None, {"roles": []})
         second = AuditEntry("key_revoked", "key", str(key), 2, first.digest(), NEW, "cli")

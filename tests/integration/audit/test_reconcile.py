@@ -30,7 +30,7 @@ from service.use_cases.reconcile_audit import accept_restored_store, compare_wit
 from service.use_cases.sequence_audit import checkpoint_everything
 from service.use_cases.settle_identity import lease_identities
 from tests.company import Company
-from tests.conftest import _create_database, _drop_database
+from tests.databases import Databases
 from workers import runtime as runtime_module
 from workers.runtime import Runtime
 from workers.tasks import work
@@ -48,13 +48,14 @@ def backup(company: Company, servers: Running) -> Iterator[Company]:
     """A company over a copy of the database as it is now; everything outside the database is shared."""
     company.stores.engine.dispose()
     url = company.stores.engine.url.render_as_string(hide_password=False)
-    copy = _create_database(servers, url, template=str(make_url(url).database))
+    databases = Databases(servers, url)
+    copy = databases.create(template=str(make_url(url).database))
     stores = replace(company.stores, engine=open_engine(copy))
     try:
         yield replace(company, stores=stores, runtime=Runtime(company.settings, stores))
     finally:
         stores.engine.dispose()
-        _drop_database(servers, copy)
+        databases.drop(copy)
 
 
 def conflicts(company: Company) -> list[tuple[str, str]]:
