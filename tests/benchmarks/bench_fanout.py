@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from typing import Any
 import httpx
 import psutil
 
+from service.storage.audit_log import oldest_pending_seconds
 from tests.benchmarks.fanout.finished import add_finished
 from tests.benchmarks.fanout.installation import (
     SYSTEMS,
@@ -51,6 +52,7 @@ class Round:
     wall_seconds: float
     calls: int
     parts: dict[str, float]
+    audit_lag_seconds: tuple[float, ...] = ()
 
 
 def _steal() -> float:
@@ -100,7 +102,13 @@ def serve(installation: Installation, found: Vendor, python_path: str, people: i
         cpu = {name: cpu_of_tree(pid) for name, pid in supervisor.pids().items()}
         wall = time.perf_counter()
         _release(installation)
-        _until(lambda: _ended(installation) - before >= people * SYSTEMS, installation)
+        lags: list[float] = []
+
+        def all_ended() -> bool:
+            lags.append(_audit_lag(installation))
+            return _ended(installation) - before >= people * SYSTEMS
+
+        _until(all_ended, installation)
         seconds = time.perf_counter() - wall
         _until(lambda: installation.rows("SELECT count(*) FROM audit_pending")[0][0] == 0, installation)
         parts = {name: cpu_of_tree(pid) - cpu[name] for name, pid in supervisor.pids().items()}
@@ -111,11 +119,17 @@ def serve(installation: Installation, found: Vendor, python_path: str, people: i
     if wrong or found.stats()["left"]:
         raise AssertionError(f"not all pairs ended erased_verified: {wrong}, {found.stats()}")
     parts = {name: round(seconds_ * 1_000 / pairs, 4) for name, seconds_ in parts.items()}
-    return Round(pairs, sum(parts.values()), seconds, found.stats()["calls"], parts)
+    return Round(pairs, sum(parts.values()), seconds, found.stats()["calls"], parts, tuple(lags))
 
 
 def _ended(installation: Installation) -> int:
     return int(str(installation.rows("SELECT count(*) FROM steps WHERE ended_at IS NOT NULL")[0][0]))
+
+
+def _audit_lag(installation: Installation) -> float:
+    """How old the oldest entry is that isn't in the tree yet."""
+    with installation.stores.engine.begin() as connection:
+        return oldest_pending_seconds(connection)
 
 
 def _hold_back(installation: Installation) -> None:
@@ -242,7 +256,13 @@ def batch(found: Vendor, path: str, people: int, rounds: int) -> list[dict[str, 
             "look-up, delete, look-up for a hundred people each",
             target=1.1,
         ),
+        result("fanout.batch.audit_lag_p99_seconds", _p99(ours), "s", 2.0, "the target"),
     ]
+
+
+def _p99(rounds: Sequence[Round]) -> float:
+    lags = sorted(lag for each in rounds for lag in each.audit_lag_seconds)
+    return lags[min(len(lags) - 1, int(len(lags) * 0.99))]
 
 
 def growth(found: Vendor, path: str, people: int, rounds: int, finished: int) -> list[dict[str, Any]]:
