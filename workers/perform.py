@@ -82,8 +82,8 @@ def _call(connector: Connector, leased: LeasedBatch, lease: HeldLease) -> Mappin
         if leased.phase is Phase.ERASE:
             return operations.erase(connector, leased.batch, lease)
         if not connector.declaration.can_confirm:
-            # Nobody can look: the rule knows, and never calls it verified.
-            return {step.ref: Answer.erased({}) for step in leased.steps}
+            # Nobody can look, so nobody is asked, and the log says just that: the rule never calls it verified.
+            return {step.ref: Answer.not_addressable("no_way_to_look") for step in leased.steps}
         return operations.confirm_absence(connector, leased.batch)
     except (LeaseLost, ConnectorError):
         raise

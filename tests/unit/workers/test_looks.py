@@ -1,0 +1,52 @@
+"""Where a connector declares that nobody can look, nobody is asked, and nothing is told as if somebody had answered."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+
+from connectors.base.values import AnswerKind, Identifier, Subject
+from service.domain.outcomes import Phase
+from service.use_cases.end_attempts import code_of, name_of
+from service.use_cases.lease_steps import LeasedBatch, LeasedStep
+from workers import perform
+
+
+class Vendor:
+    """As much of a connector as a look needs."""
+
+    def __init__(self, *, can_confirm: bool) -> None:
+        kinds = frozenset({"email"})
+        self.declaration = SimpleNamespace(can_confirm=can_confirm, identifier_kinds=kinds, proves_sight=False)
+        self.asked = 0
+
+    def check_credentials(self) -> None:
+        self.asked += 1
+        raise AssertionError("the vendor was asked")
+
+
+def _batch() -> LeasedBatch:
+    subject = Subject("ada", (Identifier("email", "ada@example.test"),), ())
+    none: frozenset[Identifier] = frozenset()
+    step = LeasedStep(uuid4(), uuid4(), "ada", 2, 1, datetime.now(UTC), subject, none, none)
+    return LeasedBatch(uuid4(), "crm", Phase.CONFIRM, 1, (step,), None, asked_at=0.0)
+
+
+def test_nobody_is_asked_and_no_erasure_is_told() -> None:
+    vendor = Vendor(can_confirm=False)
+    answers = perform._call(cast(Any, vendor), _batch(), cast(Any, None))
+    assert vendor.asked == 0
+    assert {name_of(cast(Any, answer)) for answer in answers.values()} == {AnswerKind.NOT_ADDRESSABLE.value}
+    assert {code_of(cast(Any, answer)) for answer in answers.values()} == {"no_way_to_look"}
+
+
+def test_whoever_can_be_asked_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(perform.operations, "confirm_absence", lambda vendor, batch: asked.append(vendor) or {})
+    vendor = Vendor(can_confirm=True)
+    perform._call(cast(Any, vendor), _batch(), cast(Any, None))
+    assert asked == [vendor]
