@@ -35,11 +35,9 @@ from service.domain.outcomes import (
     after_suppress,
     after_unaddressable_search,
 )
-from service.domain.request import WITHDRAWN_STATES, Progress
 from service.settings import Settings
 from service.storage.audit_log import append
 from service.storage.changes import Change, Version, chain_entries, write_versions
-from service.storage.holds import held_requests
 from service.storage.key_store import batch_owner, request_owner
 from service.storage.rows import check_again, database_now, version_of
 from service.storage.stores import Stores
@@ -47,6 +45,7 @@ from service.use_cases.end_attempts import NOT_A_CODE, Result, code_of, end_atte
 from service.use_cases.lease_steps import LeasedBatch, LeasedStep
 from service.use_cases.move_steps import park_steps, subjects_of
 from service.use_cases.split_batch import BatchFacts, split_failed
+from service.use_cases.step_facts import step_facts
 from service.use_cases.store_findings import Finding, adds_to_plan, amend_plans, store_findings
 from service.use_cases.system_rules import rules_of
 
@@ -131,7 +130,7 @@ class _Recording:
         """Move every step on. Returns how many ended, and whether the batch is over."""
         now = database_now(self.connection)
         rows = self._lock_steps(only_leased=True)
-        facts = self._facts(rows)
+        facts = step_facts(self.connection, rows)
         self.parts = split_failed(self.connection, self.leased, self.batch, rows, self.results)
         rules = rules_of(self.settings, self.leased.system)
         removed = self._system_is_removed()
@@ -207,41 +206,6 @@ class _Recording:
             {"ids": [s.step_id for s in self.leased.steps], "b": self.leased.id},
         )
         return {row.id: row for row in rows}
-
-    def _facts(self, rows: Mapping[UUID, Row[Any]]) -> dict[UUID, StepFacts]:
-        request_ids = list({row.request_id for row in rows.values()})
-        held = held_requests(self.connection, request_ids)
-        states = self.connection.execute(
-            text("SELECT id, state, reason FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": request_ids}
-        ).all()
-        withdrawn = {row.id for row in states if row.state in WITHDRAWN_STATES}
-        unapproved = {row.id for row in states if row.reason == Progress.AWAITING_APPROVAL}
-        waiting = {
-            row.id
-            for row in self.connection.execute(
-                text(
-                    "SELECT DISTINCT s.id FROM steps s JOIN steps e ON e.request_id = s.request_id"
-                    " AND e.position < s.position WHERE s.id = ANY(CAST(:ids AS uuid[])) AND s.phase = 'confirm'"
-                    " AND e.ended_at IS NULL AND e.phase <> 'confirm'"
-                ),
-                {"ids": list(rows)},
-            )
-        }
-        return {
-            step_id: StepFacts(
-                phase=Phase(row.phase),
-                tries=row.tries,
-                rounds=row.rounds,
-                effect_possible=row.effect_possible,
-                frozen=row.plan_version is not None,
-                held=row.request_id in held,
-                withdrawn=row.request_id in withdrawn,
-                must_wait=step_id in waiting,
-                awaiting_approval=row.request_id in unapproved,
-                retained=row.retained,
-            )
-            for step_id, row in rows.items()
-        }
 
     def _move(
         self,

@@ -15,7 +15,7 @@ from connectors.base import operations
 from connectors.base.sandbox.sample_world import SamplePerson
 from service.domain.request import DenialReason
 from service.storage.key_store import request_owner
-from service.use_cases import guard_lease, hold_lease, place_hold, record_answers
+from service.use_cases import guard_lease, hold_lease, place_hold, step_facts
 from service.use_cases.lease_steps import lease_steps
 from service.use_cases.lift_hold import LiftReason, lift_hold
 from service.use_cases.resolve_step import Decision, ResolutionReason, resolve_step
@@ -122,7 +122,7 @@ def test_without_any_of_the_hold_checks_a_held_person_is_erased(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(place_hold, "_is_about_to_start", lambda step: False)
-    for module in (guard_lease, hold_lease, record_answers):
+    for module in (guard_lease, hold_lease, step_facts):
         monkeypatch.setattr(module, "held_requests", lambda connection, ids: set())
     person, _ = held_in_support(company)
     company.drive()

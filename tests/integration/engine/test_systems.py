@@ -248,6 +248,7 @@ def test_trouble_is_told_apart_and_one_dead_system_delays_nobody(company: Compan
     company.runtime._connectors.pop("support-eu").close()
     support.faults = [Fault(FaultKind.STATUS, status=503, times=1)]
     write(company, "UPDATE steps SET due_at = clock_timestamp() WHERE state = 'due'")
+    company.runtime.gate._shut_until.clear()  # the vendor's forty seconds are over
     reason = ResolutionReason.CAUSE_FIXED
     resolve_step(company.stores, request, "mailing", decision=Decision.RETRY, reason=reason, actor="cli")
     company.drive(patience_seconds=6.0)
