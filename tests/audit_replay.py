@@ -37,13 +37,18 @@ def differences(engine: Engine) -> list[str]:
             for row in connection.execute(text(f"SELECT * FROM {table}"))
         }
     chains: dict[tuple[str, str], list[tuple[dict[str, Any], str]]] = defaultdict(list)
+    stories: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for entry in raw:
         members = dict(decode_entry(entry))
         chains[members["object"], members["object_id"]].append((members, digest_of(entry)))
+        for step_id in members["data"].get("steps", [members["object_id"]]):
+            stories[step_id].append(members)
     found = [f"{name} {key}: no entry" for name, key in rows if (name, key) not in chains]
     for (name, key), chain in chains.items():
         if (row := rows.get((name, key))) is not None:
             found += [f"{name} {key}: {what}" for what in _compare(name, row, chain)]
+            if name == "step":
+                found += [f"step {key}: {what}" for what in _compare_step(row, stories[key])]
     return found
 
 
@@ -58,16 +63,17 @@ def _compare(name: str, row: Any, chain: list[tuple[dict[str, Any], str]]) -> li
             found.append(f"{after['event']} doesn't follow its predecessor")
     if row.entry_hash is None or bytes(row.entry_hash).hex() != chain[-1][1]:
         found.append("the row's hash is not the last entry's")
-    if name == "step":
-        found += _compare_step(row, [members for members, _ in chain])
     if name == "request" and (said := _request_state([members for members, _ in chain])) != row.state:
         found.append(f"the log says {said}, the row {row.state}")
     return found
 
 
 def _compare_step(row: Any, entries: list[dict[str, Any]]) -> list[str]:
+    leases = sum(e["event"] == "batch_leased" for e in entries)
     said = next((e["data"] for e in reversed(entries) if e["data"].get("state")), {})
     pairs = [("state", row.state), ("phase", row.phase)]
+    if leases != row.attempts:
+        return [f"the log tells of {leases} leases, the row of {row.attempts}"]
     if row.state in ("parked", "retained", "accepted", "waiting"):
         pairs.append(("reason", row.reason))
     return [

@@ -87,13 +87,14 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         "step_opened": event("step", request=UUID, system=CODE, **_STEP),
         "step_released": event("step", **_STEP),
         "step_due": event("step", **_STEP),
-        "step_leased": event("step", attempt=COUNT, batch=UUID, fence=COUNT, **_STEP),
         "step_lease_expired": event("step", **_STEP),
         "step_answered": event("step", **_ANSWER, **_STEP),
         "step_answered_late": event("step", **_ANSWER, **_STEP),
         "step_parked": event("step", **_STEP),
         "step_unparked": event("step", decision=optional(CODE), **_STEP),
         "step_ended": event("step", outcome=CODE, **_ANSWER_OR_ACT, **_STEP),
+        # People of one system who travel together. One lease is one change: all its steps are leased by it.
+        "batch_leased": event("batch", system=CODE, phase=CODE, state=CODE, fence=COUNT, steps=list_of(UUID)),
         # Holds.
         "hold_placed": event(
             "hold", reason=CODE, effective_at=INSTANT, until=optional(INSTANT), request=optional(UUID)

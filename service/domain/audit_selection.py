@@ -5,8 +5,9 @@ don't keep the same order, so an entry written a moment outside may lie in the r
 and that the range is whole can be seen by its indexes. Of an object (a step, a request, ...) either every entry in the
 range is chosen or none, so that a missing one shows by its counter:
 
-- a system's are its own entries and those of every step in it;
-- a law's are those of every request that was submitted under it, and of its steps.
+- a system's are its own entries and those of every step and batch in it;
+- a law's are those of every request that was submitted under it, and of its steps; not of batches, in which people of
+  several laws travel.
 
 Decides nothing about reading or proving entries.
 """
@@ -92,7 +93,8 @@ class Choice:
         system, regime = self.selection.system, self.selection.regime
         if system is not None:
             place = (entry["object"], entry["object_id"])
-            if place != ("system", system) and not (place[0] == "step" and place[1] in self._steps):
+            in_it = place[0] == "batch" and entry["data"]["system"] == system
+            if place != ("system", system) and not in_it and not (place[0] == "step" and place[1] in self._steps):
                 return False
         return regime is None or entry["subject"] in self._subjects
 

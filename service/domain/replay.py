@@ -17,7 +17,9 @@ from service.domain.imports import ImportState
 from service.domain.request import Progress, RequestState
 
 Fields = dict[str, Any]
-REPLAYED_OBJECTS = ("request", "step", "hold", "key", "system", "import")
+REPLAYED_OBJECTS = ("request", "step", "batch", "hold", "key", "system", "import")
+# Rows of these are deleted in the end, by the retention of attempts; their entries stay.
+_DELETED_IN_THE_END = frozenset({"batch"})
 _RECORDS_ACCEPTED = "records_accepted"
 
 
@@ -68,6 +70,8 @@ class Replay:
         effect = _EFFECTS.get(entry["event"])
         if effect is not None:
             known.fields.update(effect(entry["data"]))
+        if entry["event"] == "batch_leased":
+            self._lease(entry["data"])
         starts = entry["event"] == "plan_frozen" and not entry["data"]["needs_approval"]
         if starts or entry["event"] == "plan_approved":
             # A request that was answered already stays answered while more is done.
@@ -75,6 +79,14 @@ class Replay:
             known.fields["reason"] = Progress.ERASING if under_way else None
         if entry["version"] == 1 and entry["object"] == "request":
             known.fields["subject"] = entry["subject"]
+
+    def _lease(self, data: Mapping[str, Any]) -> None:
+        """One entry of the batch tells of all the steps in it."""
+        for step_id in data["steps"]:
+            step = self.objects.setdefault(("step", step_id), ReplayedObject())
+            step.fields.update(phase=data["phase"], state=data["state"])
+            if not self.is_pruned:
+                step.fields["attempts"] = step.fields.get("attempts", 0) + 1
 
 
 @dataclass(frozen=True)
@@ -111,7 +123,11 @@ def differences(replay: Replay, rows: Iterable[StoredObject]) -> tuple[list[Diff
             for name in sorted(names)
             if expected.get(name) != actual[name]
         ]
-    found += [Difference(kind, key, "row", "logged", None) for kind, key in sorted(replay.objects.keys() - seen)]
+    found += [
+        Difference(kind, key, "row", "logged", None)
+        for kind, key in sorted(replay.objects.keys() - seen)
+        if kind not in _DELETED_IN_THE_END
+    ]
     return found, beyond
 
 
@@ -176,15 +192,15 @@ _EFFECTS: Mapping[str, Callable[[Mapping[str, Any]], Fields]] = MappingProxyType
         "review_opened": lambda data: _state(RequestState.IN_PROGRESS, Progress.NEEDS_REVIEW),
         "plan_frozen": _frozen,
         "plan_approved": lambda data: {},
-        "step_opened": lambda data: _step(data) | {"request": data["request"], "system": data["system"]},
+        "step_opened": lambda data: _step(data) | {"request": data["request"], "system": data["system"], "attempts": 0},
         "step_released": _step,
         "step_due": _step,
-        "step_leased": lambda data: {"phase": data["phase"], "state": data["state"]},
         "step_lease_expired": _step,
         "step_answered": _step,
         "step_parked": _step,
         "step_unparked": _unparked,
         "step_ended": _step,
+        "batch_leased": lambda data: {"system": data["system"], "phase": data["phase"]},
         "hold_placed": lambda data: {
             "reason": data["reason"],
             "effective_at": data["effective_at"],

@@ -43,6 +43,7 @@ class Change:
 _TABLES = {
     "request": ("requests", "id", "uuid"),
     "step": ("steps", "id", "uuid"),
+    "batch": ("batches", "id", "uuid"),
     "hold": ("holds", "id", "uuid"),
     "key": ("api_keys", "id", "uuid"),
     "system": ("systems", "name", "text"),

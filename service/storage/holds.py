@@ -7,6 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from service.storage.packed import listed
+
 _HELD = text(
     "SELECT DISTINCT i.request_id FROM identifiers i"
     " JOIN hold_hashes hh ON hh.keyed_hash = i.keyed_hash"
@@ -20,4 +22,4 @@ def held_requests(connection: Connection, request_ids: Sequence[UUID]) -> set[UU
     """Those of `request_ids` of whose cluster one identifier is under a hold that is in force."""
     if not request_ids:
         return set()
-    return {row[0] for row in connection.execute(_HELD, {"ids": list(request_ids)})}
+    return {row[0] for row in connection.execute(_HELD, {"ids": listed(request_ids)})}

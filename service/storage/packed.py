@@ -1,4 +1,4 @@
-"""Long arrays of bytes or text as statement parameters, sent in PostgreSQL's binary form.
+"""Long arrays as statement parameters: bytes and text in PostgreSQL's binary form, ids and numbers as one text.
 
 As a plain list psycopg writes such an array as text, escaped character by character: 11 us for an entry of 450 bytes,
 against 0.2 us in binary (measured 2026-11-22). That was half the cost of logging.
@@ -6,7 +6,9 @@ against 0.2 us in binary (measured 2026-11-22). That was half the cost of loggin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeVar
+from uuid import UUID
 
 import psycopg
 from psycopg.types.array import ListBinaryDumper
@@ -16,6 +18,16 @@ _Item = TypeVar("_Item", bytes, bytes | None, str, str | None)
 
 class Packed(list[_Item]):
     """A list of bytes or text for `CAST(:name AS bytea[])`, `text[]` or `uuid[]`."""
+
+
+def listed(ids: Iterable[UUID]) -> str:
+    """An array of ids for `CAST(:name AS uuid[])`, spelled out at once: a list is dumped item by item."""
+    return "{" + ",".join([one.hex for one in ids]) + "}"
+
+
+def counted(numbers: Iterable[int]) -> str:
+    """An array of whole numbers, or of truths, for `CAST(:name AS integer[])` or `boolean[]`, in the same way."""
+    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 def send_packed() -> None:

@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from connectors.base.values import Identifier, Record
 from service.storage.key_store import request_owner
+from service.storage.packed import listed
 from service.storage.sealing import seal, unseal
 
 
@@ -68,6 +70,31 @@ def read_identifiers(
                 identifier=identifier,
             )
         )
+    return found
+
+
+class OpenIdentifier(NamedTuple):
+    """An opened identifier, and what it may be used for."""
+
+    identifier: Identifier
+    use: str
+    exclusion: str | None
+
+
+_PEOPLE = text(
+    "SELECT request_id, id::text AS id, kind, sealed, use, exclusion FROM identifiers"
+    " WHERE request_id = ANY(CAST(:ids AS uuid[])) AND sealed IS NOT NULL ORDER BY request_id, id"
+)
+
+
+def read_people(connection: Connection, keys: Mapping[UUID, bytes]) -> dict[UUID, list[OpenIdentifier]]:
+    """The identifiers of these requests, by whose keys they are opened; those whose values are gone are left out."""
+    found: dict[UUID, list[OpenIdentifier]] = {request_id: [] for request_id in keys}
+    contexts = {request_id: f"request/{request_id}/identifier/" for request_id in keys}
+    for request_id, row_id, kind, sealed, use, exclusion in connection.execute(_PEOPLE, {"ids": listed(keys)}):
+        value = unseal(keys[request_id], sealed, contexts[request_id] + row_id)
+        identifier = Identifier(kind, value.decode("utf-8", "surrogatepass"))
+        found[request_id].append(OpenIdentifier(identifier, use, exclusion))
     return found
 
 

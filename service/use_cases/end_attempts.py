@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from connectors.base.errors import ConnectorError
 from connectors.base.values import Answer, Located
 from service.domain.audit_shapes import is_code
+from service.storage.packed import Packed, counted, listed
 from service.use_cases.lease_steps import LeasedBatch, LeasedStep
 
 Result = Located | Answer | ConnectorError
@@ -28,23 +29,30 @@ def end_attempts(
     """Write this lease's results on its attempts; `late` ones changed no state."""
     own = [results.get(step.ref) for step in steps]
     connection.execute(
-        text(
-            "UPDATE attempts a SET ended_at = :now, answer = n.answer, code = n.code, http_status = n.status,"
-            " late = :late FROM unnest(CAST(:steps AS uuid[]), CAST(:answers AS text[]), CAST(:codes AS text[]),"
-            " CAST(:statuses AS integer[])) AS n(step, answer, code, status)"
-            " WHERE a.step_id = n.step AND a.batch_id = :b AND a.fence = :f"
-        ),
+        _END,
         {
             "now": now,
             "late": late,
-            "b": leased.id,
             "f": leased.fence,
-            "steps": [step.step_id for step in steps],
-            "answers": [name_of(r) for r in own],
-            "codes": [code_of(r) for r in own],
-            "statuses": [r.status if isinstance(r, ConnectorError) else None for r in own],
+            "steps": listed(step.step_id for step in steps),
+            "numbers": counted(step.attempt for step in steps),
+            "answers": Packed(name_of(r) for r in own),
+            "codes": Packed(code_of(r) for r in own),
+            "statuses": Packed(_status(r) for r in own),
         },
     )
+
+
+_END = text(
+    "UPDATE attempts a SET ended_at = :now, answer = n.answer, code = n.code, http_status = n.status, late = :late"
+    " FROM unnest(CAST(:steps AS uuid[]), CAST(:numbers AS integer[]), CAST(:answers AS text[]),"
+    " CAST(:codes AS text[]), CAST(:statuses AS integer[])) AS n(step, number, answer, code, status)"
+    " WHERE a.step_id = n.step AND a.number = n.number AND a.fence = :f"
+)
+
+
+def _status(result: Result | None) -> str | None:
+    return str(result.status) if isinstance(result, ConnectorError) and result.status is not None else None
 
 
 def name_of(result: Result | None) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, text
@@ -19,18 +19,29 @@ from connectors.base.values import Batch, Identifier, Subject
 from service.domain.cluster import Exclusion
 from service.domain.outcomes import Phase, StepState
 from service.settings import Settings
-from service.storage.changes import Change, log_changes
+from service.storage.changes import Change, change_rows
 from service.storage.import_gate import lane_goes_on
 from service.storage.key_store import batch_owner, request_owner
+from service.storage.packed import counted, listed
 from service.storage.rows import database_now, version_of
-from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers, unseal_records
+from service.storage.sealed_identifiers import OpenIdentifier, read_people, unseal_records
 from service.storage.sealing import unseal
 from service.storage.stores import Stores
 from service.storage.vendor_gate import gate_is_open
 from service.use_cases.guard_lease import only_permitted
-from service.use_cases.move_steps import subjects_of
 from service.use_cases.pick_steps import AgainPick, FreshPick, picks
 
+# What the guard, the connector's side and the log need of a step; its other columns are wide and stay where they are.
+_COLUMNS = (
+    "id, request_id, phase, attempts, tries, respond_by, plan_version, records, records_accepted, effect_possible,"
+    " effect_at, version, entry_hash"
+)
+_DUE = "state IN ('due', 'accepted') AND due_at <= clock_timestamp()"
+_BATCH = "id, system, phase, fence, resume_token, version, entry_hash"
+# One entry names at most so many steps (domain.audit_shapes).
+_STEPS_PER_ENTRY = 500
+_PLANNED = frozenset({"planned"})
+_SETTLED = frozenset({"planned", "pending"})
 _CARRIED_BY_MANY = frozenset({Exclusion.PLACEHOLDER, Exclusion.MALFORMED, Exclusion.SHARED_KIND, Exclusion.SUPERNODE})
 
 
@@ -52,6 +63,13 @@ class LeasedStep:
     known: frozenset[Identifier] = field(repr=False)
     dropped: frozenset[Identifier] = field(repr=False)
     records_accepted: bool = False
+
+
+class Taken(NamedTuple):
+    """A batch's row as it was before this lease, and the fence that it has now."""
+
+    batch: Row[Any]
+    fence: int
 
 
 @dataclass(frozen=True)
@@ -90,13 +108,13 @@ def lease_steps(
         leased = _lease(connection, settings, system, at_most) if gate_is_open(connection, admission) else None
     if leased is None:
         return None
-    batch, rows = leased
-    return _open(stores, batch, rows, asked_at)
+    taken, rows = leased
+    return _open(stores, taken, rows, asked_at)
 
 
 def _lease(
     connection: Connection, settings: Settings, system: str, at_most: int | None
-) -> tuple[Row[Any], list[Row[Any]]] | None:
+) -> tuple[Taken, list[Row[Any]]] | None:
     row = connection.execute(
         text(
             "UPDATE systems SET nudged_at = NULL WHERE name = :s AND state = 'active'"
@@ -149,7 +167,7 @@ def _again(connection: Connection, pick: AgainPick, at_most: int | None) -> tupl
     """A batch whose lease was given back, with its steps that are due: the same people, the same key."""
     batch = connection.execute(
         text(
-            "SELECT id, phase FROM batches WHERE id = :id AND ended_at IS NULL"
+            f"SELECT {_BATCH} FROM batches WHERE id = :id AND ended_at IS NULL"  # noqa: S608 - our own words
             " AND (lease_until IS NULL OR lease_until <= clock_timestamp()) FOR NO KEY UPDATE SKIP LOCKED"
         ),
         {"id": pick.batch_id},
@@ -160,10 +178,9 @@ def _again(connection: Connection, pick: AgainPick, at_most: int | None) -> tupl
     # partial index of due steps for empty and filters thousands of rows (measured).
     steps = connection.execute(
         text(
-            "WITH locked AS MATERIALIZED ("  # noqa: S608 - our own words
-            "SELECT * FROM steps WHERE batch_id = :b ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
-            " SELECT * FROM locked WHERE state IN ('due', 'accepted') AND due_at <= clock_timestamp()"
-            f" AND {lane_goes_on('lane')} ORDER BY id LIMIT :n"
+            f"WITH locked AS MATERIALIZED (SELECT {_COLUMNS}, state, due_at, lane FROM steps"  # noqa: S608 - our own words
+            " WHERE batch_id = :b ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
+            f" SELECT {_COLUMNS} FROM locked WHERE {_DUE} AND {lane_goes_on('lane')} ORDER BY id LIMIT :n"
         ),
         {"b": batch.id, "n": at_most},
     ).all()
@@ -174,130 +191,123 @@ def _fresh(connection: Connection, system: str, pick: FreshPick) -> tuple[Row[An
     """A new batch of the picked steps that nobody else has locked or moved."""
     steps = connection.execute(
         text(
-            "WITH locked AS MATERIALIZED ("  # noqa: S608 - our own words
-            "SELECT * FROM steps WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
-            " SELECT * FROM locked WHERE state IN ('due', 'accepted') AND due_at <= clock_timestamp()"
-            f" AND batch_id IS NULL AND phase = :p AND {lane_goes_on('lane')}"
+            f"WITH locked AS MATERIALIZED (SELECT {_COLUMNS}, state, due_at, lane, batch_id FROM steps"  # noqa: S608
+            " WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
+            f" SELECT {_COLUMNS} FROM locked WHERE {_DUE} AND batch_id IS NULL AND phase = :p"
+            f" AND {lane_goes_on('lane')}"
         ),
-        {"ids": list(pick.step_ids), "p": pick.phase},
+        {"ids": listed(pick.step_ids), "p": pick.phase},
     ).all()
     if not steps:
         return None
     batch = connection.execute(
-        text("INSERT INTO batches (id, system, phase) VALUES (:id, :s, :p) RETURNING id, phase"),
+        text(f"INSERT INTO batches (id, system, phase) VALUES (:id, :s, :p) RETURNING {_BATCH}"),  # noqa: S608
         {"id": uuid4(), "s": system, "p": pick.phase},
     ).one()
     return batch, list(steps)
 
 
-def _take(connection: Connection, settings: Settings, batch: Row[Any], steps: Sequence[Row[Any]]) -> Row[Any]:
-    leased = connection.execute(
-        text(
-            "UPDATE batches SET fence = fence + 1,"
-            " lease_until = clock_timestamp() + make_interval(secs => :lease)"
-            " WHERE id = :id RETURNING id, system, phase, fence, resume_token"
-        ),
-        {"id": batch.id, "lease": settings.engine.lease_seconds},
-    ).one()
+def _take(connection: Connection, settings: Settings, batch: Row[Any], steps: Sequence[Row[Any]]) -> Taken:
+    """One lease is one change of the batch, and one entry says which steps are in it."""
     now = database_now(connection)
-    connection.execute(
-        text(
-            "UPDATE steps SET state = 'leased', batch_id = :b, attempts = attempts + 1, tries = tries + 1,"
-            " due_at = NULL"
-            " WHERE id = ANY(CAST(:ids AS uuid[]))"
-        ),
-        {"b": batch.id, "ids": [s.id for s in steps]},
-    )
-    _write_attempts(connection, leased, steps, now)
-    subjects = subjects_of(connection, steps)
-    log_changes(
+    leased = Taken(batch, batch.fence + 1)
+    change_rows(
         connection,
+        "batch",
+        "fence = :fence, lease_until = clock_timestamp() + make_interval(secs => :lease)",
+        {"fence": leased.fence, "lease": settings.engine.lease_seconds},
         [
             Change(
-                "step",
-                str(s.id),
-                version_of(s),
-                "step_leased",
-                subjects[s.request_id],
-                {
-                    "phase": leased.phase,
+                "batch",
+                str(batch.id),
+                version_of(batch),
+                "batch_leased",
+                data={
+                    "system": batch.system,
+                    "phase": batch.phase,
                     "state": StepState.LEASED,
-                    "attempt": s.attempts + 1,
-                    "batch": str(batch.id),
                     "fence": leased.fence,
+                    "steps": [str(s.id) for s in steps[begin : begin + _STEPS_PER_ENTRY]],
                 },
             )
-            for s in steps
+            for begin in range(0, len(steps), _STEPS_PER_ENTRY)
         ],
         actor="worker",
         at=now,
     )
+    connection.execute(_LEASE, {"b": batch.id, "ids": listed(s.id for s in steps)})
+    _write_attempts(connection, batch, leased.fence, steps, now)
     return leased
 
 
-def _write_attempts(connection: Connection, leased: Row[Any], steps: Sequence[Row[Any]], now: datetime) -> None:
+_LEASE = text(
+    "UPDATE steps SET state = 'leased', batch_id = :b, attempts = attempts + 1, tries = tries + 1, due_at = NULL"
+    " WHERE id = ANY(CAST(:ids AS uuid[]))"
+)
+_ATTEMPT = text(
+    "INSERT INTO attempts (step_id, number, batch_id, fence, phase, started_at)"
+    " SELECT step, number, :b, :f, :p, :now"
+    " FROM unnest(CAST(:steps AS uuid[]), CAST(:numbers AS integer[])) AS n(step, number)"
+)
+
+
+def _write_attempts(
+    connection: Connection, batch: Row[Any] | LeasedBatch, fence: int, steps: Sequence[Row[Any]], now: datetime
+) -> None:
     """Before anything is called: a process that dies in the call leaves a trace."""
-    connection.execute(
-        text(
-            "INSERT INTO attempts (id, step_id, batch_id, fence, phase, number, started_at)"
-            " SELECT id, step, :b, :f, :p, number, :now FROM unnest(CAST(:ids AS uuid[]), CAST(:steps AS uuid[]),"
-            " CAST(:numbers AS integer[])) AS n(id, step, number)"
-        ),
-        {
-            "b": leased.id,
-            "f": leased.fence,
-            "p": leased.phase,
-            "now": now,
-            "ids": [uuid4() for _ in steps],
-            "steps": [s.id for s in steps],
-            "numbers": [s.attempts + 1 for s in steps],
-        },
-    )
+    values = {"b": batch.id, "f": fence, "p": batch.phase, "now": now}
+    numbers = counted(s.attempts + 1 for s in steps)
+    connection.execute(_ATTEMPT, values | {"steps": listed(s.id for s in steps), "numbers": numbers})
 
 
-def _open(stores: Stores, batch: Row[Any], rows: Sequence[Row[Any]], asked_at: float) -> LeasedBatch:
+def _open(stores: Stores, taken: Taken, rows: Sequence[Row[Any]], asked_at: float) -> LeasedBatch:
     """Open the people's identifiers and records, after the lease is committed and before anything is called."""
-    owners = [request_owner(row.request_id) for row in rows]
-    keys = stores.keys.get([*dict.fromkeys(owners), batch_owner(batch.id)])
+    batch = taken.batch
+    owners = {row.request_id: request_owner(row.request_id) for row in rows}
+    keys = stores.keys.get([*owners.values(), batch_owner(batch.id)])
+    by_request = {request_id: keys[owner] for request_id, owner in owners.items() if owner in keys}
     with stores.engine.begin() as connection:
-        identifiers = read_identifiers(connection, list({row.request_id for row in rows}), keys)
+        people = read_people(connection, by_request)
     steps: list[LeasedStep] = []
     for row in rows:
-        key = keys.get(request_owner(row.request_id))
+        key = by_request.get(row.request_id)
         if key is None:
             continue
-        stored = identifiers[row.request_id]
-        use = ("planned",) if row.plan_version is not None else ("planned", "pending")
-        usable = [i.identifier for i in stored if i.use in use and i.identifier is not None]
+        stored = people[row.request_id]
+        usable = _PLANNED if row.plan_version is not None else _SETTLED
+        ref = row.id.hex
         steps.append(
             LeasedStep(
                 step_id=row.id,
                 request_id=row.request_id,
-                ref=row.id.hex,
+                ref=ref,
                 attempt=row.attempts + 1,
                 tries=row.tries + 1,
                 respond_by=row.respond_by,
-                subject=Subject(row.id.hex, tuple(usable), unseal_records(key, row.id, row.records)),
-                known=frozenset(i.identifier for i in stored if i.identifier is not None and _is_known(i)),
-                dropped=frozenset(i.identifier for i in stored if i.identifier is not None and i.use == "dropped"),
+                subject=Subject(
+                    ref,
+                    tuple(i.identifier for i in stored if i.use in usable),
+                    unseal_records(key, row.id, row.records),
+                ),
+                known=frozenset(i.identifier for i in stored if _is_known(i)),
+                dropped=frozenset(i.identifier for i in stored if i.use == "dropped"),
                 records_accepted=row.records_accepted,
             )
         )
     token = None
     if batch.resume_token is not None and batch_owner(batch.id) in keys:
         token = unseal(keys[batch_owner(batch.id)], bytes(batch.resume_token), f"batch/{batch.id}")
-    opened = {step.step_id for step in steps}
     return LeasedBatch(
         id=batch.id,
         system=batch.system,
         phase=Phase(batch.phase),
-        fence=batch.fence,
+        fence=taken.fence,
         steps=tuple(steps),
         resume_token=token,
         asked_at=asked_at,
-        keyless=tuple(row.id for row in rows if row.id not in opened),
+        keyless=tuple(row.id for row in rows if row.request_id not in by_request),
     )
 
 
-def _is_known(stored: StoredIdentifier) -> bool:
-    return stored.use in ("planned", "pending") or (stored.use == "excluded" and stored.exclusion in _CARRIED_BY_MANY)
+def _is_known(stored: OpenIdentifier) -> bool:
+    return stored.use in _SETTLED or (stored.use == "excluded" and stored.exclusion in _CARRIED_BY_MANY)

@@ -6,7 +6,6 @@ comes after the lease was lost changes no state; it is kept on its attempt, audi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -36,21 +35,33 @@ from service.domain.outcomes import (
     after_unaddressable_search,
 )
 from service.settings import Settings
-from service.storage.audit_log import append
-from service.storage.changes import Change, Version, chain_entries, write_versions
+from service.storage.changes import Change, log_changes
 from service.storage.key_store import batch_owner, request_owner
+from service.storage.packed import listed
 from service.storage.rows import check_again, database_now, version_of
 from service.storage.stores import Stores
 from service.use_cases.end_attempts import NOT_A_CODE, Result, code_of, end_attempts, name_of
 from service.use_cases.lease_steps import LeasedBatch, LeasedStep
-from service.use_cases.move_steps import park_steps, subjects_of
+from service.use_cases.move_steps import park_steps
 from service.use_cases.split_batch import BatchFacts, split_failed
 from service.use_cases.step_facts import step_facts
-from service.use_cases.store_findings import Finding, adds_to_plan, amend_plans, store_findings
+from service.use_cases.store_findings import adds_to_plan, amend_plans, findings_of
 from service.use_cases.system_rules import rules_of
+from service.use_cases.write_moves import Findings, Moved, write_moves
 
 AMBIGUOUS_RECORD = "ambiguous:foreign_identifier"
 _UNADDRESSABLE = "not_addressable"
+_STAYS = (Phase.SUPPRESS, Phase.ERASE)
+_LOCK = text(
+    "SELECT s.id, s.request_id, s.phase, s.tries, s.rounds, s.effect_possible, s.retained, s.plan_version, s.located,"
+    " s.record_hashes <> '{}' AS has_records, s.counts, s.version, s.entry_hash,"
+    # Mostly empty, and nothing is quicker to read than nothing.
+    " nullif(s.erased, '{}') AS erased, nullif(s.left_over, '{}') AS left_over,"
+    " nullif(s.not_covered, '{}') AS not_covered,"
+    " r.subject FROM steps s JOIN requests r ON r.id = s.request_id WHERE s.id = ANY(CAST(:ids AS uuid[]))"
+    " ORDER BY s.id FOR NO KEY UPDATE OF s"
+)
+_LOCK_LEASED = text(_LOCK.text.replace("ORDER BY", "AND s.state = 'leased' AND s.batch_id = :b ORDER BY"))
 
 
 @dataclass(frozen=True)
@@ -143,8 +154,6 @@ class _Recording:
                     move = replace(move, state=StepState.PARKED, reason=SYSTEM_REMOVED, due_at=None)
                 moves.append((row, step, move))
         self._write(moves, now)
-        if self.leased.phase is Phase.LOCATE:
-            self._store_findings(moves, now)
         self._park_keyless(now)
         over = self._give_back(now)
         check_again(self.connection, [row.request_id for row, _, _ in moves])
@@ -164,22 +173,19 @@ class _Recording:
             ),
             {"touched": touched, "now": now, "ids": list(rows)},
         )
-        subjects = subjects_of(self.connection, list(rows.values()))
         changes = [
             Change(
                 "step",
                 str(step.step_id),
                 version_of(rows[step.step_id]),
                 "step_answered_late",
-                subjects[step.request_id],
+                rows[step.step_id].subject,
                 {"phase": self.leased.phase, "attempt": step.attempt, "answer": name_of(self.results.get(step.ref))},
             )
             for step in self.leased.steps
             if step.step_id in rows
         ]
-        entries, versions = chain_entries(changes, actor="worker", at=now)
-        append(self.connection, entries)
-        write_versions(self.connection, versions)
+        log_changes(self.connection, changes, actor="worker", at=now)
 
     def _lock_frozen_requests(self) -> None:
         ids = sorted({s.request_id for s in self.leased.steps})
@@ -200,10 +206,9 @@ class _Recording:
         return found
 
     def _lock_steps(self, *, only_leased: bool) -> dict[UUID, Row[Any]]:
-        state = "AND state = 'leased' AND batch_id = :b" if only_leased else ""
         rows = self.connection.execute(
-            text(f"SELECT * FROM steps WHERE id = ANY(CAST(:ids AS uuid[])) {state} ORDER BY id FOR NO KEY UPDATE"),  # noqa: S608
-            {"ids": [s.step_id for s in self.leased.steps], "b": self.leased.id},
+            _LOCK_LEASED if only_leased else _LOCK,
+            {"ids": listed(s.step_id for s in self.leased.steps), "b": self.leased.id},
         )
         return {row.id: row for row in rows}
 
@@ -227,7 +232,7 @@ class _Recording:
         if isinstance(result, Located):
             return self._after_search(row, step, result, facts, rules, foreign, now)
         if facts.phase is Phase.SUPPRESS:
-            found = bool(row.record_hashes) or any(row.counts.values()) or not rules.can_confirm
+            found = row.has_records or any(row.counts.values()) or not rules.can_confirm
             return after_suppress(facts, result, now, found=found)
         after: Callable[[StepFacts, Answer, SystemRules, datetime], Next]
         after = after_confirm if facts.phase is Phase.CONFIRM else after_erase
@@ -260,26 +265,39 @@ class _Recording:
         return move
 
     def _write(self, moves: Sequence[tuple[Row[Any], LeasedStep, Next]], now: datetime) -> None:
-        subjects = subjects_of(self.connection, [row for row, _, _ in moves])
-        changes = [
-            Change(
-                "step",
-                str(row.id),
-                version_of(row),
-                "step_ended" if move.has_ended else "step_answered",
-                subjects[row.request_id],
-                self._said(step, move) | ({"outcome": move.state} if move.has_ended else {}),
-            )
-            for row, step, move in moves
-        ]
-        entries, versions = chain_entries(changes, actor="worker", at=now)
-        append(self.connection, entries)
-        self._update(moves, versions, now)
+        moved, amended = [], []
+        for row, step, move in moves:
+            findings = None
+            if self.leased.phase is Phase.LOCATE:
+                findings = self._findings(row, step, move)
+                if findings is not None and row.plan_version is not None and self._adds(row, step):
+                    amended.append(row)
+            moved.append(self._moved(row, step, move, findings))
+        write_moves(self.connection, moved, now)
         end_attempts(self.connection, self.leased, [step for _, step, _ in moves], self.results, now, late=False)
+        amend_plans(self.connection, self.settings, amended, now)
 
-    def _said(self, step: LeasedStep, move: Next) -> dict[str, AuditValue]:
+    def _moved(self, row: Row[Any], step: LeasedStep, move: Next, findings: Findings | None) -> Moved:
         result = self.results[step.ref]
-        return {
+        failed = isinstance(result, ConnectorError)
+        same_phase = move.phase is self.leased.phase and not move.has_ended
+        # Who failed in a part of a split batch goes on alone: else the healthy would be stopped again.
+        apart = self.batch.root_id is not None and failed and move.due_at is not None
+        keeps = same_phase and (move.phase in _STAYS or apart)
+        part = self.parts.get(row.id) if same_phase and move.due_at is not None else None
+        newly_possible = move.effect_possible and not row.effect_possible
+        return Moved(
+            row,
+            move,
+            self._said(step, move, result),
+            batch_id=part or (self.leased.id if keeps else None),
+            had_effect=newly_possible or any(move.erased.values()) or (failed and self.leased.phase is Phase.ERASE),
+            not_covered=getattr(result, "not_covered", ()),
+            findings=findings,
+        )
+
+    def _said(self, step: LeasedStep, move: Next, result: Result) -> dict[str, AuditValue]:
+        said: dict[str, AuditValue] = {
             "phase": move.phase,
             "state": move.state,
             "reason": move.reason,
@@ -290,78 +308,22 @@ class _Recording:
             "records": sum(move.erased.values()),
             "left": sum(move.left_over.values()),
         }
+        if move.has_ended:
+            said["outcome"] = move.state
+        return said
 
-    def _update(
-        self,
-        moves: Sequence[tuple[Row[Any], LeasedStep, Next]],
-        versions: Mapping[tuple[str, str], Version],
-        now: datetime,
-    ) -> None:
-        stays = (Phase.SUPPRESS, Phase.ERASE)
-        rows = []
-        for row, step, move in moves:
-            version = versions[("step", str(row.id))]
-            result = self.results[step.ref]
-            same_phase = move.phase is self.leased.phase and not move.has_ended
-            # Who failed in a part of a split batch goes on alone: else the healthy would be stopped again.
-            apart = self.batch.root_id is not None and isinstance(result, ConnectorError) and move.due_at is not None
-            keeps = same_phase and (move.phase in stays or apart)
-            part = self.parts.get(row.id) if same_phase and move.due_at is not None else None
-            erasing_failed = self.leased.phase is Phase.ERASE and isinstance(result, ConnectorError)
-            newly_possible = move.effect_possible and not row.effect_possible
-            had_effect = sum(move.erased.values()) > 0 or newly_possible or erasing_failed
-            rows.append(
-                {
-                    "id": str(row.id),
-                    "phase": move.phase,
-                    "state": move.state,
-                    "reason": move.reason,
-                    "due_at": None if move.due_at is None else move.due_at.isoformat(),
-                    "tries": move.tries,
-                    "rounds": move.rounds,
-                    "effect_possible": move.effect_possible,
-                    "effect_at": now.isoformat() if had_effect else None,
-                    "erased": _sum(row.erased, move.erased),
-                    "left_over": dict(move.left_over) or (row.left_over if move.retained else {}),
-                    "retained": move.retained,
-                    "not_covered": sorted({*row.not_covered, *getattr(result, "not_covered", ())}),
-                    "batch_id": str(part or self.leased.id) if part or keeps else None,
-                    "ended_at": now.isoformat() if move.has_ended else None,
-                    "version": version.number,
-                    "entry_hash": None if version.entry_hash is None else "\\x" + version.entry_hash.hex(),
-                }
-            )
-        self.connection.execute(
-            text(
-                "UPDATE steps s SET phase = n.phase, state = n.state, reason = n.reason, due_at = n.due_at,"
-                " tries = n.tries, rounds = n.rounds, effect_possible = n.effect_possible,"
-                " effect_at = coalesce(n.effect_at, s.effect_at), erased = n.erased, left_over = n.left_over,"
-                " retained = n.retained,"
-                " not_covered = n.not_covered, batch_id = n.batch_id, ended_at = n.ended_at, version = n.version,"
-                " entry_hash = n.entry_hash FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS n(id uuid, phase text,"
-                " state text, reason text, due_at timestamptz, tries integer, rounds integer, effect_possible boolean,"
-                " effect_at timestamptz, erased jsonb, left_over jsonb, retained text, not_covered text[],"
-                " batch_id uuid, ended_at timestamptz, version integer, entry_hash bytea) WHERE s.id = n.id"
-            ),
-            {"rows": json.dumps(rows)},
-        )
+    def _adds(self, row: Row[Any], step: LeasedStep) -> bool:
+        found = self.results[step.ref]
+        return isinstance(found, Located) and adds_to_plan(row, step, found)
 
-    def _store_findings(self, moves: Sequence[tuple[Row[Any], LeasedStep, Next]], now: datetime) -> None:
+    def _findings(self, row: Row[Any], step: LeasedStep, move: Next) -> Findings | None:
         """What a plan that was frozen meanwhile doesn't hold isn't stored: the repeated search adds it properly."""
-        amended: list[Row[Any]] = []
-        findings: list[Finding] = []
-        for row, step, move in moves:
-            found, key = self.results[step.ref], self.keys.get(request_owner(row.request_id))
-            if not isinstance(found, Located) or key is None or step.step_id in self.unusable:
-                continue
-            adds = row.plan_version is not None and adds_to_plan(row, step, found)
-            if adds and move.state is not StepState.WAITING:
-                continue
-            findings.append(Finding(row, step, found, key))
-            if adds:
-                amended.append(row)
-        store_findings(self.connection, self.stores, self.leased.system, findings)
-        amend_plans(self.connection, self.settings, amended, now)
+        found, key = self.results[step.ref], self.keys.get(request_owner(row.request_id))
+        if not isinstance(found, Located) or key is None or step.step_id in self.unusable:
+            return None
+        if row.plan_version is not None and move.state is not StepState.WAITING and self._adds(row, step):
+            return None
+        return findings_of(self.stores, self.leased.system, step, found, key)
 
     def _park_keyless(self, now: datetime) -> None:
         """People whose key is gone can't be worked on by anybody: a human must know."""
@@ -387,7 +349,3 @@ class _Recording:
             {"id": self.leased.id, "now": now},
         ).scalar_one()
         return over
-
-
-def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
-    return {name: before.get(name, 0) + more.get(name, 0) for name in {*before, *more}}

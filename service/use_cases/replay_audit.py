@@ -28,7 +28,10 @@ _ROWS = {
     "request": "SELECT id, state, reason, subject, kind, regime, respond_by, linked_to::text AS linked_to,"
     " plan_version, overdue_at IS NOT NULL AS overdue, extended_at IS NOT NULL AS extended,"
     " sealed_at IS NOT NULL AS sealed, version, entry_hash FROM requests",
-    "step": "SELECT id, request_id::text AS request, system, phase, state, reason, version, entry_hash FROM steps",
+    "step": "SELECT id, request_id::text AS request, system, phase, state, reason, attempts, version, entry_hash"
+    " FROM steps",
+    # A part of a batch that was split, and not leased since, has no entry yet.
+    "batch": "SELECT id, system, phase, version, entry_hash FROM batches WHERE version > 0",
     "hold": "SELECT id, reason, effective_at, until, lifted_at IS NOT NULL AS lifted, version, entry_hash FROM holds",
     "key": "SELECT id, scopes, expires_at, revoked_at IS NOT NULL AS revoked, version, entry_hash FROM api_keys",
     "import": "SELECT id, state, format, version, entry_hash FROM imports",

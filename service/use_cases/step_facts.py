@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, text
 from service.domain.outcomes import Phase, StepFacts
 from service.domain.request import WITHDRAWN_STATES, Progress
 from service.storage.holds import held_requests
+from service.storage.packed import listed
 
 
 def step_facts(connection: Connection, rows: Mapping[UUID, Row[Any]]) -> dict[UUID, StepFacts]:
@@ -21,7 +22,8 @@ def step_facts(connection: Connection, rows: Mapping[UUID, Row[Any]]) -> dict[UU
     request_ids = list({row.request_id for row in rows.values()})
     held = held_requests(connection, request_ids)
     states = connection.execute(
-        text("SELECT id, state, reason FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": request_ids}
+        text("SELECT id, state, reason FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"),
+        {"ids": listed(request_ids)},
     ).all()
     withdrawn = {row.id for row in states if row.state in WITHDRAWN_STATES}
     unapproved = {row.id for row in states if row.reason == Progress.AWAITING_APPROVAL}
@@ -33,7 +35,7 @@ def step_facts(connection: Connection, rows: Mapping[UUID, Row[Any]]) -> dict[UU
                 " AND e.position < s.position WHERE s.id = ANY(CAST(:ids AS uuid[])) AND s.phase = 'confirm'"
                 " AND e.ended_at IS NULL AND e.phase <> 'confirm'"
             ),
-            {"ids": list(rows)},
+            {"ids": listed(rows)},
         )
     }
     return {

@@ -47,7 +47,7 @@ def _attempt_after_the_call() -> None:
         ids = [step.step_id for step in steps]
         rows = connection.execute(record_answers.text("SELECT * FROM steps WHERE id = ANY(:ids)"), {"ids": ids}).all()
         # The step's count has grown already when it was leased.
-        write(connection, leased, [_Before(row) for row in rows], database_now(connection))
+        write(connection, leased, leased.fence, [_Before(row) for row in rows], database_now(connection))
         real(connection, leased, steps, *args, **named)
 
     record_answers.end_attempts = write_and_end

@@ -102,6 +102,12 @@ class Register:
             _request(case, event, data, entry)
         elif event == "step_opened":
             self._opened(entry)
+        elif event == "batch_leased":
+            for step_id in data["steps"]:
+                if leased := self._steps.get(step_id):
+                    leased.attempts += 1
+                    leased.telling = data["phase"] in _TELLING
+                    leased.state = data["state"]
         elif entry["object"] == "step" and (step := self._steps.get(entry["object_id"])):
             _step(step, event, data, _instant(entry["at"]))
         elif event in ("system_added", "system_changed") and data.get("connector"):
@@ -158,10 +164,7 @@ def _request(case: Case, event: str, data: Mapping[str, Any], entry: Mapping[str
 
 
 def _step(step: Recipient, event: str, data: Mapping[str, Any], at: datetime) -> None:
-    if event == "step_leased":
-        step.attempts += 1
-        step.telling = data.get("phase") in _TELLING
-    elif event in ("step_answered", "step_ended", "step_answered_late"):
+    if event in ("step_answered", "step_ended", "step_answered_late"):
         answer = data.get("answer")
         if step.telling and step.told_at is None and answer in _HEARD:
             step.told_at = at

@@ -31,8 +31,8 @@ SELECT gen_random_uuid(), r.id, y.name, y.position, 'confirm', 'erased_verified'
 FROM requests r CROSS JOIN systems y
 """
 _ATTEMPTS = """
-INSERT INTO attempts (id, step_id, batch_id, fence, phase, number, started_at, ended_at, answer)
-SELECT gen_random_uuid(), s.id, r.id, 1, 'erase', n, r.answered_at, r.answered_at, 'erased'
+INSERT INTO attempts (step_id, batch_id, fence, phase, number, started_at, ended_at, answer)
+SELECT s.id, r.id, 1, 'erase', n, r.answered_at, r.answered_at, 'erased'
 FROM steps s JOIN requests r ON r.id = s.request_id CROSS JOIN generate_series(1, :attempts) AS n
 """
 

@@ -32,8 +32,8 @@ def test_parked_steps_are_listed_with_what_their_reasons_mean(office: Office, pa
     due = office.add_step(office.submit("due@example.test"))
     office.add_step(request_id, system="support-eu", state="absent", due_at=None)
     office.write(
-        "INSERT INTO attempts (id, step_id, batch_id, fence, phase, number, started_at, ended_at, code, http_status)"
-        " VALUES (gen_random_uuid(), :id, gen_random_uuid(), 1, 'erase', 1, now(), now(), 'unauthorized', 401)",
+        "INSERT INTO attempts (step_id, batch_id, fence, phase, number, started_at, ended_at, code, http_status)"
+        " VALUES (:id, gen_random_uuid(), 1, 'erase', 1, now(), now(), 'unauthorized', 401)",
         id=refused,
     )
 

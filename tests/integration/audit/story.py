@@ -84,16 +84,15 @@ class Story:
         for number, (event, data) in enumerate(answers, 1):
             leased = at + timedelta(hours=number)
             self.tell(
-                "step_leased",
+                "batch_leased",
                 leased,
-                "step",
-                key,
-                subject=subject,
-                attempt=number,
-                batch=name_of("a batch"),
-                fence=1,
+                "batch",
+                name_of(f"batch of {word} in {system}"),
+                system=system,
                 phase=phase,
                 state="leased",
+                fence=number,
+                steps=[key],
             )
             answered: dict[str, AuditValue] = {"attempt": number, "phase": "confirm"} | dict(data)
             self.tell(event, leased + timedelta(minutes=30), "step", key, subject=subject, **answered)

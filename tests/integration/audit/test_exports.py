@@ -93,7 +93,10 @@ def entries(content: bytes) -> list[Any]:
 SELECTIONS: dict[str, tuple[Selection, Callable[[Any, Story], bool]]] = {
     "system": (
         Selection(system="support"),
-        lambda e, _: e["object_id"] in {"support", *(name_of(f"{w} in support") for w in ("ada", "bob", "cy"))},
+        lambda e, _: (
+            e["object_id"] in {"support", *(name_of(f"{w} in support") for w in ("ada", "bob", "cy"))}
+            or (e["object"] == "batch" and e["data"]["system"] == "support")
+        ),
     ),
     "regime": (
         Selection(regime="gdpr"),

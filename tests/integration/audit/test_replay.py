@@ -121,6 +121,11 @@ HANDS = [
     ("steps", "state = 'retained_by_hand'"),
     ("steps", "phase = 'by_hand'"),
     ("steps", "reason = 'by_hand'"),
+    ("steps", "attempts = attempts + 1"),
+    ("batches", "system = 'by_hand'"),
+    ("batches", "phase = 'by_hand'"),
+    ("batches", "version = version + 1"),
+    ("batches", "entry_hash = decode('00', 'hex')"),
     ("holds", "lifted_at = NULL"),
     ("holds", "reason = 'by_hand'"),
     ("holds", "effective_at = effective_at + interval '1 microsecond'"),
@@ -151,6 +156,20 @@ def test_an_entry_that_is_missing_in_the_middle_is_found(company: Company) -> No
     )
     found = replayed(company).differences
     assert {(d.object_id, d.field) for d in found} == {(str(request), "chain")}
+
+
+def test_a_lease_that_is_missing_at_its_batch_s_end_is_found_by_its_steps_attempts(company: Company) -> None:
+    company.submit(company.world.ordinary[0])
+    company.drive()
+    checkpoint_everything(company.stores.engine, company.runtime.signing_key())
+    edit(company, "ALTER TABLE audit_leaves DISABLE TRIGGER USER")
+    edit(
+        company,
+        "WITH last AS (SELECT max(index) AS index FROM audit_leaves WHERE entry LIKE '%\"batch_leased\"%'),"
+        " gone AS (DELETE FROM audit_leaves l USING last WHERE l.index = last.index RETURNING entry)"
+        " DELETE FROM batches b USING gone WHERE b.id = (convert_from(entry, 'UTF8')::jsonb->>'object_id')::uuid",
+    )
+    assert {(d.object, d.field) for d in replayed(company).differences} == {("step", "attempts")}
 
 
 @pytest.mark.parametrize("content", [b"", b"{}\n", b'{"entry":{},"index":"0"}\n', b'{"entry":{\n'])

@@ -39,8 +39,8 @@ def test_orphaned_keys_are_found_behind_the_keys_of_long_requests(desk: Desk, st
 
 def attempt(desk: Desk, batch: UUID) -> None:
     desk.write(
-        "INSERT INTO attempts (id, step_id, batch_id, fence, phase, number, started_at)"
-        " SELECT gen_random_uuid(), s.id, :b, 1, 'erase', 1, now() FROM steps s",
+        "INSERT INTO attempts (step_id, batch_id, fence, phase, number, started_at)"
+        " SELECT s.id, :b, 1, 'erase', 1, now() FROM steps s",
         b=batch,
     )
 
