@@ -6,11 +6,12 @@ ETA, no chord: due times and retries stand in SQL.
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
 from celery import Celery
-from celery.signals import beat_init, setup_logging, worker_init
+from celery.signals import beat_init, setup_logging, worker_init, worker_process_init
 
 from service.lifeline import watch_parent
 from service.logs import configure_logs
@@ -75,6 +76,14 @@ def _logs(**_: object) -> None:
 @beat_init.connect
 def _supervised(**_: object) -> None:
     watch_parent()
+
+
+@worker_process_init.connect
+def _collect_seldom(**_: object) -> None:
+    """A batch makes tens of thousands of small values that end with it: looking through them, and through all that was
+    imported, for circles took a tenth of a worker's time (measured 2026-11-22)."""
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 app = make_app(load_settings(Path(os.environ[CONFIG_VARIABLE])))
