@@ -80,10 +80,12 @@ class _Stored:
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """The gauges of this reading."""
-        requests = GaugeMetricFamily("expunge_requests", "Requests by state and reason.", labels=("state", "reason"))
+        requests = GaugeMetricFamily(
+            "expunge_requests", "Unfinished requests by state and reason.", labels=("state", "reason")
+        )
         for (state, reason), count in self._counts.requests.items():
             requests.add_metric((state, reason), count)
-        steps = GaugeMetricFamily("expunge_steps", "Steps by system and state.", labels=("system", "state"))
+        steps = GaugeMetricFamily("expunge_steps", "Unfinished steps by system and state.", labels=("system", "state"))
         for (system, state), count in self._counts.steps.items():
             steps.add_metric((system, state), count)
         down = GaugeMetricFamily(

@@ -138,6 +138,7 @@ class StepRow(Base):
         Index("ix_steps_again", "system", "lane", "respond_by", "due_at", postgresql_where=text(_AGAIN)),
         Index("ix_steps_leased", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
         Index("ix_steps_parked", "system", "id", postgresql_where=text("state = 'parked'")),
+        Index("ix_steps_waiting", "system", postgresql_where=text("state = 'waiting'")),
         Index(
             "ix_steps_jobs",
             "job_hashes",

@@ -1,4 +1,7 @@
-"""Callbacks: which of the vendor's jobs an accepted step waits for, and when a callback last had it looked at."""
+"""Callbacks: which of the vendor's jobs an accepted step waits for, and when a callback last had it looked at.
+
+And the two parts of the unfinished that no index held: steps that wait, requests that are overdue.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add two columns without defaults, and an index of the few rows that have one; nothing that exists changes."""
+    """Add two columns without defaults, and indexes of few rows each; nothing that exists changes."""
     op.add_column("steps", sa.Column("job_hashes", postgresql.ARRAY(sa.LargeBinary()), nullable=True))
     op.add_column("steps", sa.Column("hinted_at", sa.DateTime(timezone=True), nullable=True))
     op.create_index(
@@ -22,4 +25,14 @@ def upgrade() -> None:
         ["job_hashes"],
         postgresql_using="gin",
         postgresql_where=sa.text("state = 'accepted' AND job_hashes IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_steps_waiting", "steps", ["system"], unique=False, postgresql_where=sa.text("state = 'waiting'")
+    )
+    op.create_index(
+        "ix_requests_overdue",
+        "requests",
+        ["respond_by"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('open', 'in_progress') AND overdue_at IS NOT NULL"),
     )
