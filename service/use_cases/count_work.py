@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from service.storage.audit_log import oldest_pending_seconds, pending_count
+from service.storage.rows import read_by_index
 from service.storage.stores import Stores
 from service.use_cases.pick_steps import oldest_due_seconds
 
@@ -75,7 +76,7 @@ _LAGS = text("SELECT anchor, (SELECT coalesce(max(index) + 1, 0) FROM audit_leav
 def count_work(stores: Stores) -> WorkCounts:
     """Read all counts in one transaction."""
     with stores.engine.begin() as connection:
-        _read_by_index(connection)
+        read_by_index(connection)
         requests = connection.execute(_REQUESTS).all()
         systems = connection.execute(_SYSTEMS).all()
         pending, refused = pending_count(connection)
@@ -96,8 +97,3 @@ def count_work(stores: Stores) -> WorkCounts:
             anchor_conflicts={(row.anchor, row.code): row.n for row in connection.execute(_CONFLICTS)},
             anchor_lag_entries={row.anchor: row.n for row in connection.execute(_LAGS)},
         )
-
-
-def _read_by_index(connection: Connection) -> None:
-    """Statistics of a day on which everything was unfinished would have the planner read all that has ended since."""
-    connection.execute(text("SET LOCAL enable_seqscan = off"))

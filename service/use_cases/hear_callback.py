@@ -18,6 +18,7 @@ from sqlalchemy import text
 from connectors.base.callbacks import Callback, CallbackCall, CallbackRefused
 from connectors.base.registry import connector_class
 from service.settings import ConfiguredSystem, Settings
+from service.storage.rows import read_by_index
 from service.storage.stores import Stores
 from service.use_cases.system_rules import rules_of
 
@@ -95,6 +96,7 @@ def _look_sooner(stores: Stores, settings: Settings, system: str, callback: Call
     }
     which = _OF_ANY_JOB if callback.any_job else _OF_NAMED_JOBS
     with stores.engine.begin() as connection:
+        read_by_index(connection)
         return connection.execute(
             text(
                 f"WITH found AS MATERIALIZED ({which}),"  # noqa: S608 - our own words

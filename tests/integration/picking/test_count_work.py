@@ -1,30 +1,36 @@
-"""A scrape counts what is unfinished, rightly, and doesn't read what has ended, whatever the planner was told last."""
+"""A scrape counts what is unfinished, rightly. Neither it nor a callback reads what has ended, whatever the planner was
+told last."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import event, text
 
+from connectors.base.callbacks import Callback
 from service.domain.outcomes import ENDED, StepState
-from service.use_cases import count_work
-from tests.integration.picking.rows import SYSTEM, Desk
+from service.storage.keyed_hash import Pepper
+from service.storage.stores import Stores
+from service.use_cases import count_work, hear_callback
+from tests.integration.picking.rows import SYSTEM, Desk, settings_with
 
 UNFINISHED = {StepState.DUE, StepState.WAITING, StepState.LEASED, StepState.ACCEPTED, StepState.PARKED}
 WORK = {"steps", "requests"}
 
 
-def read_rows(desk: Desk) -> tuple[dict[str, int], set[str]]:
-    """How many rows of steps and requests a scrape reads, and which of them table by table."""
+def read_rows(desk: Desk, ask: Callable[[], object]) -> tuple[dict[str, int], set[str]]:
+    """How many rows of steps and requests are read by asking this, and which of them table by table."""
     said: list[tuple[str, Any]] = []
 
     def listen(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
         said.append((statement, parameters))
 
     event.listen(desk.engine, "before_cursor_execute", listen)
-    count_work.count_work(desk.stores)
+    ask()
     event.remove(desk.engine, "before_cursor_execute", listen)
     rows, whole = dict.fromkeys(WORK, 0), set()
     with desk.engine.begin() as connection:
@@ -84,18 +90,26 @@ def test_what_is_unfinished_is_counted_and_only_that(desk: Desk) -> None:
     assert count_work.count_work(desk.stores).overdue == 1
 
 
-def test_finished_work_costs_a_scrape_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_work_costs_a_scrape_and_a_callback_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = cast("Stores", SimpleNamespace(engine=desk.engine, pepper=Pepper(b"pepper")))
+    calls = {"named": Callback.of(["job-1"]), "any": Callback.of_any_job()}
+    asked: dict[str, Callable[[], object]] = {
+        name: lambda call=call: hear_callback._look_sooner(stores, settings_with(), SYSTEM, call)  # type: ignore[misc]
+        for name, call in calls.items()
+    }
+    asked["scrape"] = lambda: count_work.count_work(desk.stores)
     # Analysed while all of it was unfinished, and finished since: what an import looks like on the day after.
     desk.add(3000)
     desk.write("ANALYZE")
     finish(desk)
     fill(desk)
     with monkeypatch.context() as patch:
-        # Without its word to the planner a scrape would read everything now.
-        patch.setattr(count_work, "_read_by_index", lambda connection: None)
-        assert read_rows(desk)[1] == WORK
+        # Without a word to the planner a scrape would read everything now.
+        patch.setattr(count_work, "read_by_index", lambda connection: None)
+        assert read_rows(desk, asked["scrape"])[1] == WORK
     for _ in ("with yesterday's statistics", "with fresh ones"):
-        rows, whole = read_rows(desk)
-        assert whole == set()
-        assert max(rows.values()) <= 7 * 5
+        for name, ask in asked.items():
+            rows, whole = read_rows(desk, ask)
+            assert whole == set(), name
+            assert max(rows.values()) <= 7 * 5, name
         desk.write("ANALYZE")
