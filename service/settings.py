@@ -161,6 +161,9 @@ class EngineSettings(SystemModel):
     breaker_pause_seconds: float = Field(
         5.0, gt=0, description="from then until one person's work probes it; doubles up to 15 minutes"
     )
+    callback_pause_seconds: float = Field(
+        30.0, ge=0, description="between two looks at one person's job that callbacks ask for"
+    )
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between two signed checkpoints")
 
 

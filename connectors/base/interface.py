@@ -9,12 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
+from connectors.base.callbacks import Callback, CallbackCall
 from connectors.base.config import (
     SYSTEM_KEYS,
     ConfigurationError,
@@ -78,7 +79,8 @@ class Declaration:
     `max_concurrency`: batches of one system under way together; `people_at_once`: people of one batch whose calls are
     under way together, where the vendor takes one person per call. `proves_sight`: `locate` and `confirm_absence`
     themselves prove that the credential sees (before and after the look, or by a control record in the very calls) and
-    raise CredentialsRefused otherwise, so that the engine spends no calls of `check_credentials` on it.
+    raise CredentialsRefused otherwise, so that the engine spends no calls of `check_credentials` on it. `calls_back`: a
+    job that moved is told by a signed call of the vendor's; `read_callback` reads it, as a hint to look sooner.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Declaration:
     delays: Delays = field(default_factory=Delays)
     can_confirm: bool = True
     proves_sight: bool = False
+    calls_back: bool = False
     suppress_first: bool = True
     order: int = 50
     not_covered: tuple[str, ...] = ()
@@ -171,6 +174,15 @@ class Connector(ABC):
         ALREADY_ABSENT: every look answered and found nothing. PARTIAL: `left` (known) or `found` (new). ACCEPTED: the
         vendor says it is still purging. NOT_ADDRESSABLE: there is nothing to look by.
         """
+
+    @classmethod
+    def read_callback(cls, system: SystemConfig, call: CallbackCall, now: datetime) -> Callback:
+        """Check that the vendor signed this call, then say which jobs it speaks of: pure, without any call or clock.
+
+        The signature first, over `call.body` as it came, with this system's secrets (`toolkit.callbacks`). A hint,
+        never an answer: what a job has come to is asked by `erase` or `confirm_absence`. Raises CallbackRefused.
+        """
+        raise NotImplementedError(f"{cls.declaration.name} declares no callbacks")
 
     @property
     def people_at_once(self) -> int:

@@ -5,7 +5,7 @@ All are frozen; none prints the personal data that it carries. Nothing here does
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -130,7 +130,8 @@ class Answer:
     `records`: how many records per object had this answer's effect. `left`: what stays, each with a reason.
     `found`: records that were not in the frozen plan and were therefore *not* touched; the engine plans them anew.
     `resumes`: with ACCEPTED, whether `erase` must be called again with the resume token (a vendor's job is running)
-    or only a look is owed. `reason` is a code, never a vendor's text.
+    or only a look is owed; `jobs` are the vendor's names of the jobs that are waited for, by which a callback finds
+    this person (hashed before they are stored). `reason` is a code, never a vendor's text.
     """
 
     kind: AnswerKind
@@ -139,6 +140,7 @@ class Answer:
     found: Located | None = None
     look_again_at: datetime | None = None
     resumes: bool = False
+    jobs: frozenset[str] = field(default=frozenset(), repr=False)
     reason: str | None = None
     not_covered: tuple[str, ...] = ()
 
@@ -158,6 +160,7 @@ class Answer:
         look_again_at: datetime,
         *,
         resumes: bool = False,
+        jobs: Iterable[str] = (),
         records: Mapping[str, int] | None = None,
         left: tuple[Left, ...] = (),
         not_covered: tuple[str, ...] = (),
@@ -171,6 +174,7 @@ class Answer:
             left=left,
             look_again_at=look_again_at,
             resumes=resumes,
+            jobs=frozenset(jobs),
             not_covered=not_covered,
         )
 

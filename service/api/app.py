@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.api import audit, certificates, decisions, holds, imports, operations, requests, steps
+from service.api import audit, callbacks, certificates, decisions, holds, imports, operations, requests, steps
 from service.api.authentication import SECURITY_SCHEME
 from service.api.door import Door
 from service.api.edge import Edge
@@ -25,6 +25,7 @@ _ROUTERS = (
     certificates.router,
     audit.router,
     holds.router,
+    callbacks.router,
     operations.router,
 )
 
@@ -42,6 +43,7 @@ def create_app(stores: Stores, settings: Settings) -> FastAPI:
     )
     metrics = Metrics(stores)
     app.state.door = Door(stores, settings, metrics)
+    app.state.turnstile = callbacks.Turnstile()
     for router in _ROUTERS:
         app.include_router(router)
     app.state.routes = [route for router in _ROUTERS for route in router.routes]

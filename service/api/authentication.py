@@ -21,6 +21,7 @@ from service.use_cases.check_key import check_key
 
 SECURITY_SCHEME = "apiKey"
 _ANYBODY = "x-open-to-anybody"
+_SIGNED = "x-signed-by-vendor"
 _CHALLENGE = 'Bearer realm="expunge"'
 
 
@@ -35,6 +36,12 @@ def needs(scope: Scope, *problems: int) -> dict[str, Any]:
 def open_to_anybody(*problems: int) -> dict[str, Any]:
     """Arguments of a route that needs no key: health, and nothing else."""
     return {"openapi_extra": {"security": [], _ANYBODY: True}, "responses": documented(*problems, 500)}
+
+
+def signed_by_vendor(*problems: int) -> dict[str, Any]:
+    """Arguments of a route whose endpoint checks a vendor's signature over the body: callbacks, and nothing else."""
+    extra = {"security": [], _ANYBODY: True, _SIGNED: True}
+    return {"openapi_extra": extra, "responses": documented(*problems, 500, 503)}
 
 
 class GuardedRoute(APIRoute):

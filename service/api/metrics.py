@@ -14,6 +14,7 @@ from service.domain.api_key import KeyRefusal
 from service.storage.stores import Stores
 from service.use_cases.count_work import WorkCounts, count_work
 
+CALLBACK_RESULTS = ("sooner", "nothing_to_do", "refused", "too_many_calls", "too_slow", "too_large")
 LINE_RESULTS = ("accepted", "linked", "replayed", "refused")
 
 
@@ -40,6 +41,12 @@ class Metrics:
         for result in LINE_RESULTS:
             self._lines.labels(result)
 
+        self._callbacks = Counter(
+            "expunge_callbacks", "Vendors' callbacks by what came of them.", ("result",), registry=self._registry
+        )
+        for result in CALLBACK_RESULTS:
+            self._callbacks.labels(result)
+
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one HTTP answer."""
         self._answers.labels(method, route, str(status)).inc()
@@ -48,6 +55,10 @@ class Metrics:
     def refused_authentication(self, reason: KeyRefusal) -> None:
         """Count a key that wasn't taken."""
         self._refused.labels(reason.value).inc()
+
+    def heard_callback(self, result: str) -> None:
+        """Count one callback."""
+        self._callbacks.labels(result).inc()
 
     def took_in(self, lines: Mapping[str, int]) -> None:
         """Count lines of an import by result."""
@@ -69,10 +80,12 @@ class _Stored:
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """The gauges of this reading."""
-        requests = GaugeMetricFamily("expunge_requests", "Requests by state and reason.", labels=("state", "reason"))
+        requests = GaugeMetricFamily(
+            "expunge_requests", "Unfinished requests by state and reason.", labels=("state", "reason")
+        )
         for (state, reason), count in self._counts.requests.items():
             requests.add_metric((state, reason), count)
-        steps = GaugeMetricFamily("expunge_steps", "Steps by system and state.", labels=("system", "state"))
+        steps = GaugeMetricFamily("expunge_steps", "Unfinished steps by system and state.", labels=("system", "state"))
         for (system, state), count in self._counts.steps.items():
             steps.add_metric((system, state), count)
         down = GaugeMetricFamily(

@@ -27,7 +27,7 @@ class _Twice(ValueError):  # noqa: N818 - says what is true
 async def read_body(request: Request) -> Request:
     """The same request with its body read and checked. Raises Trouble."""
     _check_media_type(request.headers.get("content-type"))
-    body = await _limited(request)
+    body = await read_at_most(request, MAX_BODY_BYTES)
     return _ReadRequest(request.scope, body, check_json(body))
 
 
@@ -48,14 +48,15 @@ class _ReadRequest(Request):
         return self._value
 
 
-async def _limited(request: Request) -> bytes:
+async def read_at_most(request: Request, max_bytes: int) -> bytes:
+    """The body as it came. Raises Trouble as soon as it is longer."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > MAX_BODY_BYTES:
+        if size > max_bytes:
             # What is left isn't read: the connection ends with this answer.
-            raise Trouble(413, "too_large", f"at most {MAX_BODY_BYTES} bytes", headers={"Connection": "close"})
+            raise Trouble(413, "too_large", f"at most {max_bytes} bytes", headers={"Connection": "close"})
         chunks.append(chunk)
     return b"".join(chunks)
 

@@ -1,7 +1,8 @@
 """When a call that failed for several people alike is repeated in halves, to find the one who is to blame.
 
-Decides from the error, the phase and what is known of the batch's family: the batches that came of splitting one.
-Doesn't decide what becomes of the person who is left over: the retry policy does.
+Decides from the error, the phase and what is known of the batch's family: the batches that came of splitting one. And,
+where no call failed but the process died with it, who of a batch goes together under its one key. Doesn't decide what
+becomes of the person who is left over: the retry policy and the sweeper do.
 """
 
 from __future__ import annotations
@@ -77,3 +78,19 @@ def halves(people: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
     """Two parts, the first at most one larger."""
     middle = (len(people) + 1) // 2
     return people[:middle], people[middle:]
+
+
+def who_goes(deaths: Mapping[T, int], *, suspects: int) -> frozenset[T]:
+    """Of the people of one batch who could go now, those who go together: the healthy never with a suspect.
+
+    `deaths`: per person, how many processes in a row died with them. From REPEATED on a person is a suspect; `suspects`
+    counts all of the batch, also those who are to wait. They go in ever smaller parts, those first who were with fewer
+    deaths: whoever isn't to blame is answered in one of them, and stops being one.
+    """
+    innocent = frozenset(person for person, count in deaths.items() if count < REPEATED)
+    if innocent or not deaths:
+        return innocent
+    fewest = min(deaths.values())
+    first = [person for person, count in deaths.items() if count == fewest]
+    most = -(-suspects // 2 ** (fewest - REPEATED + 1))
+    return frozenset(first[: max(most, 1)])

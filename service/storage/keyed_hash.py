@@ -28,6 +28,10 @@ class Pepper:
         """The keyed hash of a record id, which means something in its own system only."""
         return self._hash(b"record", f"{system}/{record.object}", record.id)
 
+    def of_job(self, system: str, job: str) -> bytes:
+        """The keyed hash of a vendor's name for one of its jobs, which means something in its own system only."""
+        return self._hash(b"job", system, job)
+
     def derive(self, purpose: str) -> bytes:
         """A key of its own for another purpose."""
         return hmac.new(self.secret, b"derive\x00" + purpose.encode(), hashlib.sha256).digest()

@@ -52,6 +52,14 @@ def version_of(row: Row[Any]) -> Version:
     return Version(row.version, None if row.entry_hash is None else bytes(row.entry_hash))
 
 
+def read_by_index(connection: Connection) -> None:
+    """Have this transaction read the unfinished by their partial indexes, whatever the planner was told last.
+
+    Statistics of a day on which everything was unfinished would have it read all that has ended since.
+    """
+    connection.execute(text("SET LOCAL enable_seqscan = off"))
+
+
 def check_again(connection: Connection, request_ids: Sequence[UUID]) -> None:
     """Ask that these requests be looked at again, once this transaction is committed. Takes no lock."""
     if request_ids:

@@ -29,6 +29,7 @@ from service.storage.sealing import unseal
 from service.storage.stores import Stores
 from service.storage.vendor_gate import gate_is_open
 from service.use_cases.guard_lease import only_permitted
+from service.use_cases.part_suspects import part_suspects
 from service.use_cases.pick_steps import AgainPick, FreshPick, picks
 
 # What the guard, the connector's side and the log need of a step; its other columns are wide and stay where they are.
@@ -184,7 +185,8 @@ def _again(connection: Connection, pick: AgainPick, at_most: int | None) -> tupl
         ),
         {"b": batch.id, "n": at_most},
     ).all()
-    return (batch, list(steps)) if steps else None
+    going = part_suspects(connection, batch, steps)
+    return (batch, going) if going else None
 
 
 def _fresh(connection: Connection, system: str, pick: FreshPick) -> tuple[Row[Any], list[Row[Any]]] | None:

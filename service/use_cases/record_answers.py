@@ -43,6 +43,7 @@ from service.storage.stores import Stores
 from service.use_cases.end_attempts import NOT_A_CODE, Result, code_of, end_attempts, name_of
 from service.use_cases.lease_steps import LeasedBatch, LeasedStep
 from service.use_cases.move_steps import park_steps
+from service.use_cases.note_jobs import note_jobs
 from service.use_cases.split_batch import BatchFacts, split_failed
 from service.use_cases.step_facts import step_facts
 from service.use_cases.store_findings import adds_to_plan, amend_plans, findings_of
@@ -57,7 +58,7 @@ _LOCK = text(
     " s.record_hashes <> '{}' AS has_records, s.counts, s.version, s.entry_hash,"
     # Mostly empty, and nothing is quicker to read than nothing.
     " nullif(s.erased, '{}') AS erased, nullif(s.left_over, '{}') AS left_over,"
-    " nullif(s.not_covered, '{}') AS not_covered,"
+    " nullif(s.not_covered, '{}') AS not_covered, s.job_hashes,"
     " r.subject FROM steps s JOIN requests r ON r.id = s.request_id WHERE s.id = ANY(CAST(:ids AS uuid[]))"
     " ORDER BY s.id FOR NO KEY UPDATE OF s"
 )
@@ -154,6 +155,7 @@ class _Recording:
                     move = replace(move, state=StepState.PARKED, reason=SYSTEM_REMOVED, due_at=None)
                 moves.append((row, step, move))
         self._write(moves, now)
+        note_jobs(self.connection, self.stores.pepper, self.leased.system, moves, self.results)
         self._park_keyless(now)
         over = self._give_back(now)
         check_again(self.connection, [row.request_id for row, _, _ in moves])

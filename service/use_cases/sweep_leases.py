@@ -92,8 +92,9 @@ def _free_expired(connection: Connection, limit: int) -> int:
 
 
 def _batches_after(connection: Connection, batches: Sequence[Row[Any]], steps: Sequence[Row[Any]]) -> dict[UUID, UUID]:
-    """Which batch each freed step stays in. Effects go on under the same key and token. People who were looked at, and
-    with whom a process died again and again, travel apart from the others, in ever smaller parts."""
+    """Which batch each freed step stays in. Effects go on under the same key and token (part_suspects says who goes
+    together). People who were looked at, and with whom a process died again and again, travel apart from the others, in
+    ever smaller parts."""
     stays: dict[UUID, UUID] = {}
     for batch in batches:
         mine = [s for s in steps if s.batch_id == batch.id]

@@ -9,6 +9,7 @@ import pytest
 from toy_vendor import BUGS, ToyBench
 
 from connectors.base.conformance import ConformanceSuite, Trial
+from connectors.base.conformance.cases_callbacks import SECRETS
 from connectors.base.sandbox.faults import FaultKind
 
 _CAUGHT_BY: dict[str, tuple[str, dict[str, object]]] = {
@@ -27,6 +28,11 @@ _CAUGHT_BY: dict[str, tuple[str, dict[str, object]]] = {
     "erases_unplanned": ("test_records_outside_the_plan_are_not_touched", {}),
     "asks_about_neighbours": ("test_sends_no_foreign_identifier", {}),
     "calls_unpaced": ("test_counts_its_calls_and_asks_before_each", {}),
+    "signature_unchecked": ("test_a_callback_that_the_vendor_did_not_sign_is_refused", {}),
+    "body_written_again": ("test_a_genuine_callback_names_its_job", {"padding": "\n", "secret": SECRETS[0]}),
+    "no_replay_window": ("test_a_callback_that_is_out_of_date_is_refused", {}),
+    "newest_secret_only": ("test_a_genuine_callback_names_its_job", {"padding": "", "secret": SECRETS[1]}),
+    "names_no_job": ("test_callbacks_find_who_waits_for_the_job", {}),
 }
 
 

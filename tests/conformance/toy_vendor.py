@@ -13,6 +13,7 @@ from urllib.parse import quote
 from pydantic import SecretStr
 from toy_sandbox import CONTROL, TOKEN, ToySandbox
 
+from connectors.base.callbacks import Callback, CallbackCall
 from connectors.base.config import SystemConfig, SystemModel
 from connectors.base.conformance import HttpBench, Plant
 from connectors.base.errors import (
@@ -24,6 +25,7 @@ from connectors.base.errors import (
 )
 from connectors.base.interface import Answers, Connector, Declaration, Delays, ErasesBy, Findings, Lease, Operation
 from connectors.base.sandbox import Sandbox
+from connectors.base.toolkit.callbacks import CallbackSecrets, Encoding, HmacSignature, Part, json_body
 from connectors.base.toolkit.http import VendorClient
 from connectors.base.values import Answer, Batch, Identifier, Left, Located, Record, Subject, Visibility
 
@@ -44,11 +46,20 @@ BUGS = (
     "asks_about_neighbours",
     "logs_the_email",
     "calls_unpaced",
+    "signature_unchecked",
+    "body_written_again",
+    "no_replay_window",
+    "newest_secret_only",
+    "names_no_job",
+)
+SIGNATURE = HmacSignature(
+    "X-Toy-Signature", (Part.TIMESTAMP, b".", Part.BODY), Encoding.BASE64, timestamp_header="X-Toy-Timestamp"
 )
 
 
 class ToyCredentials(SystemModel):
     token: SecretStr
+    callback_secrets: CallbackSecrets = ()
 
 
 class ToyConnector(Connector):
@@ -59,6 +70,7 @@ class ToyConnector(Connector):
         erases_by=ErasesBy.RECORDS,
         max_subjects_per_call={Operation.LOCATE: 10, Operation.ERASE: 10, Operation.CONFIRM: 10},
         delays=Delays(confirm_after=timedelta(0), poll_every=timedelta(seconds=0.05)),
+        calls_back=True,
     )
     Credentials = ToyCredentials
     bugs: ClassVar[frozenset[str]] = frozenset()
@@ -86,6 +98,20 @@ class ToyConnector(Connector):
 
     def close(self) -> None:
         self._client.close()
+
+    @classmethod
+    def read_callback(cls, system: SystemConfig, call: CallbackCall, now: datetime) -> Callback:
+        assert isinstance(system.credentials, ToyCredentials)
+        scheme, secrets = SIGNATURE, system.credentials.callback_secrets
+        if "body_written_again" in cls.bugs:
+            call = replace(call, body=json.dumps(json_body(call)).encode())
+        if "no_replay_window" in cls.bugs:
+            scheme = replace(scheme, tolerance=timedelta(days=10_000))
+        if "newest_secret_only" in cls.bugs:
+            secrets = secrets[:1]
+        if "signature_unchecked" not in cls.bugs:
+            scheme.check(call, secrets, now)
+        return Callback.of([json_body(call)["job"]])
 
     def check_credentials(self) -> Visibility:
         if self.bugs & {"no_control_record", "any_404_is_absence"}:
@@ -152,7 +178,9 @@ class ToyConnector(Connector):
                     return Answer.partial(tuple(Left("notes", n["id"], "still_there") for n in still))
                 running = self._erase_root(person_id, subject, lease, token)
             if running:
-                return Answer.accepted(datetime.now(UTC) + self.delay("poll_every"), resumes=True, records=counts)
+                jobs = () if "names_no_job" in self.bugs else (token[person_id],)
+                look_again_at = datetime.now(UTC) + self.delay("poll_every")
+                return Answer.accepted(look_again_at, resumes=True, jobs=jobs, records=counts)
             counts["people"] += 1
         return Answer.erased(counts) if counts["people"] else Answer.already_absent()
 
@@ -269,6 +297,12 @@ class ToyBench(HttpBench):
 
     def slow_options(self) -> dict[str, Any]:
         return {"job_seconds": 0.3}
+
+    def callback(self, job: str, body_padding: str, at: datetime, *, secret: str) -> CallbackCall:
+        body = f'{{{body_padding}"job":{body_padding}"{job}"}}{body_padding}'.encode()
+        stamp = str(int(at.timestamp()))
+        signature = SIGNATURE.sign(body, SecretStr(secret), stamp)
+        return CallbackCall({"x-toy-signature": signature, "x-toy-timestamp": stamp}, body)
 
     def crowd(self, person: Plant) -> Sequence[Plant]:
         local, _, domain = person.identifier.value.rpartition("@")

@@ -1,22 +1,26 @@
 """A vendor of the fault tests' own that erases by jobs of up to a hundred people, and its connector.
 
 The vendor is as unforgiving as vendors get: two orders with one reference are two jobs, and it keeps count. So a
-connector that forgets that it opened a job is seen at once. Arrives as a plugin does, through entry points.
+connector that forgets that it opened a job is seen at once. It signs its callbacks, with spaces in its JSON that nobody
+who writes it again would put there. Arrives as a plugin does, through entry points.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+import httpx
 from pydantic import BaseModel, SecretStr
 
+from connectors.base.callbacks import Callback, CallbackCall
 from connectors.base.config import SystemConfig, SystemModel
 from connectors.base.errors import CredentialsRefused, TemporarilyUnavailable
 from connectors.base.interface import Answers, Connector, Declaration, Delays, ErasesBy, Findings, Lease, Operation
 from connectors.base.sandbox import ApiError, Call, Result, Sandbox, route
+from connectors.base.toolkit.callbacks import CallbackSecrets, HmacSignature, Part, json_body
 from connectors.base.toolkit.http import VendorClient
 from connectors.base.values import Answer, Batch, Left, Located, Record, Subject, Visibility
 
@@ -25,6 +29,10 @@ TOKEN = "job-vendor-token"
 CONTROL = "control@jobs.test"
 _PEOPLE_PER_JOB = 100
 _PERSON = "person"
+CALLBACK_SECRET = "job-vendor-callback-secret"
+SIGNATURE = HmacSignature(
+    "X-Jobs-Signature", (Part.TIMESTAMP, b".", Part.BODY), prefix="sha256=", timestamp_header="X-Jobs-Timestamp"
+)
 
 
 class JobVendorSandbox(Sandbox):
@@ -53,6 +61,24 @@ class JobVendorSandbox(Sandbox):
     def handle(self, call: Call) -> Result:
         self._work()
         return super().handle(call)
+
+    def call_back(self, url: str, job: str, *, says: str = "done", at: datetime | None = None, **more: str) -> int:
+        """Tell somebody over HTTP that a job has moved, true or not. Returns the status of the answer."""
+        return self.send_callback(url, self.signed_callback(job, says=says, at=at, **more))
+
+    def signed_callback(
+        self, job: str, *, says: str = "done", at: datetime | None = None, secret: str = CALLBACK_SECRET
+    ) -> CallbackCall:
+        """The call that this vendor makes."""
+        body = f'{{ "job" : "{job}",\n  "state" : "{says}" }}\n'.encode()
+        stamp = str(int((at or self.now()).timestamp()))
+        signature = SIGNATURE.sign(body, SecretStr(secret), stamp)
+        return CallbackCall({"x-jobs-signature": signature, "x-jobs-timestamp": stamp}, body)
+
+    def send_callback(self, url: str, call: CallbackCall) -> int:
+        """Make a call, genuine or not."""
+        headers = {"content-type": "application/json", **call.headers}
+        return httpx.post(url, content=call.body, headers=headers, timeout=30).status_code
 
     def references(self) -> list[str]:
         """The reference of every job that was ever opened."""
@@ -99,9 +125,10 @@ class JobVendorSandbox(Sandbox):
 
 
 class JobVendorCredentials(SystemModel):
-    """`token`: the bearer token."""
+    """`token`: the bearer token. `callback_secrets`: what this vendor signs with."""
 
     token: SecretStr
+    callback_secrets: CallbackSecrets = ()
 
 
 class JobVendorConnector(Connector):
@@ -114,6 +141,7 @@ class JobVendorConnector(Connector):
         erases_by=ErasesBy.RECORDS,
         max_subjects_per_call=dict.fromkeys((Operation.LOCATE, Operation.ERASE, Operation.CONFIRM), _PEOPLE_PER_JOB),
         delays=Delays(poll_every=timedelta(seconds=1)),
+        calls_back=True,
     )
     Credentials: ClassVar[type[BaseModel]] = JobVendorCredentials
 
@@ -129,6 +157,13 @@ class JobVendorConnector(Connector):
 
     def close(self) -> None:
         self._client.close()
+
+    @classmethod
+    def read_callback(cls, system: SystemConfig, call: CallbackCall, now: datetime) -> Callback:
+        assert isinstance(system.credentials, JobVendorCredentials)
+        SIGNATURE.check(call, system.credentials.callback_secrets, now)
+        job = json_body(call).get("job")
+        return Callback.of([job]) if isinstance(job, str) else Callback.of_nothing()
 
     def check_credentials(self) -> Visibility:
         if not self._search([CONTROL]):
@@ -157,7 +192,7 @@ class JobVendorConnector(Connector):
             lease.save(json.dumps(orders).encode())
             order["job"] = self._open(order)
             lease.save(json.dumps(orders).encode())
-        running = {i for order in orders if not self._is_done(order["job"]) for i in order["people"]}
+        running = {i: order["job"] for order in orders if not self._is_done(order["job"]) for i in order["people"]}
         return answers | {s.ref: self._answer(s, running) for s in batch.subjects if s.ref not in answers}
 
     def confirm_absence(self, batch: Batch) -> Answers:
@@ -174,9 +209,9 @@ class JobVendorConnector(Connector):
             answers[subject.ref] = still or Answer.already_absent()
         return answers
 
-    def _answer(self, subject: Subject, running: set[str]) -> Answer:
-        if running & set(subject.record_ids(_PERSON)):
-            return Answer.accepted(datetime.now(UTC) + self.delay("poll_every"), resumes=True)
+    def _answer(self, subject: Subject, running: Mapping[str, str]) -> Answer:
+        if jobs := {running[i] for i in subject.record_ids(_PERSON) if i in running}:
+            return Answer.accepted(datetime.now(UTC) + self.delay("poll_every"), resumes=True, jobs=jobs)
         return Answer.erased({_PERSON: len(subject.record_ids(_PERSON))})
 
     def _open(self, order: dict[str, Any]) -> str:

@@ -9,10 +9,11 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
+from connectors.base.callbacks import CallbackCall
 from connectors.base.conformance.people import Plant
 from connectors.base.interface import Connector
 from connectors.base.registry import connector_class, named, sandboxes
@@ -86,6 +87,15 @@ class Bench(ABC):
     def slow_options(self) -> dict[str, Any]:
         """Options under which the vendor's jobs take a moment. Needed unless JOBS is lacking."""
         return {}
+
+    def callback(self, job: str, body_padding: str, at: datetime, *, secret: str) -> CallbackCall:
+        """The call by which the vendor says that a job has moved, signed at `at` with `secret`; `body_padding` is white
+        space to put where its JSON allows any. Needed where the connector declares `calls_back`."""
+        raise NotImplementedError(f"the bench of {self.name} makes no callbacks")
+
+    def with_callback_secrets(self, entry: dict[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
+        """The same entry with these secrets of callbacks."""
+        return {**entry, "credentials": {**entry["credentials"], "callback_secrets": list(secrets)}}
 
     def crowd(self, person: Plant) -> Sequence[Plant]:
         """Other people, as many and such that `person` stands on the last page of some search or list."""

@@ -78,6 +78,11 @@ class RequestRow(Base):
             "respond_by",
             postgresql_where=text("state IN ('open', 'in_progress') AND overdue_at IS NULL"),
         ),
+        Index(
+            "ix_requests_overdue",
+            "respond_by",
+            postgresql_where=text("state IN ('open', 'in_progress') AND overdue_at IS NOT NULL"),
+        ),
     )
 
 

@@ -93,7 +93,8 @@ class StepRow(Base):
     """One (person, system) pair. `records` is sealed JSON of frozen and newly found record ids of this system.
 
     `attempts` counts all tries, `tries` those in a row that ended in an error. `lane` says in whose line the step
-    stands: its bulk submission's, or one of domain.fairness.
+    stands: its bulk submission's, or one of domain.fairness. `job_hashes` are keyed hashes of the vendor's jobs that an
+    accepted step waits for; `hinted_at` is when the last callback had it looked at.
     """
 
     __tablename__ = "steps"
@@ -125,6 +126,8 @@ class StepRow(Base):
     erased: Mapped[dict[str, int]] = mapped_column(JSONB, server_default="{}")
     left_over: Mapped[dict[str, int]] = mapped_column(JSONB, server_default="{}")
     not_covered: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    job_hashes: Mapped[list[bytes] | None] = mapped_column(ARRAY(LargeBinary))
+    hinted_at: Mapped[datetime | None] = mapped_column(Instant)
     ended_at: Mapped[datetime | None] = mapped_column(Instant)
     version: Mapped[int] = mapped_column(server_default="0")
     entry_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -135,6 +138,13 @@ class StepRow(Base):
         Index("ix_steps_again", "system", "lane", "respond_by", "due_at", postgresql_where=text(_AGAIN)),
         Index("ix_steps_leased", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
         Index("ix_steps_parked", "system", "id", postgresql_where=text("state = 'parked'")),
+        Index("ix_steps_waiting", "system", postgresql_where=text("state = 'waiting'")),
+        Index(
+            "ix_steps_jobs",
+            "job_hashes",
+            postgresql_using="gin",
+            postgresql_where=text("state = 'accepted' AND job_hashes IS NOT NULL"),
+        ),
     )
 
 

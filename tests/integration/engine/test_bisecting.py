@@ -19,12 +19,16 @@ from connectors.base.errors import (
 from connectors.base.interface import Answers, Connector, Findings, Lease, Operation
 from connectors.base.values import Answer, Batch, Located, Record, Visibility
 from connectors.zendesk.connector import ZendeskConnector
+from service.domain.outcomes import Phase
+from service.use_cases import lease_steps as lease_module
 from service.use_cases import split_batch, sweep_leases
+from service.use_cases.hold_lease import save_resume_token
 from service.use_cases.lease_steps import lease_steps
 from service.use_cases.sync_systems import sync_systems
 from tests.company import Company
 from tests.drive import turn
 from tests.scenes import quicken, use, write
+from workers.perform import perform
 
 Fails = Callable[[str, Batch, Lease | None], None]
 
@@ -40,6 +44,7 @@ class Stub(Connector):
         self.fails = fails
         self.asked: list[tuple[str, list[str]]] = []
         self.gone: set[str] = set()
+        self.healthy = 0
 
     def check_credentials(self) -> Visibility:
         return Visibility("control_record")
@@ -205,3 +210,55 @@ def test_whoever_kills_every_worker_is_parted_from_the_others_and_comes_later(co
     company.drive(patience_seconds=5)
     assert {row.state for row in company.rows("SELECT state FROM steps")} == {"erased_verified"}
     assert len(steps) == 4
+
+
+def kill(company: Company, stub: Stub, deadly: str, *, lives: int = 40) -> int:
+    """Whoever is with this one in an erasing call dies, and everybody's time passes. Returns how often that was."""
+    killed = 0
+    for _ in range(lives):
+        leased = lease_steps(company.stores, company.settings, "support")
+        if leased is None:
+            break
+        assert leased.resume_token in (None, b"job 1")
+        if deadly in [s.ref for s in leased.batch.subjects] and leased.phase is Phase.ERASE:
+            killed += 1
+            save_resume_token(company.stores, leased, b"job 1")
+            write(
+                company,
+                "UPDATE batches SET lease_until = clock_timestamp() - interval '1 second' WHERE lease_until > now()",
+            )
+            sweep_leases.sweep_leases(company.stores)
+            write(company, "UPDATE steps SET due_at = clock_timestamp() WHERE phase = 'erase'")
+        else:
+            perform(company.runtime, leased)
+        if len(stub.gone) == stub.healthy:
+            break
+    return killed
+
+
+def until_erasing(company: Company, people: int) -> tuple[Stub, str]:
+    """People whose erasure is due, and one of them."""
+    stub, steps = begin(company, people, lambda what, batch, lease: None)
+    while not company.rows("SELECT 1 FROM steps WHERE phase = 'erase'"):
+        assert turn(company.runtime)
+    write(company, "UPDATE steps SET due_at = clock_timestamp() WHERE state = 'due'")
+    stub.healthy = people - 1
+    return stub, sorted(steps)[5]
+
+
+def test_whoever_kills_every_process_that_erases_them_doesnt_hold_the_others(company: Company) -> None:
+    stub, deadly = until_erasing(company, 8)
+    assert kill(company, stub, deadly) <= 3 + 3
+    assert deadly not in stub.gone
+    assert len(stub.gone) == 7
+    # All in one batch, under its key and token: jobs that were opened are nobody else's.
+    batches = company.rows("SELECT id, root_id FROM batches WHERE phase = 'erase'")
+    assert len(batches) == 1
+    assert state(company, deadly).batch_id == batches[0].id
+
+
+def test_without_parting_one_person_holds_everybody(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "part_suspects", lambda connection, batch, steps: list(steps))
+    stub, deadly = until_erasing(company, 8)
+    assert kill(company, stub, deadly, lives=12) == 12
+    assert stub.gone == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from service.domain.bisecting import (
     SharedFailure,
     halves,
     may_split,
+    who_goes,
     who_shares_an_error,
 )
 from service.domain.outcomes import Phase
@@ -88,3 +90,31 @@ def test_halves_hold_everybody_once() -> None:
         first, second = halves(range(size))
         assert [*first, *second] == list(range(size))
         assert 0 <= len(first) - len(second) <= 1
+
+
+@pytest.mark.parametrize("people", [1, 2, 3, 7, 50, 100, 2000])
+@pytest.mark.parametrize("where", [0.0, 0.4, 0.99])
+def test_who_kills_every_process_is_soon_alone_and_nobody_else_waits(people: int, where: float) -> None:
+    deadly = int(people * where)
+    deaths = dict.fromkeys(range(people), 0)
+    killed, answered = 0, 0
+    while len(deaths) > 1 or deaths[deadly] < REPEATED:
+        going = who_goes(deaths, suspects=sum(count >= REPEATED for count in deaths.values()))
+        assert going <= deaths.keys()
+        if deadly in going:
+            killed += 1
+            deaths |= {person: deaths[person] + 1 for person in going}
+        else:
+            answered += 1
+            deaths = {person: count for person, count in deaths.items() if person not in going}
+    halvings = math.ceil(math.log2(people)) if people > 1 else 0
+    assert REPEATED <= killed <= REPEATED + halvings
+    assert answered <= 4 * (halvings + 1)
+
+
+def test_the_healthy_never_travel_with_a_suspect() -> None:
+    deaths = {"a": REPEATED, "b": 0, "c": REPEATED - 1, "d": REPEATED + 3}
+    assert who_goes(deaths, suspects=2) == {"b", "c"}
+    assert who_goes({"a": REPEATED, "d": REPEATED + 3}, suspects=2) == {"a"}
+    assert who_goes({"d": REPEATED + 40}, suspects=1) == {"d"}
+    assert who_goes({}, suspects=0) == frozenset()
