@@ -163,6 +163,19 @@ def test_a_tree_resumes_from_stored_nodes_at_every_size() -> None:
         assert tree.root() == roots[size + 1]
 
 
+@pytest.mark.parametrize("first", range(0, 20))
+@pytest.mark.parametrize("count", range(0, 20))
+def test_a_tree_that_grows_by_many_completes_what_it_would_one_by_one(first: int, count: int) -> None:
+    nodes, roots = grown()
+    tree = GrowingTree.resume(first, nodes)
+    complete = tree.extend([nodes[Node(0, index)] for index in range(first, first + count)])
+    assert tree.size == first + count
+    assert tree.root() == roots[first + count]
+    ending = {node for node in nodes if node.level and first < (node.place + 1) << node.level <= first + count}
+    assert dict(complete) == {node: nodes[node] for node in ending}
+    assert len(complete) == len(ending)
+
+
 def test_only_perfect_subtrees_are_stored() -> None:
     nodes, _ = grown()
     assert all((node.place + 1) << node.level <= LARGEST for node in nodes)
