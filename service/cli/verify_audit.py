@@ -265,18 +265,6 @@ class Chains:
         now = (key, version + 1, hashlib.sha256(raw).hexdigest())
         self._newest.execute("INSERT OR REPLACE INTO newest VALUES (?, ?, ?)", now)
 
-    def check_proven(self, item: dict[str, Any], head: tuple[int, bytes], behind: int, where: str) -> int:
-        """The same for an entry that is proven to be in the tree (size, root). Answers its index, behind the last."""
-        (size, root), index, raw = head, item["index"], canonical(item["entry"])
-        in_order = is_whole(index) and behind < index < size
-        need(in_order, where, "its index isn't behind the one before it and within the checkpoint")
-        need(isinstance(item["proof"], list), where, "its proof isn't a list")
-        proof = [read_base64(step, f"{where}, proof") for step in item["proof"]]
-        leads = root_from_proof(leaf_hash(raw), index, size, proof) == root
-        need(leads, where, "its proof doesn't lead to the signed root")
-        self.check(item["entry"], raw, where)
-        return int(index)
-
 
 def check_form(entry: Any, where: str) -> None:
     members(entry, ENTRY, where)
@@ -290,6 +278,18 @@ def check_form(entry: Any, where: str) -> None:
     except (TypeError, ValueError):
         exists = False
     need(exists, where, "`at` isn't an instant in UTC that exists")
+
+
+def check_proven(item: dict[str, Any], head: tuple[int, bytes], behind: int, where: str) -> int:
+    """The index of an entry whose proof leads to the root of the tree (size, root), behind the one before it."""
+    (size, root), index, proof = head, item["index"], item["proof"]
+    in_order = is_whole(index) and behind < index < size
+    need(in_order, where, "its index isn't behind the one before it and within the checkpoint")
+    need(isinstance(proof, list), where, "its proof isn't a list")
+    steps = [read_base64(step, f"{where}, proof") for step in proof]
+    leads = root_from_proof(leaf_hash(canonical(item["entry"])), index, size, steps) == root
+    need(leads, where, "its proof doesn't lead to the signed root")
+    return int(index)
 
 
 # (5) The four kinds of file. Each answers a summary, or raises Broken.
@@ -346,9 +346,10 @@ def verify_slice(file: BinaryIO, key: Key) -> str:
     while (line := next(lines))[0].startswith(b'{"entry":'):
         raw, where = line
         item = read_canonical(raw, {"entry", "index", "proof"}, where)
-        index = chains.check_proven(item, (size, root), newest, where)
+        index = check_proven(item, (size, root), newest, where)
         need(index < end, where, "its index is out of range")
         need(index == newest + 1 or not dense, where, f"expected index {newest + 1}")
+        chains.check(item["entry"], canonical(item["entry"]), where)
         newest, count = index, count + 1
         digest.update(raw + b"\n")
     raw, where = line
@@ -377,7 +378,8 @@ def verify_certificate(file: BinaryIO, key: Key) -> str:
     for number, item in enumerate(entries):
         where = f"certificate, entry {number}"
         members(item, {"entry", "index", "proof"}, where)
-        newest = chains.check_proven(item, (size, root), newest, where)
+        newest = check_proven(item, (size, root), newest, where)
+        chains.check(item["entry"], canonical(item["entry"]), where)
         need(item["entry"]["subject"] == claimed["subject"], where, "of another subject")
     return f"certificate of {len(entries)} entries\n{named(size, root)}"
 
