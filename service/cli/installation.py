@@ -23,6 +23,7 @@ from service.storage.open_installation import RUN_FILE, open_identity_graph, ope
 from service.storage.secrets import audit_signing_key
 from service.storage.stores import Stores
 from service.storage.vendor_gate import open_conflicts
+from service.use_cases.log_configuration import log_configuration
 from service.use_cases.reconcile_audit import compare_with_anchors
 from service.use_cases.sync_systems import sync_systems
 from service.use_cases.system_standing import probe_at_once
@@ -103,6 +104,7 @@ def prepare(settings: Settings, found: Servers) -> Stores:
     _build_everything(settings)
     os.environ.update({k: v for k, v in environment(settings, found).items() if k.startswith("EXPUNGE_")})
     stores = open_stores(settings, pool_size=2)
+    log_configuration(stores, settings)
     sync_systems(stores, settings)
     probe_at_once(stores)
     return stores

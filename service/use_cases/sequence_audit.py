@@ -44,7 +44,7 @@ _REFUSED = {"id": "int8", "entry": "bytea", "created_at": "timestamptz", "refuse
 
 @dataclass(frozen=True)
 class CheckpointRule:
-    """A grown log is signed after this time or this many entries, whichever comes first."""
+    """A grown log is signed after this time or this many entries, whichever comes first; once in a pass."""
 
     after: timedelta = timedelta(seconds=60)
     after_entries: int = 1_000
