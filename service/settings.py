@@ -289,6 +289,7 @@ _SECTIONS: dict[str, type[SystemModel]] = {
     "audit": AuditSettings,
 }
 CONTROL_QUEUE = "expunge.control"
+AUDIT_QUEUE = "expunge.audit"
 SYSTEMS_QUEUE = "expunge.systems"
 # Ours is believed for a shorter time than the database grants it: the two clocks' speeds may differ.
 BELIEVED_SHARE_OF_A_LEASE = 0.8

@@ -1,12 +1,12 @@
-"""Which queue a nudge goes to: one for control, one for all systems, and one for each kind with workers of its own."""
+"""Which queue a nudge goes to: control, the log, all systems, or one for each kind with workers of its own."""
 
 from __future__ import annotations
 
 from celery import current_app
 
-from service.settings import CONTROL_QUEUE, SYSTEMS_QUEUE, Settings, queue_of_kind
+from service.settings import AUDIT_QUEUE, CONTROL_QUEUE, SYSTEMS_QUEUE, Settings, queue_of_kind
 
-__all__ = ["CONTROL_QUEUE", "SYSTEMS_QUEUE", "consumed_queues", "queue_of"]
+__all__ = ["AUDIT_QUEUE", "CONTROL_QUEUE", "SYSTEMS_QUEUE", "consumed_queues", "queue_of"]
 
 
 def queue_of(settings: Settings, connector: str) -> str:

@@ -16,13 +16,14 @@ from connectors.base.config import ConfigurationError
 from connectors.base.registry import connector_class
 from service.cli.supervise import Child, Supervisor, python
 from service.embedded import EmbeddedServers
-from service.settings import CONTROL_QUEUE, SYSTEMS_QUEUE, Settings, queue_of_kind
+from service.settings import AUDIT_QUEUE, CONTROL_QUEUE, SYSTEMS_QUEUE, Settings, queue_of_kind
 from service.storage.anchors.configured import configured_anchors
 from service.storage.migrate import migrate, migrate_keys
 from service.storage.open_installation import RUN_FILE, open_identity_graph, open_stores
 from service.storage.secrets import audit_signing_key
 from service.storage.stores import Stores
 from service.storage.vendor_gate import open_conflicts
+from service.use_cases.log_configuration import log_configuration
 from service.use_cases.reconcile_audit import compare_with_anchors
 from service.use_cases.sync_systems import sync_systems
 from service.use_cases.system_standing import probe_at_once
@@ -103,6 +104,7 @@ def prepare(settings: Settings, found: Servers) -> Stores:
     _build_everything(settings)
     os.environ.update({k: v for k, v in environment(settings, found).items() if k.startswith("EXPUNGE_")})
     stores = open_stores(settings, pool_size=2)
+    log_configuration(stores, settings)
     sync_systems(stores, settings)
     probe_at_once(stores)
     return stores
@@ -129,6 +131,12 @@ def system_workers(queue: str, count: int, name: str) -> Child:
     return Child(name, command, grace_seconds=_WORKER_GRACE_SECONDS)
 
 
+def sequencer() -> Child:
+    """The one process that puts entries into the log's tree, so that nothing else makes them wait."""
+    command = [*_worker(), "-Q", AUDIT_QUEUE, "-n", "sequencer@%h", "-P", "solo"]
+    return Child("sequencer", command, grace_seconds=_WORKER_GRACE_SECONDS)
+
+
 def _worker() -> list[str]:
     return [*_CELERY, "worker", "--without-gossip", "--without-mingle", "--without-heartbeat", "-Ofair"]
 
@@ -147,6 +155,7 @@ def processes(settings: Settings, found: Servers) -> Iterator[Supervisor]:
         for kind, count in settings.service.own_workers.items():
             supervisor.add(system_workers(queue_of_kind(kind), count, f"systems-{kind}"))
         supervisor.add(Child("control", [*_worker(), "-Q", CONTROL_QUEUE, "-n", "control@%h", "-c", "2"]))
+        supervisor.add(sequencer())
         supervisor.add(Child("beat", [*_CELERY, "beat", "-s", str(run / "beat"), "--pidfile", ""]))
         yield supervisor
 

@@ -12,16 +12,11 @@ the file, and compare its fingerprint, which is printed. A key inside the file i
 new key since, go on trusting the first and add each rotation's note, oldest first: `--handover NOTE`. It is signed by
 the old key and by the new one, and says at which size of the log the old one ended.
 
-Checked in an export: every line is canonical JSON in the expected place, indexes run 0, 1, 2, ... to the signed size;
-every entry's bytes are hashed into an RFC 6962 Merkle tree whose root is the checkpoint's; the checkpoint (a C2SP
-signed note) carries the trusted key's Ed25519 signature; for each object versions run 1, 2, 3, ... and `previous` is
-the SHA-256 of its previous entry. In an excerpt: its signature, the checkpoint's, an inclusion proof of each entry;
-that of an object all entries between the first and the last one shown are there; and, unless it is of one system or
-law only, that no index is missing. In a certificate: the same, from each object's first entry on, and that all entries
-are of its subject. With a manifest: its signature, the checkpoint's, and that the file is the one it names.
-
 What a verifier can't see: whether the log left something out before it was signed, and whether the key's owner signed
 another log as well. Compare the printed checkpoint with the ones you were given earlier.
+
+To read: (1) how bytes are read, (2) the Merkle tree, (3) who signed what, (4) one entry after another, (5) the four
+kinds of file, each with all that is checked in it, (6) the command line.
 """
 
 from __future__ import annotations
@@ -47,8 +42,8 @@ SLICE_FORMAT = "expunge-audit-slice/1"
 MANIFEST_FORMAT = "expunge-export-manifest/1"
 CERTIFICATE_FORMAT = "expunge-certificate/1"
 HANDOVER = "expunge audit key handover"
-ENTRY_MEMBERS = {"actor", "at", "data", "event", "format", "object", "object_id", "previous", "subject", "version"}
-MANIFEST_MEMBERS = {"checkpoint", "end", "file", "filter", "first", "format", "kind", "rows", "signature"}
+ENTRY = {"actor", "at", "data", "event", "format", "object", "object_id", "previous", "subject", "version"}
+MANIFEST = {"checkpoint", "end", "file", "filter", "first", "format", "kind", "rows", "signature"}
 LONGEST_LINE_BYTES = 1024 * 1024
 INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T([01]\d|2[0-3]):\d{2}:\d{2}\.\d{6}Z", re.ASCII)
 SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -68,8 +63,10 @@ def need(holds: bool, where: str, otherwise: str) -> None:
         raise Broken(f"{where}: {otherwise}")
 
 
-# A fraction is read as text, so that it is never canonical.
+# (1) How bytes are read: one spelling for every value, so that what is hashed and what is read are the same thing.
+
 encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+# A fraction is read as text, so that it is never canonical.
 decode = json.JSONDecoder(parse_float=str, parse_constant=str).decode
 
 
@@ -106,6 +103,18 @@ def read_base64(text: object, where: str, length: int | None = None) -> bytes:
 
 def is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, str]]:
+    """The lines one by one, each with its place; each must end in a newline and be of a sane length."""
+    for number in itertools.count(1):
+        line, where = file.readline(LONGEST_LINE_BYTES), f"line {number}"
+        need(line != b"", where, "missing, the file ends too early")
+        need(line.endswith(b"\n"), where, "too long or cut off, no newline at its end")
+        yield line[:-1], where
+
+
+# (2) The Merkle tree of RFC 6962: every leaf is hashed here, from the entry's bytes; no stored hash is believed.
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -145,6 +154,9 @@ def root_from_proof(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) 
     in_left = index < left
     inner = root_from_proof(leaf, index if in_left else index - left, left if in_left else size - left, proof[:-1])
     return inner and (node_hash(inner, proof[-1]) if in_left else node_hash(proof[-1], inner))
+
+
+# (3) Who signed what: the trusted key, the keys that it handed over to, and what carries their signatures.
 
 
 class Key:
@@ -218,6 +230,9 @@ def check_signed(document: dict[str, Any], label: str, trusted: Key, where: str)
     need(by_us, where, "the signature isn't the trusted key's over this")
 
 
+# (4) One entry after another: its form, its place in the tree, and that of each object none is missing or doubled.
+
+
 class Chains:
     """Each object's newest version and digest, so that a dropped, doubled or foreign entry shows.
 
@@ -227,25 +242,17 @@ class Chains:
     def __init__(self, *, may_begin_late: bool) -> None:
         self._may_begin_late = may_begin_late
         self._newest = sqlite3.connect("", isolation_level=None)
-        for statement in ("PRAGMA journal_mode = OFF", "PRAGMA cache_size = -32768", "BEGIN"):
-            self._newest.execute(statement)
-        self._newest.execute("CREATE TABLE newest (key BLOB PRIMARY KEY, version INTEGER, digest TEXT) WITHOUT ROWID")
+        self._newest.executescript(
+            "PRAGMA journal_mode = OFF; PRAGMA cache_size = -32768; BEGIN;"
+            "CREATE TABLE newest (key BLOB PRIMARY KEY, version INTEGER, digest TEXT) WITHOUT ROWID"
+        )
 
     def objects(self) -> int:
         return int(self._newest.execute("SELECT count(*) FROM newest").fetchone()[0])
 
     def check(self, entry: Any, raw: bytes, where: str) -> None:
-        members(entry, ENTRY_MEMBERS, where)
-        need(is_whole(entry["format"]) and entry["format"] == 1, where, "not an audit entry of format 1")
-        texts = all(isinstance(entry[name], str) for name in ("actor", "event", "object", "object_id"))
-        need(texts, where, "actor, event, object or object_id isn't text")
-        forms = isinstance(entry["data"], dict) and isinstance(entry["subject"], (str, type(None)))
-        need(forms, where, "data or subject isn't of its form")
-        try:
-            exists = bool(INSTANT.fullmatch(entry["at"]) and datetime.fromisoformat(entry["at"]))
-        except (TypeError, ValueError):
-            exists = False
-        need(exists, where, "`at` isn't an instant in UTC that exists")
+        """The entry's form, and that it is the next of its object: version + 1, `previous` the newest one's SHA-256."""
+        check_form(entry, where)
         key = hashlib.sha256(canonical([entry["object"], entry["object_id"]])).digest()
         known = self._newest.execute("SELECT version, digest FROM newest WHERE key = ?", (key,)).fetchone()
         version, digest = known or (0, None)
@@ -259,10 +266,24 @@ class Chains:
         self._newest.execute("INSERT OR REPLACE INTO newest VALUES (?, ?, ?)", now)
 
 
-def check_proven(item: dict[str, Any], size: int, root: bytes, newest: int, where: str) -> int:
-    """The index of an entry whose proof leads to the root, behind the one before it."""
-    index, proof = item["index"], item["proof"]
-    in_order = is_whole(index) and newest < index < size
+def check_form(entry: Any, where: str) -> None:
+    members(entry, ENTRY, where)
+    need(is_whole(entry["format"]) and entry["format"] == 1, where, "not an audit entry of format 1")
+    texts = all(isinstance(entry[name], str) for name in ("actor", "event", "object", "object_id"))
+    need(texts, where, "actor, event, object or object_id isn't text")
+    forms = isinstance(entry["data"], dict) and isinstance(entry["subject"], (str, type(None)))
+    need(forms, where, "data or subject isn't of its form")
+    try:
+        exists = bool(INSTANT.fullmatch(entry["at"]) and datetime.fromisoformat(entry["at"]))
+    except (TypeError, ValueError):
+        exists = False
+    need(exists, where, "`at` isn't an instant in UTC that exists")
+
+
+def check_proven(item: dict[str, Any], head: tuple[int, bytes], behind: int, where: str) -> int:
+    """The index of an entry whose proof leads to the root of the tree (size, root), behind the one before it."""
+    (size, root), index, proof = head, item["index"], item["proof"]
+    in_order = is_whole(index) and behind < index < size
     need(in_order, where, "its index isn't behind the one before it and within the checkpoint")
     need(isinstance(proof, list), where, "its proof isn't a list")
     steps = [read_base64(step, f"{where}, proof") for step in proof]
@@ -271,17 +292,12 @@ def check_proven(item: dict[str, Any], size: int, root: bytes, newest: int, wher
     return int(index)
 
 
-def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, str]]:
-    """The lines one by one, each with its place; each must end in a newline and be of a sane length."""
-    for number in itertools.count(1):
-        line, where = file.readline(LONGEST_LINE_BYTES), f"line {number}"
-        need(line != b"", where, "missing, the file ends too early")
-        need(line.endswith(b"\n"), where, "too long or cut off, no newline at its end")
-        yield line[:-1], where
+# (5) The four kinds of file. Each answers a summary, or raises Broken.
 
 
 def verify_export(file: BinaryIO, key: Key) -> str:
-    """Reads the whole export; answers a summary, or raises Broken."""
+    """The whole log: indexes run 0, 1, 2, ... to the signed size, the root over all entries is the signed one, and of
+    each object versions run 1, 2, 3, ... If its beginning was pruned, from there on."""
     lines = lines_of(file)
     raw, where = next(lines)
     pruned = {"pruned"} if b',"pruned":' in raw else set()
@@ -293,9 +309,8 @@ def verify_export(file: BinaryIO, key: Key) -> str:
         # Roots over what was removed after its retention. If they aren't right, the root at the end isn't either.
         gone = members(header["pruned"], {"roots", "size"}, where)
         fits = is_whole(gone["size"]) and 0 < gone["size"] < header["size"] and isinstance(gone["roots"], list)
-        need(
-            fits and len(gone["roots"]) == gone["size"].bit_count(), where, "another number of roots than its size has"
-        )
+        fits = fits and len(gone["roots"]) == gone["size"].bit_count()
+        need(fits, where, "another number of roots than its size has")
         tree = Tree(gone["size"], [read_base64(root, where, 32) for root in gone["roots"]])
     start = tree.size
     for index in range(start, header["size"]):
@@ -317,7 +332,8 @@ def verify_export(file: BinaryIO, key: Key) -> str:
 
 
 def verify_slice(file: BinaryIO, key: Key) -> str:
-    """Reads an excerpt; answers a summary, or raises Broken."""
+    """An excerpt: signed by the log, each entry proven to be in the signed tree, of each object none left out between
+    the first and the last one shown; and no index at all, unless the excerpt is of one system or law only."""
     lines = lines_of(file)
     raw, where = next(lines)
     header = read_canonical(raw, {"checkpoint", "end", "filter", "first", "format", "origin"}, where)
@@ -330,7 +346,7 @@ def verify_slice(file: BinaryIO, key: Key) -> str:
     while (line := next(lines))[0].startswith(b'{"entry":'):
         raw, where = line
         item = read_canonical(raw, {"entry", "index", "proof"}, where)
-        index = check_proven(item, size, root, newest, where)
+        index = check_proven(item, (size, root), newest, where)
         need(index < end, where, "its index is out of range")
         need(index == newest + 1 or not dense, where, f"expected index {newest + 1}")
         chains.check(item["entry"], canonical(item["entry"]), where)
@@ -346,10 +362,31 @@ def verify_slice(file: BinaryIO, key: Key) -> str:
     return f"excerpt of {count} entries, {about}\n{named(size, root)}"
 
 
+def verify_certificate(file: BinaryIO, key: Key) -> str:
+    """A certificate: signed by the log; each entry proven, of one subject, and of each object from its first one on."""
+    content = file.read()
+    need(content.endswith(b"\n"), "certificate", "no newline at its end")
+    names = {"certificate", "checkpoint", "entries", "format", "signature"}
+    document = read_canonical(content[:-1], names, "certificate")
+    need(document["format"] == CERTIFICATE_FORMAT, "certificate", "not of this format")
+    check_signed(document, CERTIFICATE_FORMAT, key, "certificate")
+    size, root = open_checkpoint(document["checkpoint"], key, "certificate, checkpoint")
+    claimed, entries = document["certificate"], document["entries"]
+    need(isinstance(claimed, dict) and isinstance(claimed.get("subject"), str), "certificate", "names no subject")
+    need(isinstance(entries, list) and entries != [], "certificate", "holds no entries")
+    chains, newest = Chains(may_begin_late=False), -1
+    for number, item in enumerate(entries):
+        where = f"certificate, entry {number}"
+        members(item, {"entry", "index", "proof"}, where)
+        newest = check_proven(item, (size, root), newest, where)
+        chains.check(item["entry"], canonical(item["entry"]), where)
+        need(item["entry"]["subject"] == claimed["subject"], where, "of another subject")
+    return f"certificate of {len(entries)} entries\n{named(size, root)}"
+
+
 def verify_manifest(manifest: BinaryIO, file: BinaryIO, key: Key) -> str:
-    """Reads a manifest and the file that it signs; answers a summary, or raises Broken."""
-    lines = lines_of(manifest)
-    document = read_canonical(next(lines)[0], MANIFEST_MEMBERS, "manifest")
+    """A table or report: its manifest is signed by the log and names exactly this file's bytes."""
+    document = read_canonical(next(lines_of(manifest))[0], MANIFEST, "manifest")
     need(not manifest.read(1), "manifest", "nothing may follow its line")
     check_signed(document, MANIFEST_FORMAT, key, "manifest")
     need(document["format"] == MANIFEST_FORMAT, "manifest", "not of this format")
@@ -373,29 +410,11 @@ def read_filter(document: dict[str, Any], size: int, where: str) -> tuple[str, i
     return ", ".join([*words, f"indexes {first} to {end}"]), first, end
 
 
-def verify_certificate(file: BinaryIO, key: Key) -> str:
-    """Reads one certificate; answers a summary, or raises Broken."""
-    content = file.read()
-    need(content.endswith(b"\n"), "certificate", "no newline at its end")
-    names = {"certificate", "checkpoint", "entries", "format", "signature"}
-    document = read_canonical(content[:-1], names, "certificate")
-    need(document["format"] == CERTIFICATE_FORMAT, "certificate", "not of this format")
-    check_signed(document, CERTIFICATE_FORMAT, key, "certificate")
-    size, root = open_checkpoint(document["checkpoint"], key, "certificate, checkpoint")
-    claimed, entries = document["certificate"], document["entries"]
-    need(isinstance(claimed, dict) and isinstance(claimed.get("subject"), str), "certificate", "names no subject")
-    need(isinstance(entries, list) and entries != [], "certificate", "holds no entries")
-    chains, newest = Chains(may_begin_late=False), -1
-    for number, item in enumerate(entries):
-        where = f"certificate, entry {number}"
-        newest = check_proven(members(item, {"entry", "index", "proof"}, where), size, root, newest, where)
-        chains.check(item["entry"], canonical(item["entry"]), where)
-        need(item["entry"]["subject"] == claimed["subject"], where, "of another subject")
-    return f"certificate of {len(entries)} entries\n{named(size, root)}"
-
-
 def named(size: int, root: bytes) -> str:
     return f"checkpoint {size} {base64.b64encode(root).decode()}"
+
+
+# (6) The command line.
 
 
 def read_key(path: Path, handovers: Sequence[Path]) -> Key:
@@ -413,18 +432,6 @@ def read_key(path: Path, handovers: Sequence[Path]) -> Key:
     return key
 
 
-def verify(options: argparse.Namespace, file: BinaryIO, key: Key) -> str:
-    if options.certificate:
-        return verify_certificate(file, key)
-    if options.manifest:
-        with options.manifest.open("rb") as manifest:
-            return verify_manifest(manifest, file, key)
-    # Which of the two is only a guess from the first line; either one checks that line in full.
-    is_slice = SLICE_FORMAT.encode() in file.readline(LONGEST_LINE_BYTES)
-    file.seek(0)
-    return verify_slice(file, key) if is_slice else verify_export(file, key)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verifies one file and prints the verdict. Answers the exit code."""
     parser = argparse.ArgumentParser(prog="verify_audit.py", description="Verify an Expunge audit export, offline.")
@@ -440,8 +447,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path: Path = options.export or options.certificate
     try:
         key = read_key(options.key or path.parent / "audit.pub", options.handover)
-        with path.open("rb") as file:
-            summary = verify(options, file, key)
+        with path.open("rb") as file, (options.manifest or path).open("rb") as other:
+            # An export or an excerpt is only a guess from the first line; either one checks that line in full.
+            is_slice = SLICE_FORMAT.encode() in other.readline(LONGEST_LINE_BYTES)
+            other.seek(0)
+            if options.certificate:
+                summary = verify_certificate(file, key)
+            elif options.manifest:
+                summary = verify_manifest(other, file, key)
+            else:
+                summary = verify_slice(file, key) if is_slice else verify_export(file, key)
     except Broken as broken:
         print(f"BROKEN     {broken}")
         return 1

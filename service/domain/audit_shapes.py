@@ -75,7 +75,13 @@ def is_hex(value: AuditValue) -> bool:
 
 
 def is_code(value: AuditValue) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST_CODE and _CODE.fullmatch(value) is not None
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_CODE and _is_code(value)
+
+
+@lru_cache(maxsize=4096)
+def _is_code(value: str) -> bool:
+    # States, reasons, phases, systems: the same few hundred words over and over.
+    return _CODE.fullmatch(value) is not None
 
 
 def is_id(value: AuditValue) -> bool:
@@ -92,8 +98,10 @@ def is_actor(value: AuditValue) -> bool:
     """`worker`, `scheduler`, `service` or `cli`, or `key:<id>`, `operator:<id>`, `cli:<id>`, `worker:<id>`."""
     if not isinstance(value, str):
         return False
+    if value in _ACTORS:
+        return True
     kind, colon, identity = value.partition(":")
-    return kind in _ACTORS_WITH_ID and is_id(identity) if colon else kind in _ACTORS
+    return bool(colon) and kind in _ACTORS_WITH_ID and is_id(identity)
 
 
 def _is_count(value: AuditValue) -> bool:
@@ -128,7 +136,8 @@ def list_of(item: Shape) -> Shape:
 
 def optional(shape: Shape) -> Shape:
     """A field that may be None or left out."""
-    return Shape(shape.name, lambda value: value is None or shape.accepts(value), optional=True)
+    accepts = shape.accepts
+    return Shape(shape.name, lambda value: value is None or accepts(value), optional=True)
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,6 @@ def encode_canonical(value: JsonValue) -> bytes:
         raise NotCanonical("a string holds a lone surrogate") from None
 
 
-def encode_checked(value: JsonValue) -> bytes:
-    """The same bytes for a value that the caller has checked to be in the restricted set: nothing is looked at here."""
-    return _encode(value).encode("utf-8")
-
-
 def decode_canonical(raw: bytes) -> Any:
     """The value of canonical bytes. Raises NotCanonical for any bytes that don't re-encode to themselves."""
     try:

@@ -93,15 +93,20 @@ class GrowingTree:
 
     def append(self, leaf: bytes) -> list[tuple[Node, bytes]]:
         """Adds one leaf hash; answers the nodes that became complete, the leaf itself first."""
-        index, level, current = self.size, 0, leaf
-        complete = [(Node(0, index), leaf)]
-        while index & 1:
-            current = node_hash(self.peaks.pop(), current)
-            index >>= 1
-            level += 1
-            complete.append((Node(level, index), current))
-        self.peaks.append(current)
-        self.size += 1
+        return [(Node(0, self.size), leaf), *self.extend([leaf])]
+
+    def extend(self, leaves: Sequence[bytes]) -> list[tuple[Node, bytes]]:
+        """Adds leaf hashes; answers the inner nodes that became complete."""
+        complete = []
+        for index, current in enumerate(leaves, self.size):
+            place, level = index, 0
+            while place & 1:
+                current = node_hash(self.peaks.pop(), current)
+                place >>= 1
+                level += 1
+                complete.append((Node(level, place), current))
+            self.peaks.append(current)
+        self.size += len(leaves)
         return complete
 
     def root(self) -> bytes:
@@ -111,8 +116,7 @@ class GrowingTree:
 def root_of(leaf_hashes: Iterable[bytes]) -> bytes:
     """The root over leaf hashes in order."""
     tree = GrowingTree.empty()
-    for leaf in leaf_hashes:
-        tree.append(leaf)
+    tree.extend(list(leaf_hashes))
     return tree.root()
 
 

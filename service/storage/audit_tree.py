@@ -22,7 +22,7 @@ from service.domain.merkle import (
     plan_inclusion,
 )
 from service.storage.audit_findings import AuditLogBroken
-from service.storage.packed import Packed
+from service.storage.bulk_rows import copy_rows
 
 _SIZE = text("SELECT index + 1 FROM audit_leaves ORDER BY index DESC LIMIT 1")
 _LEAVES = text("SELECT index AS place, leaf_hash AS hash FROM audit_leaves WHERE index = ANY(:indexes)")
@@ -36,14 +36,8 @@ _NODES_COMPLETED = text(
     "AS span(level, low, high) "
     "JOIN audit_nodes node ON node.level = span.level AND node.index >= span.low AND node.index < span.high"
 )
-_ADD_LEAVES = text(
-    "INSERT INTO audit_leaves (index, entry, leaf_hash, subject) SELECT * FROM unnest(CAST(:indexes AS bigint[]), "
-    "CAST(:entries AS bytea[]), CAST(:hashes AS bytea[]), CAST(:subjects AS text[]))"
-)
-_ADD_NODES = text(
-    "INSERT INTO audit_nodes (level, index, hash) SELECT * FROM unnest(CAST(:levels AS smallint[]), "
-    "CAST(:indexes AS bigint[]), CAST(:hashes AS bytea[]))"
-)
+_LEAF = {"index": "int8", "entry": "bytea", "leaf_hash": "bytea", "subject": "varchar"}
+_NODE = {"level": "int2", "index": "int8", "hash": "bytea"}
 
 
 def stored_size(connection: Connection) -> int:
@@ -118,23 +112,8 @@ def add_leaves(
     subjects: Sequence[str | None],
 ) -> None:
     """Writes entries as the next leaves of `tree`, which grows, and every node that became complete."""
-    first = tree.size
-    nodes = [node for leaf in leaf_hashes for node in tree.append(leaf) if node[0].level > 0]
-    connection.execute(
-        _ADD_LEAVES,
-        {
-            "indexes": list(range(first, tree.size)),
-            "entries": Packed(entries),
-            "hashes": Packed(leaf_hashes),
-            "subjects": Packed(subjects),
-        },
-    )
+    indexes = range(tree.size, tree.size + len(leaf_hashes))
+    nodes = tree.extend(leaf_hashes)
+    copy_rows(connection, "audit_leaves", _LEAF, zip(indexes, entries, leaf_hashes, subjects, strict=True))
     if nodes:
-        connection.execute(
-            _ADD_NODES,
-            {
-                "levels": [node.level for node, _ in nodes],
-                "indexes": [node.place for node, _ in nodes],
-                "hashes": Packed(hashed for _, hashed in nodes),
-            },
-        )
+        copy_rows(connection, "audit_nodes", _NODE, ((*node, hashed) for node, hashed in nodes))

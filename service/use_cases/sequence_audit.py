@@ -13,49 +13,38 @@ that would follow it; the others go on. `SequencedBatch.refused` above zero is a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import starmap
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
 from service.domain.audit_entry import AuditEntry, NotAuditable, Position, digest_of, position_of
-from service.domain.merkle import leaf_hash
+from service.domain.merkle import GrowingTree, leaf_hash
 from service.domain.signed_note import SigningKey, TrustedKey, is_signed_by
 from service.storage.audit_checkpoints import StoredCheckpoint, last_checkpoint
 from service.storage.audit_findings import AuditLogBroken, keep_findings
+from service.storage.audit_heads import Head, LoggedObject, heads_of, move_heads
 from service.storage.audit_log import append
 from service.storage.audit_tree import add_leaves, stored_size, stored_tree
-from service.storage.packed import Packed
+from service.storage.bulk_rows import copy_rows, rows_in_binary
 from service.use_cases.sign_checkpoint import sign_checkpoint
 
 # Any number of our own; the lock's name is the same for all who sequence this database's log.
 _LOCK = text("SELECT pg_advisory_xact_lock(7305816312)")
-# Not locked: nobody else takes entries while the sequencer's lock is held, and a lock would write every row once more.
-_TAKE = text("SELECT id, entry FROM audit_pending WHERE refused IS NULL ORDER BY id LIMIT :most")
-_TAKEN = text("DELETE FROM audit_pending WHERE id = ANY(:ids)")
-_REFUSE = text(
-    "UPDATE audit_pending SET refused = given.reason "
-    "FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) AS given(id, reason) "
-    "WHERE audit_pending.id = given.id"
+# By where the rows lie: one look at the index for all of them, none for each. A row that somebody changes meanwhile is
+# elsewhere then, and stays for the next time.
+_TAKE = (
+    "DELETE FROM audit_pending WHERE ctid = ANY(ARRAY("
+    "SELECT ctid FROM audit_pending WHERE refused IS NULL ORDER BY id LIMIT %s)) RETURNING id, entry, created_at"
 )
-_HEADS = text(
-    "SELECT object, object_id, version, digest FROM audit_heads "
-    "JOIN unnest(CAST(:objects AS text[]), CAST(:object_ids AS text[])) AS asked(object, object_id) "
-    "USING (object, object_id)"
-)
-_MOVE_HEADS = text(
-    "INSERT INTO audit_heads (object, object_id, version, digest) SELECT * FROM unnest(CAST(:objects AS text[]), "
-    "CAST(:object_ids AS text[]), CAST(:versions AS bigint[]), CAST(:digests AS text[])) "
-    "ON CONFLICT (object, object_id) DO UPDATE SET version = excluded.version, digest = excluded.digest"
-)
-
-_Object = tuple[str, str]
-_Head = tuple[int, str | None]
+_REFUSED = {"id": "int8", "entry": "bytea", "created_at": "timestamptz", "refused": "varchar"}
 
 
 @dataclass(frozen=True)
 class CheckpointRule:
-    """A grown log is signed after this time or this many entries, whichever comes first."""
+    """A grown log is signed after this time or this many entries, whichever comes first; once in a pass."""
 
     after: timedelta = timedelta(seconds=60)
     after_entries: int = 1_000
@@ -72,19 +61,28 @@ class SequencedBatch:
     more: bool
 
 
-@dataclass(frozen=True)
-class _Taken:
+class _Pending(NamedTuple):
     id: int
     raw: bytes
-    position: Position
-    digest: str
+    created_at: datetime
+
+
+@dataclass
+class _Chained:
+    """Pending entries that follow their object's newest one, in order, and why the others don't."""
+
+    raws: list[bytes] = field(default_factory=list)
+    subjects: list[str | None] = field(default_factory=list)
+    before: dict[LoggedObject, Head] = field(default_factory=dict)
+    heads: dict[LoggedObject, Head] = field(default_factory=dict)
+    refused: list[tuple[_Pending, str]] = field(default_factory=list)
 
 
 def sequence_audit(
     engine: Engine,
     signing_key: SigningKey,
     *,
-    max_entries: int = 1_000,
+    max_entries: int = 5_000,
     checkpoint_now: bool = False,
     rule: CheckpointRule = CheckpointRule(),
 ) -> SequencedBatch:
@@ -135,24 +133,24 @@ def _sequence(
     takes_over = last is not None and not is_signed_by(last.note, signing_key.trusted)
     if takes_over:
         _log_new_key(connection, signing_key.trusted)
-    rows = connection.execute(_TAKE, {"most": max_entries}).all()
-    taken, refused = _chained(connection, [(row.id, bytes(row.entry)) for row in rows])
-    if taken:
-        _log(connection, size_before, taken)
-    if refused:
-        connection.execute(_REFUSE, {"ids": list(refused), "reasons": list(refused.values())})
-    size = size_before + len(taken)
+    rows = sorted(starmap(_Pending, rows_in_binary(connection, _TAKE, max_entries)))
+    chained = _chain(connection, rows)
+    before = stored_tree(connection, size_before)
+    tree = GrowingTree(before.size, list(before.peaks))
+    _log(connection, tree, chained)
+    if chained.refused:
+        put_back = ((*row, reason) for row, reason in chained.refused)
+        copy_rows(connection, "audit_pending", _REFUSED, put_back)
     note = None
-    if checkpoint_now or takes_over or _is_due(last, size, rule):
-        note = sign_checkpoint(connection, signing_key, last, size)
-    return SequencedBatch(len(taken), len(refused), size, note, more=len(rows) == max_entries)
+    if checkpoint_now or takes_over or _is_due(last, tree.size, rule):
+        note = sign_checkpoint(connection, signing_key, last, before, tree)
+    return SequencedBatch(len(chained.raws), len(chained.refused), tree.size, note, more=len(rows) == max_entries)
 
 
 def _log_new_key(connection: Connection, key: TrustedKey) -> None:
     """The first entry under a new key: with it the log grows, so that the new key signs a head of its own."""
-    version, digest = _heads(connection, {("signing_key", key.fingerprint)}).get(
-        ("signing_key", key.fingerprint), (0, None)
-    )
+    taken = ("signing_key", key.fingerprint)
+    version, digest = heads_of(connection, [taken]).get(taken, (0, None))
     if version > 1:
         return
     entry = AuditEntry(
@@ -167,60 +165,35 @@ def _log_new_key(connection: Connection, key: TrustedKey) -> None:
     append(connection, [entry])
 
 
-def _chained(connection: Connection, rows: Sequence[tuple[int, bytes]]) -> tuple[list[_Taken], dict[int, str]]:
-    """Splits pending rows into those that follow their object's newest entry, in order, and those that don't."""
-    refused: dict[int, str] = {}
-    readable: list[_Taken] = []
-    for row_id, raw in rows:
+def _chain(connection: Connection, rows: Sequence[_Pending]) -> _Chained:
+    found = _Chained()
+    readable: list[tuple[_Pending, Position]] = []
+    for row in rows:
         try:
-            readable.append(_Taken(row_id, raw, position_of(raw), digest_of(raw)))
+            readable.append((row, position_of(row.raw)))
         except NotAuditable:
-            refused[row_id] = "not_an_entry"
-    heads = _heads(connection, {(row.position.object, row.position.object_id) for row in readable})
-    taken = []
-    for row in readable:
-        position = row.position
-        version, digest = heads.get((position.object, position.object_id), (0, None))
+            found.refused.append((row, "not_an_entry"))
+    found.before = heads_of(connection, {(position.object, position.object_id) for _, position in readable})
+    heads = found.heads = dict(found.before)
+    for row, position in readable:
+        each = (position.object, position.object_id)
+        version, digest = heads.get(each, (0, None))
         if position.version != version + 1:
-            refused[row.id] = "version_out_of_order"
+            found.refused.append((row, "version_out_of_order"))
         elif position.previous != digest:
-            refused[row.id] = "previous_differs"
+            found.refused.append((row, "previous_differs"))
         else:
-            heads[(position.object, position.object_id)] = (position.version, row.digest)
-            taken.append(row)
-    return taken, refused
+            heads[each] = Head(position.version, digest_of(row.raw))
+            found.raws.append(row.raw)
+            found.subjects.append(position.subject)
+    return found
 
 
-def _heads(connection: Connection, objects: set[_Object]) -> dict[_Object, _Head]:
-    if not objects:
-        return {}
-    asked = sorted(objects)
-    rows = connection.execute(
-        _HEADS, {"objects": Packed(kind for kind, _ in asked), "object_ids": Packed(identity for _, identity in asked)}
-    )
-    return {(row.object, row.object_id): (row.version, row.digest) for row in rows}
-
-
-def _log(connection: Connection, size_before: int, taken: Sequence[_Taken]) -> None:
-    """Writes leaves, nodes and heads, and removes the entries from the pending table."""
-    add_leaves(
-        connection,
-        stored_tree(connection, size_before),
-        [row.raw for row in taken],
-        [leaf_hash(row.raw) for row in taken],
-        [row.position.subject for row in taken],
-    )
-    newest = {(row.position.object, row.position.object_id): row for row in taken}
-    connection.execute(
-        _MOVE_HEADS,
-        {
-            "objects": Packed(kind for kind, _ in newest),
-            "object_ids": Packed(identity for _, identity in newest),
-            "versions": [row.position.version for row in newest.values()],
-            "digests": Packed(row.digest for row in newest.values()),
-        },
-    )
-    connection.execute(_TAKEN, {"ids": [row.id for row in taken]})
+def _log(connection: Connection, tree: GrowingTree, chained: _Chained) -> None:
+    """Writes leaves, nodes and heads; the tree grows."""
+    if chained.raws:
+        add_leaves(connection, tree, chained.raws, [leaf_hash(raw) for raw in chained.raws], chained.subjects)
+        move_heads(connection, chained.before, chained.heads)
 
 
 def _is_due(last: StoredCheckpoint | None, size: int, rule: CheckpointRule) -> bool:

@@ -22,15 +22,22 @@ _ENTRIES_SINCE = text(
 _CHUNK = 1_000
 
 
-def sign_checkpoint(connection: Connection, signing_key: SigningKey, last: StoredCheckpoint | None, size: int) -> str:
-    """The note over the first `size` leaves, stored; the last note if the log hasn't grown since.
+def sign_checkpoint(
+    connection: Connection,
+    signing_key: SigningKey,
+    last: StoredCheckpoint | None,
+    before: GrowingTree,
+    tree: GrowingTree,
+) -> str:
+    """The note over `tree`, stored; the last note if the log hasn't grown since.
 
-    Runs in the sequencer's transaction, under its lock. Raises AuditLogBroken.
+    `before` is the stored tree as this transaction found it, `tree` the same with what the transaction added, hashed
+    from its bytes. Runs in the sequencer's transaction, under its lock. Raises AuditLogBroken.
     """
-    tree = _tree_at(connection, last)
-    _grow_from_bytes(connection, tree, size)
-    root = tree.root()
-    if stored_root(connection, size) != root:
+    known = _tree_at(connection, last)
+    _grow_from_bytes(connection, known, before.size)
+    size, root = tree.size, tree.root()
+    if known.peaks != before.peaks or stored_root(connection, size) != root:
         raise AuditLogBroken("stored_nodes_differ", f"size {size}")
     if last is None:
         return _sign(connection, signing_key, Checkpoint(signing_key.trusted.name, size, root))

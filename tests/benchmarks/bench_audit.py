@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -117,15 +117,15 @@ def _entries(count: int) -> Iterator[AuditEntry]:
 
 
 def add(engine: Engine, count: int) -> float:
-    """Logs entries and sequences them; answers the seconds of sequencing alone."""
-    seconds = 0.0
+    """Logs entries and sequences them; answers the seconds of sequencing one, of the median portion."""
+    seconds = []
     while count > 0:
         portion = min(count, 10_000)
         with engine.begin() as connection:
             audit_log.append(connection, list(_entries(portion)))
-        seconds += timed(lambda: _sequence(engine))
+        seconds.append(timed(lambda: _sequence(engine)) / portion)
         count -= portion
-    return seconds
+    return median(seconds)
 
 
 def _sequence(engine: Engine) -> None:
@@ -136,6 +136,7 @@ def _sequence(engine: Engine) -> None:
 def bench_plain_inserts(engine: Engine, count: int) -> float:
     """Rows a second of a table without any tree, in transactions as large as the sequencer's."""
     with engine.begin() as connection:
+        connection.execute(text("DROP TABLE IF EXISTS plain"))
         connection.execute(text("CREATE TABLE plain (id bigint PRIMARY KEY, entry bytea)"))
     raws = [entry.encode() for entry in _entries(count)]
 
@@ -155,17 +156,23 @@ def bench_plain_inserts(engine: Engine, count: int) -> float:
 
 TICK_SECONDS = 1.0
 """As `engine.tick_seconds` has it by default: so often the sequencer is woken."""
+OFFERED_PER_SECOND = 4_000
+"""Entries of a fan-out that runs as fast as it can on two cores, rounded up (bench_fanout: 1,000 pairs a second)."""
+_IN_ONE_CHANGE = 50
 
 
 def bench_lag(engine: Engine, seconds: float) -> dict[str, Any]:
-    """The age of the oldest entry that waits, looked at all the time while writers do what they can."""
+    """The age of the oldest entry that waits, looked at all the time under a load that doesn't wait for anybody."""
     until, ages, written = time.monotonic() + seconds, [], [0] * THREADS
 
     def write(thread: int) -> None:
-        while time.monotonic() < until:
+        due = time.monotonic()
+        while due < until:
+            time.sleep(max(0.0, due - time.monotonic()))
             with engine.begin() as connection:
-                audit_log.append(connection, list(_entries(50)))
-            written[thread] += 50
+                audit_log.append(connection, list(_entries(_IN_ONE_CHANGE)))
+            written[thread] += _IN_ONE_CHANGE
+            due += _IN_ONE_CHANGE * THREADS / OFFERED_PER_SECOND
 
     def sequence() -> None:
         while time.monotonic() < until:
@@ -206,15 +213,30 @@ def proof_milliseconds(engine: Engine, size: int, *, plain: bool = False) -> flo
     return median(seconds) * 1_000
 
 
-def bench_export(engine: Engine, scratch: Path) -> list[dict[str, Any]]:
+class Exported(NamedTuple):
+    """One export and its verification: seconds, and peaks of memory in MB."""
+
+    path: Path
+    export_seconds: float
+    export_mb: float
+    verify_seconds: float
+    verify_mb: float
+
+
+def export_and_verify(engine: Engine, scratch: Path) -> Exported:
     """Both in a process of its own, so that its memory is nobody else's."""
     path = scratch / "audit.jsonl"
     url = engine.url.render_as_string(hide_password=False)
     export = [sys.executable, "-m", "tests.benchmarks.bench_audit", "--export-to", str(path)]
-    export_seconds, export_mb = _run(export, {"BENCH_URL": url, "BENCH_SEED": SEED.hex()})
-    entries = sum(1 for _ in path.open("rb")) - 2
+    exported = _run(export, {"BENCH_URL": url, "BENCH_SEED": SEED.hex()})
     (scratch / "audit.pub").write_text(f"{KEY.trusted}\n")
-    verify_seconds, verify_mb = _run([sys.executable, "-I", verify_audit.__file__, str(path)], {})
+    return Exported(path, *exported, *_run([sys.executable, "-I", verify_audit.__file__, str(path)], {}))
+
+
+def bench_export(engine: Engine, scratch: Path, small: Exported, first: int) -> list[dict[str, Any]]:
+    """`small` is the same at `first` entries: memory must not grow with the log."""
+    path, export_seconds, export_mb, verify_seconds, verify_mb = export_and_verify(engine, scratch)
+    entries = sum(1 for _ in path.open("rb")) - 2
 
     def read() -> None:
         with path.open("rb") as file:
@@ -226,9 +248,12 @@ def bench_export(engine: Engine, scratch: Path) -> list[dict[str, Any]]:
     was = "reading, parsing and hashing each line of the same file"
     verified = {"entries": entries, "peak_rss_mb": verify_mb}
     exported = {"entries": entries, "peak_rss_mb": export_mb}
+    at = f"the same at {first} entries"
     return [
         result("audit.verify_seconds_1m", verify_seconds, "s", reading, was, **verified),
         result("audit.export_seconds_1m", export_seconds, "s", reading, was, **exported),
+        result("audit.verify_peak_mb", verify_mb, "MB", small.verify_mb, at, entries=entries),
+        result("audit.export_peak_mb", export_mb, "MB", small.export_mb, at, entries=entries),
     ]
 
 
@@ -241,15 +266,19 @@ def export_once(path: Path) -> None:
     engine.dispose()
 
 
+# A process counts from the memory of the one that it was forked from, so a small one comes between.
+_MEASURE = (
+    "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True);"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+)
+
+
 def _run(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
     """Seconds and the peak of memory in MB of a process that must succeed."""
     begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise AssertionError(f"{command[1:3]} failed")
-    return time.perf_counter() - begin, round(used.ru_maxrss / 1_024, 1)
+    between = [sys.executable, "-I", "-S", "-c", _MEASURE, *command]
+    done = subprocess.run(between, stdout=subprocess.PIPE, env={**os.environ, **environment}, check=True)
+    return time.perf_counter() - begin, round(int(done.stdout) / 1_024, 1)
 
 
 def run(engine: Engine, scratch: Path, scale: float) -> list[dict[str, Any]]:
@@ -258,15 +287,15 @@ def run(engine: Engine, scratch: Path, scale: float) -> list[dict[str, Any]]:
     small = max(200, big // 100)
     found = [bench_writes(engine, max(50, int(1_000 * min(scale * 10, 1))))]
     _sequence(engine)
-    found.append(bench_lag(engine, max(3.0, min(20.0, 20 * scale * 10))))
     add(engine, small)
     with engine.connect() as connection:
         first = stored_size(connection)
+    exported_small = export_and_verify(engine, scratch)
     portion = max(1_000, min(50_000, big // 20))
-    early = add(engine, portion) / portion
+    early = add(engine, portion) * bench_plain_inserts(engine, portion)
     proof_small = proof_milliseconds(engine, first)
-    add(engine, max(0, big - first - 2 * portion))
-    late = add(engine, portion) / portion
+    add(engine, max(1, big - first - 2 * portion))
+    late = add(engine, portion)
     with engine.connect() as connection:
         size = stored_size(connection)
     plain = bench_plain_inserts(engine, portion)
@@ -277,11 +306,12 @@ def run(engine: Engine, scratch: Path, scale: float) -> list[dict[str, Any]]:
     found.append(
         result("audit.proof_ms", proof_big, "ms", proof_milliseconds(engine, size, plain=True), was, entries=size)
     )
-    was = f"sequencing an entry at {first} entries"
-    found.append(result("audit.growth_ratio", late / early, "x", 1.0, was, entries=size))
+    was = f"sequencing an entry at {first} entries, each against a plain row at that moment"
+    found.append(result("audit.growth_ratio", late * plain / early, "x", 1.0, was, entries=size))
     was = f"a proof at {first} entries"
     found.append(result("audit.proof_growth_ratio", proof_big / proof_small, "x", 1.0, was, entries=size))
-    return found + bench_export(engine, scratch)
+    found += bench_export(engine, scratch, exported_small, first)
+    return [*found, bench_lag(engine, max(3.0, min(20.0, 20 * scale * 10)))]
 
 
 def main() -> None:

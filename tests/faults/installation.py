@@ -206,6 +206,7 @@ def _commands(
     if api:
         yield "api", "api", ["service.api.serve", "--config", config]
     yield "control", "control", [*celery, *WORKER, "-Q", "expunge.control", "-n", "control@%h", "-c", "2"]
+    yield "sequencer", "sequencer", [*celery, *WORKER, "-Q", "expunge.audit", "-n", "sequencer@%h", "-P", "solo"]
     for name in workers:
         yield name, "systems", [*celery, *WORKER, "-Q", "expunge.systems", "-n", f"{name}@%h", "-c", "2"]
     yield "beat", "beat", [*celery, "beat", "-s", str(directory / "beat"), "--pidfile", ""]

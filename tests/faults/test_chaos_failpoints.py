@@ -22,8 +22,8 @@ _EXPECTED = {
         "commit of due_work.due_systems",
         "commit of advance_requests.",
         "commit of sweep_leases.",
-        "commit of sequence_audit.",
     ),
+    "sequencer": ("commit of sequence_audit.",),
     "systems": (
         "commit of settle_identity.lease_identities",
         "commit of settle_identity.record_identities",

@@ -18,6 +18,7 @@ def test_every_pair_ends_rightly_although_processes_die(chaos: Chaos) -> None:
             installation.empty_broker: scaled(10),
             lambda: installation.kill("beat"): scaled(5),
             lambda: installation.kill("control"): scaled(5),
+            lambda: installation.kill("sequencer"): scaled(5),
         }
         faults = [fault for fault, times in kinds.items() for _ in range(times)]
         installation.random.shuffle(faults)
@@ -30,5 +31,6 @@ def test_every_pair_ends_rightly_although_processes_die(chaos: Chaos) -> None:
             "broker emptied": scaled(10),
             "beat killed": scaled(5),
             "control killed": scaled(5),
+            "sequencer killed": scaled(5),
         }
         chaos.assert_ended(installation)

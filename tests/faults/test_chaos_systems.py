@@ -64,7 +64,7 @@ def _reconfigure(chaos: Chaos, installation: Installation, configuration: str) -
     assert origin is not None
     origin.write_text(configuration)
     sync_systems(chaos.company.stores, load_settings(origin))
-    for name in (*installation.workers, "control"):
+    for name in (*installation.workers, "control", "sequencer"):
         installation.kill(name)
 
 

@@ -7,8 +7,11 @@ can put another version over one; so it is the *oldest version* of the newest na
 
 The rights that it needs: s3:PutObject, s3:PutObjectRetention, s3:GetObject, s3:GetObjectVersion, s3:GetObjectRetention,
 s3:ListBucketVersions. Nothing else: above all neither s3:BypassGovernanceRetention nor s3:DeleteObject.
-Source: docs.aws.amazon.com/AmazonS3/latest, "Locking objects with Object Lock", "How to prevent object overwrites with
-conditional writes", PutObject, ListObjectVersions (from memory; the headers as botocore sends them, read 2026-11-22).
+A conflict between two writers (412, 409) is the next round's business.
+Source: docs.aws.amazon.com/AmazonS3/latest, "Object Lock considerations", "How to prevent object overwrites with
+conditional writes", PutObject, HeadObject, DeleteObject, ListObjectVersions as in botocore 1.44's model of the API (read
+2026-11-22; not run against the real thing). An upload with a retention period needs Content-MD5 or
+x-amz-sdk-checksum-algorithm. Unconfirmed: that If-None-Match passes where a delete marker is the newest version.
 """  # noqa: E501 - its first line
 
 from __future__ import annotations
@@ -89,6 +92,7 @@ class S3Anchor:
             Key=key,
             Body=content,
             ContentType="text/plain; charset=utf-8",
+            ChecksumAlgorithm="SHA256",
             ChecksumSHA256=base64.b64encode(hashlib.sha256(content).digest()).decode(),
             IfNoneMatch="*",
             ObjectLockMode="COMPLIANCE",

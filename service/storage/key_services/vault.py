@@ -8,8 +8,10 @@ is a key of the log: a version is pinned in every call, so that a rotation in Va
     GET  /v1/<mount>/keys/<key>      {"data": {"type": "ed25519", "latest_version": n, "keys": {"n": {"public_key": <base64>}}}}
     POST /v1/<mount>/keys/<key>/rotate
 
-Source: developer.hashicorp.com/vault/api-docs/secret/transit, as in hashicorp/vault website/content/api-docs (signing
-read 2026-11-22; the shape of the public key is from memory of the same page and unconfirmed against a server).
+Source: developer.hashicorp.com/vault/api-docs/secret/transit, as in hashicorp/vault website/content/api-docs; the shape
+of the public key, which that page leaves out, from builtin/logical/transit/path_keys.go of hashicorp/vault @0198c8f2
+and of openbao/openbao @1335248a: base64 of 32 bytes, empty for a derived key (all read 2026-11-22; not run against a
+server).
 """  # noqa: E501 - the shapes of answers
 
 from __future__ import annotations

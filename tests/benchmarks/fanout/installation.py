@@ -143,11 +143,12 @@ def working(installation: Installation, python_path: str, workers: int) -> Itera
     surroundings = environment(installation.settings, installation.found) | {"PYTHONPATH": python_path}
     surroundings["EXPUNGE_LOG_LEVEL"] = os.environ.get("BENCH_LOG_LEVEL", "WARNING")
     with Supervisor(surroundings, logs) as supervisor:
-        names = ("systems", "control")
-        queues = {"systems": "expunge.systems", "control": "expunge.control"}
-        pools = {"systems": workers, "control": 2}
-        for name in names:
-            command = [*celery, *_WORKER, "-Q", queues[name], "-n", f"{name}@%h", "-c", str(pools[name])]
-            supervisor.add(Child(name, command))
+        pools = {
+            "systems": ("expunge.systems", "-c", str(workers)),
+            "control": ("expunge.control", "-c", "2"),
+            "sequencer": ("expunge.audit", "-P", "solo"),
+        }
+        for name, (queue, *pool) in pools.items():
+            supervisor.add(Child(name, [*celery, *_WORKER, "-Q", queue, "-n", f"{name}@%h", *pool]))
         supervisor.add(Child("beat", [*celery, "beat", "-s", str(installation.data / "beat"), "--pidfile", ""]))
         yield supervisor

@@ -1,8 +1,9 @@
 """A strict stand-in of a bucket with object lock, over HTTP on this machine: what S3 refuses, it refuses.
 
-Written from Amazon's API reference (PutObject, GetObject, HeadObject, DeleteObject, ListObjectVersions, "Locking
-objects with Object Lock", "conditional writes"; from memory, not run against the real thing). It checks that the body's
-hash and checksum are those that the headers say and which access key signed, not the signature itself.
+Written from Amazon's API reference as botocore 1.44 carries it (PutObject, GetObject, HeadObject, DeleteObject,
+ListObjectVersions) and the user guide's "Object Lock considerations" and "conditional writes" (read 2026-11-22), not
+run against the real thing. It checks that the body's hash and checksum are those that the headers say and which access
+key signed, not the signature itself.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Bucket:
     unversioned: bool = False
     refuses: int | None = None
     page: int = 3
+    marks_next: bool = False
+    """Whether a page's marker is the first version that isn't in it, as the reference says, or the last that is."""
     url: str = ""
     calls: list[str] = field(default_factory=list)
     objects: dict[str, list[Version]] = field(default_factory=dict)
@@ -62,6 +65,8 @@ class Bucket:
             return 400, "XAmzContentSHA256Mismatch", {}
         if headers.get("x-amz-checksum-sha256", sha256) != sha256:
             return 400, "BadDigest", {}
+        if headers.get("x-amz-sdk-checksum-algorithm") and not headers.get("x-amz-checksum-sha256"):
+            return 400, "InvalidRequest", {}
         condition = headers.get("If-None-Match")
         if condition not in (None, "*"):
             return 501, "NotImplemented", {}
@@ -71,7 +76,7 @@ class Bucket:
         made = Version(f"v{sum(map(len, self.objects.values())) + 1:06d}", body)
         mode, until = headers.get("x-amz-object-lock-mode"), headers.get("x-amz-object-lock-retain-until-date")
         if mode or until:
-            checked = headers.get("Content-MD5") or headers.get("x-amz-checksum-sha256")
+            checked = headers.get("Content-MD5") or headers.get("x-amz-sdk-checksum-algorithm")
             if not self.has_lock or not checked or mode not in ("COMPLIANCE", "GOVERNANCE") or not until:
                 return 400, "InvalidRequest", {}
             made.mode, made.until = mode, datetime.fromisoformat(until)
@@ -110,11 +115,11 @@ class Bucket:
         ]
         if after[0]:
             places = [(key, each.id) for key, each, _ in rows]
-            rows = rows[places.index(after) + 1 :]
+            rows = rows[places.index(after) + (0 if self.marks_next else 1) :]
         shown, more = rows[: self.page], len(rows) > self.page
         marks = ""
         if more:
-            key, each, _ = shown[-1]
+            key, each, _ = rows[self.page] if self.marks_next else shown[-1]
             marks = f"<NextKeyMarker>{escape(key)}</NextKeyMarker><NextVersionIdMarker>{each.id}</NextVersionIdMarker>"
         items = "".join(
             f"<{tag}><Key>{escape(key)}</Key><VersionId>{each.id}</VersionId>"

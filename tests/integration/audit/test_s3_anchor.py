@@ -47,9 +47,10 @@ class Log:
         return self._published
 
 
-@pytest.fixture
-def bucket() -> Iterator[Bucket]:
-    with serving(Bucket()) as served:
+@pytest.fixture(params=[False, True], ids=["marks-last", "marks-next"])
+def bucket(request: pytest.FixtureRequest) -> Iterator[Bucket]:
+    """Of both kinds of listing: what a page's marker names is told in two ways."""
+    with serving(Bucket(marks_next=request.param)) as served:
         yield served
 
 

@@ -120,7 +120,7 @@ def test_a_sequencer_that_dies_before_its_commit_leaves_everything_pending(
     class DeathError(Exception):
         pass
 
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise DeathError
 
     writer.log(uuid4(), uuid4())

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -220,6 +220,82 @@ def changed_members(**changes: Any) -> bytes:
 def test_bytes_that_no_entry_encodes_to_are_refused(raw: bytes) -> None:
     with pytest.raises(NotAuditable):
         decode_entry(raw)
+    with pytest.raises(NotAuditable):
+        position_of(raw)
+
+
+DATA = b'"data":{"reason":"not_verified"}'
+
+
+@pytest.mark.parametrize(
+    ("data", "sound"),
+    [
+        (b'"data":{}', True),
+        (b'"data":{"a":[1,true,null,"x"],"b":{"c":{}}}', True),
+        (b'"data":{"a":"stra\xc3\x9fe"}', True),
+        (b'"data":{"a":"},\\"event\\":\\"x\\""}', True),
+        (b'"data":' + b'{"a":' * 30 + b"1" + b"}" * 30, True),
+        (b'"data":' + b'{"a":' * 40 + b"1" + b"}" * 40, False),
+        (b'"data":{"a":1},"e":{}', False),
+        (b'"data":{"a":1},{"b":2}', False),
+        (b'"data":{"a":1},"data":{"a":1}', False),
+        (b'"data":{"b":1,"a":1}', False),
+        (b'"data":{"a":1,"a":1}', False),
+        (b'"data":{"a":1.5}', False),
+        (b'"data":{"a":9007199254740992}', False),
+        (b'"data":{"a": 1}', False),
+        (b'"data":{"a":"\\u0061"}', False),
+        (b'"data":{"a":"\xff"}', False),
+        (b'"data":{"a":1}}', False),
+        (b'"data":{{"a":1}', False),
+        (b'"data":[]', False),
+    ],
+)
+def test_a_place_is_read_from_exactly_the_bytes_that_are_an_entry(data: bytes, sound: bool) -> None:
+    """The quick reading and the full one, on what they could differ in."""
+    raw = entry().encode().replace(DATA, data)
+    assert raw != entry().encode()
+    assert (is_read(position_of, raw), is_read(decode_entry, raw)) == (sound, sound)
+
+
+@given(st.data())
+def test_the_quick_reading_refuses_whatever_the_full_one_refuses(data: st.DataObject) -> None:
+    raw = bytearray(entry().encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(raw) - 1))
+        piece = data.draw(st.sampled_from(PIECES))
+        raw[place : place + data.draw(st.integers(0, 3))] = piece
+    assert is_read(position_of, bytes(raw)) == is_read(decode_entry, bytes(raw))
+
+
+PIECES = (
+    b"",
+    b"0",
+    b"9",
+    b"a",
+    b"A",
+    b'"',
+    b",",
+    b":",
+    b"{",
+    b"}",
+    b"{}",
+    b"null",
+    b"-",
+    b".",
+    b" ",
+    b"\\",
+    b"\xff",
+    b"@",
+)
+
+
+def is_read(reading: Callable[[bytes], object], raw: bytes) -> bool:
+    try:
+        reading(raw)
+    except NotAuditable:
+        return False
+    return True
 
 
 def test_an_entry_of_an_event_that_was_retired_is_still_read() -> None:

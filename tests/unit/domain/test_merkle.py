@@ -7,6 +7,7 @@ from functools import cache
 from hashlib import sha256
 
 import pytest
+from pymerkle import InmemoryTree
 
 from service.domain.merkle import (
     EMPTY_ROOT,
@@ -154,6 +155,15 @@ def test_growing_gives_the_reference_root_at_every_size() -> None:
     assert roots == [reference_root(entries[:size]) for size in range(LARGEST + 1)]
 
 
+def test_roots_are_those_of_another_implementation() -> None:
+    """pymerkle: nobody's code is shared with ours. Its proofs have another form; its roots are RFC 6962's."""
+    other = InmemoryTree(algorithm="sha256")
+    for number in range(LARGEST):
+        other.append_entry(b"%d" % number)
+    _, roots = grown()
+    assert [other.get_root(size) for size in range(1, LARGEST + 1)] == roots[1:]
+
+
 def test_a_tree_resumes_from_stored_nodes_at_every_size() -> None:
     nodes, roots = grown()
     for size in range(LARGEST):
@@ -161,6 +171,19 @@ def test_a_tree_resumes_from_stored_nodes_at_every_size() -> None:
         assert tree.root() == roots[size] == hash_of_range(LeafRange(0, size), nodes)
         tree.append(leaf_hash(b"%d" % size))
         assert tree.root() == roots[size + 1]
+
+
+@pytest.mark.parametrize("first", range(20))
+@pytest.mark.parametrize("count", range(20))
+def test_a_tree_that_grows_by_many_completes_what_it_would_one_by_one(first: int, count: int) -> None:
+    nodes, roots = grown()
+    tree = GrowingTree.resume(first, nodes)
+    complete = tree.extend([nodes[Node(0, index)] for index in range(first, first + count)])
+    assert tree.size == first + count
+    assert tree.root() == roots[first + count]
+    ending = {node for node in nodes if node.level and first < (node.place + 1) << node.level <= first + count}
+    assert dict(complete) == {node: nodes[node] for node in ending}
+    assert len(complete) == len(ending)
 
 
 def test_only_perfect_subtrees_are_stored() -> None:
