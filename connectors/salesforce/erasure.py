@@ -346,6 +346,11 @@ class ErasurePass:
     def _note(self, verdicts: Mapping[Key, Verdict]) -> None:
         owners = {ref: self._progress.of(ref) for ref in self._people}
         for key, verdict in verdicts.items():
+            if verdict is Verdict.GONE and not self._progress.is_resumed:
+                # Gone before this plan touched anything: the answer to an earlier one has told so, if there was one.
+                for ref in owners:
+                    if self._people[ref].subject.is_continued and key in owners[ref].all_ids:
+                        owners[ref].told.add(key)
             if verdict in (Verdict.DONE, Verdict.GONE, Verdict.STOPPED):
                 continue
             for ref, progress in owners.items():

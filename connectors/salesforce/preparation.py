@@ -204,6 +204,12 @@ class Preparation:
 
     def _remember(self, plan: Plan) -> None:
         """Save every id before the first effect."""
+        for ref, person in self.people.items():
+            if person.subject.is_continued and not self._progress.of(ref).has_begun:
+                # Another version of the plan deleted these and said so; the bin shows them a while longer.
+                binned = {key for key, root in person.sight.roots.items() if root.is_deleted}
+                binned |= {key for key, row in self.rows.items() if row.is_deleted and ref in row.owners}
+                self._progress.of(ref).told |= binned
         for key, refs in plan.explicit:
             for ref in refs & self.people.keys():
                 self._progress.of(ref).explicit.add(key)

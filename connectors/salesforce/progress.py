@@ -27,6 +27,7 @@ class PersonProgress:
     along: set[Key] = field(default_factory=set, repr=False)
     changed: set[Key] = field(default_factory=set, repr=False)
     purged: set[Key] = field(default_factory=set, repr=False)
+    told: set[Key] = field(default_factory=set, repr=False)  # erased, and counted, under another version of the plan
     kept: dict[Key, str] = field(default_factory=dict, repr=False)
     refusals: int = 0
     all_explicit: bool = False
@@ -43,7 +44,7 @@ class PersonProgress:
 
     def counts(self) -> dict[str, int]:
         """Records per object."""
-        return dict(sorted(Counter(name for name, _ in self.all_ids | self.changed).items()))
+        return dict(sorted(Counter(name for name, _ in (self.all_ids | self.changed) - self.told).items()))
 
     def left(self) -> tuple[Left, ...]:
         """What stays on purpose."""
@@ -80,6 +81,7 @@ class Progress:
                 "along": _grouped(p.along),
                 "changed": _grouped(p.changed),
                 "purged": _grouped(p.purged),
+                "told": _grouped(p.told),
                 "kept": [[*key, reason] for key, reason in sorted(p.kept.items())],
                 "refusals": p.refusals,
                 "all_explicit": p.all_explicit,
@@ -117,6 +119,7 @@ class Progress:
                 along=_flat(p["along"]),
                 changed=_flat(p["changed"]),
                 purged=_flat(p["purged"]),
+                told=_flat(p["told"]),
                 kept={(name, i): reason for name, i, reason in p["kept"]},
                 refusals=int(p["refusals"]),
                 all_explicit=bool(p["all_explicit"]),

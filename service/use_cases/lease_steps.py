@@ -290,6 +290,7 @@ def _open(stores: Stores, taken: Taken, rows: Sequence[Row[Any]], asked_at: floa
                     ref,
                     tuple(i.identifier for i in stored if i.use in usable),
                     unseal_records(key, row.id, row.records),
+                    is_continued=any(row.erased.values()),
                 ),
                 known=frozenset(i.identifier for i in stored if _is_known(i)),
                 dropped=frozenset(i.identifier for i in stored if i.use == "dropped"),
