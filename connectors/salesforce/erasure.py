@@ -298,11 +298,10 @@ class ErasurePass:
             return TemporarilyUnavailable("not_deleted", retry_after_seconds=self._waits.poll_every.total_seconds())
         left += tuple(Left(*key, "still_there") for key in sorted(there) if key not in failures)
         named = {(each.object, each.id) for each in left}
-        if named:
-            held = self._held & person.planned - named
-            left += tuple(Left(*key, "held_by_what_stays") for key in sorted(held))
+        held = self._held & person.planned if named else set()
+        left += tuple(Left(*key, "held_by_what_stays") for key in sorted(held - named))
         new = person.sight.without(person.planned | progress.all_ids | progress.changed | set(progress.kept))
-        counts = progress.counts()
+        counts = progress.counts(there | failures.keys() | held)
         if left or not new.is_empty:
             left += tuple(Left(*key, "not_in_plan") for key in sorted({*new.roots, *new.copies}))
             found = None if new.is_empty else self._search.located(person.subject, new)

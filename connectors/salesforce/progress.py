@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,9 +42,9 @@ class PersonProgress:
         """Whatever must be gone in the end."""
         return self.explicit | self.along
 
-    def counts(self) -> dict[str, int]:
-        """Records per object."""
-        return dict(sorted(Counter(name for name, _ in (self.all_ids | self.changed) - self.told).items()))
+    def counts(self, but: Collection[Key] = ()) -> dict[str, int]:
+        """Records per object, but for those that are still there."""
+        return dict(sorted(Counter(name for name, _ in (self.all_ids | self.changed) - self.told - set(but)).items()))
 
     def left(self) -> tuple[Left, ...]:
         """What stays on purpose."""
