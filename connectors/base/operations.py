@@ -7,6 +7,7 @@ absence is concluded in a pass in which the credential did not prove that it can
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, RequestRefused
@@ -74,7 +75,7 @@ def is_addressable(connector: Connector, subject: Subject) -> bool:
 def _narrowed(connector: Connector, subject: Subject) -> Subject:
     """The person as this system may see them: identifiers of other kinds stay with us."""
     kinds = connector.declaration.identifier_kinds
-    return Subject(subject.ref, tuple(i for i in subject.identifiers if i.kind in kinds), subject.records)
+    return replace(subject, identifiers=tuple(i for i in subject.identifiers if i.kind in kinds))
 
 
 def _per_person(

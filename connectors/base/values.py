@@ -38,12 +38,14 @@ class Subject:
     """One person as a connector sees them: a reference without meaning, frozen identifiers, frozen record ids.
 
     `ref` is unique in its batch and safe to log. A connector sends a vendor nothing about a person but these
-    identifiers and records, and the records that it reaches *through* those records.
+    identifiers and records, and the records that it reaches *through* those records. `is_continued`: earlier answers,
+    to another version of the plan, told what they erased; what the vendor still shows of that isn't counted again.
     """
 
     ref: str
     identifiers: tuple[Identifier, ...]
     records: tuple[Record, ...] = ()
+    is_continued: bool = False
 
     def values(self, kind: str) -> tuple[str, ...]:
         """Values of this person's identifiers of `kind`, in order, without repeats."""

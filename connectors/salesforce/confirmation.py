@@ -30,7 +30,7 @@ class Confirmation:
 
     def run(self, batch: Batch) -> dict[str, Answer | ConnectorError]:
         """An answer for each person."""
-        sights = self._search.for_people(batch.subjects)
+        sights = self._search.for_people(batch.subjects, expecting=False)
         return {s.ref: self._answer(s, sights[s.ref]) for s in batch.subjects}
 
     def _answer(self, subject: Subject, sight: Sight) -> Answer:

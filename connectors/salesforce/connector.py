@@ -38,7 +38,7 @@ from connectors.salesforce.roots import RootSearch
 from connectors.salesforce.schema import USER, Schema
 from connectors.salesforce.schema_source import SchemaSource
 from connectors.salesforce.session import SalesforceSession
-from connectors.salesforce.sight import check_own_record, check_rights, own_record_asked, rights_asked
+from connectors.salesforce.sight import Control, check_own_record, check_rights, own_record_asked, rights_asked
 from connectors.salesforce.suppression import Suppression
 
 NOT_COVERED = (
@@ -94,7 +94,6 @@ class SalesforceConnector(Connector):
         cache = PrivateCache(policy.cache_directory)
         self._org = Org(system.base_url, credentials, policy.api_version, cache, self._session)
         self._source = SchemaSource(self._org, timedelta(hours=policy.schema_hours))
-        self._reader = Reader(self._org)
 
     @property
     def calls(self) -> int:
@@ -114,7 +113,8 @@ class SalesforceConnector(Connector):
 
     def _check(self, schema: Schema) -> Visibility:
         rights = rights_asked(schema)
-        answers = self._reader.run([*rights, own_record_asked(self._org.user_id)])
+        asked = [*rights, own_record_asked(self._org.user_id)]
+        answers = self._reader(schema).run(asked, range(len(asked)))
         check_own_record(answers[-1], self._org.user_id)
         check_rights(answers[:-1])
         if not rights:
@@ -135,7 +135,7 @@ class SalesforceConnector(Connector):
         for ref, sight in sights.items():
             for key in with_halves(r for r in sight.roots.values() if r.object != USER):
                 owners.setdefault(key, set()).add(ref)
-        rows = Expansion(schema, self._reader, self._policy.staying).run(owners).values()
+        rows = Expansion(schema, self._reader(schema), self._policy.staying).run(owners).values()
         return {
             ref: counted(located, (r for r in rows if ref in r.owners and r.key not in sights[ref].copies))
             for ref, located in findings.items()
@@ -155,12 +155,15 @@ class SalesforceConnector(Connector):
 
     def _pass(self, schema: Schema, batch: Batch, lease: Lease) -> ErasurePass:
         waits = Waits(self.delay("poll_every"), self._until_cleared(), self.delay("purge_after"))
-        return ErasurePass(self._org, schema, self._policy, self._search(schema), waits, batch, lease)
+        reader = self._reader(schema)
+        return ErasurePass(self._org, schema, self._policy, self._search(schema), reader, waits, batch, lease)
 
     def suppress(self, batch: Batch, lease: Lease) -> Answers:
         """Write the opt-outs that the org has, on the records that are there."""
         return self._with_schema(
-            lambda schema: Suppression(self._org, schema, self._search(schema), batch, lease).run()
+            lambda schema: Suppression(
+                self._org, schema, self._search(schema), self._reader(schema), batch, lease
+            ).run()
         )
 
     def confirm_absence(self, batch: Batch) -> Answers:
@@ -176,7 +179,10 @@ class SalesforceConnector(Connector):
 
     def _search(self, schema: Schema) -> RootSearch:
         shared = frozenset(self._policy.shared_kinds)
-        return RootSearch(schema, self._rules, self._reader, shared, self._org.user_id)
+        return RootSearch(schema, self._rules, self._reader(schema), shared, self._org.user_id)
+
+    def _reader(self, schema: Schema) -> Reader:
+        return Reader(self._org, Control(schema, self._org.user_id))
 
     def _with_schema(self, act: Callable[[Schema], _T]) -> _T:
         """Act; once more under a fresh schema if the org says that a field or an object isn't there any more, and

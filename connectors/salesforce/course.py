@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from connectors.salesforce.bulk import MAX_IDS as MAX_JOB_IDS
 from connectors.salesforce.hard_deletion import JobDeletion
-from connectors.salesforce.org import MAX_HEAVY_SUBREQUESTS
 from connectors.salesforce.planning import Change
 from connectors.salesforce.purging import MAX_IDS as MAX_PURGED_IDS
 from connectors.salesforce.schema import Schema
@@ -37,9 +36,7 @@ class CallCount:
     def of(self, course: Course, roots: Sequence[Entry], *, purges: bool) -> dict[str, int]:
         """Calls by what they are for."""
         first, room = self._deleting(course.dependents, course.changes)
-        early = min(room, course.look.early)
-        second, room = self._deleting(roots, ())
-        left = len(course.look.statements) - early
+        second, room_after = self._deleting(roots, ())
         binned = [
             key
             for entries in (course.dependents, roots)
@@ -49,7 +46,7 @@ class CallCount:
         return {
             "delete": first.calls + second.calls,
             "jobs": first.jobs + second.jobs,
-            "check": -(-max(0, left - room) // MAX_HEAVY_SUBREQUESTS),
+            "check": course.look.calls_after(room, room_after),
             "purge": -(-len(binned) // MAX_PURGED_IDS) if purges else 0,
         }
 

@@ -6,7 +6,8 @@ order and answers; the rows' fates are planned in planning.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +18,7 @@ from connectors.salesforce.course import CallCount, Course
 from connectors.salesforce.expansion import Key
 from connectors.salesforce.field_history import histories_below
 from connectors.salesforce.hard_deletion import JobDeletion
-from connectors.salesforce.org import MAX_HEAVY_SUBREQUESTS, Org, Subanswer
+from connectors.salesforce.org import Org
 from connectors.salesforce.planning import Change, Plan, plan_hash
 from connectors.salesforce.policy import Action, SalesforcePolicy
 from connectors.salesforce.preparation import Person, Preparation
@@ -50,6 +51,7 @@ class ErasurePass:
         schema: Schema,
         policy: SalesforcePolicy,
         search: RootSearch,
+        reader: Reader,
         waits: Waits,
         batch: Batch,
         lease: Lease,
@@ -61,7 +63,7 @@ class ErasurePass:
         self._waits = waits
         self._batch = batch
         self._lease = lease
-        self._reader = Reader(org)
+        self._reader = reader
         self._progress = Progress.load(lease.resume_token)
         self._ready = Preparation(schema, policy, search, self._reader, self._progress)
         self._people = self._ready.people
@@ -106,7 +108,7 @@ class ErasurePass:
         reading = self._org.session.calls - before
         purged = self._policy.purge != "none"
         calls = {"look": reading} | CallCount(self._writer, self._jobs, self._schema).of(course, roots, purges=purged)
-        calls["confirm"] = -(-self._search.statements_for(self._batch.subjects) // MAX_HEAVY_SUBREQUESTS)
+        calls["confirm"] = self._search.calls_to_confirm(self._batch.subjects)
         return Preview(
             {ref: self._progress.of(ref).counts() for ref in self._people},
             {ref: person.left + self._progress.of(ref).left() for ref, person in self._people.items()}
@@ -121,31 +123,27 @@ class ErasurePass:
         """What is due in this pass, less what lies in the recycle bin already."""
         binned = {key for key, row in self._ready.rows.items() if row.is_deleted}
         binned |= {key for key, state in self._ready.known.items() if state is State.BINNED}
-        return Course(
-            changes=(*plan.changes, *self._ready.root_changes()),
-            dependents=tuple(entry for entry in plan.explicit if entry[0] not in binned),
-            look=self._look_below(plan),
-        )
+        dependents = tuple(entry for entry in plan.explicit if entry[0] not in binned)
+        changes = (*plan.changes, *self._ready.root_changes())
+        return Course(changes, dependents, self._look_below(plan, dependents))
 
     def _carry_out(self, plan: Plan, course: Course) -> None:
         for change in course.changes:
             for ref in change.owners & self._people.keys():
                 self._progress.of(ref).changed.add(change.key)
         look = course.look
-        answers = self._delete(course.dependents, course.changes, look.statements[: look.early])
-        if answers is None:
+        if not self._delete(course.dependents, course.changes, look, before_roots=True):
             return
         self._delete_histories(course)
         if self._jobs.deleted:
             # Jobs take their time, and what was made meanwhile could be found by nothing once its root is gone.
-            for ref in self._ready.news():
+            for ref in self._ready.news(look):
                 self._people[ref].has_news = True
         roots = self._due_roots(plan)
         in_bin = self._ready.binned_roots()
-        more = self._delete([e for e in roots if e[0] not in in_bin], (), look.statements[len(answers) :])
-        if more is None:
+        if not self._delete([e for e in roots if e[0] not in in_bin], (), look, before_roots=False):
             return
-        self._states = look.states(self._reader, [*answers, *more])
+        self._states = look.states(self._reader)
         self._settle([*plan.explicit, *roots])
         held = {k for p in self._people.values() for k in p.sight.roots if k in p.planned and self._ready.is_going(k)}
         self._held = held - in_bin - {key for key, _ in roots}
@@ -171,7 +169,7 @@ class ErasurePass:
             self._save()
             self._note(self._writer.delete(entries))
 
-    def _look_below(self, plan: Plan) -> Look:
+    def _look_below(self, plan: Plan, dependents: Sequence[Entry]) -> Look:
         """Whatever hung on the roots, looked for by id: what went along with a parent tells nobody itself. The roots'
         own rows answer; the purge and the confirming look find out whether they told the truth.
 
@@ -180,9 +178,24 @@ class ErasurePass:
         # A record that was frozen for a value in it and goes along with its parent is no root: it stays if that stays.
         roots = {key for p in self._people.values() for key in p.planned - plan.along.keys()} | self._ready.anchors
         below = {k for ref in self._people for k in self._progress.of(ref).all_ids} - roots
-        rows = self._ready.rows
-        with_roots = {k[0] for k in plan.along if k in rows and any(p in roots for _, p in rows[k].parents)}
-        return Look(below, self._schema, later=with_roots, only_live=True)
+        with_roots = {key[0] for key in plan.along if self._goes_with_a_root(key, plan, roots)}
+        binned = [key for key, _ in dependents if self._schema.objects[key[0]].has_bin]
+        going = Counter(name for (name, _), _ in dependents)
+        binned = [key for key in binned if not self._jobs.suits(key[0], going[key[0]])]
+        return Look(below, self._schema, later=with_roots, only_live=True, binned=binned)
+
+    def _goes_with_a_root(self, key: Key, plan: Plan, roots: Collection[Key]) -> bool:
+        """True if it goes along with a root, or with something that does."""
+        seen, due = {key}, [key]
+        while due:
+            row = self._ready.rows.get(due.pop())
+            above = {parent for _, parent in row.parents} if row is not None else set()
+            if not above.isdisjoint(roots):
+                return True
+            new = (above & plan.along.keys()) - seen
+            seen |= new
+            due += new
+        return False
 
     def _settle(self, entries: Sequence[Entry]) -> None:
         """What a call of its own deleted and no look shows alive lies in the bin, unless it went by a job."""
@@ -205,12 +218,10 @@ class ErasurePass:
         order = ("Lead", "Contact", "Account", "Individual")
         return sorted(found, key=lambda e: (order.index(e[0][0]), e[0][1]))
 
-    def _delete(
-        self, entries: Sequence[Entry], changes: Sequence[Change], statements: Sequence[str]
-    ) -> list[Subanswer] | None:
-        """Delete in order: objects with very many records by jobs, the others by collections. None: a job runs.
+    def _delete(self, entries: Sequence[Entry], changes: Sequence[Change], look: Look, *, before_roots: bool) -> bool:
+        """Delete in order: objects with very many records by jobs, the others by collections. False: a job runs.
 
-        What room the last call leaves takes the first of `statements`; the answers are theirs.
+        What room the last call leaves goes to the look.
         """
         by_object: dict[str, list[Entry]] = {}
         for entry in entries:
@@ -227,11 +238,15 @@ class ErasurePass:
             if done.goes_on:
                 for ref in list(self._people):
                     self._end(ref, self._later(self._waits.poll_every))
-                return None
+                return False
             waiting += done.unused
-        verdicts, answers = self._writer.delete_and_ask(waiting, statements, changes)
+        control = self._reader.control.statement
+        verdicts, answers = self._writer.delete_and_ask(
+            waiting, lambda room: look.riders(room, control, only_early=before_roots), changes
+        )
         self._note(verdicts)
-        return answers
+        look.answered(self._reader, answers)
+        return True
 
     def _purge(self, entries: Sequence[Entry]) -> None:
         """Whatever was deleted by a call of its own and has a recycle bin."""
@@ -283,11 +298,10 @@ class ErasurePass:
             return TemporarilyUnavailable("not_deleted", retry_after_seconds=self._waits.poll_every.total_seconds())
         left += tuple(Left(*key, "still_there") for key in sorted(there) if key not in failures)
         named = {(each.object, each.id) for each in left}
-        if named:
-            held = self._held & person.planned - named
-            left += tuple(Left(*key, "held_by_what_stays") for key in sorted(held))
+        held = self._held & person.planned if named else set()
+        left += tuple(Left(*key, "held_by_what_stays") for key in sorted(held - named))
         new = person.sight.without(person.planned | progress.all_ids | progress.changed | set(progress.kept))
-        counts = progress.counts()
+        counts = progress.counts(there | failures.keys() | held)
         if left or not new.is_empty:
             left += tuple(Left(*key, "not_in_plan") for key in sorted({*new.roots, *new.copies}))
             found = None if new.is_empty else self._search.located(person.subject, new)
@@ -331,6 +345,11 @@ class ErasurePass:
     def _note(self, verdicts: Mapping[Key, Verdict]) -> None:
         owners = {ref: self._progress.of(ref) for ref in self._people}
         for key, verdict in verdicts.items():
+            if verdict is Verdict.GONE and not self._progress.is_resumed:
+                # Gone before this plan touched anything: the answer to an earlier one has told so, if there was one.
+                for ref in owners:
+                    if self._people[ref].subject.is_continued and key in owners[ref].all_ids:
+                        owners[ref].told.add(key)
             if verdict in (Verdict.DONE, Verdict.GONE, Verdict.STOPPED):
                 continue
             for ref, progress in owners.items():

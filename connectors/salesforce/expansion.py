@@ -12,7 +12,7 @@ from typing import Any
 
 from connectors.base.errors import AnswerNotUnderstood
 from connectors.salesforce.org import MAX_HEAVY_SUBREQUESTS
-from connectors.salesforce.reading import Reader
+from connectors.salesforce.reading import Reader, Rows
 from connectors.salesforce.roots import person_fields
 from connectors.salesforce.schema import ACCOUNT, CONTACT, MAIL, PEOPLE, Relation, Schema
 from connectors.salesforce.soql import MAX_SUBSELECTS, by_id, selects
@@ -93,6 +93,15 @@ class _Question:
         return _Question(self.group, self.branches, self.rest, most, deeply=self.deeply)
 
 
+@dataclass(frozen=True)
+class News:
+    """Statements, which of them show a row to whoever sees, and whom their rows concern."""
+
+    statements: Sequence[str] = field(repr=False)
+    sure: range
+    of: Callable[[Sequence[Rows]], set[str]]
+
+
 class Expansion:
     """One look downwards from many roots."""
 
@@ -130,15 +139,14 @@ class Expansion:
             frontier = self._new(self._level(frontier))
         raise AnswerNotUnderstood("relations_too_deep")
 
-    def news(self, roots: Mapping[Key, set[str]]) -> set[str]:
-        """Whose roots have got something, since `run`, that would outlive them with nothing left that leads to it.
+    def news(self, roots: Mapping[Key, set[str]]) -> News:
+        """Asks whose roots have got something, since `run`, that would outlive them with nothing left that leads to it.
 
         What cascades goes along, and what restricts makes itself heard: neither is asked for.
         """
         ids: dict[Group, list[str]] = defaultdict(list)
         for name, record_id in sorted(roots):
             ids[name, frozenset()].append(record_id)
-        found: list[_Found] = []
         flat: dict[str, dict[Relation, list[str]]] = {}
         asked: list[tuple[str, str, list[Branch]]] = []
         for (name, _), some in ids.items():
@@ -154,17 +162,21 @@ class Expansion:
                     for text in self._nested(_Question((name, frozenset()), branches, some, len(some)))
                 ]
         texts = [(text, child, list(due)) for child, due in flat.items() for text in self._flat(child, due)]
-        answers = self._reader.run([text for text, _, _ in (*asked, *texts)])
-        for (_, name, branches), rows in zip(asked, answers, strict=False):
-            found += [each for row in rows for each in self._below(name, row, branches)]
-        for (_, _, relations), rows in zip(texts, answers[len(asked) :], strict=True):
-            found += [each for row in rows for each in _beside(row, [Branch(r) for r in relations], roots)]
-        return {
-            ref
-            for name, values, _, parent in found
-            if (name, str(values["Id"])) not in self.rows and values.get("IsDeleted") is not True
-            for ref in roots[parent]
-        }
+
+        def of(answers: Sequence[Rows]) -> set[str]:
+            found: list[_Found] = []
+            for (_, name, branches), rows in zip(asked, answers, strict=False):
+                found += [each for row in rows for each in self._below(name, row, branches)]
+            for (_, _, relations), rows in zip(texts, answers[len(asked) :], strict=True):
+                found += [each for row in rows for each in _beside(row, [Branch(r) for r in relations], roots)]
+            return {
+                ref
+                for name, values, _, parent in found
+                if (name, str(values["Id"])) not in self.rows and values.get("IsDeleted") is not True
+                for ref in roots[parent]
+            }
+
+        return News([text for text, _, _ in (*asked, *texts)], range(len(asked)), of)
 
     def _new(self, found: Sequence[_Found]) -> set[Key]:
         """Note what was found; what is new, or newly somebody's, is gone down from next."""
@@ -231,7 +243,9 @@ class Expansion:
             texts += asked
             readers += [(None, [Branch(relation) for relation in self._due.pop(child)])] * len(asked)
         found: list[_Found] = []
-        for (asked_by, branches), rows in zip(readers, self._reader.run(texts), strict=True):
+        # The records that sub-selects hang on have been seen: whoever sees is shown them again.
+        sure = [number for number, (asked_by, _) in enumerate(readers) if asked_by is not None]
+        for (asked_by, branches), rows in zip(readers, self._reader.run(texts, sure), strict=True):
             if asked_by is None:
                 found += (each for row in rows for each in _beside(row, branches, self._owners))
                 continue

@@ -20,6 +20,7 @@ from connectors.salesforce.reading import Reader
 from connectors.salesforce.roots import Root, RootSearch, Sight, person_fields
 from connectors.salesforce.schema import ACCOUNT, PEOPLE, USER, Schema
 from connectors.salesforce.states import Look, State
+from connectors.salesforce.travelling import room_beside
 from connectors.salesforce.writing import Verdict
 
 _ID_LENGTH = 18
@@ -127,10 +128,17 @@ class Preparation:
         self._tie_groups()
         return plan
 
-    def news(self) -> set[str]:
-        """Who has got something since the look that would be left behind without a trace."""
+    def news(self, look: Look) -> set[str]:
+        """Who has got something since the look that would be left behind without a trace. Spare room is the look's."""
         owners = {key: refs & self.people.keys() for key, refs in self._owners.items()}
-        return self._expansion.news({key: refs for key, refs in owners.items() if refs}) if self._expansion else set()
+        owners = {key: refs for key, refs in owners.items() if refs}
+        if self._expansion is None or not owners:
+            return set()
+        news = self._expansion.news(owners)
+        riders = look.riders(room_beside(len(news.statements), len(news.sure)), None, only_early=True)
+        rows = self._reader.run([*news.statements, *riders], news.sure)
+        look.rode(rows[len(news.statements) :])
+        return news.of(rows[: len(news.statements)])
 
     def group_of(self, owners: frozenset[str]) -> str:
         """The group of people whose deletions must not overlap: they share an Account or a record."""
@@ -196,6 +204,12 @@ class Preparation:
 
     def _remember(self, plan: Plan) -> None:
         """Save every id before the first effect."""
+        for ref, person in self.people.items():
+            if person.subject.is_continued and not self._progress.of(ref).has_begun:
+                # Another version of the plan deleted these and said so; the bin shows them a while longer.
+                binned = {key for key, root in person.sight.roots.items() if root.is_deleted}
+                binned |= {key for key, row in self.rows.items() if row.is_deleted and ref in row.owners}
+                self._progress.of(ref).told |= binned
         for key, refs in plan.explicit:
             for ref in refs & self.people.keys():
                 self._progress.of(ref).explicit.add(key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ class PersonProgress:
     along: set[Key] = field(default_factory=set, repr=False)
     changed: set[Key] = field(default_factory=set, repr=False)
     purged: set[Key] = field(default_factory=set, repr=False)
+    told: set[Key] = field(default_factory=set, repr=False)  # erased, and counted, under another version of the plan
     kept: dict[Key, str] = field(default_factory=dict, repr=False)
     refusals: int = 0
     all_explicit: bool = False
@@ -41,9 +42,9 @@ class PersonProgress:
         """Whatever must be gone in the end."""
         return self.explicit | self.along
 
-    def counts(self) -> dict[str, int]:
-        """Records per object."""
-        return dict(sorted(Counter(name for name, _ in self.all_ids | self.changed).items()))
+    def counts(self, but: Collection[Key] = ()) -> dict[str, int]:
+        """Records per object, but for those that are still there."""
+        return dict(sorted(Counter(name for name, _ in (self.all_ids | self.changed) - self.told - set(but)).items()))
 
     def left(self) -> tuple[Left, ...]:
         """What stays on purpose."""
@@ -80,6 +81,7 @@ class Progress:
                 "along": _grouped(p.along),
                 "changed": _grouped(p.changed),
                 "purged": _grouped(p.purged),
+                "told": _grouped(p.told),
                 "kept": [[*key, reason] for key, reason in sorted(p.kept.items())],
                 "refusals": p.refusals,
                 "all_explicit": p.all_explicit,
@@ -117,6 +119,7 @@ class Progress:
                 along=_flat(p["along"]),
                 changed=_flat(p["changed"]),
                 purged=_flat(p["purged"]),
+                told=_flat(p["told"]),
                 kept={(name, i): reason for name, i, reason in p["kept"]},
                 refusals=int(p["refusals"]),
                 all_explicit=bool(p["all_explicit"]),

@@ -16,7 +16,8 @@ from connectors.salesforce.identifiers import ID_KINDS, Rules, carried, long_id,
 from connectors.salesforce.reading import Reader, Rows
 from connectors.salesforce.schema import ACCOUNT, CONTACT, INDIVIDUAL, LEAD, MAIL, PEOPLE, USER, ObjectType, Schema
 from connectors.salesforce.sight import check_own_record, check_rights, rights_asked
-from connectors.salesforce.soql import by_id, selects
+from connectors.salesforce.soql import by_id, quote, selects
+from connectors.salesforce.travelling import loads
 
 _MOST_ROUNDS = 6
 # One address has many mails. The pages of a list can only be read one after the other; lists travel five at a time.
@@ -85,18 +86,23 @@ class RootSearch:
         self._reader = reader
         self._shared = shared_kinds
 
-    def for_people(self, subjects: Sequence[Subject], *, by_values: bool = True) -> dict[str, Sight]:
+    def for_people(
+        self, subjects: Sequence[Subject], *, by_values: bool = True, expecting: bool = True
+    ) -> dict[str, Sight]:
         """What is there of each of them, by identifiers and frozen ids, seen by a credential that proves its sight.
 
         Not `by_values`: who has frozen records is looked for by those and their ties only, and nothing but people.
+        Not `expecting`: most likely nothing is left of anybody.
         """
         sights = {s.ref: Sight() for s in subjects}
         index, ids = self._index(subjects)
         self._asked_ties = set()
         searched = [s for s in subjects if by_values or not s.records]
-        statements = self._statements(wanted(self._rules, searched), ids, only_people=not by_values)
+        values = wanted(self._rules, searched)
+        statements = self._statements(values, ids, only_people=not by_values, expecting=expecting)
         rights = rights_asked(self._schema) if by_values else []
-        answers = self._reader.run([*rights, *(text for _, text in statements)])
+        texts, sure = [*rights, *(text for _, text in statements)], _sure(len(rights), statements)
+        answers = self._reader.run(texts, sure, expecting=expecting)
         check_rights(answers[: len(rights)])
         self._check_own_record(statements, answers[len(rights) :])
         for (name, _), rows in zip(statements, answers[len(rights) :], strict=True):
@@ -155,11 +161,12 @@ class RootSearch:
                 ids[(record.object, long_id(record.id) or record.id)].add(subject.ref)
         return values, ids
 
-    def statements_for(self, subjects: Sequence[Subject]) -> int:
-        """How many statements a look by every identifier and frozen id takes, ties that come to light not counted."""
+    def calls_to_confirm(self, subjects: Sequence[Subject]) -> int:
+        """How many calls a last look, by every identifier and frozen id, takes; ties that come to light don't count."""
         _, ids = self._index(subjects)
-        asked = self._statements(wanted(self._rules, subjects), ids, only_people=False)
-        return len(rights_asked(self._schema)) + len(asked)
+        asked = self._statements(wanted(self._rules, subjects), ids, only_people=False, expecting=False)
+        rights = rights_asked(self._schema)
+        return len(loads(len(rights) + len(asked), _sure(len(rights), asked), expecting=False))
 
     def rows_of(self, keys: Iterable[_Key]) -> dict[_Key, dict[str, Any]]:
         """Records by their ids, with the fields in which identifiers stand."""
@@ -180,12 +187,17 @@ class RootSearch:
         return list(self._rules.fields_of(self._schema.objects[name]))
 
     def _check_own_record(self, statements: Sequence[tuple[str, str]], answers: Sequence[Rows]) -> None:
-        """Users are asked for last: a credential that went blind on the way doesn't see itself in the end."""
+        """We stand among the users: who doesn't see even that saw nothing."""
         users = [row for (name, _), rows in zip(statements, answers, strict=True) if name == USER for row in rows]
         check_own_record(users, self.own_id)
 
     def _statements(
-        self, values: Mapping[str, Sequence[str]], ids: Mapping[_Key, set[str]], *, only_people: bool
+        self,
+        values: Mapping[str, Sequence[str]],
+        ids: Mapping[_Key, set[str]],
+        *,
+        only_people: bool,
+        expecting: bool = True,
     ) -> list[tuple[str, str]]:
         """Queries on people, and on everything else that has a field of the right type. Each with its object."""
         ties: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -205,16 +217,17 @@ class RootSearch:
             clauses: list[tuple[str, Sequence[str]]] = [("Id", list(map(by_id, given)))]
             clauses += [(f, values.get(kind, ())) for f, kind in self._asked(known).items()]
             clauses += [(f, sorted(map(by_id, v))) for f, v in ties.get(name, {}).items() if known.has(f)]
-            if name == USER:
-                # We must see ourselves in the very look that absence is concluded from, and at its end.
-                clauses.append(("Id", [by_id(self.own_id)]))
             also = "IsPersonAccount = true" if name == ACCOUNT else ""
-            texts = selects(self.columns(known), name, clauses, also)
-            if name == MAIL and max(map(len, values.values()), default=0) > _MAILS_AT_ONCE:
+            texts = selects(self.columns(known), name, clauses, also, beside=self._ourselves(name))
+            if name == MAIL and expecting and max(map(len, values.values()), default=0) > _MAILS_AT_ONCE:
                 texts = selects(self.columns(known), name, clauses[:1])
                 texts += selects(self.columns(known), name, clauses[1:], most=_MAILS_AT_ONCE)
             (people if name == USER else copies).extend((name, text) for text in texts)
         return [*copies, *people]
+
+    def _ourselves(self, name: str) -> str:
+        """We must see ourselves in the very look that absence is concluded from: in each of its statements on users."""
+        return f"Id = {quote(by_id(self.own_id))}" if name == USER else ""
 
     def _asked(self, known: ObjectType) -> dict[str, str]:
         """Fields that are searched. On other objects than people, only values of their own: what can't be written
@@ -313,13 +326,12 @@ class RootSearch:
             if known is None:
                 continue
             by_field: dict[str, list[str]] = defaultdict(list)
-            if name == USER:
-                by_field["Id"].append(by_id(self.own_id))
             for of, field_name, value in new:
                 if of == name and (field_name == "Id" or known.has(field_name)):
                     by_field[field_name].append(by_id(value))
-            texts += [(name, text) for text in selects(self.columns(known), name, list(by_field.items()))]
-        answers = self._reader.run([text for _, text in texts])
+            asked = selects(self.columns(known), name, list(by_field.items()), beside=self._ourselves(name))
+            texts += [(name, text) for text in asked]
+        answers = self._reader.run([text for _, text in texts], _sure(0, texts))
         self._check_own_record(texts, answers)
         for (name, _), rows in zip(texts, answers, strict=True):
             for row in rows:
@@ -355,6 +367,11 @@ class RootSearch:
         if root.object == ACCOUNT:
             yield (LEAD, "ConvertedAccountId", root.id)
         yield (root.object, "MasterRecordId", root.id)
+
+
+def _sure(rights: int, statements: Sequence[tuple[str, str]]) -> list[int]:
+    """Those of a look's statements that show a row to whoever sees: on our rights, which come first, and on users."""
+    return [*range(rights), *(n for n, (name, _) in enumerate(statements, start=rights) if name == USER)]
 
 
 def person_fields(known: ObjectType) -> list[str]:

@@ -20,14 +20,20 @@ def quote(value: str) -> str:
 
 
 def selects(
-    fields: Iterable[str], source: str, clauses: Sequence[tuple[str, Sequence[str]]], also: str = "", most: int = 0
+    fields: Iterable[str],
+    source: str,
+    clauses: Sequence[tuple[str, Sequence[str]]],
+    also: str = "",
+    most: int = 0,
+    beside: str = "",
 ) -> list[str]:
     """Statements that together find the rows for which one of `clauses` (field, values) holds, and `also`.
 
-    More values than fit into one statement, or than `most` if given, make several. No values: no statement.
+    More values than fit into one statement, or than `most` if given, make several. No values: no statement, unless each
+    is to find what `beside` says as well.
     """
     head = f"SELECT {', '.join(fields)} FROM {source} WHERE "  # noqa: S608 - names are describe's, values quoted
-    tail = f" AND {also}" if also else ""
+    tail = f" AND {also}" if also else f" OR {beside}" if beside else ""
     room = MAX_STATEMENT - len(head) - len(tail) - 2
     statements: list[str] = []
     parts: dict[str, list[str]] = {}
@@ -47,7 +53,7 @@ def selects(
             count += 1
     if parts:
         statements.append(_statement(head, parts, tail))
-    return statements
+    return statements or ([f"{head}{beside}"] if beside else [])
 
 
 def by_id(record_id: str) -> str:

@@ -43,10 +43,13 @@ _STATUS, _OPT_OUT = "PrivacyConsentStatus", "OptOut"
 class Suppression:
     """One pass over a batch."""
 
-    def __init__(self, org: Org, schema: Schema, search: RootSearch, batch: Batch, lease: Lease) -> None:
+    def __init__(
+        self, org: Org, schema: Schema, search: RootSearch, reader: Reader, batch: Batch, lease: Lease
+    ) -> None:
         self._org = org
         self._schema = schema
         self._search = search
+        self._reader = reader
         self._batch = batch
         self._lease = lease
         self._stopped: set[str] = set()
@@ -130,7 +133,7 @@ class Suppression:
             if self._schema.objects[name].has(field)
             for text in selects(["Id", field], name, [(field, list(map(by_id, owners)))], "IsDeleted = false")
         ]
-        answers = Reader(self._org).run([text for *_, text in texts])
+        answers = self._reader.run([text for *_, text in texts])
         return {
             (name, str(row["Id"])): set(owners[str(row[field])])
             for (name, field, owners, _), rows in zip(texts, answers, strict=True)

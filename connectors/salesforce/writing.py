@@ -83,12 +83,12 @@ class Writer:
 
     def delete(self, entries: Sequence[Entry], changes: Sequence[Change] = ()) -> dict[Key, Verdict]:
         """Change, then delete in the given order, into the recycle bin where the object has one."""
-        return self.delete_and_ask(entries, (), changes)[0]
+        return self.delete_and_ask(entries, lambda room: (), changes)[0]
 
     def delete_and_ask(
-        self, entries: Sequence[Entry], statements: Sequence[str], changes: Sequence[Change] = ()
+        self, entries: Sequence[Entry], ask_in: Callable[[int], Sequence[str]], changes: Sequence[Change] = ()
     ) -> tuple[dict[Key, Verdict], list[Subanswer]]:
-        """Delete, and in the last call's spare room ask the first of these; they run after the deletion."""
+        """Delete, and ask in the last call's spare room what `ask_in` says of it; that runs after the deletion."""
         lanes = [_calls(lane) for lane in self._lanes(entries, changes)]
         if len(lanes) > 1:
             return self._side_by_side(lanes), []
@@ -97,7 +97,7 @@ class Writer:
         for number, parts in enumerate(lanes[0], start=1):
             is_last = number == len(lanes[0])
             call = self._allowed(parts, verdicts)
-            riders = [query_all(s) for s in statements[: MAX_HEAVY_SUBREQUESTS - len(parts)]] if is_last else []
+            riders = [query_all(text) for text in ask_in(MAX_HEAVY_SUBREQUESTS - len(call))] if is_last else []
             if call or riders:
                 answers = self._org.composite([*(_request(part) for part in call), *riders])
                 rest = answers[len(call) :]

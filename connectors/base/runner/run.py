@@ -374,7 +374,7 @@ class _Digest:
         else:
             person.rounds += 1
             records = tuple(dict.fromkeys((*person.subject.records, *found.records)))
-            person.subject = replace(person.subject, records=records)
+            person.subject = replace(person.subject, records=records, is_continued=any(person.records().values()))
             self.next[Operation.ERASE].append(ref)
 
     def _end_as_answered(self, ref: str, answer: Answer) -> None:

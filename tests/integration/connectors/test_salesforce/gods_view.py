@@ -62,13 +62,14 @@ class GodsView:
         tied = [i for i in theirs if i in rows and i not in named and self._is_tied(rows[i], theirs)]
         gone = Counter(name for i, name in theirs.items() if i not in rows and name not in _UNCOUNTED)
         told = {name: count for name, count in line.records.items() if name not in _UNCOUNTED}
-        # What stays without its tie or its values counts as an effect, too.
-        changed = Counter(each.object for each in line.left) + self._untied(theirs, rows)
         over = line.outcome in _OVER
+        is_counted = over or line.outcome is Outcome.PARKED
+        # What stays without its tie or its values counts as an effect, too; what was refused doesn't.
+        changed = self._untied(theirs, rows) + Counter(each.object for each in line.left if over)
         differing = sorted(
             f"{name}: {told.get(name, 0)} told, {gone[name]} gone"
             for name in {*told, *gone}
-            if over and not gone[name] <= told.get(name, 0) <= gone[name] + changed[name]
+            if is_counted and not gone[name] <= told.get(name, 0) <= gone[name] + changed[name]
         )
         return {
             "residue": [row["object"] for row in left if over or row["id"] not in named],

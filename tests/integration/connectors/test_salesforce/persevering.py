@@ -59,7 +59,8 @@ class Perseverance:
             # The next version of the plan, with a batch and a lease of its own.
             known = batch.subjects[0].records
             new = tuple(r for r in answer.found.records if r not in known)
-            batch = Batch(f"{batch.key}+", (replace(batch.subjects[0], records=known + new),))
+            subject = replace(batch.subjects[0], records=known + new, is_continued=bool(self.earlier + self.records))
+            batch = Batch(f"{batch.key}+", (subject,))
             self.earlier, self.records, self.lease = self.earlier + self.records, Counter(), SuiteLease()
         counts = dict(self.earlier + self.records)
         return Line(self.ref, _OVER[answer.kind], answer.reason, counts, left)

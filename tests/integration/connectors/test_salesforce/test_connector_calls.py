@@ -17,8 +17,9 @@ from connectors.base.interface import Operation
 from connectors.base.runner import Outcome
 from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.values import Batch, Located
-from connectors.salesforce import lanes, roots, writing
+from connectors.salesforce import lanes, reading, roots, writing
 from connectors.salesforce.org import Org, Subanswer, Subrequest
+from connectors.salesforce.sight import Control
 
 from .connecting import Served, serving
 from .world import ORDINARY_MARKS, World, ordinary_world
@@ -83,6 +84,8 @@ def test_a_look_without_the_right_to_see_all_is_refused() -> None:
 def test_a_mutant_that_trusts_its_eyes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("check_rights", "check_own_record"):
         monkeypatch.setattr(roots, name, lambda *seen: None)
+    monkeypatch.setattr(reading, "shows", lambda answers, sure: True)
+    monkeypatch.setattr(Control, "is_shown", lambda self, rows: True)
     with serving(ordinary_world(1)) as org:
         connector = org.connect()
         connector.check_credentials()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from connectors.base.runner import Outcome
-from connectors.salesforce.expansion import Expansion
+from connectors.salesforce.expansion import Expansion, News
 from connectors.salesforce.hard_deletion import JobDeletion, JobsRun
 from connectors.salesforce.writing import Entry
 
@@ -43,7 +43,7 @@ def test_what_comes_to_be_while_jobs_run_is_not_orphaned(monkeypatch: pytest.Mon
 
 
 def test_a_mutant_that_looks_at_the_roots_only_once_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Expansion, "news", lambda self, roots: set())
+    monkeypatch.setattr(Expansion, "news", lambda self, roots: News((), range(0), lambda rows: set()))
     with serving(ordinary_world(1), permissions=PERMITTED) as org:
         assert len(_erase_while_somebody_chats(org, monkeypatch)[1]) == 2
 

@@ -20,7 +20,7 @@ from connectors.base.errors import TemporarilyUnavailable
 from connectors.base.runner import Outcome
 from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.values import Answer, AnswerKind
-from connectors.salesforce import expansion, writing
+from connectors.salesforce import expansion, reading, states, writing
 from connectors.salesforce.bulk import HardDelete
 from connectors.salesforce.course import Course
 from connectors.salesforce.erasure import ErasurePass
@@ -32,13 +32,14 @@ from connectors.salesforce.roots import RootSearch
 from connectors.salesforce.sandbox import SalesforceSandbox
 from connectors.salesforce.sandbox_wire import RowError
 from connectors.salesforce.schema import PEOPLE
+from connectors.salesforce.sight import Control
 from connectors.salesforce.states import State
 from connectors.salesforce.writing import Verdict
 
 from .connecting import serving
 from .gods_view import GodsView
 from .persevering import Perseverance
-from .world import Person, World, hard_world, ordinary_world
+from .world import Person, World, hard_world, ordinary_world, tied_world
 
 Violations = dict[str, list[str]]
 _DELETE = "composite/sobjects?ids="
@@ -101,6 +102,21 @@ def _job_is_opened_unanswered() -> Violations:
         return {"jobs": [name for name, _ in opened]} if len(set(opened)) != len(opened) else {}
 
 
+def _one_blind_look() -> Violations:
+    """Each look of an erasure goes blind for once; what nothing but a relation led to must not be forgotten."""
+    found: Violations = {}
+    for call in range(1, 12):
+        with serving(tied_world()) as org:
+            view, run = GodsView(org.sandbox, org.world.people["ada"]), Perseverance(org, "ada")
+            batch = run.frozen()
+            org.sandbox.journal.clear()
+            org.sandbox.faults = [Fault(FaultKind.BLIND, path="/composite$", skip=call)]
+            found |= view.violations(run.through(batch))
+            if not any(each["fault"] for each in org.sandbox.journal):
+                break
+    return found
+
+
 def _household() -> Violations:
     """The phone of the household's account is one of hers, and stays there: an account is no person."""
     world = World()
@@ -134,6 +150,7 @@ SCENARIOS: Sequence[Callable[[], Violations]] = (
     _deletion_times_out,
     _deletion_is_done_unanswered,
     _job_is_opened_unanswered,
+    _one_blind_look,
     _household,
     _one_account,
 )
@@ -255,6 +272,12 @@ def _assumes_that_no_job_was_opened(patch: Patch) -> None:
     patch.setattr(HardDelete, "find", lambda self, job: None)
 
 
+def believes_every_empty_answer(patch: Patch) -> None:
+    patch.setattr(reading, "shows", lambda answers, sure: True)
+    patch.setattr(states, "shows", lambda answers, sure: True)
+    patch.setattr(Control, "is_shown", lambda self, rows: True)
+
+
 def _deletes_shared_files(patch: Patch) -> None:
     patch.setattr(Planner, "_is_sole_document", lambda self, row: True)
 
@@ -321,6 +344,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "timeout_assumed_done": Mutant(_assumes_that_it_was_done, _deletion_times_out, "claim"),
     "timeout_assumed_not_done": Mutant(_assumes_that_nothing_was_done, _deletion_is_done_unanswered, "counts"),
     "lost_job_assumed_not_opened": Mutant(_assumes_that_no_job_was_opened, _job_is_opened_unanswered, "jobs"),
+    "empty_answers_believed": Mutant(believes_every_empty_answer, _one_blind_look, "residue"),
     "shared_file_deleted": Mutant(_deletes_shared_files, _hard_person, "bystanders"),
     "shared_activity_deleted": Mutant(_deletes_shared_activities, _hard_person, "bystanders"),
     "household_deleted": Mutant(_deletes_households, _household, "bystanders"),
@@ -329,7 +353,7 @@ MUTANTS: Mapping[str, Mutant] = {
 
 
 # Run with every test run; all by `make chaos`.
-_QUICK = {"cascaded_ids_purged", "timeout_assumed_done", "household_deleted"}
+_QUICK = {"cascaded_ids_purged", "empty_answers_believed", "timeout_assumed_done", "household_deleted"}
 
 
 @pytest.mark.long

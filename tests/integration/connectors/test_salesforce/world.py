@@ -117,6 +117,19 @@ def ordinary_world(people: int) -> World:
     return world
 
 
+def tied_world() -> World:
+    """Ada; a mail and an audit entry hang on her contact by a relation alone: no value of hers is in them."""
+    world = World()
+    world.people["ada"] = Person("ada", ("ada@example.test",), roots=(("Contact", "ada"),))
+    world.add(None, "Account", "acme", Name="Acme")
+    world.add("ada", "Contact", "ada", LastName="{c}", Email="ada@example.test", AccountId="@acme")
+    world.add("ada", "EmailMessage", "mail", RelatedToId="@acme", Status="3", FromAddress="x@example.test")
+    world.records[-1]["fields"]["TextBody"] = "canary-ada."
+    world.add("ada", "EmailMessageRelation", None, EmailMessageId="@mail", RelationId="@ada")
+    world.add("ada", "acme__Audit__c", None, Name="{c}", acme__Person__c="@ada")
+    return world
+
+
 def add_ordinary(world: World, number: int) -> None:
     """A person with 60 related records, of which 17 and the contact itself have to be deleted one by one."""
     me, email, phone = f"p{number}", f"person.{number}@example.test", f"+1555551{number:04d}"
