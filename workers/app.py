@@ -48,10 +48,9 @@ def make_app(settings: Settings) -> Celery:
         },
         task_default_queue=CONTROL_QUEUE,
         task_routes={"expunge.work_system": {"queue": SYSTEMS_QUEUE}, "expunge.identify": {"queue": SYSTEMS_QUEUE}},
+        beat_scheduler="workers.beat:MonotonicScheduler",
         beat_schedule={
-            "dispatch": _every("expunge.dispatch", tick),
-            "advance": _every("expunge.advance", tick),
-            "sequence": _every("expunge.sequence", tick),
+            "tick": _every("expunge.tick", tick),
             "anchor": _every("expunge.anchor", tick * 5),
             "sweep": _every("expunge.sweep", max(tick, settings.engine.lease_seconds / 6)),
             "seal": _every("expunge.seal", tick * 5),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from celery import shared_task
 
 from service.use_cases.advance_requests import advance_requests
@@ -12,25 +14,47 @@ from service.use_cases.seal_request import seal_due_requests
 from service.use_cases.sequence_audit import CheckpointRule, sequence_audit
 from service.use_cases.steer_import import revoke_cancelled
 from service.use_cases.sweep_leases import sweep_leases, sweep_orphan_keys
+from service.use_cases.waiting_work import waiting_work
 from service.use_cases.watch_deadlines import watch_deadlines
 from workers.dispatch import dispatch_due
-from workers.runtime import runtime
+from workers.runtime import Runtime, runtime
+
+# Whoever stays longer keeps the other parts waiting; the next tick goes on.
+_STAY_SECONDS = 1.0
+_SEQUENCE_AT_LEAST_EVERY_SECONDS = 1.0
 
 
-@shared_task(name="expunge.dispatch")
-def dispatch() -> int:
-    """Nudge for what is due."""
-    return dispatch_due(runtime())
-
-
-@shared_task(name="expunge.advance")
-def advance() -> int:
-    """Advance requests whose steps moved on."""
+@shared_task(name="expunge.tick")
+def tick() -> None:
+    """Nudge for what is due, advance requests, put entries into the tree: three parts, each in its turn."""
     opened = runtime()
-    advanced = 0
-    while looked_at := advance_requests(opened.stores, opened.settings):
-        advanced += looked_at
-    return advanced
+    try:
+        dispatch_due(opened)
+    finally:
+        waiting = waiting_work(opened.stores)
+        try:
+            if waiting.requests:
+                advance(opened)
+        finally:
+            # Without entries, too: a grown log is signed when it is time, and one that was cut is to be seen.
+            if waiting.entries or time.monotonic() - opened.sequenced_at >= _SEQUENCE_AT_LEAST_EVERY_SECONDS:
+                sequence(opened)
+
+
+def advance(opened: Runtime) -> None:
+    """Advance requests whose steps moved on, until none is left or the next tick's other parts wait too long."""
+    until = time.monotonic() + _STAY_SECONDS
+    while advance_requests(opened.stores, opened.settings) and time.monotonic() < until:
+        pass
+
+
+def sequence(opened: Runtime) -> None:
+    """Put pending audit entries into the tree and sign when it is time."""
+    until = time.monotonic() + _STAY_SECONDS
+    rule = CheckpointRule(after=opened.settings.seconds("checkpoint"))
+    while sequence_audit(opened.stores.engine, opened.signing_key(), rule=rule).more and time.monotonic() < until:
+        pass
+    opened.sequenced_at = time.monotonic()
 
 
 @shared_task(name="expunge.sweep")
@@ -67,19 +91,6 @@ def archive() -> int:
     while requests := archive_attempts(opened.stores, opened.settings):
         archived += requests
     return archived
-
-
-@shared_task(name="expunge.sequence")
-def sequence() -> int:
-    """Put pending audit entries into the tree and sign when it is time."""
-    opened = runtime()
-    rule = CheckpointRule(after=opened.settings.seconds("checkpoint"))
-    entries = 0
-    while True:
-        done = sequence_audit(opened.stores.engine, opened.signing_key(), rule=rule)
-        entries += done.entries
-        if not done.more:
-            return entries
 
 
 @shared_task(name="expunge.anchor")
