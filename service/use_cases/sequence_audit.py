@@ -29,7 +29,8 @@ from service.storage.packed import Packed
 from service.use_cases.sign_checkpoint import sign_checkpoint
 
 # Any number of our own; the lock's name is the same for all who sequence this database's log.
-_LOCK = text("SELECT pg_advisory_xact_lock(7305816312)")
+SEQUENCER_LOCK = 7305816312
+_LOCK = text(f"SELECT pg_advisory_xact_lock({SEQUENCER_LOCK})")
 # Not locked: nobody else takes entries while the sequencer's lock is held, and a lock would write every row once more.
 _TAKE = text("SELECT id, entry FROM audit_pending WHERE refused IS NULL ORDER BY id LIMIT :most")
 _TAKEN = text("DELETE FROM audit_pending WHERE id = ANY(:ids)")
