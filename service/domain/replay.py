@@ -2,8 +2,8 @@
 
 Decides what each event does to its object's state, and to that of the steps that it tells of beside it. Only what
 people decide by is rebuilt (states, reasons, plans, holds, scopes), not scheduling (due times, leases) and nothing
-sealed. Entries older than a pruned log's beginning are
-not there; of an object that began before, only the fields that later entries tell are known.
+sealed. Entries older than a pruned log's beginning are not there; of an object that began before, only the fields that
+later entries tell are known.
 """
 
 from __future__ import annotations

@@ -56,6 +56,7 @@ _UNADDRESSABLE = "not_addressable"
 _STAYS = (Phase.SUPPRESS, Phase.ERASE)
 _LOCK = text(
     "SELECT s.id, s.request_id, s.phase, s.tries, s.rounds, s.effect_possible, s.retained, s.plan_version, s.located,"
+    " s.waits_for_order,"
     " s.record_hashes <> '{}' AS has_records, s.counts, s.version, s.entry_hash,"
     # Mostly empty, and nothing is quicker to read than nothing.
     " nullif(s.erased, '{}') AS erased, nullif(s.left_over, '{}') AS left_over,"
