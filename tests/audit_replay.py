@@ -43,17 +43,22 @@ def differences(engine: Engine) -> list[str]:
         chains[members["object"], members["object_id"]].append((members, digest_of(entry)))
         for step_id in members["data"].get("steps", [members["object_id"]]):
             stories[step_id].append(members)
-    found = [f"{name} {key}: no entry" for name, key in rows if (name, key) not in chains]
-    for (name, key), chain in chains.items():
-        if (row := rows.get((name, key))) is not None:
-            found += [f"{name} {key}: {what}" for what in _compare(name, row, chain)]
-            if name == "step":
-                found += [f"step {key}: {what}" for what in _compare_step(row, stories[key])]
+    found = []
+    for (name, key), row in rows.items():
+        chain = chains.get((name, key), [])
+        if not chain and not stories.get(key):
+            found.append(f"{name} {key}: no entry")
+            continue
+        found += [f"{name} {key}: {what}" for what in _compare(name, row, chain)]
+        if name == "step":
+            found += [f"step {key}: {what}" for what in _compare_step(row, stories[key])]
     return found
 
 
 def _compare(name: str, row: Any, chain: list[tuple[dict[str, Any], str]]) -> list[str]:
     found = []
+    if not chain:
+        return [] if (row.version, row.entry_hash) == (0, None) else [f"version {row.version} without an entry"]
     # Entries of one row may be sequenced in any order; their versions are the order.
     chain = sorted(chain, key=lambda link: link[0]["version"])
     if [members["version"] for members, _ in chain] != list(range(1, row.version + 1)):
@@ -68,9 +73,20 @@ def _compare(name: str, row: Any, chain: list[tuple[dict[str, Any], str]]) -> li
     return found
 
 
+def _told(entry: dict[str, Any], step: str) -> dict[str, Any]:
+    """What an entry says of a step: its own, or one that tells of many."""
+    data = entry["data"]
+    if entry["event"] == "request_settled":
+        return {"phase": "locate", "state": "due"}
+    if entry["event"] == "plan_released":
+        return {"phase": data["phases"][data["steps"].index(step)], "state": "due"}
+    return dict(data)
+
+
 def _compare_step(row: Any, entries: list[dict[str, Any]]) -> list[str]:
     leases = sum(e["event"] == "batch_leased" for e in entries)
-    said = next((e["data"] for e in reversed(entries) if e["data"].get("state")), {})
+    told = [_told(e, str(row.id)) for e in reversed(entries)]
+    said = next((data for data in told if data.get("state")), {})
     pairs = [("state", row.state), ("phase", row.phase)]
     if leases != row.attempts:
         return [f"the log tells of {leases} leases, the row of {row.attempts}"]

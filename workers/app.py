@@ -53,9 +53,9 @@ def make_app(settings: Settings) -> Celery:
             # In a process of its own: behind long rounds of `advance` the log was 8 to 25 s late (2026-11-22).
             "expunge.sequence": {"queue": AUDIT_QUEUE},
         },
+        beat_scheduler="workers.beat:MonotonicScheduler",
         beat_schedule={
-            "dispatch": _every("expunge.dispatch", tick),
-            "advance": _every("expunge.advance", tick),
+            "tick": _every("expunge.tick", tick),
             "sequence": _every("expunge.sequence", tick),
             "anchor": _every("expunge.anchor", tick * 5),
             "sweep": _every("expunge.sweep", max(tick, settings.engine.lease_seconds / 6)),

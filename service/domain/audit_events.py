@@ -1,6 +1,8 @@
 """The table of everything that the audit log can say. An event that isn't here can't be logged.
 
 One row per event: the kinds of object it happens to and its fields with their shapes. To add an event, add a row.
+An entry's object is what changed as a whole: one entry may tell of many steps, in lists side by side, and each change
+of a step stands in exactly one entry, the step's own or that of the whole that it changed with.
 A row may gain optional fields and one_of words; entries that were logged before stay valid, since reading never asks
 this table.
 """
@@ -59,7 +61,15 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         "request_acknowledged": event("request"),
         "request_extended": event("request", respond_by=INSTANT, reason=CODE),
         "request_expedited": event("request"),
-        "request_settled": event("request", identifiers=COUNT, excluded=COUNT, doubts=list_of(CODE)),
+        # Its plan of steps begins with it: each is `due` in its search, and has no entry of its own yet.
+        "request_settled": event(
+            "request",
+            identifiers=COUNT,
+            excluded=COUNT,
+            doubts=list_of(CODE),
+            steps=list_of(UUID),
+            systems=list_of(CODE),
+        ),
         "request_in_progress": event("request", reason=CODE),
         "request_linked": event("request", to=UUID),
         "request_resumed": event("request", reason=optional(CODE)),
@@ -83,9 +93,9 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         ),
         "plan_approved": event("request", plan=COUNT, plan_hash=HEX),
         "plan_rejected": event("request", plan=COUNT, plan_hash=HEX, reason=CODE),
+        # The plan's steps that begin with this: each is `due` in its phase. One that must not begin has its own entry.
+        "plan_released": event("request", steps=list_of(UUID), phases=list_of(CODE)),
         # A step: one system in one request's plan. Every event says the phase and state that the step then is in.
-        "step_opened": event("step", request=UUID, system=CODE, **_STEP),
-        "step_released": event("step", **_STEP),
         "step_due": event("step", **_STEP),
         "step_lease_expired": event("step", **_STEP),
         "step_answered": event("step", **_ANSWER, **_STEP),

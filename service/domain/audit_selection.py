@@ -5,7 +5,8 @@ don't keep the same order, so an entry written a moment outside may lie in the r
 and that the range is whole can be seen by its indexes. Of an object (a step, a request, ...) either every entry in the
 range is chosen or none, so that a missing one shows by its counter:
 
-- a system's are its own entries and those of every step and batch in it;
+- a system's are its own entries, those of every step and batch in it, and those of the requests whose plans these steps
+  are in: what begins a plan or lets it go on is told once for all of its steps;
 - a law's are those of every request that was submitted under it, and of its steps; not of batches, in which people of
   several laws travel.
 
@@ -26,7 +27,7 @@ from service.domain.canonical_json import JsonValue
 
 # The canonical form puts `actor` and `at` first, and neither can hold a quotation mark: no need to decode every entry.
 _AT = re.compile(rb'\{"actor":"[^"]*","at":"([0-9TZ:.-]{27})",')
-_OPENED = b'"event":"step_opened"'
+_OPENED = b'"event":"request_settled"'
 _SUBMITTED = b'"event":"request_submitted"'
 
 
@@ -68,6 +69,7 @@ class Choice:
     first: int | None = None
     end: int = 0
     _steps: set[str] = field(default_factory=set)
+    _requests: set[str] = field(default_factory=set)
     _subjects: set[str] = field(default_factory=set)
 
     def see(self, index: int, raw: bytes) -> None:
@@ -77,8 +79,10 @@ class Choice:
             self.end = index + 1
         if self.selection.system is not None and _OPENED in raw:
             entry = decode_entry(raw)
-            if entry["event"] == "step_opened" and entry["data"].get("system") == self.selection.system:
-                self._steps.add(entry["object_id"])
+            if entry["event"] == "request_settled" and self.selection.system in entry["data"]["systems"]:
+                steps = zip(entry["data"]["steps"], entry["data"]["systems"], strict=True)
+                self._steps.update(step for step, system in steps if system == self.selection.system)
+                self._requests.add(entry["object_id"])
         if self.selection.regime is not None and _SUBMITTED in raw:
             entry = decode_entry(raw)
             if entry["event"] == "request_submitted" and entry["data"].get("regime") == self.selection.regime:
@@ -92,9 +96,9 @@ class Choice:
         """Whether an entry of the range belongs to the excerpt."""
         system, regime = self.selection.system, self.selection.regime
         if system is not None:
-            place = (entry["object"], entry["object_id"])
-            in_it = place[0] == "batch" and entry["data"]["system"] == system
-            if place != ("system", system) and not in_it and not (place[0] == "step" and place[1] in self._steps):
+            chosen = {"step": self._steps, "request": self._requests, "system": {system}}
+            in_it = entry["object"] == "batch" and entry["data"]["system"] == system
+            if not in_it and entry["object_id"] not in chosen.get(entry["object"], ()):
                 return False
         return regime is None or entry["subject"] in self._subjects
 

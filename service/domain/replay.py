@@ -1,19 +1,21 @@
 """Rebuild what the service's rows say from the audit log alone: one fold over entries in their order.
 
-Decides what each event does to its object's state. Only what people decide by is rebuilt (states, reasons, plans,
-holds, scopes), not scheduling (due times, leases) and nothing sealed. Entries older than a pruned log's beginning are
-not there; of an object that began before, only the fields that later entries tell are known.
+Decides what each event does to its object's state, and to that of the steps that it tells of beside it. Only what
+people decide by is rebuilt (states, reasons, plans, holds, scopes), not scheduling (due times, leases) and nothing
+sealed. Entries older than a pruned log's beginning are not there; of an object that began before, only the fields that
+later entries tell are known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from service.domain.audit_entry import digest_of
 from service.domain.imports import ImportState
+from service.domain.outcomes import Phase, StepState
 from service.domain.request import Progress, RequestState
 
 Fields = dict[str, Any]
@@ -25,11 +27,15 @@ _RECORDS_ACCEPTED = "records_accepted"
 
 @dataclass
 class ReplayedObject:
-    """An object as its entries tell it: the fields known, how many entries it had, and the digest of the last."""
+    """An object as its entries tell it: the fields known, how many entries it had, and the digest of the last.
+
+    `has_begun`: the log tells how it began, so no entry of its own is missing.
+    """
 
     fields: Fields = field(default_factory=dict)
     version: int = 0
     digest: str | None = None
+    has_begun: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,14 @@ class Replay:
     """The state after the entries taken so far, by (object, object id).
 
     `breaks` are entries that don't follow their object's last one. In a pruned log an object's first may have any
-    version.
+    version. `opened` are the requests of which the log tells which steps they have.
     """
 
     def __init__(self, *, is_pruned: bool) -> None:
         self.is_pruned = is_pruned
         self.objects: dict[tuple[str, str], ReplayedObject] = {}
         self.breaks: list[Difference] = []
+        self.opened: set[str] = set()
 
     def take(self, entry: Mapping[str, Any], raw: bytes) -> None:
         """The next entry, decoded, with its bytes."""
@@ -79,13 +86,25 @@ class Replay:
             known.fields["reason"] = Progress.ERASING if under_way else None
         if entry["version"] == 1 and entry["object"] == "request":
             known.fields["subject"] = entry["subject"]
+        if entry["event"] == "request_settled":
+            self.opened.add(entry["object_id"])
+        self._take_beside(entry)
+
+    def _take_beside(self, entry: Mapping[str, Any]) -> None:
+        """What the entry tells of other objects: they have no entry of their own about that."""
+        for begins, kind, key, fields in _TOLD_BESIDE.get(entry["event"], _nothing)(entry):
+            told = self.objects.setdefault((kind, key), ReplayedObject())
+            if begins and (told.version or told.has_begun):
+                self.breaks.append(Difference(kind, key, "chain", "begins", told.version))
+            told.has_begun = told.has_begun or begins
+            told.fields.update(fields)
 
     def _lease(self, data: Mapping[str, Any]) -> None:
         """One entry of the batch tells of all the steps in it."""
         for step_id in data["steps"]:
             step = self.objects.setdefault(("step", step_id), ReplayedObject())
             step.fields.update(phase=data["phase"], state=data["state"])
-            if not self.is_pruned:
+            if step.has_begun or not self.is_pruned:
                 step.fields["attempts"] = step.fields.get("attempts", 0) + 1
 
 
@@ -109,12 +128,15 @@ def differences(replay: Replay, rows: Iterable[StoredObject]) -> tuple[list[Diff
         seen.add((row.object, row.object_id))
         logged = replay.objects.get((row.object, row.object_id))
         if logged is None:
-            if pruned and row.version > 0:
+            untold = row.object == "step" and row.fields["request"] not in replay.opened
+            if pruned and (row.version > 0 or untold):
                 beyond += 1
             else:
                 found.append(Difference(row.object, row.object_id, "row", None, "stored"))
             continue
-        expected = logged.fields | {"version": logged.version, "entry_hash": logged.digest}
+        expected = dict(logged.fields)
+        if logged.version or logged.has_begun or not pruned:
+            expected |= {"version": logged.version, "entry_hash": logged.digest}
         actual = dict(row.fields) | {"version": row.version, "entry_hash": row.digest}
         # A whole history tells every field; one that began before the log does tells those that changed since.
         names = actual.keys() if not pruned else expected.keys() & actual.keys()
@@ -175,6 +197,27 @@ def _configured(data: Mapping[str, Any]) -> Fields:
     return {"connector": data["connector"], "fingerprint": data["configuration_hash"], "state": "active"}
 
 
+def _opened(entry: Mapping[str, Any]) -> Iterator[_Told]:
+    for step, system in zip(entry["data"]["steps"], entry["data"]["systems"], strict=True):
+        where = {"request": entry["object_id"], "system": system}
+        place = {"phase": Phase.LOCATE, "state": StepState.DUE, "reason": None, "attempts": 0}
+        yield True, "step", step, where | place
+
+
+def _released(entry: Mapping[str, Any]) -> Iterator[_Told]:
+    for step, phase in zip(entry["data"]["steps"], entry["data"]["phases"], strict=True):
+        yield False, "step", step, {"phase": phase, "state": StepState.DUE, "reason": None}
+
+
+def _nothing(entry: Mapping[str, Any]) -> Iterator[_Told]:
+    return iter(())
+
+
+# Whether it begins with that, the kind of object, which one, and its fields.
+_Told = tuple[bool, str, str, Fields]
+_TOLD_BESIDE: Mapping[str, Callable[[Mapping[str, Any]], Iterator[_Told]]] = MappingProxyType(
+    {"request_settled": _opened, "plan_released": _released}
+)
 _EFFECTS: Mapping[str, Callable[[Mapping[str, Any]], Fields]] = MappingProxyType(
     {
         "request_submitted": _submitted,
@@ -192,8 +235,6 @@ _EFFECTS: Mapping[str, Callable[[Mapping[str, Any]], Fields]] = MappingProxyType
         "review_opened": lambda data: _state(RequestState.IN_PROGRESS, Progress.NEEDS_REVIEW),
         "plan_frozen": _frozen,
         "plan_approved": lambda data: {},
-        "step_opened": lambda data: _step(data) | {"request": data["request"], "system": data["system"], "attempts": 0},
-        "step_released": _step,
         "step_due": _step,
         "step_lease_expired": _step,
         "step_answered": _step,

@@ -35,10 +35,16 @@ def lock_request(connection: Connection, request_id: UUID) -> Row[Any]:
     return row
 
 
-def lock_steps(connection: Connection, request_ids: Sequence[UUID]) -> dict[UUID, list[Row[Any]]]:
-    """All steps of these requests by position, locked in the one order that everybody keeps: by id, like a batch's."""
+def lock_steps(connection: Connection, request_ids: Sequence[UUID], columns: str = "*") -> dict[UUID, list[Row[Any]]]:
+    """All steps of these requests by position, locked in the one order that everybody keeps: by id, like a batch's.
+
+    `columns` is our own text and has `id`, `request_id` and `position`: whoever locks many reads what is needed.
+    """
     rows = connection.execute(
-        text("SELECT * FROM steps WHERE request_id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE"),
+        text(
+            f"SELECT {columns} FROM steps WHERE request_id = ANY(CAST(:ids AS uuid[]))"  # noqa: S608 - our own text
+            " ORDER BY id FOR NO KEY UPDATE"
+        ),
         {"ids": list(request_ids)},
     )
     found: dict[UUID, list[Row[Any]]] = {request_id: [] for request_id in request_ids}

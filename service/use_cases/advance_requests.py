@@ -2,6 +2,11 @@
 
 Decides from the rows as they are, never from what a message said, so looking twice is harmless. "Every step ended" is a
 predicate over rows; no callback of any queue can lose it.
+
+Whoever changes what may let something follow asks for a look in the same transaction (storage.rows.check_again). Here
+the asking is taken first and the rows are read afterwards, by a later statement: it sees at least what was committed
+with the asking that it took. Of two last answers that are committed at once, the one whose commit is later leaves an
+asking behind that finds both. If nothing can be made of it the asking comes back with the transaction.
 """
 
 from __future__ import annotations
@@ -15,87 +20,91 @@ import structlog
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.domain.outcomes import EARLIER_SYSTEM, ENDED, Phase, StepState
-from service.domain.request import WITHDRAWN_STATES, Duty, Progress, RequestState
+from service.domain.request import Duty, RequestState
 from service.settings import Settings
 from service.storage.changes import Change, change_rows, log_changes
-from service.storage.rows import check_again, database_now, lock_steps, version_of
+from service.storage.rows import check_again, database_now, version_of
 from service.storage.stores import Stores
 from service.use_cases.freeze_plan import freeze_plans
-from service.use_cases.lock_request import lock_requests, request_change
+from service.use_cases.lock_request import PLANNED_COLUMNS, lock_requests, request_change
+from service.use_cases.see_what_follows import BUSY, WAITS_FOR_EARLIER, see_what_follows
 
 log = structlog.get_logger(__name__)
 
-_FINISHED = frozenset({RequestState.FULFILLED, *WITHDRAWN_STATES, RequestState.EXPIRED})
+# What somebody else is just taking is left to them: nobody waits for an asking. By place, since a join may take anew
+# for each row that it looks at.
+_TAKE_OLDEST = text(
+    "DELETE FROM request_checks WHERE ctid = ANY(ARRAY(SELECT ctid FROM request_checks ORDER BY id LIMIT :n"
+    " FOR NO KEY UPDATE SKIP LOCKED)) RETURNING request_id"
+)
+_TAKE_OF_ONE = text(
+    "DELETE FROM request_checks WHERE ctid = ANY(ARRAY(SELECT ctid FROM request_checks WHERE request_id = :id"
+    " FOR NO KEY UPDATE SKIP LOCKED))"
+)
 
 
-def advance_requests(stores: Stores, settings: Settings, *, limit: int = 100) -> int:
+def advance_requests(stores: Stores, settings: Settings, *, limit: int = 500) -> int:
     """Advance the requests that somebody asked to be looked at, and those whose patience for searches is over.
 
-    One transaction for all of them, with one statement for each kind of thing that follows; the asking is deleted in
-    it. If one of them can't be advanced, they are taken one by one, so that it alone stays where it is. Returns how
-    many were looked at with success.
+    One transaction for all of them, with one statement for each kind of thing that follows. If one of them can't be
+    advanced, they are taken one by one, so that it alone stays where it is. Returns how many were looked at with
+    success.
     """
-    with stores.engine.begin() as connection:
-        ids = _asked_for(connection, limit)
-    if not ids:
-        return 0
+    ids: list[UUID] = []
     try:
         with stores.engine.begin() as connection:
-            _advance(connection, settings, ids)
+            ids += _asked_for(connection, limit)
+            if ids:
+                _advance(connection, settings, ids)
     except (SQLAlchemyError, ValueError, LookupError) as error:
+        if not ids:
+            raise
         log.warning("requests_not_advanced_together", requests=len(ids), error=type(error).__name__)
         return sum(_advance_alone(stores, settings, request_id) for request_id in ids)
     return len(ids)
 
 
 def _asked_for(connection: Connection, limit: int) -> list[UUID]:
-    asked = connection.execute(
-        text("SELECT request_id FROM request_checks ORDER BY id LIMIT :n"), {"n": limit * 10}
-    ).scalars()
+    """Take the oldest askings. Returns whom they name, and whose patience is over."""
+    asked = connection.execute(_TAKE_OLDEST, {"n": limit}).scalars().all()
     due = connection.execute(
         text("SELECT id FROM requests WHERE duty = 'freeze' AND due_at <= clock_timestamp() ORDER BY due_at LIMIT :n"),
         {"n": limit},
     ).scalars()
-    return list(dict.fromkeys([*asked, *due]))[:limit]
+    return list(dict.fromkeys([*asked, *due]))
 
 
 def _advance_alone(stores: Stores, settings: Settings, request_id: UUID) -> bool:
     try:
         with stores.engine.begin() as connection:
+            connection.execute(_TAKE_OF_ONE, {"id": request_id})
             _advance(connection, settings, [request_id])
     except (SQLAlchemyError, ValueError, LookupError) as error:
         log.exception("request_not_advanced", request=str(request_id), error=type(error).__name__)
         with stores.engine.begin() as connection:
             # To the end of the queue: the others must not wait behind it.
-            lock_requests(connection, [request_id])
-            connection.execute(text("DELETE FROM request_checks WHERE request_id = :id"), {"id": request_id})
+            connection.execute(_TAKE_OF_ONE, {"id": request_id})
             check_again(connection, [request_id])
         return False
     return True
 
 
 def _advance(connection: Connection, settings: Settings, ids: Sequence[UUID]) -> None:
-    # The requests first: a DELETE of many rows takes them in the order of its plan, and two that run at once could wait
-    # in a circle. Before the steps are read: whatever is committed after this asks anew.
-    locked = _lock_with_linked(connection, ids)
-    connection.execute(
-        text("DELETE FROM request_checks WHERE request_id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)}
-    )
-    requests = [locked[i] for i in ids]
-    steps = lock_steps(connection, list(ids))
+    seen = see_what_follows(connection, ids)
+    if not seen:
+        return
+    locked = _lock_with_linked(connection, [each.id for each in seen])
+    # Seen again under lock: somebody may have taken what follows in between.
+    seen = see_what_follows(connection, [each.id for each in seen])
     now = database_now(connection)
-    frozen = [r for r in requests if r.duty == Duty.FREEZE and (r.due_at <= now or not _still_searching(steps[r.id]))]
-    freeze_plans(connection, settings, frozen, now)
-    now_frozen = {r.id for r in frozen}
-    planned = [r for r in requests if r.id not in now_frozen and (r.plan_version > 0 or _is_finished(r))]
-    _let_later_systems_begin(connection, [steps[r.id] for r in planned], now)
-    answered = _answer(connection, [r for r in planned if _is_answerable(r, steps[r.id])], now)
-    finished = [answered.get(r.id, r) for r in planned if _is_finished(r) or r.id in answered]
-    for request in _with_linked(connection, finished):
+    freeze_plans(connection, settings, [locked[each.id] for each in seen if each.freezes], now)
+    _let_later_systems_begin(connection, [each.id for each in seen if each.goes_on], now)
+    seal_at = now + settings.seconds("key_retention")
+    _answer(connection, [(locked[each.id], each.seals) for each in seen if each.answers], now, seal_at)
+    ended = lock_requests(connection, [each.id for each in seen if each.frees])
+    for request in ended.values():
         _free_or_answer_linked(connection, request, now)
-    ended = [r for r in finished if r.duty is None and r.sealed_at is None]
-    _plan_sealing(connection, settings, [r for r in ended if all(s.state in ENDED for s in steps[r.id])], now)
+    _plan_sealing(connection, [each.id for each in seen if each.seals and not each.answers], seal_at)
 
 
 def _lock_with_linked(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
@@ -103,86 +112,57 @@ def _lock_with_linked(connection: Connection, ids: Sequence[UUID]) -> dict[UUID,
     linked = connection.execute(
         text("SELECT id FROM requests WHERE linked_to = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)}
     ).scalars()
-    return lock_requests(connection, [*ids, *linked])
+    return lock_requests(connection, [*ids, *linked], PLANNED_COLUMNS)
 
 
-def _with_linked(connection: Connection, requests: Sequence[Row[Any]]) -> list[Row[Any]]:
-    """Those of the finished requests that others are linked to and wait for."""
-    if not requests:
-        return []
-    found = connection.execute(
-        text(
-            "SELECT DISTINCT linked_to FROM requests WHERE linked_to = ANY(CAST(:ids AS uuid[]))"
-            " AND state = 'in_progress' AND reason = 'linked'"
-        ),
-        {"ids": [r.id for r in requests]},
-    )
-    waited_for = set(found.scalars())
-    return [r for r in requests if r.id in waited_for]
-
-
-def _plan_sealing(connection: Connection, settings: Settings, requests: Sequence[Row[Any]], now: datetime) -> None:
-    if requests:
+def _plan_sealing(connection: Connection, ids: Sequence[UUID], seal_at: datetime) -> None:
+    if ids:
         connection.execute(
             text(
                 "UPDATE requests SET duty = :duty, due_at = :due, lease_until = NULL"
                 " WHERE id = ANY(CAST(:ids AS uuid[]))"
             ),
-            {"duty": Duty.SEAL, "due": now + settings.seconds("key_retention"), "ids": [r.id for r in requests]},
+            {"duty": Duty.SEAL, "due": seal_at, "ids": list(ids)},
         )
 
 
-def _is_finished(request: Row[Any]) -> bool:
-    return request.state in _FINISHED
-
-
-def _still_searching(steps: Sequence[Row[Any]]) -> bool:
-    """Parked searches don't hold up the others: their step stays in the plan and goes on when a human acted."""
-    done = ENDED | {StepState.PARKED}
-    return any(s.phase == Phase.LOCATE and not s.located and s.state not in done for s in steps)
-
-
-def _is_answerable(request: Row[Any], steps: Sequence[Row[Any]]) -> bool:
-    if request.state != RequestState.IN_PROGRESS or request.reason not in (Progress.ERASING, Progress.LOCATING):
-        return False
-    return bool(steps) and all(s.state in ENDED or _is_accepted_whole(s) for s in steps)
-
-
-def _is_accepted_whole(step: Row[Any]) -> bool:
-    """The vendor will do it and only a look is owed. While one job of several runs, the next hasn't even begun."""
-    return bool(step.state == StepState.ACCEPTED and step.phase == Phase.CONFIRM and step.reason != EARLIER_SYSTEM)
-
-
-def _let_later_systems_begin(connection: Connection, requests: Sequence[Sequence[Row[Any]]], now: datetime) -> None:
+def _let_later_systems_begin(connection: Connection, ids: Sequence[UUID], now: datetime) -> None:
     """A later system waits until all earlier ones have had their effect; then it begins, or is looked at, at once."""
-    ready: list[UUID] = []
-    for steps in requests:
-        busy = [s.position for s in steps if s.state not in ENDED and s.phase != Phase.CONFIRM]
-        first_busy = min(busy, default=None)
-        ready += [
-            s.id
-            for s in steps
-            if (s.state == StepState.DUE and s.waits_for_order)
-            or (s.state == StepState.ACCEPTED and s.reason == EARLIER_SYSTEM)
-            if s.due_at > now
-            if first_busy is None or s.position <= first_busy
-        ]
-    if ready:
+    if ids:
         connection.execute(
-            text("UPDATE steps SET due_at = :now, waits_for_order = false WHERE id = ANY(CAST(:ids AS uuid[]))"),
-            {"now": now, "ids": ready},
+            text(
+                "WITH waiting AS MATERIALIZED (SELECT id, request_id, position FROM steps"  # noqa: S608 - our own words
+                f" WHERE request_id = ANY(CAST(:ids AS uuid[])) AND due_at > :now AND {WAITS_FOR_EARLIER}"
+                " ORDER BY id FOR NO KEY UPDATE)"
+                " UPDATE steps s SET due_at = :now, waits_for_order = false FROM waiting w WHERE s.id = w.id"
+                " AND NOT EXISTS (SELECT 1 FROM steps WHERE request_id = w.request_id AND position < w.position"
+                f" AND {BUSY})"
+            ),
+            {"now": now, "ids": list(ids)},
         )
 
 
-def _answer(connection: Connection, requests: Sequence[Row[Any]], now: datetime) -> dict[UUID, Row[Any]]:
-    """Answer these requests. Returns their rows as they are then."""
-    if not requests:
-        return {}
-    changes = [request_change(row, "request_fulfilled") for row in requests]
-    values = {"state": RequestState.FULFILLED, "now": now}
-    answered = "state = :state, reason = NULL, answered_at = :now"
-    change_rows(connection, "request", answered, values, changes, actor="worker", at=now)
-    return lock_requests(connection, [row.id for row in requests])
+def _answer(
+    connection: Connection, requests: Sequence[tuple[Row[Any], bool]], now: datetime, seal_at: datetime
+) -> None:
+    """Answer these requests; with True beside them their sealing is planned, too."""
+    change_rows(
+        connection,
+        "request",
+        "state = :state, reason = NULL, answered_at = :now,"
+        " duty = CASE WHEN r.id = ANY(CAST(:sealing AS uuid[])) THEN :seal ELSE r.duty END,"
+        " due_at = CASE WHEN r.id = ANY(CAST(:sealing AS uuid[])) THEN CAST(:seal_at AS timestamptz) ELSE r.due_at END",
+        {
+            "state": RequestState.FULFILLED,
+            "now": now,
+            "seal": Duty.SEAL,
+            "seal_at": seal_at,
+            "sealing": [row.id for row, seals in requests if seals],
+        },
+        [request_change(row, "request_fulfilled") for row, _ in requests],
+        actor="worker",
+        at=now,
+    )
 
 
 def _free_or_answer_linked(connection: Connection, request: Row[Any], now: datetime) -> None:

@@ -13,11 +13,10 @@ from service.domain.api_key import Caller
 from service.domain.refusals import SamePerson, StalePlan, WrongState
 from service.domain.request import Progress, RequestState
 from service.settings import Settings
-from service.storage.changes import log_changes
 from service.storage.rows import database_now, lock_request
 from service.storage.stores import Stores
 from service.use_cases.lock_request import request_change
-from service.use_cases.release_plan import release_plans
+from service.use_cases.release_plan import release_plan
 
 
 def approve_plan(stores: Stores, settings: Settings, request_id: UUID, *, plan_hash: str, caller: Caller) -> None:
@@ -42,6 +41,4 @@ def approve_plan(stores: Stores, settings: Settings, request_id: UUID, *, plan_h
             {"by": caller.key_id, "now": now, "id": request_id, "v": row.plan_version},
         )
         change = request_change(row, "plan_approved", plan=row.plan_version, plan_hash=plan_hash)
-        log_changes(connection, [change], actor=caller.actor, at=now)
-        # Read again: the entry above moved the row's version on.
-        release_plans(connection, settings, [lock_request(connection, request_id)], now)
+        release_plan(connection, settings, row, change, actor=caller.actor, at=now)

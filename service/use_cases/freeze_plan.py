@@ -7,7 +7,7 @@ import freezes thousands of plans, and what a request costs here is what its row
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,10 +19,11 @@ from service.domain.blast_radius import BlastRadius, BlastRadiusRules, needs_app
 from service.domain.plan import PlannedSystem, plan_hash
 from service.domain.request import Progress
 from service.settings import Settings
-from service.storage.changes import Change, log_changes
-from service.storage.rows import lock_steps, version_of
-from service.use_cases.lock_request import lock_requests
-from service.use_cases.release_plan import progress_of, release_plans
+from service.storage.changes import Change, change_rows
+from service.storage.packed import Packed
+from service.storage.rows import lock_steps
+from service.use_cases.lock_request import request_change
+from service.use_cases.release_plan import PLANNED_COLUMNS, PROGRESS, Begun, begin_steps, released, write_begun
 
 
 @dataclass(frozen=True)
@@ -45,25 +46,19 @@ def freeze_plans(connection: Connection, settings: Settings, requests: Sequence[
     """
     if not requests:
         return
-    steps = lock_steps(connection, [r.id for r in requests])
+    steps = lock_steps(connection, [r.id for r in requests], PLANNED_COLUMNS)
     hashes = _plan_identifiers(connection, requests)
     connectors: dict[str, str] = {
         row.name: row.connector for row in connection.execute(text("SELECT name, connector FROM systems"))
     }
     plans = [_plan(settings, r, steps[r.id], hashes[r.id], connectors) for r in requests]
-    _write(connection, plans, now)
+    _insert(connection, plans, now)
     added = _suppress(connection, requests, now)
-    changes = []
-    for plan in plans:
-        changes.append(_frozen(plan))
-        if added.get(plan.request.id):
-            changes.append(_change(plan.request, "suppression_added", entries=added[plan.request.id]))
-    log_changes(connection, changes, actor="worker", at=now)
-    begins = [plan.request.id for plan in plans if not plan.reasons]
-    if begins:
-        # Read again: the entries above moved the rows' versions on.
-        locked = lock_requests(connection, begins)
-        release_plans(connection, settings, [locked[i] for i in begins], now)
+    at_once = {plan.request.id: (plan.version, plan.steps) for plan in plans if not plan.reasons}
+    begun = begin_steps(connection, settings, at_once, now)
+    _write_requests(connection, plans, added, begun, now)
+    write_begun(connection, {r.id: r for r in requests}, begun, actor="worker", at=now)
+    _plan_steps(connection, plans, {each.step.id for own in begun.values() for each in own})
 
 
 def _plan(
@@ -86,13 +81,7 @@ def _plan(
     )
 
 
-def _write(connection: Connection, plans: Sequence[_Plan], now: datetime) -> None:
-    """The plans' rows; their steps and requests say which version they are in."""
-    values = {
-        "ids": [p.request.id for p in plans],
-        "versions": [p.version for p in plans],
-        "now": now,
-    }
+def _insert(connection: Connection, plans: Sequence[_Plan], now: datetime) -> None:
     connection.execute(
         text(
             "INSERT INTO plans (request_id, version, hash, frozen_at, approval_reasons)"
@@ -100,29 +89,57 @@ def _write(connection: Connection, plans: Sequence[_Plan], now: datetime) -> Non
             " CAST(:versions AS integer[]), CAST(:hashes AS text[]), CAST(:reasons AS text[]))"
             " AS n(id, version, hash, reasons)"
         ),
-        values | {"hashes": [p.hash for p in plans], "reasons": [",".join(p.reasons) for p in plans]},
+        {
+            "ids": [p.request.id for p in plans],
+            "versions": [p.version for p in plans],
+            "now": now,
+            "hashes": Packed(p.hash for p in plans),
+            "reasons": Packed(",".join(p.reasons) for p in plans),
+        },
     )
-    connection.execute(
-        text(
-            "UPDATE steps s SET plan_version = n.version"
-            " FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[])) AS n(id, version)"
-            " WHERE s.request_id = n.id AND s.plan_version IS NULL"
-        ),
-        values,
+
+
+def _write_requests(
+    connection: Connection,
+    plans: Sequence[_Plan],
+    added: Mapping[UUID, int],
+    begun: Mapping[UUID, Sequence[Begun]],
+    now: datetime,
+) -> None:
+    """Which version each request is in and what it waits for, together with the entries about plan, list and begin."""
+    changes = []
+    for plan in plans:
+        changes.append(_frozen(plan))
+        if added.get(plan.request.id):
+            changes.append(request_change(plan.request, "suppression_added", entries=added[plan.request.id]))
+        changes += released(plan.request, begun.get(plan.request.id, ()))
+    change_rows(
+        connection,
+        "request",
+        f"plan_version = r.plan_version + 1, duty = NULL, due_at = NULL, doubts = '[]', reason = CASE"
+        f" WHEN r.id = ANY(CAST(:unapproved AS uuid[])) THEN '{Progress.AWAITING_APPROVAL}' ELSE {PROGRESS} END",
+        {"unapproved": [plan.request.id for plan in plans if plan.reasons]},
+        changes,
+        actor="worker",
+        at=now,
     )
-    progress = [Progress.AWAITING_APPROVAL if p.reasons else progress_of(p.request) for p in plans]
-    connection.execute(
-        text(
-            "UPDATE requests r SET plan_version = n.version, reason = n.reason, duty = NULL, due_at = NULL,"
-            " doubts = '[]' FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[]), CAST(:progress AS text[]))"
-            " AS n(id, version, reason) WHERE r.id = n.id"
-        ),
-        values | {"progress": progress},
-    )
+
+
+def _plan_steps(connection: Connection, plans: Sequence[_Plan], begun: Set[UUID]) -> None:
+    """Steps that are new to a plan and don't begin with it: nobody searched there yet, or it waits for its approval."""
+    rows = [(s.id, p.version) for p in plans for s in p.steps if s.plan_version is None and s.id not in begun]
+    if rows:
+        connection.execute(
+            text(
+                "UPDATE steps s SET plan_version = n.version"
+                " FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[])) AS n(id, version) WHERE s.id = n.id"
+            ),
+            {"ids": [step_id for step_id, _ in rows], "versions": [version for _, version in rows]},
+        )
 
 
 def _frozen(plan: _Plan) -> Change:
-    return _change(
+    return request_change(
         plan.request,
         "plan_frozen",
         plan=plan.version,
@@ -132,10 +149,6 @@ def _frozen(plan: _Plan) -> Change:
         systems=[s.system for s in plan.steps],
         needs_approval=list(plan.reasons),
     )
-
-
-def _change(request: Row[Any], event: str, **data: Any) -> Change:
-    return Change("request", str(request.id), version_of(request), event, request.subject, data)
 
 
 def _plan_identifiers(connection: Connection, requests: Sequence[Row[Any]]) -> dict[UUID, list[bytes]]:

@@ -15,12 +15,22 @@ from service.domain.audit_shapes import AuditValue
 from service.storage.changes import Change
 from service.storage.rows import version_of
 
-_REQUESTS = text("SELECT * FROM requests WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE")
+PLANNED_COLUMNS = "id, subject, state, reason, duty, plan_version, version, entry_hash"
+"""What freezing, releasing and answering read of a request."""
 
 
-def lock_requests(connection: Connection, request_ids: Iterable[UUID]) -> dict[UUID, Row[Any]]:
-    """The rows of those requests that exist, locked until the transaction ends."""
-    rows = connection.execute(_REQUESTS, {"ids": list(request_ids)})
+def lock_requests(connection: Connection, request_ids: Iterable[UUID], columns: str = "*") -> dict[UUID, Row[Any]]:
+    """The rows of those requests that exist, locked until the transaction ends.
+
+    `columns` is our own text and has `id`: whoever locks many reads what is needed.
+    """
+    rows = connection.execute(
+        text(
+            f"SELECT {columns} FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"  # noqa: S608 - our own text
+            " ORDER BY id FOR NO KEY UPDATE"
+        ),
+        {"ids": list(request_ids)},
+    )
     return {row.id: row for row in rows}
 
 

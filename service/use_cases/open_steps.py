@@ -17,9 +17,10 @@ from sqlalchemy import Connection, Row, text
 from service.domain.audit_shapes import AuditValue
 from service.domain.cluster import Cluster
 from service.domain.outcomes import Phase, StepState
-from service.domain.request import Duty, Progress
+from service.domain.request import Duty, Progress, RequestState
 from service.settings import Settings
-from service.storage.changes import Change, Version, log_changes
+from service.storage.changes import Change, change_rows
+from service.storage.packed import Packed
 from service.storage.rows import version_of
 
 
@@ -45,7 +46,10 @@ def open_steps(
     systems: Sequence[Row[Any]],
     now: datetime,
 ) -> None:
-    """Open every system's step for each of these requests; three statements for any number."""
+    """Open every system's step for each of these requests; two statements for any number.
+
+    They begin with their request's entry, so their rows have had none of their own.
+    """
     opened = [_Opened(uuid4(), request, s.name, s.position) for request, _ in requests for s in systems]
     connection.execute(
         text(
@@ -59,44 +63,35 @@ def open_steps(
             "phase": Phase.LOCATE,
             "state": StepState.DUE,
             "now": now,
-            "ids": [step.id for step in opened],
-            "requests": [step.request.id for step in opened],
-            "systems": [step.system for step in opened],
+            "ids": Packed(str(step.id) for step in opened),
+            "requests": Packed(str(step.request.id) for step in opened),
+            "systems": Packed(step.system for step in opened),
             "positions": [step.position for step in opened],
             "deadlines": [step.request.respond_by for step in opened],
-            "lanes": [step.request.lane for step in opened],
+            "lanes": Packed(str(step.request.lane) for step in opened),
         },
     )
-    connection.execute(
-        text(
-            "UPDATE requests SET state = 'in_progress', reason = :reason, duty = :duty, due_at = :due, tries = 0,"
-            " lease_until = NULL, located_until = :due WHERE id = ANY(CAST(:ids AS uuid[]))"
-        ),
-        {
-            "reason": Progress.LOCATING,
-            "duty": Duty.FREEZE,
-            "due": now + settings.seconds("locate_patience"),
-            "ids": [request.id for request, _ in requests],
-        },
+    of_request: dict[UUID, list[_Opened]] = {request.id: [] for request, _ in requests}
+    for step in opened:
+        of_request[step.request.id].append(step)
+    change_rows(
+        connection,
+        "request",
+        f"state = '{RequestState.IN_PROGRESS}', reason = '{Progress.LOCATING}', duty = '{Duty.FREEZE}', due_at = :due,"
+        " tries = 0, lease_until = NULL, located_until = :due",
+        {"due": now + settings.seconds("locate_patience")},
+        [_settled(request, cluster, of_request[request.id]) for request, cluster in requests],
+        actor="worker",
+        at=now,
     )
-    changes = [_settled(request, cluster) for request, cluster in requests] + [_first(step) for step in opened]
-    log_changes(connection, changes, actor="worker", at=now)
 
 
-def _settled(request: Row[Any], cluster: Cluster) -> Change:
+def _settled(request: Row[Any], cluster: Cluster, opened: Sequence[_Opened]) -> Change:
     data: dict[str, AuditValue] = {
         "identifiers": len(cluster.members),
         "excluded": len(cluster.excluded),
         "doubts": [doubt["reason"] for doubt in request.doubts],
+        "steps": [str(step.id) for step in opened],
+        "systems": [step.system for step in opened],
     }
     return Change("request", str(request.id), version_of(request), "request_settled", request.subject, data)
-
-
-def _first(step: _Opened) -> Change:
-    data: dict[str, AuditValue] = {
-        "request": str(step.request.id),
-        "system": step.system,
-        "phase": Phase.LOCATE,
-        "state": StepState.DUE,
-    }
-    return Change("step", str(step.id), Version(), "step_opened", step.request.subject, data)

@@ -38,8 +38,9 @@ from service.settings import Settings
 from service.storage.changes import Change, log_changes
 from service.storage.key_store import batch_owner, request_owner
 from service.storage.packed import listed
-from service.storage.rows import check_again, database_now, version_of
+from service.storage.rows import database_now, version_of
 from service.storage.stores import Stores
+from service.use_cases.ask_to_look import ask_to_look
 from service.use_cases.end_attempts import NOT_A_CODE, Result, code_of, end_attempts, name_of
 from service.use_cases.lease_steps import LeasedBatch, LeasedStep
 from service.use_cases.move_steps import park_steps
@@ -55,6 +56,7 @@ _UNADDRESSABLE = "not_addressable"
 _STAYS = (Phase.SUPPRESS, Phase.ERASE)
 _LOCK = text(
     "SELECT s.id, s.request_id, s.phase, s.tries, s.rounds, s.effect_possible, s.retained, s.plan_version, s.located,"
+    " s.waits_for_order,"
     " s.record_hashes <> '{}' AS has_records, s.counts, s.version, s.entry_hash,"
     # Mostly empty, and nothing is quicker to read than nothing.
     " nullif(s.erased, '{}') AS erased, nullif(s.left_over, '{}') AS left_over,"
@@ -158,7 +160,7 @@ class _Recording:
         note_jobs(self.connection, self.stores.pepper, self.leased.system, moves, self.results)
         self._park_keyless(now)
         over = self._give_back(now)
-        check_again(self.connection, [row.request_id for row, _, _ in moves])
+        ask_to_look(self.connection, [(row, move) for row, _, move in moves])
         return sum(move.has_ended for _, _, move in moves), over
 
     def record_late(self) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, text
 from service.domain.cluster import Cluster, Person
 from service.settings import Settings
 from service.storage.key_store import request_owner
+from service.storage.packed import Packed
 from service.storage.rows import database_now
 from service.storage.sealed_identifiers import read_identifiers
 from service.storage.stores import Stores
@@ -75,7 +76,8 @@ def _locked(connection: Connection, fences: Mapping[UUID, int]) -> list[Row[Any]
     return list(
         connection.execute(
             text(
-                "SELECT r.* FROM requests r JOIN unnest(CAST(:ids AS uuid[]), CAST(:fences AS integer[]))"
+                "SELECT r.id, r.subject, r.respond_by, r.lane, r.doubts, r.version, r.entry_hash"
+                " FROM requests r JOIN unnest(CAST(:ids AS uuid[]), CAST(:fences AS integer[]))"
                 " AS n(id, fence) USING (id) WHERE r.fence = n.fence AND r.duty = 'identify'"
                 " AND NOT r.identity_reviewed ORDER BY r.id FOR NO KEY UPDATE OF r"
             ),
@@ -93,14 +95,16 @@ def _meeting(
         return set()
     found = connection.execute(
         text(
-            "SELECT DISTINCT own.id FROM unnest(CAST(:ids AS uuid[]), CAST(:hashes AS bytea[])) AS own(id, hash)"
-            " JOIN requests me ON me.id = own.id"
-            " JOIN identifiers i ON i.keyed_hash = own.hash AND i.request_id <> own.id"
-            " AND i.use IN ('planned', 'pending')"
-            " JOIN requests r ON r.id = i.request_id AND r.state IN ('open', 'in_progress') AND r.linked_to IS NULL"
+            # By hash first: planned as one join, whoever is unfinished was read once for each of these people.
+            "WITH met AS MATERIALIZED (SELECT own.id, i.request_id, i.verification_method, i.origin"
+            " FROM unnest(CAST(:ids AS uuid[]), CAST(:hashes AS bytea[])) AS own(id, hash)"
+            " CROSS JOIN LATERAL (SELECT request_id, verification_method, origin FROM identifiers"
+            " WHERE keyed_hash = own.hash AND request_id <> own.id AND use IN ('planned', 'pending') OFFSET 0) AS i)"
+            " SELECT DISTINCT met.id FROM met JOIN requests me ON me.id = met.id JOIN requests r"
+            " ON r.id = met.request_id AND r.state IN ('open', 'in_progress') AND r.linked_to IS NULL"
             " WHERE r.located_until IS NOT NULL OR ((r.created_at, r.id) < (me.created_at, me.id)"
-            " AND (i.verification_method IS NOT NULL OR i.origin = 'graph'))"
+            " AND (met.verification_method IS NOT NULL OR met.origin = 'graph'))"
         ),
-        {"ids": [request_id for request_id, _ in pairs], "hashes": [keyed_hash for _, keyed_hash in pairs]},
+        {"ids": [request_id for request_id, _ in pairs], "hashes": Packed(keyed_hash for _, keyed_hash in pairs)},
     )
     return set(found.scalars())

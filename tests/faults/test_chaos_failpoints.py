@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.long]
 # What must be among the points that were found: each room of the way, in each process that has it.
 _EXPECTED = {
     "api": ("commit of submit_request.", "commit of key_store."),
-    "beat": tuple(f"message expunge.{task}" for task in ("dispatch", "advance", "sweep", "sequence")),
+    "beat": tuple(f"message expunge.{task}" for task in ("tick", "sweep", "sequence")),
     "control": (
         "message expunge.work_system",
         "message expunge.identify",

@@ -14,28 +14,33 @@ from service.use_cases.seal_request import seal_due_requests
 from service.use_cases.sequence_audit import CheckpointRule, sequence_audit
 from service.use_cases.steer_import import revoke_cancelled
 from service.use_cases.sweep_leases import sweep_leases, sweep_orphan_keys
+from service.use_cases.waiting_work import requests_wait
 from service.use_cases.watch_deadlines import watch_deadlines
 from workers.dispatch import dispatch_due
-from workers.runtime import runtime
+from workers.runtime import Runtime, runtime
 
+# Whoever stays longer keeps the other part waiting; the next tick goes on.
+_STAY_SECONDS = 1.0
 # Shorter than a worker that was told to stop is waited for.
 _SEQUENCE_SECONDS = 5.0
 
 
-@shared_task(name="expunge.dispatch")
-def dispatch() -> int:
-    """Nudge for what is due."""
-    return dispatch_due(runtime())
-
-
-@shared_task(name="expunge.advance")
-def advance() -> int:
-    """Advance requests whose steps moved on."""
+@shared_task(name="expunge.tick")
+def tick() -> None:
+    """Nudge for what is due, then advance requests: two parts, each in its turn."""
     opened = runtime()
-    advanced = 0
-    while looked_at := advance_requests(opened.stores, opened.settings):
-        advanced += looked_at
-    return advanced
+    try:
+        dispatch_due(opened)
+    finally:
+        if requests_wait(opened.stores):
+            advance(opened)
+
+
+def advance(opened: Runtime) -> None:
+    """Advance requests whose steps moved on, until none is left or the next tick's nudges wait too long."""
+    until = time.monotonic() + _STAY_SECONDS
+    while advance_requests(opened.stores, opened.settings) and time.monotonic() < until:
+        pass
 
 
 @shared_task(name="expunge.sweep")

@@ -100,8 +100,8 @@ class Register:
             self._submitted(entry)
         elif entry["object"] == "request" and (case := self.cases.get(entry["object_id"])):
             _request(case, event, data, entry)
-        elif event == "step_opened":
-            self._opened(entry)
+            if event == "request_settled":
+                self._opened(case, entry)
         elif event == "batch_leased":
             for step_id in data["steps"]:
                 if leased := self._steps.get(step_id):
@@ -137,10 +137,11 @@ class Register:
             linked_to=data.get("linked_to"),
         )
 
-    def _opened(self, entry: Mapping[str, Any]) -> None:
-        case = self.cases.get(entry["data"]["request"])
-        if case is not None:
-            step = Recipient(entry["object_id"], entry["data"]["system"], _instant(entry["at"]))
+    def _opened(self, case: Case, entry: Mapping[str, Any]) -> None:
+        """Its steps begin with it."""
+        at = _instant(entry["at"])
+        for step_id, system in zip(entry["data"]["steps"], entry["data"]["systems"], strict=True):
+            step = Recipient(step_id, system, at)
             case.steps.append(step)
             self._steps[step.step_id] = step
 

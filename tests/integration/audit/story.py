@@ -77,10 +77,11 @@ class Story:
         *answers: tuple[str, Mapping[str, AuditValue]],
         phase: str = "erase",
     ) -> None:
-        """Opened at `at`; each further hour it is leased, and half an hour later told of as given."""
+        """Its request is settled for this one system at `at`; each further hour the step is leased, and half an hour
+        later told of as given."""
         subject, key = name_of(f"subject of {word}"), name_of(f"{word} in {system}")
-        opened = {"request": name_of(word), "system": system, "phase": "locate", "state": "due"}
-        self.tell("step_opened", at, "step", key, subject=subject, **opened)
+        found: dict[str, AuditValue] = {"identifiers": 1, "excluded": 0, "doubts": []}
+        self.about(word, "request_settled", at, **found, steps=[key], systems=[system])
         for number, (event, data) in enumerate(answers, 1):
             leased = at + timedelta(hours=number)
             self.tell(

@@ -112,9 +112,11 @@ def sql(engine: Engine, signing_key: SigningKey, log: Story, tmp_path: Path) -> 
         " WHERE s.event = 'request_submitted'"
     )
     connection.execute(
-        "CREATE TABLE s AS SELECT o.id, o.data->>'request' AS request, o.data->>'system' AS system, o.told AS opened,"
+        "CREATE TABLE s AS SELECT o.id, o.request, o.system, o.opened,"
         " d.told AS ended, d.data->>'outcome' AS outcome, CAST(coalesce(d.data->>'left', '0') AS INT) AS remains"
-        " FROM e o LEFT JOIN e d ON d.id = o.id AND d.event = 'step_ended' WHERE o.event = 'step_opened'"
+        " FROM (SELECT id AS request, told AS opened, unnest(CAST(data->'steps' AS VARCHAR[])) AS id,"
+        " unnest(CAST(data->'systems' AS VARCHAR[])) AS system FROM e WHERE event = 'request_settled') o"
+        " LEFT JOIN e d ON d.id = o.id AND d.event = 'step_ended'"
     )
     return connection
 

@@ -88,7 +88,7 @@ def token_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def nobody_asked_to_look(patch: pytest.MonkeyPatch) -> None:
     """When a step has moved, nobody looks whether the request is done."""
-    patch.setattr(record_answers, "check_again", lambda connection, ids: None)
+    patch.setattr(record_answers, "ask_to_look", lambda connection, moves: None)
 
 
 def parked_without_entry(patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,47 @@
+"""Ask that requests be looked at whose steps' moves may let something follow; for the others nobody needs to look.
+
+Decides it from the move alone and from what never changes, so that two moves that are recorded at once can't each
+leave the asking to the other. use_cases.see_what_follows has the conditions that this must not miss:
+
+- a plan is frozen when searches end: every move of a step that isn't in a plan yet may let that follow;
+- a request is answered and sealed when steps have ended or are accepted; a step that is due again is neither;
+- later systems go on when an earlier step leaves the phases that they wait for, or when they begin to wait. Which steps
+  stand behind another one is written when they are opened, and stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from service.domain.outcomes import Next, Phase, StepState
+from service.storage.rows import check_again
+
+
+def ask_to_look(connection: Connection, moves: Sequence[tuple[Row[Any], Next]]) -> None:
+    """Ask for the requests of these locked steps, as they were before these moves, where it is needed."""
+    had_effect = [row.id for row, move in moves if row.phase != Phase.CONFIRM and move.phase is Phase.CONFIRM]
+    waited_for = _with_others_behind(connection, had_effect)
+    check_again(connection, [row.request_id for row, move in moves if _may_let_follow(row, move, waited_for)])
+
+
+def _may_let_follow(row: Row[Any], move: Next, waited_for: set[UUID]) -> bool:
+    is_in_plan = row.plan_version is not None
+    return not is_in_plan or move.state is not StepState.DUE or row.waits_for_order or row.id in waited_for
+
+
+def _with_others_behind(connection: Connection, step_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of these steps behind which their request has another one."""
+    if not step_ids:
+        return set()
+    found = connection.execute(
+        text(
+            "SELECT s.id FROM unnest(CAST(:ids AS uuid[])) AS asked(id) JOIN steps s USING (id)"
+            " WHERE EXISTS (SELECT 1 FROM steps b WHERE b.request_id = s.request_id AND b.position > s.position)"
+        ),
+        {"ids": list(step_ids)},
+    )
+    return set(found.scalars())

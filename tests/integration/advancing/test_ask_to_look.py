@@ -1,0 +1,121 @@
+"""A move for which nobody is asked to look lets nothing follow: tried with every neighbour that a step may have."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, text
+
+from service.domain.outcomes import EARLIER_SYSTEM, Next, Phase, StepState
+from service.use_cases import ask_to_look as asking
+from service.use_cases.ask_to_look import ask_to_look
+from service.use_cases.see_what_follows import Following, see_what_follows
+from tests.company import Company
+from tests.scenes import person_in, quicken, turn_until
+
+# State, phase, reason, whether it waits for its turn.
+NEIGHBOURS = (
+    (StepState.DUE, Phase.ERASE, None, True),
+    (StepState.DUE, Phase.SUPPRESS, None, False),
+    (StepState.LEASED, Phase.LOCATE, None, False),
+    (StepState.ACCEPTED, Phase.CONFIRM, EARLIER_SYSTEM, False),
+    (StepState.ACCEPTED, Phase.CONFIRM, None, False),
+    (StepState.PARKED, Phase.ERASE, "legal_hold", False),
+    (StepState.ERASED_VERIFIED, Phase.CONFIRM, None, False),
+)
+REQUESTS = (("in_progress", "erasing"), ("revoked", None))
+
+
+@pytest.fixture
+def planned(company: Company) -> UUID:
+    """A request with a plan and five steps; three of them are taken away."""
+    quicken(company, locate_patience_seconds=0.0)
+    request = company.submit(person_in(company, "support"))
+    turn_until(company, lambda: company.request(request).reason == "erasing", only=lambda name: False)
+    with company.stores.engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE steps SET state = 'absent', phase = 'confirm', waits_for_order = false, position = 5,"
+                " due_at = NULL, plan_version = 1, located = true"
+            )
+        )
+        connection.execute(text("DELETE FROM request_checks"))
+    return request
+
+
+def put(connection: Connection, step: UUID, **values: Any) -> None:
+    given = ", ".join(f"{name} = :{name}" for name in values)
+    connection.execute(text(f"UPDATE steps SET {given} WHERE id = :id"), values | {"id": step})
+
+
+def _flags(following: list[Following]) -> set[str]:
+    return {name for each in following for name, value in vars(each).items() if value is True}
+
+
+def unasked_that_follow(company: Company, request: UUID) -> list[Any]:
+    """Moves of one step, beside one neighbour, after which something follows that didn't before, and nobody asked."""
+    one, other, *_ = (step.id for step in company.steps(request).values())
+    found = []
+    with company.stores.engine.connect() as connection, connection.begin() as transaction:
+        connection.execute(text("UPDATE steps SET due_at = clock_timestamp() + interval '1 hour'"))
+        for (state, reason), position in itertools.product(REQUESTS, (1, 2, 3)):
+            connection.execute(text("UPDATE requests SET state = :s, reason = :r"), {"s": state, "r": reason})
+            for neighbour in NEIGHBOURS:
+                values = dict(zip(("state", "phase", "reason", "waits_for_order"), neighbour, strict=True))
+                put(connection, other, position=position, **values)
+                for phase, then in itertools.product(Phase, Phase):
+                    put(connection, one, state="leased", phase=phase, position=2)
+                    before = see_what_follows(connection, [request])
+                    row: Any = SimpleNamespace(
+                        id=one, request_id=request, phase=phase, plan_version=1, waits_for_order=False
+                    )
+                    put(connection, one, state="due", phase=then)
+                    ask_to_look(connection, [(row, Next(StepState.DUE, then))])
+                    asked = connection.execute(text("DELETE FROM request_checks")).rowcount
+                    after = see_what_follows(connection, [request])
+                    if not asked and _flags(after) - _flags(before):
+                        found.append((state, position, neighbour, phase, then))
+        transaction.rollback()
+    return found
+
+
+def test_nothing_follows_where_nobody_is_asked(company: Company, planned: UUID) -> None:
+    assert unasked_that_follow(company, planned) == []
+
+
+def test_without_asking_for_those_behind_their_turn_would_be_lost(
+    company: Company, planned: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_with_others_behind", lambda connection, ids: set())
+    lost = unasked_that_follow(company, planned)
+    assert {(position, neighbour[0]) for _, position, neighbour, *_ in lost} == {
+        (3, StepState.DUE),
+        (3, StepState.ACCEPTED),
+    }
+
+
+MOVES = (
+    (StepState.DUE, 1, False, 0),
+    (StepState.DUE, None, False, 1),
+    (StepState.DUE, 1, True, 1),
+    (StepState.WAITING, 1, False, 1),
+    (StepState.ACCEPTED, 1, False, 1),
+    (StepState.PARKED, 1, False, 1),
+    (StepState.RETAINED, 1, False, 1),
+)
+
+
+def test_who_is_asked_for(company: Company, planned: UUID) -> None:
+    step = company.steps(planned)["support"]
+    with company.stores.engine.begin() as connection:
+        for state, plan_version, waits, expected in MOVES:
+            row: Any = SimpleNamespace(
+                id=step.id, request_id=planned, phase="suppress", plan_version=plan_version, waits_for_order=waits
+            )
+            ask_to_look(connection, [(row, Next(state, Phase.ERASE))])
+            asked = connection.execute(text("DELETE FROM request_checks")).rowcount
+            assert asked == expected, (state, plan_version, waits)

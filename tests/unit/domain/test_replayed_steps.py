@@ -1,0 +1,115 @@
+"""What an entry tells of steps beside its own object, in a whole log and in one whose beginning was removed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from service.domain.audit_entry import AuditEntry, decode_entry
+from service.domain.replay import Difference, Replay, StoredObject, differences
+
+REQUEST, STEP, OTHER = (f"6f1e2c5a-0000-4000-8000-00000000000{n}" for n in range(3))
+AT = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def entry(event: str, row: str, key: str, version: int, previous: str | None, **data: Any) -> AuditEntry:
+    return AuditEntry(event, row, key, version, previous, AT, "worker", None, data)
+
+
+SUBMITTED = entry(
+    "request_submitted",
+    "request",
+    REQUEST,
+    1,
+    None,
+    kind="erasure",
+    regime="gdpr",
+    respond_by="2026-12-22T00:00:00.000000Z",
+    identifier_kinds=["email"],
+    verified=1,
+)
+SETTLED = entry(
+    "request_settled",
+    "request",
+    REQUEST,
+    2,
+    SUBMITTED.digest(),
+    identifiers=1,
+    excluded=0,
+    doubts=[],
+    steps=[STEP, OTHER],
+    systems=["mail", "crm"],
+)
+RELEASED = entry("plan_released", "request", REQUEST, 3, SETTLED.digest(), steps=[STEP], phases=["erase"])
+LEASED = entry("step_lease_expired", "step", STEP, 1, None, phase="erase", state="due", reason="lease_expired")
+WHOLE = (SUBMITTED, SETTLED, RELEASED)
+
+
+def replayed(*entries: AuditEntry, is_pruned: bool = False) -> Replay:
+    replay = Replay(is_pruned=is_pruned)
+    for each in entries:
+        replay.take(decode_entry(each.encode()), each.encode())
+    return replay
+
+
+def step(key: str, phase: str, version: int = 0, digest: str | None = None, **more: Any) -> StoredObject:
+    fields = {"request": REQUEST, "system": "mail" if key == STEP else "crm", "phase": phase, "state": "due"}
+    return StoredObject("step", key, fields | {"reason": None} | more, version, digest)
+
+
+def of_steps(replay: Replay, *rows: StoredObject) -> tuple[list[Difference], int]:
+    found, beyond = differences(replay, rows)
+    return [difference for difference in found if difference.object == "step"], beyond
+
+
+def test_steps_begin_and_go_on_with_their_requests_entries() -> None:
+    replay = replayed(*WHOLE)
+    assert of_steps(replay, step(STEP, "erase"), step(OTHER, "locate")) == ([], 0)
+    (difference,), _ = of_steps(replay, step(STEP, "locate"), step(OTHER, "locate"))
+    assert (difference.object_id, difference.field, difference.logged) == (STEP, "phase", "erase")
+
+
+def test_a_step_that_was_begun_has_no_entry_that_it_does_not_tell() -> None:
+    rows = (step(STEP, "erase", 1, "ab" * 32), step(OTHER, "locate"))
+    for is_pruned in (False, True):
+        found, _ = of_steps(replayed(*WHOLE, is_pruned=is_pruned), *rows)
+        assert {difference.field for difference in found} == {"version", "entry_hash"}
+
+
+def test_a_step_that_no_entry_tells_of_is_found() -> None:
+    stranger = step("6f1e2c5a-0000-4000-8000-000000000009", "locate")
+    for is_pruned in (False, True):
+        found, beyond = of_steps(
+            replayed(*WHOLE, is_pruned=is_pruned), step(STEP, "erase"), step(OTHER, "locate"), stranger
+        )
+        assert [difference.field for difference in found] == ["row"]
+        assert beyond == 0
+
+
+def test_what_a_lost_beginning_told_is_not_asked_for() -> None:
+    # Of the steps' beginning nothing is left; of one of them its plan's entry, and it may have had entries of its own.
+    found, beyond = of_steps(
+        replayed(RELEASED, is_pruned=True), step(STEP, "erase", 4, "ab" * 32), step(OTHER, "locate")
+    )
+    assert (found, beyond) == ([], 1)
+    (difference,), _ = of_steps(replayed(RELEASED, is_pruned=True), step(STEP, "confirm"), step(OTHER, "locate"))
+    assert difference.field == "phase"
+
+
+def test_a_step_cannot_begin_twice() -> None:
+    again = entry(
+        "request_settled",
+        "request",
+        REQUEST,
+        3,
+        SETTLED.digest(),
+        identifiers=1,
+        excluded=0,
+        doubts=[],
+        steps=[STEP],
+        systems=["mail"],
+    )
+    assert [(b.object, b.object_id, b.field) for b in replayed(SUBMITTED, SETTLED, again).breaks] == [
+        ("step", STEP, "chain")
+    ]
+    assert replayed(SUBMITTED, SETTLED, LEASED).breaks == []

@@ -1,0 +1,92 @@
+"""Beat's scheduler: wakes the control workers at fixed intervals, by the monotonic clock, and keeps nothing on disk.
+
+Celery's own reckons with aware datetimes and compares whole schedules at each look: with nine entries, five ticks a
+second cost a twentieth of the work that they woke. Decides not to send while an earlier message still lies with the
+broker: nobody would come to it sooner, and each one costs its milliseconds later. What is due stands in rows, so a
+message that isn't sent, or is lost, means a delay and no more.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from celery import Celery
+from celery.beat import Scheduler
+from kombu.exceptions import OperationalError
+
+from workers.queues import CONTROL_QUEUE
+
+log = structlog.get_logger(__name__)
+
+_SHORTEST_SLEEP_SECONDS = 0.001
+
+
+@dataclass
+class Timer:
+    """One task to wake: by which queue, how often, with which of Celery's options, when next (monotonic seconds)."""
+
+    task: str
+    queue: str
+    every_seconds: float
+    options: dict[str, Any]
+    next_at: float
+
+
+class MonotonicScheduler(Scheduler):
+    """Sends what is due together, by every queue that is empty; by the others it looks again a little later."""
+
+    def setup_schedule(self) -> None:
+        """Everything is due at once, as at every start."""
+        now = time.monotonic()
+        app: Celery = self.app
+        routes = app.conf.task_routes or {}
+        self.timers = [
+            Timer(
+                entry["task"],
+                routes.get(entry["task"], {}).get("queue", CONTROL_QUEUE),
+                float(entry["schedule"]),
+                entry["options"],
+                now,
+            )
+            for entry in app.conf.beat_schedule.values()
+        ]
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Send what is due. Returns for how many seconds nothing will be."""
+        now = time.monotonic()
+        due = [timer for timer in self.timers if timer.next_at <= now]
+        if due:
+            soon = now + min(timer.every_seconds for timer in self.timers)
+            is_taken = {queue: self._is_taken(queue) for queue in {timer.queue for timer in due}}
+            for timer in due:
+                timer.next_at = now + timer.every_seconds if is_taken[timer.queue] and self._send(timer) else soon
+        return max(min(timer.next_at for timer in self.timers) - time.monotonic(), _SHORTEST_SLEEP_SECONDS)
+
+    def should_sync(self) -> bool:
+        """There is nothing to write down."""
+        return False
+
+    def _is_taken(self, queue: str) -> bool:
+        """True if no message of ours waits, as far as one can know: sending finds out whether the broker is there."""
+        try:
+            channel: Any = self.producer.channel
+            lying: int = channel.queue_declare(queue=queue).message_count
+        except self._broker_errors() as error:
+            log.warning("queue_not_read", queue=queue, error=type(error).__name__)
+            return True
+        return lying == 0
+
+    def _send(self, timer: Timer) -> bool:
+        try:
+            self.app.send_task(timer.task, producer=self.producer, **timer.options)
+        except self._broker_errors() as error:
+            log.exception("wake_up_not_sent", task=timer.task, error=type(error).__name__)
+            return False
+        return True
+
+    def _broker_errors(self) -> tuple[type[BaseException], ...]:
+        """What only says that the broker isn't there just now: the next message finds it again."""
+        return (OperationalError, OSError, *self.connection.connection_errors, *self.connection.channel_errors)
