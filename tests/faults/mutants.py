@@ -20,12 +20,14 @@ def _endless_leases() -> None:
     """Every lease and renewal is granted for years: nothing is ever taken back from a dead worker."""
     from service.use_cases import hold_lease, lease_steps
 
-    def endless(module: Any) -> None:
-        real = module.text
-        module.text = lambda said: real(said.replace("make_interval(secs => :lease)", "interval '9 years'"))
+    def endless(said: str) -> str:
+        return said.replace("make_interval(secs => :lease)", "interval '9 years'")
 
-    endless(lease_steps)
-    endless(hold_lease)
+    change_rows, renewed = lease_steps.change_rows, hold_lease.text
+    lease_steps.change_rows = lambda connection, row, said, *more, **named: change_rows(
+        connection, row, endless(said), *more, **named
+    )
+    hold_lease.text = lambda said: renewed(endless(said))  # type: ignore[assignment]
 
 
 def _no_fence() -> None:
