@@ -58,7 +58,6 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
             submission=optional(ID),
             linked_to=optional(UUID),
         ),
-        "request_acknowledged": event("request"),
         "request_extended": event("request", respond_by=INSTANT, reason=CODE),
         "request_expedited": event("request"),
         # Its plan of steps begins with it: each is `due` in its search, and has no entry of its own yet.
@@ -79,7 +78,6 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         "request_fulfilled": event("request", certificate_hash=optional(HEX)),
         "request_overdue": event("request", respond_by=INSTANT),
         "request_sealed": event("request", certificate_hash=optional(HEX)),
-        "request_key_destroyed": event("request"),
         "review_opened": event("request", reasons=list_of(CODE)),
         "review_decided": event("request", decision=CODE, dropped=COUNT),
         "plan_frozen": event(
@@ -92,7 +90,6 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
             needs_approval=list_of(CODE),
         ),
         "plan_approved": event("request", plan=COUNT, plan_hash=HEX),
-        "plan_rejected": event("request", plan=COUNT, plan_hash=HEX, reason=CODE),
         # The plan's steps that begin with this: each is `due` in its phase. One that must not begin has its own entry.
         "plan_released": event("request", steps=list_of(UUID), phases=list_of(CODE)),
         # A step: one system in one request's plan. Every event says the phase and state that the step then is in.

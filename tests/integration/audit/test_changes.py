@@ -33,7 +33,7 @@ def rows(engine: Engine) -> list[UUID]:
     return made
 
 
-def change(row: UUID, says: str = "request_acknowledged", **data: str) -> Change:
+def change(row: UUID, says: str = "request_expedited", **data: str) -> Change:
     return Change("request", str(row), Version(), says, row.hex, data)
 
 

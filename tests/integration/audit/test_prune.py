@@ -35,7 +35,7 @@ class Log:
         entries = [AuditEntry("export_made", "export", str(uuid4()), 1, None, at, "cli") for at in ages]
         if subject is not None:
             entries = [
-                AuditEntry("request_acknowledged", "request", str(uuid4()), 1, None, at, "worker", subject)
+                AuditEntry("request_expedited", "request", str(uuid4()), 1, None, at, "worker", subject)
                 for at in ages
             ]
         with self.engine.begin() as connection:
@@ -182,7 +182,7 @@ def test_nobody_in_particular_prunes_nothing(log: Log) -> None:
 def test_a_request_whose_first_entries_were_removed_proves_nothing_any_more(log: Log) -> None:
     """What is left would read like the whole story. Requests that are there from their first entry on prove theirs."""
     half, whole, gone = uuid4().hex, uuid4().hex, uuid4().hex
-    first = AuditEntry("request_acknowledged", "request", str(uuid4()), 1, None, OLD, "worker", half)
+    first = AuditEntry("request_expedited", "request", str(uuid4()), 1, None, OLD, "worker", half)
     later = AuditEntry("request_sealed", "request", first.object_id, 2, first.digest(), NEW, "worker", half)
     with log.engine.begin() as connection:
         audit_log.append(connection, [first])
