@@ -17,15 +17,16 @@ from service.storage.import_gate import HALTED_IMPORTS
 from service.storage.packed import Packed, listed
 from service.use_cases.prepare_submission import CheckedSubmission, SealedSubmission
 
+# OFFSET 0 keeps the loops: one look into each index for each hash. Without it a plan that a connection made while the
+# tables were small, and keeps, reads all identifiers every time: 11 ms instead of 0.2 at 5,000 (measured 2026-11-22).
 OPEN_REQUESTS = (
-    "SELECT i.request_id, r.created_at, array_agg(i.keyed_hash) AS hashes"  # noqa: S608 - our own words
-    " FROM identifiers i JOIN requests r ON r.id = i.request_id"
-    " WHERE i.keyed_hash = ANY(CAST(%(hashes)s AS bytea[])) AND i.use IN ('planned', 'pending')"
-    " AND (i.verification_method IS NOT NULL OR i.use = 'planned')"
-    " AND r.state IN ('open', 'in_progress') AND r.linked_to IS NULL"
-    " AND (r.import_id IS NULL OR r.import_id = CAST(%(import)s AS uuid)"
-    f" OR r.import_id NOT IN ({HALTED_IMPORTS}))"
-    " GROUP BY i.request_id, r.created_at"
+    "SELECT i.request_id, r.created_at, array_agg(h.hash) AS hashes"  # noqa: S608 - our own words
+    " FROM unnest(CAST(%(hashes)s AS bytea[])) AS h(hash) CROSS JOIN LATERAL ("
+    " SELECT request_id FROM identifiers WHERE keyed_hash = h.hash AND use IN ('planned', 'pending')"
+    " AND (verification_method IS NOT NULL OR use = 'planned') OFFSET 0) AS i CROSS JOIN LATERAL ("
+    " SELECT created_at FROM requests WHERE id = i.request_id AND state IN ('open', 'in_progress')"
+    " AND linked_to IS NULL AND (import_id IS NULL OR import_id = CAST(%(import)s AS uuid)"
+    f" OR import_id NOT IN ({HALTED_IMPORTS})) OFFSET 0) AS r GROUP BY i.request_id, r.created_at"
 )
 """Rows of Holder: unfinished requests, and which of the asked hashes each of them covers. Its values: open_requests."""
 

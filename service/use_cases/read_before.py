@@ -40,6 +40,7 @@ class Before:
     holders: Sequence[Holder] = field(repr=False)
 
 
+# In the same loops as OPEN_REQUESTS, for the same reason.
 _CLOCK = "clock_timestamp() AS now, pg_postmaster_start_time() AS server_started_at"
 _NOBODY = "NULL::uuid AS request_id, NULL::timestamptz AS created_at, NULL::bytea[] AS hashes"
 _NO_KEY = (
@@ -50,14 +51,15 @@ _COVERED = (
     f" FROM (SELECT 1) AS one LEFT JOIN ({OPEN_REQUESTS}) AS o ON true"
 )
 _KEYS = (
-    f" UNION ALL SELECT {_CLOCK}, {_NOBODY},"  # noqa: S608 - our own words
-    " api_key_id, key, fingerprint, receipt, expires_at > clock_timestamp(), NULL"
-    " FROM idempotency_keys WHERE (api_key_id, key) IN ("
-    "SELECT * FROM unnest(CAST(%(api_keys)s AS uuid[]), CAST(%(keys)s AS text[])))"
+    f" UNION ALL SELECT {_CLOCK}, {_NOBODY}, n.*, k.*, NULL"  # noqa: S608 - our own words
+    " FROM unnest(CAST(%(api_keys)s AS uuid[]), CAST(%(keys)s AS text[])) AS n(api_key, key) CROSS JOIN LATERAL ("
+    "SELECT fingerprint, receipt, expires_at > clock_timestamp() FROM idempotency_keys"
+    " WHERE api_key_id = n.api_key AND key = n.key OFFSET 0) AS k"
 )
 _REFERENCES = (
-    f" UNION ALL SELECT {_CLOCK}, {_NOBODY}, {_NO_KEY}, external_reference FROM requests"  # noqa: S608 - our own words
-    " WHERE external_reference = ANY(CAST(%(references)s AS text[]))"
+    f" UNION ALL SELECT {_CLOCK}, {_NOBODY}, {_NO_KEY}, n.reference"  # noqa: S608 - our own words
+    " FROM unnest(CAST(%(references)s AS text[])) AS n(reference) CROSS JOIN LATERAL ("
+    "SELECT 1 FROM requests WHERE external_reference = n.reference OFFSET 0) AS r"
 )
 
 

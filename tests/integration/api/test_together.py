@@ -22,6 +22,7 @@ from service.api import gathering
 from service.api.app import create_app
 from service.domain.api_key import Scope
 from service.storage.key_store import request_owner
+from service.storage.packed import Packed, listed
 from service.use_cases import read_before
 from service.use_cases import submit_request as submitting
 from tests.integration.api.conftest import EMAIL, Office, serving
@@ -393,3 +394,21 @@ def test_many_at_once_with_repeats_of_all_kinds(office: Office) -> None:
     for key, answer in answers:
         assert (answer.status_code == 202) == (key in accepted)
     _assert_a_key_for_each_request(office)
+
+
+def _plan(office: Office, statement: str) -> str:
+    """How an empty store would do it: the plan that a connection may keep when it isn't empty any more."""
+    names = [bytes(32)] * 8
+    values = {"hashes": Packed(names), "import": None, "api_keys": listed([uuid4()] * 8)}
+    values |= {"keys": Packed(["k"] * 8), "references": Packed(["r"] * 8)}
+    with office.stores.engine.connect() as connection:
+        rows = connection.exec_driver_sql(f"EXPLAIN {statement}", values)
+        return "\n".join(row[0] for row in rows)
+
+
+def test_the_reading_before_never_reads_whole_tables(office: Office) -> None:
+    statement = read_before._statement(True, True)
+    large = [f"Seq Scan on {table}" for table in ("identifiers", "requests", "idempotency_keys")]
+
+    assert not any(each in _plan(office, statement) for each in large)
+    assert any(each in _plan(office, statement.replace("OFFSET 0", "")) for each in large)
