@@ -198,7 +198,7 @@ def test_only_so_many_groups_are_overtaken(monkeypatch: pytest.MonkeyPatch) -> N
         stuck = []
         for item in sorted(desk.held):
             stuck.append(asyncio.create_task(gathering.ask(item)))
-            await until(lambda: gathering._late == len(stuck))
+            await until(lambda: gathering._late == len(stuck) == len(desk.groups))
         waits = asyncio.create_task(gathering.ask("waits"))
         await until(lambda: len(gathering._waiting) == 1)
         assert len(desk.groups) == 4
