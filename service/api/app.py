@@ -42,7 +42,7 @@ def create_app(stores: Stores, settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     metrics = Metrics(stores)
-    app.state.door = Door(stores, settings, metrics)
+    app.state.door = Door.of(stores, settings, metrics)
     app.state.turnstile = callbacks.Turnstile()
     for router in _ROUTERS:
         app.include_router(router)

@@ -11,13 +11,11 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from starlette.concurrency import run_in_threadpool
 
 from service.api.door import Door, door_of
 from service.api.problems import Trouble, documented
 from service.api.request_body import read_body
 from service.domain.api_key import Caller, KeyRefusal, Scope
-from service.use_cases.check_key import check_key
 
 SECURITY_SCHEME = "apiKey"
 _ANYBODY = "x-open-to-anybody"
@@ -55,9 +53,7 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             if scope is not None:
-                caller = await run_in_threadpool(
-                    _authenticate, door_of(request), request.headers.getlist("authorization")
-                )
+                caller = await _authenticate(door_of(request), request.headers.getlist("authorization"))
                 _check_scope(caller, scope)
                 request.state.caller = caller
             return await handle(await read_body(request) if has_body else request)
@@ -74,13 +70,13 @@ def _scope_of(route: APIRoute) -> Scope | None:
     return Scope(scope)
 
 
-def _authenticate(door: Door, headers: list[str]) -> Caller:
+async def _authenticate(door: Door, headers: list[str]) -> Caller:
     if not headers:
         raise _unauthenticated(door, KeyRefusal.MISSING)
     scheme, _, token = headers[0].partition(" ")
     if len(headers) > 1 or scheme.lower() != "bearer":
         raise _unauthenticated(door, KeyRefusal.MALFORMED)
-    checked = check_key(door.stores, token.strip(" "))
+    checked = await door.keys.ask(token.strip(" "))
     if isinstance(checked, KeyRefusal):
         raise _unauthenticated(door, checked)
     return checked

@@ -7,19 +7,35 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.api.gathering import Gathering
 from service.api.metrics import Metrics
-from service.domain.api_key import Caller
+from service.domain.api_key import Caller, KeyRefusal
 from service.settings import Settings
 from service.storage.stores import Stores
+from service.use_cases.check_keys import check_keys
+from service.use_cases.submit_request import Receipt, Submission, submit_requests
 
 
 @dataclass(frozen=True)
 class Door:
-    """The open things of this process."""
+    """The open things of this process. Keys that are presented together, and submissions, are served together."""
 
     stores: Stores
     settings: Settings
     metrics: Metrics
+    keys: Gathering[str, Caller | KeyRefusal]
+    submissions: Gathering[Submission, Receipt]
+
+    @classmethod
+    def of(cls, stores: Stores, settings: Settings, metrics: Metrics) -> Door:
+        """The door over stores that the caller opened."""
+        return cls(
+            stores,
+            settings,
+            metrics,
+            keys=Gathering(lambda tokens: check_keys(stores, tokens)),
+            submissions=Gathering(lambda submissions: submit_requests(stores, settings, submissions)),
+        )
 
 
 def door_of(request: Request) -> Door:

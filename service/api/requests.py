@@ -17,7 +17,6 @@ from service.domain.api_key import Scope
 from service.use_cases.list_requests import Filters, Page, list_requests
 from service.use_cases.lookup_subject import SubjectView, lookup_subject
 from service.use_cases.show_request import RequestView, show_request
-from service.use_cases.submit_request import submit_request
 
 router = APIRouter(route_class=GuardedRoute, tags=["requests"])
 
@@ -30,7 +29,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["requests"])
     response_model=ReceiptView,
     **needs(Scope.REQUESTS_SUBMIT, 400, 409, 413, 415, 422),
 )
-def submit(
+async def submit(
     body: SubmitBody,
     caller: TheCaller,
     door: TheDoor,
@@ -41,7 +40,7 @@ def submit(
 ) -> Response:
     """Accepted durably, or refused with nothing left behind. `Location` is where to follow it."""
     submission = submission_of(body, caller.key_id, idempotency_key)
-    receipt = submit_request(door.stores, door.settings, submission)
+    receipt = await door.submissions.ask(submission)
     headers = {"Location": f"/v1/requests/{receipt.id}"}
     if receipt.replayed:
         headers["Idempotent-Replayed"] = "true"

@@ -79,12 +79,13 @@ IdentifierKind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62
 def _names_a_proof(value: str) -> str:
     if value in _NO_PROOF:
         raise PydanticCustomError("names_no_proof", "leave verification out for an identifier that isn't verified")
-    if sum(char.isdigit() for char in value) > _MOST_DIGITS_IN_A_METHOD:
+    if len(value) - len(value.translate(_NO_DIGITS)) > _MOST_DIGITS_IN_A_METHOD:
         raise PydanticCustomError("too_many_digits", "a method is a code, not a number")
     return value
 
 
 _MOST_DIGITS_IN_A_METHOD = 4
+_NO_DIGITS = str.maketrans("", "", "0123456789")
 _NO_PROOF = frozenset({"none", "null", "no", "unverified", "not_verified", "unknown", "pending", "false"})
 VerificationMethod = Annotated[
     str,

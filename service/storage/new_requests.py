@@ -6,16 +6,18 @@ updated afterwards. What the rows say is decided by the use case.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError
+
+from service.storage.packed import Packed, counted, listed, packed, timed
 
 _COLUMNS: Mapping[str, str] = {
     "id": "uuid",
@@ -37,6 +39,13 @@ _COLUMNS: Mapping[str, str] = {
     "import_fingerprint": "bytea",
     "linked_to": "uuid",
     "entry_hash": "bytea",
+}
+_PACKED: Mapping[str, Callable[[Sequence[Any]], Any]] = {
+    "uuid": listed,
+    "text": packed,
+    "bytea": packed,
+    "integer": counted,
+    "timestamptz": timed,
 }
 
 
@@ -63,11 +72,11 @@ class NewRequest:
 
 @dataclass(frozen=True)
 class RememberedKey:
-    """The Idempotency-Key of a single submission, with what is answered to a repetition."""
+    """The Idempotency-Key of a submission, with what is answered to a repetition: the receipt of its request."""
 
     api_key_id: UUID
     key: str
-    fingerprint: bytes
+    fingerprint: bytes = field(repr=False)
     receipt: Mapping[str, Any]
     expires_at: datetime
 
@@ -83,31 +92,37 @@ _UNNESTED_IDENTIFIERS = (
     " CAST(%(i_sealed)s AS bytea[]), CAST(%(i_hashes)s AS bytea[]), CAST(%(i_methods)s AS text[]),"
     " CAST(%(i_verified)s AS timestamptz[])) AS n(id, request_id, kind, sealed, hash, method, verified_at)"
 )
+# Whoever waits here waits for another transaction's reference or Idempotency-Key, and all that is written together
+# waits with it: `patience` bounds that. The rows come from `how`, so that it is set before the first of them.
+_HOW = (
+    "WITH how AS MATERIALIZED (SELECT set_config('lock_timeout',"
+    " coalesce(%(patience)s, current_setting('lock_timeout')), true)),"
+)
+# In the order of their references, so that two sets with the same ones don't wait for each other in a circle.
+_REQUESTS = (
+    f" r AS (INSERT INTO requests ({_NAMES}, version) SELECT {_NAMES}, 1 FROM how, unnest("  # noqa: S608 - our own names
+    + ", ".join(f"CAST(%({name})s AS {kind}[])" for name, kind in _COLUMNS.items())
+    + f") AS n({_NAMES}) ORDER BY external_reference),"
+)
+_ENTRIES = (
+    " e AS (INSERT INTO audit_pending (entry) SELECT entry"
+    " FROM unnest(CAST(%(entries)s AS bytea[])) WITH ORDINALITY AS n(entry, place) ORDER BY place),"
+)
 _IDENTIFIER_ROWS = (
-    f"i AS (INSERT INTO identifiers ({_IDENTIFIERS})"  # noqa: S608 - our own words
+    f" i AS (INSERT INTO identifiers ({_IDENTIFIERS})"  # noqa: S608 - our own words
     f" SELECT id, request_id, 'submitted', kind, sealed, hash, method, verified_at FROM {_UNNESTED_IDENTIFIERS})"
 )
-_ONE = (
-    f"WITH r AS (INSERT INTO requests ({_NAMES}, version) VALUES ({', '.join(f'%({n})s' for n in _COLUMNS)}, 1)),"  # noqa: S608 - our own names
-    f" e AS (INSERT INTO audit_pending (entry) VALUES (%(entry)s)), {_IDENTIFIER_ROWS}"
-)
-_REMEMBER = (
+_REMEMBERED = (
     ", k AS (INSERT INTO idempotency_keys (api_key_id, key, fingerprint, receipt, request_id, expires_at)"
-    " VALUES (%(k_api_key)s, %(k_key)s, %(k_fingerprint)s, %(k_receipt)s, %(id)s, %(k_expires_at)s))"
+    " SELECT n.* FROM how, unnest(CAST(%(k_api_keys)s AS uuid[]), CAST(%(k_keys)s AS text[]),"
+    " CAST(%(k_fingerprints)s AS bytea[]), CAST(%(k_receipts)s AS jsonb[]), CAST(%(k_requests)s AS uuid[]),"
+    " CAST(%(k_expires)s AS timestamptz[])) AS n(api_key_id, key, fingerprint, receipt, request_id, expires_at)"
+    " ORDER BY api_key_id, key)"
 )
 # Fails, and with it the statement, on another server than the one for which the keys were made (key_store.create_new).
 _ON_THAT_SERVER = " SELECT 1 / CAST(pg_postmaster_start_time() = %(server)s AS integer)"
-_INSERT_ONE = f"{_ONE}{_ON_THAT_SERVER}"
-_INSERT_REMEMBERED = f"{_ONE}{_REMEMBER}{_ON_THAT_SERVER}"
-# In the order of their references, so that two imports with the same ones don't wait for each other in a circle.
-_INSERT_MANY = (
-    f"WITH r AS (INSERT INTO requests ({_NAMES}, version) SELECT {_NAMES}, 1 FROM unnest("  # noqa: S608 - our own names
-    + ", ".join(f"CAST(%({name})s AS {kind}[])" for name, kind in _COLUMNS.items())
-    + f") AS n({_NAMES}) ORDER BY external_reference),"  # noqa: S608 - our own words
-    " e AS (INSERT INTO audit_pending (entry) SELECT entry"
-    " FROM unnest(CAST(%(entries)s AS bytea[])) WITH ORDINALITY AS n(entry, place) ORDER BY place),"
-    f" {_IDENTIFIER_ROWS}{_ON_THAT_SERVER}"
-)
+_INSERT = f"{_HOW}{_REQUESTS}{_ENTRIES}{_IDENTIFIER_ROWS}{_ON_THAT_SERVER}"
+_INSERT_REMEMBERED = f"{_HOW}{_REQUESTS}{_ENTRIES}{_IDENTIFIER_ROWS}{_REMEMBERED}{_ON_THAT_SERVER}"
 
 
 @contextmanager
@@ -122,39 +137,53 @@ def on_one_server() -> Iterator[None]:
 
 
 def insertion_of(
-    request: NewRequest, remembered: RememberedKey | None, server_started_at: datetime
+    requests: Sequence[NewRequest],
+    server_started_at: datetime,
+    remembered: Sequence[RememberedKey] = (),
+    *,
+    patience: timedelta | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """The statement and its values. It fails at a unique constraint if a reference or an Idempotency-Key is in use."""
-    values = {name: request.columns.get(name) for name in _COLUMNS} | _identifier_values([request])
-    values |= {"entry": request.entry, "server": server_started_at}
-    if remembered is None:
-        return _INSERT_ONE, values
-    values |= {
-        "k_api_key": remembered.api_key_id,
-        "k_key": remembered.key,
-        "k_fingerprint": remembered.fingerprint,
-        "k_receipt": Jsonb(dict(remembered.receipt)),
-        "k_expires_at": remembered.expires_at,
+    """The statement and its values. It fails at a unique constraint if a reference or an Idempotency-Key is in use, and
+    with 55P03 if it would have to wait longer than `patience` to know."""
+    values: dict[str, Any] = {
+        name: _PACKED[kind]([request.columns.get(name) for request in requests]) for name, kind in _COLUMNS.items()
     }
-    return _INSERT_REMEMBERED, values
+    values |= _identifier_values(requests)
+    values |= {
+        "entries": Packed(request.entry for request in requests),
+        "server": server_started_at,
+        "patience": None if patience is None else f"{round(patience.total_seconds() * 1000)}ms",
+    }
+    if not remembered:
+        return _INSERT, values
+    return _INSERT_REMEMBERED, values | _remembered_values(remembered)
 
 
 def insert_requests(connection: Connection, requests: Sequence[NewRequest], server_started_at: datetime) -> None:
     """One statement for all. Raises sqlalchemy's IntegrityError if one of the references is in use."""
-    values: dict[str, Any] = {name: [request.columns.get(name) for request in requests] for name in _COLUMNS}
-    values |= {"entries": [request.entry for request in requests], "server": server_started_at}
     with on_one_server():
-        connection.exec_driver_sql(_INSERT_MANY, values | _identifier_values(requests))
+        connection.exec_driver_sql(*insertion_of(requests, server_started_at))
 
 
-def _identifier_values(requests: Sequence[NewRequest]) -> dict[str, list[Any]]:
+def _identifier_values(requests: Sequence[NewRequest]) -> dict[str, Any]:
     pairs = [(request.columns["id"], row) for request in requests for row in request.identifiers]
     return {
-        "i_ids": [row.id for _, row in pairs],
-        "i_requests": [request_id for request_id, _ in pairs],
-        "i_kinds": [row.kind for _, row in pairs],
-        "i_sealed": [row.sealed for _, row in pairs],
-        "i_hashes": [row.keyed_hash for _, row in pairs],
-        "i_methods": [row.method for _, row in pairs],
-        "i_verified": [row.verified_at for _, row in pairs],
+        "i_ids": listed(row.id for _, row in pairs),
+        "i_requests": listed(request_id for request_id, _ in pairs),
+        "i_kinds": Packed(row.kind for _, row in pairs),
+        "i_sealed": Packed(row.sealed for _, row in pairs),
+        "i_hashes": Packed(row.keyed_hash for _, row in pairs),
+        "i_methods": packed([row.method for _, row in pairs]),
+        "i_verified": timed([row.verified_at for _, row in pairs]),
+    }
+
+
+def _remembered_values(remembered: Sequence[RememberedKey]) -> dict[str, Any]:
+    return {
+        "k_api_keys": listed(key.api_key_id for key in remembered),
+        "k_keys": Packed(key.key for key in remembered),
+        "k_fingerprints": Packed(key.fingerprint for key in remembered),
+        "k_receipts": Packed(json.dumps(dict(key.receipt)) for key in remembered),
+        "k_requests": listed(UUID(key.receipt["id"]) for key in remembered),
+        "k_expires": timed([key.expires_at for key in remembered]),
     }

@@ -6,8 +6,9 @@ against 0.2 us in binary (measured 2026-11-22). That was half the cost of loggin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -20,14 +21,24 @@ class Packed(list[_Item]):
     """A list of bytes or text for `CAST(:name AS bytea[])`, `text[]` or `uuid[]`."""
 
 
-def listed(ids: Iterable[UUID]) -> str:
+def packed(items: Sequence[Any]) -> Packed[Any] | str:
+    """The same also where every item is NULL, of which binary form couldn't say what they would have been."""
+    return counted(items) if all(item is None for item in items) else Packed(items)
+
+
+def listed(ids: Iterable[UUID | None]) -> str:
     """An array of ids for `CAST(:name AS uuid[])`, spelled out at once: a list is dumped item by item."""
-    return "{" + ",".join([one.hex for one in ids]) + "}"
+    return "{" + ",".join(["NULL" if one is None else one.hex for one in ids]) + "}"
 
 
-def counted(numbers: Iterable[int]) -> str:
+def counted(numbers: Iterable[int | None]) -> str:
     """An array of whole numbers, or of truths, for `CAST(:name AS integer[])` or `boolean[]`, in the same way."""
-    return "{" + ",".join(map(str, numbers)) + "}"
+    return "{" + ",".join(["NULL" if one is None else str(one) for one in numbers]) + "}"
+
+
+def timed(instants: Iterable[datetime | None]) -> str:
+    """An array of instants for `CAST(:name AS timestamptz[])`, in the same way."""
+    return "{" + ",".join(["NULL" if one is None else one.isoformat() for one in instants]) + "}"
 
 
 def send_packed() -> None:

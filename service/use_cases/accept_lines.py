@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from service.storage.new_requests import NewRequest, insert_requests
 from service.storage.rows import check_again, database_now
 from service.storage.stores import Stores
 from service.use_cases.begin_import import Import, lock_open_import
-from service.use_cases.link_lines import Links
+from service.use_cases.link_submissions import Links, open_requests
 from service.use_cases.prepare_submission import (
     CheckedSubmission,
     SealedSubmission,
@@ -33,10 +33,9 @@ from service.use_cases.prepare_submission import (
     check_submission,
     seal_submissions,
 )
-from service.use_cases.write_request import ImportLine, new_request
+from service.use_cases.write_request import TICK, ImportLine, new_request
 
 _TRIES = 5  # Another submission may take a reference between our look and our commit.
-_TICK = timedelta(microseconds=1)
 _KNOWN_COLUMNS = "id, import_id, import_line, import_fingerprint, external_reference, linked_to, respond_by, sealed_at"
 _KNOWN = text(
     f"SELECT {_KNOWN_COLUMNS} FROM requests WHERE import_id = :import"  # noqa: S608 - our own names
@@ -193,14 +192,14 @@ class _Writing:
 
     def _new_requests(self, connection: Connection, sealed: Mapping[int, SealedSubmission]) -> dict[int, NewRequest]:
         now = database_now(connection)
-        links = Links(connection, self._import.id, [s.checked for s in sealed.values() if s.checked.is_verified])
+        links = Links(open_requests(connection, [each.checked for each in sealed.values()], self._import.id))
         return {
             number: new_request(
                 self._settings,
                 each,
                 linked_to=links.of(each),
                 now=now,
-                created_at=now + place * _TICK,
+                created_at=now + place * TICK,
                 of_import=ImportLine(self._import.id, number),
             )
             for place, (number, each) in enumerate(sealed.items())

@@ -1,51 +1,58 @@
-"""Accept a request: from here on it can't be lost. One statement writes everything; nothing else happens in HTTP.
+"""Accept requests: from here on they can't be lost. One statement writes everything; nothing else happens in HTTP.
 
-Decides what repeats an earlier submission, and which request a second one is linked to. The data key is made first, in
-its own database: a crash in between leaves a key without a request, which the sweeper removes.
+Decides what repeats an earlier submission, and which request a second one is linked to. Submissions that come together
+are written together: one reading, one statement for their keys, one insertion, one commit. Each is answered for itself,
+and one that can't be written with the others is told to come alone.
+
+The data keys are made first, in their own database: a crash in between leaves keys without requests, which the sweeper
+removes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from datetime import timedelta
+from enum import Enum
 
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from service.domain.idempotency import is_same_body
 from service.domain.refusals import IdempotencyConflict, ReferenceInUse
 from service.settings import Settings
-from service.storage.import_gate import HALTED_IMPORTS
 from service.storage.key_store import request_owner
 from service.storage.new_requests import NewRequest, RememberedKey, insertion_of, on_one_server
+from service.storage.packed import Packed, listed
 from service.storage.rows import check_again
 from service.storage.stores import Stores
+from service.use_cases.link_submissions import Links
 from service.use_cases.prepare_submission import (
     CheckedSubmission,
+    SealedSubmission,
     Submission,
     SubmittedIdentifier,
     check_submission,
     seal_submissions,
 )
-from service.use_cases.write_request import Receipt, new_request, receipt_of
+from service.use_cases.read_before import Before, KeyName, UsedKey, key_name, read_before
+from service.use_cases.write_request import TICK, Receipt, new_request, receipt_of
 
-__all__ = ["Receipt", "Submission", "SubmittedIdentifier", "submit_request"]
+__all__ = ["Alone", "Receipt", "Submission", "SubmittedIdentifier", "submit_request", "submit_requests"]
 
-# One reading: the database's clock, what this Idempotency-Key was used for, and the unfinished request that already
-# covers every submitted identifier, if each is verified here too (else no hashes are given).
-_BEFORE = (
-    "SELECT clock_timestamp() AS now, pg_postmaster_start_time() AS server_started_at,"  # noqa: S608 - our own words
-    " k.fingerprint, k.receipt, k.expires_at > clock_timestamp() AS remembered, ("
-    " SELECT i.request_id FROM identifiers i JOIN requests r ON r.id = i.request_id"
-    " WHERE i.keyed_hash = ANY(CAST(%(hashes)s AS bytea[])) AND i.use IN ('planned', 'pending')"
-    " AND (i.verification_method IS NOT NULL OR i.use = 'planned')"
-    " AND r.state IN ('open', 'in_progress') AND r.linked_to IS NULL"
-    f" AND (r.import_id IS NULL OR r.import_id NOT IN ({HALTED_IMPORTS}))"
-    " GROUP BY i.request_id, r.created_at HAVING count(DISTINCT i.keyed_hash) = %(wanted)s"
-    " ORDER BY r.created_at LIMIT 1) AS linked_to"
-    " FROM (SELECT 1) AS one LEFT JOIN idempotency_keys k ON k.api_key_id = %(api_key)s AND k.key = %(key)s"
+# How long submissions wait together for somebody else's transaction, before each waits for itself.
+_PATIENCE = timedelta(milliseconds=200)
+_DEADLOCK, _LOCK_TIMEOUT = "40P01", "55P03"
+_FORGET = text(
+    "DELETE FROM idempotency_keys WHERE (api_key_id, key) IN ("
+    "SELECT * FROM unnest(CAST(:api_keys AS uuid[]), CAST(:keys AS text[]))) AND expires_at <= clock_timestamp()"
 )
-_FORGET = text("DELETE FROM idempotency_keys WHERE api_key_id = :k AND key = :i AND expires_at <= clock_timestamp()")
+
+
+class Alone(Enum):
+    """Nothing is known of a submission yet, and nothing was left behind: it is to be submitted without the others."""
+
+    ALONE = "alone"
 
 
 def submit_request(stores: Stores, settings: Settings, submission: Submission) -> Receipt:
@@ -53,74 +60,148 @@ def submit_request(stores: Stores, settings: Settings, submission: Submission) -
 
     Raises: Invalid, KindNotAvailable, IdempotencyConflict, ReferenceInUse, StoreMoved.
     """
-    checked = check_submission(stores.pepper, settings, submission)
-    before = _read_before(stores, checked)
-    earlier = _earlier_receipt(before, checked)
-    if earlier is not None:
-        return earlier
-    (sealed,) = seal_submissions(stores, [checked], before.server_started_at)
-    new = new_request(settings, sealed, linked_to=before.linked_to, now=before.now)
-    receipt = receipt_of(new)
-    remembered = None
-    if submission.idempotency_key is not None:
-        remembered = RememberedKey(
-            submission.submitted_by,
-            submission.idempotency_key,
-            checked.fingerprint,
-            asdict(receipt),
-            before.now + settings.seconds("idempotency"),
-        )
+    (result,) = submit_requests(stores, settings, [submission])
+    if isinstance(result, Exception):
+        raise result
+    assert not isinstance(result, Alone), "who has no others isn't told to come without them"
+    return result
+
+
+def submit_requests(
+    stores: Stores, settings: Settings, submissions: Sequence[Submission]
+) -> list[Receipt | Exception | Alone]:
+    """The same for several at once, each answered in its place: what `submit_request` would answer or raise, or Alone.
+
+    Raises what isn't one submission's own: then nobody knows which of them were accepted.
+    """
+    results: dict[int, Receipt | Exception | Alone] = {}
+    checked: dict[int, CheckedSubmission] = {}
+    for place, submission in enumerate(submissions):
+        try:
+            checked[place] = check_submission(stores.pepper, settings, submission)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this submission's and not the others'
+            results[place] = error
+    if checked:
+        before = read_before(stores, list(checked.values()))
+        results |= _judged(before, checked)
+        fresh = {place: each for place, each in checked.items() if place not in results}
+        results |= _written(stores, settings, before, fresh, is_alone=len(submissions) == 1)
+    return [results[place] for place in range(len(submissions))]
+
+
+def _judged(before: Before, checked: Mapping[int, CheckedSubmission]) -> dict[int, Receipt | Exception | Alone]:
+    """What is known without writing. Of two with one key or reference the later comes alone, once the first is in."""
+    results: dict[int, Receipt | Exception | Alone] = {}
+    taken: set[KeyName | str] = set()
+    for place, each in checked.items():
+        known = _known(before, each)
+        names = (key_name(each.submission), each.submission.external_reference)
+        own = {name for name in names if name is not None}
+        if known is not None:
+            results[place] = known
+        elif own & taken:
+            results[place] = Alone.ALONE
+        else:
+            taken |= own
+    return results
+
+
+def _known(before: Before, checked: CheckedSubmission) -> Receipt | Exception | None:
+    name = key_name(checked.submission)
+    used = None if name is None else before.used_keys.get(name)
+    if used is not None and used.remembered:
+        return _repeated(used, checked)
+    if checked.submission.external_reference in before.references:
+        return ReferenceInUse("another request has this reference", field="/external_reference")
+    return None
+
+
+def _repeated(used: UsedKey, checked: CheckedSubmission) -> Receipt | Exception:
+    if not is_same_body(used.fingerprint, checked.fingerprint):
+        return IdempotencyConflict("this key was used with another body", field="Idempotency-Key")
+    return replace(Receipt(**used.receipt), replayed=True)
+
+
+def _written(
+    stores: Stores, settings: Settings, before: Before, fresh: Mapping[int, CheckedSubmission], *, is_alone: bool
+) -> dict[int, Receipt | Exception | Alone]:
+    if not fresh:
+        return {}
+    sealed = seal_submissions(stores, list(fresh.values()), before.server_started_at)
+    error: Exception
     try:
-        _write(stores, new, remembered, before)
-    except IntegrityError as error:
-        # Refused by the database, so certainly not committed. After any other error nobody knows: the connection may
-        # have broken after the commit, and without its key an accepted request is lost. The sweeper finds orphans.
-        stores.keys.destroy([request_owner(sealed.request_id)])
-        return _lost_a_race(stores, checked, error)
-    return receipt
+        new = _rows(settings, before, sealed)
+        receipts = [receipt_of(each) for each in new]
+        remembered = _remembered(settings, before, sealed, receipts)
+    except Exception as ours:  # noqa: BLE001 - whatever it is, the others are not to pay for it
+        error = ours
+    else:
+        try:
+            _write(stores, before, new, remembered, patience=None if is_alone else _PATIENCE)
+            return dict(zip(fresh, receipts, strict=True))
+        except DBAPIError as refused:
+            if not _is_certainly_not_written(refused):
+                # Nobody knows: the connection may have broken after the commit, and without its key an accepted
+                # request is lost. The sweeper finds orphans.
+                raise
+            error = refused
+    stores.keys.destroy([request_owner(each.request_id) for each in sealed])
+    if not is_alone:
+        return dict.fromkeys(fresh, Alone.ALONE)
+    ((place, checked),) = fresh.items()
+    return {place: _lost_a_race(stores, checked, error) if isinstance(error, IntegrityError) else error}
 
 
-def _read_before(stores: Stores, checked: CheckedSubmission) -> Any:
-    values = {
-        "hashes": list(checked.keyed_hashes) if checked.is_verified else [],
-        "wanted": len(set(checked.keyed_hashes)),
-        "api_key": checked.submission.submitted_by,
-        "key": checked.submission.idempotency_key,
-    }
-    (row,) = stores.statements.run(_BEFORE, values)
-    return row
+def _rows(settings: Settings, before: Before, sealed: Sequence[SealedSubmission]) -> list[NewRequest]:
+    links = Links(before.holders)
+    return [
+        new_request(settings, each, linked_to=links.of(each), now=before.now, created_at=before.now + place * TICK)
+        for place, each in enumerate(sealed)
+    ]
 
 
-def _earlier_receipt(before: Any, checked: CheckedSubmission) -> Receipt | None:
-    if not before.remembered:
-        return None
-    if not is_same_body(bytes(before.fingerprint), checked.fingerprint):
-        raise IdempotencyConflict("this key was used with another body", field="Idempotency-Key")
-    return replace(Receipt(**before.receipt), replayed=True)
+def _remembered(
+    settings: Settings, before: Before, sealed: Sequence[SealedSubmission], receipts: Sequence[Receipt]
+) -> list[RememberedKey]:
+    until = before.now + settings.seconds("idempotency")
+    return [
+        RememberedKey(*name, each.checked.fingerprint, asdict(receipt), until)
+        for each, receipt in zip(sealed, receipts, strict=True)
+        if (name := key_name(each.checked.submission)) is not None
+    ]
 
 
-def _write(stores: Stores, new: NewRequest, remembered: RememberedKey | None, before: Any) -> None:
-    linked_to = new.columns["linked_to"]
-    insertion = insertion_of(new, remembered, before.server_started_at)
-    forget = before.remembered is not None
-    if linked_to is None and not forget:
+def _write(
+    stores: Stores,
+    before: Before,
+    new: Sequence[NewRequest],
+    remembered: Sequence[RememberedKey],
+    *,
+    patience: timedelta | None,
+) -> None:
+    ours = {request.columns["id"] for request in new}
+    linked = {request.columns["linked_to"] for request in new} - ours - {None}
+    expired = [key for key in remembered if (key.api_key_id, key.key) in before.used_keys]
+    insertion = insertion_of(new, before.server_started_at, remembered, patience=patience)
+    if not linked and not expired:
         with on_one_server():
             stores.statements.run(*insertion)
         return
     with on_one_server(), stores.engine.begin() as connection:
-        if forget and remembered is not None:
-            connection.execute(_FORGET, {"k": remembered.api_key_id, "i": remembered.key})
+        if expired:
+            names = {"api_keys": listed(k.api_key_id for k in expired), "keys": Packed(k.key for k in expired)}
+            connection.execute(_FORGET, names)
         connection.exec_driver_sql(*insertion)
-        if linked_to is not None:
-            # The other request may have ended between our reading of it and our commit; nobody else would come by.
-            check_again(connection, [linked_to])
+        # These may have ended between our reading of them and our commit; nobody else would come by.
+        check_again(connection, sorted(linked))
 
 
-def _lost_a_race(stores: Stores, checked: CheckedSubmission, error: IntegrityError) -> Receipt:
+def _is_certainly_not_written(error: DBAPIError) -> bool:
+    """Whether the database refused it for what was to be written, or for what it waited for."""
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    return isinstance(error, IntegrityError | DataError) or sqlstate in (_DEADLOCK, _LOCK_TIMEOUT)
+
+
+def _lost_a_race(stores: Stores, checked: CheckedSubmission, error: IntegrityError) -> Receipt | Exception:
     """Two submissions met at a unique constraint; the other one is committed now."""
-    earlier = _earlier_receipt(_read_before(stores, checked), checked)
-    if earlier is not None:
-        return earlier
-    if "external_reference" in str(error.orig):
-        raise ReferenceInUse("another request has this reference", field="/external_reference") from None
-    raise error
+    return _known(read_before(stores, [checked]), checked) or error

@@ -6,7 +6,7 @@ Decides state, duty, deadlines and the receipt. How rows get into the store is s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,9 @@ from service.settings import Settings
 from service.storage.changes import Change, Version, chain_entries
 from service.storage.new_requests import NewRequest
 from service.use_cases.prepare_submission import SealedSubmission
+
+TICK = timedelta(microseconds=1)
+"""Between the creations of requests that are written together: the order in which they came is theirs."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ def install(directory: Path, role: str) -> None:
         reach(f"after {name}")
 
     _at_commits(point)
+    _at_statements(point)
     _at_messages(point)
     if role == "systems":
         _at_passes(point)
@@ -77,6 +78,21 @@ def _at_commits(point: Any) -> None:
             real(self, connection)
 
     DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]
+
+
+def _at_statements(point: Any) -> None:
+    """Statements that are a transaction by themselves, and write."""
+    from service.storage.statements import Statements
+
+    real = Statements.run
+
+    def run(self: Any, statement: str, values: Any) -> Any:
+        if statement.startswith("SELECT"):
+            return real(self, statement, values)
+        with point(f"commit of {_caller()}"):
+            return real(self, statement, values)
+
+    Statements.run = run  # type: ignore[method-assign]
 
 
 def _at_messages(point: Any) -> None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from service.api import requests
+from service.api import door
 from service.api.edge import HEADERS
 from tests.integration.api.conftest import EMAIL, Office
 
@@ -49,7 +49,7 @@ def test_a_fault_of_ours_tells_nothing(
     def fail(*args: Any, **named: Any) -> Any:
         raise RuntimeError(f"could not handle {EMAIL}")
 
-    monkeypatch.setattr(requests, "submit_request", fail)
+    monkeypatch.setattr(door, "submit_requests", fail)
     answer = office.call("POST", "/v1/requests", office.submission())
 
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
@@ -63,7 +63,7 @@ def test_a_store_that_is_down_is_said_so(office: Office, monkeypatch: pytest.Mon
     def fail(*args: Any, **named: Any) -> Any:
         raise OperationalError("SELECT", {}, Exception(EMAIL))
 
-    monkeypatch.setattr(requests, "submit_request", fail)
+    monkeypatch.setattr(door, "submit_requests", fail)
     answer = office.call("POST", "/v1/requests", office.submission())
 
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from service.api.app import create_app
 from service.settings import BrokerSettings
-from service.use_cases import submit_request as submitting
+from service.use_cases import read_before
 from tests.integration.api.conftest import EMAIL, Office, serving
 
 
@@ -183,7 +183,10 @@ def test_an_idempotency_key_has_a_form(office: Office) -> None:
 def test_a_request_is_not_written_to_another_server_than_its_key_was_made_for(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submitting, "_BEFORE", submitting._BEFORE.replace("pg_postmaster_start_time()", "now()"))
+    real = read_before._statement
+    monkeypatch.setattr(
+        read_before, "_statement", lambda *given: real(*given).replace("pg_postmaster_start_time()", "now()")
+    )
 
     answer = office.call("POST", "/v1/requests", office.submission())
 

@@ -166,7 +166,7 @@ def ends_between(company: Company, monkeypatch: pytest.MonkeyPatch) -> UUID:
     """The first request ends after a second one was found to repeat it and before that one is committed."""
     person = person_in(company, "support")
     first = company.submit(person)
-    real = submit_request._read_before
+    real = submit_request.read_before
 
     def slow(*args: Any) -> Any:
         found = real(*args)
@@ -175,7 +175,7 @@ def ends_between(company: Company, monkeypatch: pytest.MonkeyPatch) -> UUID:
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(submit_request, "_read_before", slow)
+        patch.setattr(submit_request, "read_before", slow)
         second = company.submit(person)
     assert linked(company, second) == first
     company.drive()

@@ -1,0 +1,208 @@
+"""Who is served together, and who hears what."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from service.api import gathering
+from service.api.gathering import MOST_TOGETHER, Gathering, Unfinished
+from service.use_cases.submit_request import Alone
+
+
+class Desk:
+    """Serves groups, each only once it is let; answers an item with itself, or with what `results` says."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[str]] = []
+        self.results: dict[str, Any] = {}
+        self.raises: dict[str, BaseException] = {}
+        self.held: set[str] = set()
+        self.let = threading.Event()
+
+    def serve(self, items: Sequence[str]) -> list[Any]:
+        self.groups.append(list(items))
+        if self.held & set(items):
+            assert self.let.wait(20)
+        for item in items:
+            if item in self.raises:
+                raise self.raises[item]
+        return [Alone.ALONE if self.results.get(i) is Alone.ALONE and len(items) > 1 else self.answer(i) for i in items]
+
+    def answer(self, item: str) -> Any:
+        result = self.results.get(item, item)
+        return item if result is Alone.ALONE else result
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def run(scene: Callable[[Desk, Gathering[str, Any]], Awaitable[None]]) -> Desk:
+    desk = Desk()
+
+    async def play() -> None:
+        async with asyncio.timeout(30):
+            await scene(desk, Gathering(desk.serve))
+
+    asyncio.run(play())
+    return desk
+
+
+async def behind_one(desk: Desk, gathering: Gathering[str, Any], *items: str) -> list[Any]:
+    """What these hear who come while `first` is served."""
+    desk.held.add("first")
+    first = asyncio.create_task(gathering.ask("first"))
+    await until(lambda: bool(desk.groups))
+    tasks = [asyncio.create_task(gathering.ask(item)) for item in items]
+    await until(lambda: len(gathering._waiting) == len(items))
+    desk.let.set()
+    assert await first == "first"
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "_PATIENCE_SECONDS", 60.0)
+
+
+def test_those_who_come_meanwhile_are_served_together_in_their_order() -> None:
+    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+        assert await behind_one(desk, gathering, "a", "b", "c") == ["a", "b", "c"]
+
+    assert run(scene).groups == [["first"], ["a", "b", "c"]]
+
+
+def test_a_group_has_a_largest_size() -> None:
+    items = [str(n) for n in range(MOST_TOGETHER + 3)]
+
+    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+        assert await behind_one(desk, gathering, *items) == items
+
+    assert [len(group) for group in run(scene).groups] == [1, MOST_TOGETHER, 3]
+
+
+def test_an_exception_reaches_the_one_whose_it_is() -> None:
+    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+        desk.results["b"] = own = ValueError()
+        assert await behind_one(desk, gathering, "a", "b", "c") == ["a", own, "c"]
+
+    run(scene)
+
+
+def test_what_is_raised_reaches_the_whole_group_and_nobody_else() -> None:
+    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+        desk.raises["b"] = error = ValueError()
+        assert await behind_one(desk, gathering, "a", "b") == [error, error]
+        assert await gathering.ask("later") == "later"
+
+    run(scene)
+
+
+def test_who_has_to_come_alone_comes_alone() -> None:
+    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+        desk.results |= {"b": Alone.ALONE, "c": Alone.ALONE}
+        assert await behind_one(desk, gathering, "a", "b", "c") == ["a", "b", "c"]
+
+    groups = run(scene).groups
+    assert groups[:2] == [["first"], ["a", "b", "c"]]
+    assert sorted(groups[2:]) == [["b"], ["c"]]
+
+
+def test_who_comes_alone_holds_nobody_up() -> None:
+    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+        desk.results |= {"b": Alone.ALONE, "c": Alone.ALONE}
+        desk.held.add("first")
+        first = asyncio.create_task(gathering.ask("first"))
+        await until(lambda: bool(desk.groups))
+        tasks = {item: asyncio.create_task(gathering.ask(item)) for item in "abc"}
+        await until(lambda: len(gathering._waiting) == 3)
+        desk.let.set()
+        await asyncio.gather(first, tasks["a"])
+        desk.let.clear()
+        desk.held.add("b")
+        second = await gathering.ask("d")
+        assert (await tasks["c"], second) == ("c", "d")
+        desk.let.set()
+        assert await tasks["b"] == "b"
+
+    run(scene)
+
+
+def test_who_went_away_is_not_served_and_the_others_are() -> None:
+    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+        desk.held.add("first")
+        first = asyncio.create_task(gathering.ask("first"))
+        await until(lambda: bool(desk.groups))
+        gone, stays = (asyncio.create_task(gathering.ask(item)) for item in ("gone", "stays"))
+        await until(lambda: len(gathering._waiting) == 2)
+        gone.cancel()
+        first.cancel()
+        await asyncio.gather(gone, first, return_exceptions=True)
+        desk.let.set()
+        assert await stays == "stays"
+
+    assert run(scene).groups == [["first"], ["stays"]]
+
+
+class Ends(BaseException):
+    """What a thread ends with."""
+
+
+def test_when_the_thread_ends_nobody_waits_for_ever() -> None:
+    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        desk.raises["b"] = Ends()
+        heard = await behind_one(desk, gathering, "a", "b")
+        assert [type(each) for each in heard] == [Unfinished, Unfinished]
+        assert await gathering.ask("later") == "later"
+
+    run(scene)
+
+
+def test_answers_that_are_not_one_for_each_are_nobodys() -> None:
+    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+        gathering._serve = lambda items: list(items)[:1]
+        heard = await asyncio.gather(*(gathering.ask(i) for i in "abc"), return_exceptions=True)
+        assert [type(each) for each in heard] == [str, ValueError, ValueError]
+
+    run(scene)
+
+
+def test_a_group_that_waits_for_something_is_overtaken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "_PATIENCE_SECONDS", 0.01)
+
+    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+        desk.held = {"stuck"}
+        stuck = asyncio.create_task(gathering.ask("stuck"))
+        assert await asyncio.gather(*(gathering.ask(i) for i in "ab")) == ["a", "b"]
+        assert await gathering.ask("c") == "c"
+        desk.let.set()
+        assert await stuck == "stuck"
+        assert (gathering._in_time, gathering._late) == (0, 0)
+
+    run(scene)
+
+
+def test_only_so_many_groups_are_overtaken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "_PATIENCE_SECONDS", 0.001)
+
+    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+        desk.held = {"0", "1", "2", "3"}
+        stuck = []
+        for item in sorted(desk.held):
+            stuck.append(asyncio.create_task(gathering.ask(item)))
+            await until(lambda: gathering._late == len(stuck) == len(desk.groups))
+        waits = asyncio.create_task(gathering.ask("waits"))
+        await until(lambda: len(gathering._waiting) == 1)
+        assert len(desk.groups) == 4
+        desk.let.set()
+        assert await asyncio.gather(*stuck, waits) == ["0", "1", "2", "3", "waits"]
+
+    run(scene)
