@@ -38,14 +38,14 @@ class Subject:
     """One person as a connector sees them: a reference without meaning, frozen identifiers, frozen record ids.
 
     `ref` is unique in its batch and safe to log. A connector sends a vendor nothing about a person but these
-    identifiers and records, and the records that it reaches *through* those records. `is_continued`: earlier answers,
-    to another version of the plan, told what they erased; what the vendor still shows of that isn't counted again.
+    identifiers and records, and the records that it reaches *through* those records. `counted`: what earlier answers
+    of `erase` told of this person in this system, under whatever batch and version of the plan, and somebody recorded.
     """
 
     ref: str
     identifiers: tuple[Identifier, ...]
     records: tuple[Record, ...] = ()
-    is_continued: bool = False
+    counted: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def values(self, kind: str) -> tuple[str, ...]:
         """Values of this person's identifiers of `kind`, in order, without repeats."""
@@ -129,7 +129,9 @@ class AnswerKind(StrEnum):
 class Answer:
     """What happened to one person. Build it with the constructors below; they keep the fields consistent.
 
-    `records`: how many records per object had this answer's effect. `left`: what stays, each with a reason.
+    `records`: how many records per object had the effect that is told here for the first time: whoever records answers
+    adds them up. What an answer told that was never recorded is told again (`Subject.counted` says what was), what was
+    recorded never (`toolkit.telling`). `left`: what stays, each with a reason.
     `found`: records that were not in the frozen plan and were therefore *not* touched; the engine plans them anew.
     `resumes`: with ACCEPTED, whether `erase` must be called again with the resume token (a vendor's job is running)
     or only a look is owed; `jobs` are the vendor's names of the jobs that are waited for, by which a callback finds

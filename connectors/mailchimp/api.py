@@ -80,6 +80,11 @@ class MemberCall:
     key: str = field(repr=False)
 
     @property
+    def record_id(self) -> str:
+        """The member's, as records are named."""
+        return f"{self.list_id}/{self.key}"
+
+    @property
     def path(self) -> str:
         """The path under the API's root."""
         member = f"/lists/{quote(self.list_id, safe='')}/members/{quote(self.key, safe='')}"

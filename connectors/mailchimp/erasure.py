@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from connectors.base.errors import ConnectorError, TemporarilyUnavailable
 from connectors.base.interface import Lease
+from connectors.base.toolkit.telling import untold
 from connectors.base.values import Answer, Batch, Subject
 from connectors.mailchimp.api import MailchimpApi, MemberCall, Outcome, Verb
 from connectors.mailchimp.jobs import (
@@ -54,6 +55,8 @@ class Erasure:
         audiences = self._api.audiences()
         plans: dict[str, tuple[MemberCall, ...]] = {}
         for subject in self._batch.subjects:
+            if subject.ref not in self._memory.people:
+                self._memory.of(subject.ref).before = dict(subject.counted)
             try:
                 plans[subject.ref] = erasing_calls(subject, audiences)
             except ConnectorError as error:
@@ -70,7 +73,7 @@ class Erasure:
     def _forget_other_plans(self, plans: dict[str, tuple[MemberCall, ...]]) -> None:
         """A job counts for a person only if it was told exactly what is planned for them now."""
         told = {ref: self._memory.calls_of(ref) for ref in plans}
-        self._memory.forget(ref for ref, calls in told.items() if calls and calls != frozenset(plans[ref]))
+        self._memory.abandon(ref for ref, calls in told.items() if calls and calls != frozenset(plans[ref]))
 
     def _resume(self, plans: dict[str, tuple[MemberCall, ...]]) -> None:
         """Answer for the people whose jobs are known: running, or read. A job that is gone is started anew."""
@@ -81,7 +84,7 @@ class Erasure:
             try:
                 outcomes = self._results(job)
             except JobGone:
-                self._memory.forget(refs)
+                self._memory.abandon(refs)
             except ConnectorError as error:
                 # The job itself is as it was: ask again next time, open no other one.
                 self._answers |= dict.fromkeys(refs, error)
@@ -109,9 +112,15 @@ class Erasure:
         for subject in self._batch.subjects:
             if subject.ref in refs:
                 own = {c: o for c, o in outcomes.items() if c.ref == subject.ref}
+                self._note(own)
                 self._answers[subject.ref] = self._judge(subject, self._seen_in_full(own))
         self._memory.forget(refs)
         self._lease.save(self._memory.pack())
+
+    def _note(self, outcomes: Outcomes) -> None:
+        for call, outcome in outcomes.items():
+            if call.verb is Verb.DELETE:
+                self._memory.of(call.ref).note(call.record_id, outcome)
 
     def _seen_in_full(self, own: Outcomes) -> Outcomes:
         """A job's looks show ids only; what they found is looked at again directly (rare: it wasn't planned)."""
@@ -151,22 +160,38 @@ class Erasure:
 
     def _directly(self, plans: dict[str, tuple[MemberCall, ...]]) -> None:
         calls = [c for own in plans.values() for c in own]
-        outcomes = carry_out(self._api, calls, self._lease.may_proceed)
+        outcomes = self._carry_out_remembered(calls)
         for subject in self._batch.subjects:
             if subject.ref in plans:
                 own = {c: o for c, o in outcomes.items() if c.ref == subject.ref}
                 self._answers[subject.ref] = self._judge(subject, own)
+
+    def _carry_out_remembered(self, calls: list[MemberCall]) -> Outcomes:
+        """A process that dies in a deletion leaves behind that it may have happened; an answer says whether it did."""
+        deletions = [c for c in calls if c.verb is Verb.DELETE]
+        earlier = {c for c in deletions if c.record_id in self._memory.of(c.ref).begun}
+        if not deletions:
+            return carry_out(self._api, calls, self._lease.may_proceed)
+        for call in deletions:
+            self._memory.of(call.ref).begun.add(call.record_id)
+        self._lease.save(self._memory.pack())
+        outcomes = carry_out(self._api, calls, self._lease.may_proceed)
+        for call in (c for c in deletions if c not in earlier):
+            self._memory.of(call.ref).begun.discard(call.record_id)
+        self._note(outcomes)
+        self._lease.save(self._memory.pack())
+        return outcomes
 
     def _judge(self, subject: Subject, own: Outcomes) -> Answer | ConnectorError:
         """What is true of one person after all their calls were answered."""
         if not own:
             return Answer.not_addressable()
         status = {c: o.status for c, o in own.items() if isinstance(o, Outcome) and c.verb is Verb.DELETE}
-        refused = [f"{c.list_id}/{c.key}" for c, s in status.items() if s == 405]
-        deleted = sum(s == 204 for s in status.values())
-        records = {OBJECT: deleted} if deleted else {}
+        refused = [c.record_id for c, s in status.items() if s == 405]
+        deletions = self._memory.of(subject.ref)
+        records = untold({OBJECT: len(deletions.done)}, deletions.before, subject.counted)
         try:
-            planned = {f"{c.list_id}/{c.key}" for c in status}
+            planned = {c.record_id for c in status}
             new = [m for m in found_members(subject, own) if m.record_id not in planned]
             found = located(subject, new, self._tags) if new else None
         except ConnectorError as problem:
@@ -174,7 +199,7 @@ class Erasure:
         left = left_of(refused, "not_permitted") + left_of((m.record_id for m in new), "not_in_plan")
         if left:
             return Answer.partial(left, records=records, found=found, not_covered=NOT_COVERED)
-        if deleted:
+        if deletions.done:
             return Answer.erased(records, not_covered=NOT_COVERED)
         return Answer.already_absent(not_covered=NOT_COVERED)
 

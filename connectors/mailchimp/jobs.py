@@ -42,27 +42,54 @@ class Job:
 
 
 @dataclass
+class Deletions:
+    """One person's in this batch, by `list_id/key`: `begun` may have happened without an answer, `done` did happen.
+
+    `before`: what was counted when the batch began.
+    """
+
+    begun: set[str] = field(default_factory=set, repr=False)
+    done: set[str] = field(default_factory=set, repr=False)
+    before: dict[str, int] = field(default_factory=dict)
+
+    def note(self, record_id: str, outcome: Outcome | ConnectorError) -> None:
+        """What a call's answer says. Gone after a deletion that nobody saw the answer of: by that deletion."""
+        if isinstance(outcome, ConnectorError):
+            if outcome.effect_unknown:
+                self.begun.add(record_id)
+            return
+        if outcome.status == 204 or (outcome.status == 404 and record_id in self.begun):
+            self.done.add(record_id)
+        self.begun.discard(record_id)
+
+
+@dataclass
 class Memory:
-    """The resume token, unpacked: the jobs whose results nobody has read yet."""
+    """The resume token, unpacked: the jobs whose results nobody has read yet, and what was deleted so far."""
 
     jobs: list[Job] = field(default_factory=list)
+    people: dict[str, Deletions] = field(default_factory=dict)
 
     @classmethod
     def unpack(cls, token: bytes | None) -> Memory:
         """What an earlier attempt saved, or nothing."""
         if not token:
             return cls()
-        return cls(
-            [
-                Job(
-                    tuple(MemberCall(r, Verb(v), a, k) for r, v, a, k in row["calls"]),
-                    row["size"],
-                    datetime.fromisoformat(row["opening_at"]),
-                    row["id"],
-                )
-                for row in json.loads(token)["jobs"]
-            ]
-        )
+        saved = json.loads(token)
+        jobs = [
+            Job(
+                tuple(MemberCall(r, Verb(v), a, k) for r, v, a, k in row["calls"]),
+                row["size"],
+                datetime.fromisoformat(row["opening_at"]),
+                row["id"],
+            )
+            for row in saved["jobs"]
+        ]
+        people = {
+            ref: Deletions(set(row["begun"]), set(row["done"]), dict(row["before"]))
+            for ref, row in saved["people"].items()
+        }
+        return cls(jobs, people)
 
     def pack(self) -> bytes:
         """The token to save."""
@@ -75,11 +102,27 @@ class Memory:
             }
             for job in self.jobs
         ]
-        return json.dumps({"jobs": rows}).encode()
+        people = {
+            ref: {"begun": sorted(each.begun), "done": sorted(each.done), "before": each.before}
+            for ref, each in self.people.items()
+            if each.begun or each.done
+        }
+        return json.dumps({"jobs": rows, "people": people}).encode()
+
+    def of(self, ref: str) -> Deletions:
+        """The person's deletions, none at first."""
+        return self.people.setdefault(ref, Deletions())
 
     def calls_of(self, ref: str) -> frozenset[MemberCall]:
         """What the jobs were told to do for one person."""
         return frozenset(c for job in self.jobs for c in job.calls if c.ref == ref)
+
+    def abandon(self, refs: Iterable[str]) -> None:
+        """As `forget`, where nobody has read what the jobs did: they may have done all of it."""
+        gone = set(refs)
+        for call in (c for job in self.jobs for c in job.calls if c.ref in gone and c.verb is Verb.DELETE):
+            self.of(call.ref).begun.add(call.record_id)
+        self.forget(gone)
 
     def forget(self, refs: Iterable[str]) -> None:
         """Take people's calls out, so that their next attempt starts anew instead of reading an old result again."""

@@ -205,11 +205,9 @@ class Preparation:
     def _remember(self, plan: Plan) -> None:
         """Save every id before the first effect."""
         for ref, person in self.people.items():
-            if person.subject.is_continued and not self._progress.of(ref).has_begun:
-                # Another version of the plan deleted these and said so; the bin shows them a while longer.
-                binned = {key for key, root in person.sight.roots.items() if root.is_deleted}
-                binned |= {key for key, row in self.rows.items() if row.is_deleted and ref in row.owners}
-                self._progress.of(ref).told |= binned
+            if person.subject.counted and not self._progress.of(ref).has_begun:
+                self._progress.of(ref).before = dict(person.subject.counted)
+                self._progress.of(ref).told |= self._told_before(ref, person)
         for key, refs in plan.explicit:
             for ref in refs & self.people.keys():
                 self._progress.of(ref).explicit.add(key)
@@ -230,6 +228,17 @@ class Preparation:
                     if self._is_overwritten(root):
                         progress.kept[key] = "anonymised"
                         progress.changed.add(key)
+
+    def _told_before(self, ref: str, person: Person) -> set[Key]:
+        """What another version of the plan deleted and said so; the bin shows it a while longer.
+
+        Whoever lost a merge to a record that lives went by that merge, not by us.
+        """
+        roots = person.sight.roots
+        live = {key for key, root in roots.items() if not root.is_deleted}
+        binned = {k for k, r in roots.items() if r.is_deleted and (k[0], str(r.row.get("MasterRecordId"))) not in live}
+        below = {k for k, row in self.rows.items() if k not in roots and row.is_deleted and ref in row.owners}
+        return binned | below
 
     def is_going(self, key: Key) -> bool:
         """True for roots that are deleted: users can't be, others may be kept by policy."""

@@ -28,6 +28,7 @@ class PersonProgress:
     changed: set[Key] = field(default_factory=set, repr=False)
     purged: set[Key] = field(default_factory=set, repr=False)
     told: set[Key] = field(default_factory=set, repr=False)  # erased, and counted, under another version of the plan
+    before: dict[str, int] = field(default_factory=dict)  # what was counted when this batch began
     kept: dict[Key, str] = field(default_factory=dict, repr=False)
     refusals: int = 0
     all_explicit: bool = False
@@ -82,6 +83,7 @@ class Progress:
                 "changed": _grouped(p.changed),
                 "purged": _grouped(p.purged),
                 "told": _grouped(p.told),
+                "before": p.before,
                 "kept": [[*key, reason] for key, reason in sorted(p.kept.items())],
                 "refusals": p.refusals,
                 "all_explicit": p.all_explicit,
@@ -120,6 +122,7 @@ class Progress:
                 changed=_flat(p["changed"]),
                 purged=_flat(p["purged"]),
                 told=_flat(p["told"]),
+                before={str(name): int(n) for name, n in p["before"].items()},
                 kept={(name, i): reason for name, i, reason in p["kept"]},
                 refusals=int(p["refusals"]),
                 all_explicit=bool(p["all_explicit"]),

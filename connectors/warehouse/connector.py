@@ -127,8 +127,10 @@ class WarehouseConnector(Connector):
             if graph is not None:
                 erasure.erase_edges(graph, [s for s in working if not sights[s.ref].has_left])
                 look_at_edges(session, layout, graph, working, sights)
+        erasure.remember()
+        memory = erasure.memory
         answers: dict[str, Answer | ConnectorError] = {
-            ref: answer(sight, erasure.done.get(ref, {})) for ref, sight in sights.items()
+            s.ref: answer(sights[s.ref], memory.untold(s), has_taken=memory.has_taken(s.ref)) for s in working
         }
         answers |= {ref: TemporarilyUnavailable("stopped") for ref in erasure.stopped}
         return answers | erasure.errors

@@ -8,8 +8,7 @@ others. Doesn't decide whose a row is.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError
@@ -17,6 +16,7 @@ from connectors.base.interface import Lease
 from connectors.base.values import Subject
 from connectors.warehouse.graph_rows import count_edges, stage_edges
 from connectors.warehouse.layout import Layout, Table
+from connectors.warehouse.memory import Counts, Memory
 from connectors.warehouse.names import quoted, quoted_name
 from connectors.warehouse.policy import Action, GraphPolicy
 from connectors.warehouse.session import Session
@@ -24,8 +24,6 @@ from connectors.warehouse.staging import Staging
 
 # What one person's rows can cause and the others' can't: the batch is halved until that person stands alone.
 _ONE_PERSONS = frozenset({"row_referenced", "constraint_refused", "effect_count_differs"})
-
-Counts = dict[str, dict[str, int]]
 
 
 class _Stopped(Exception):  # noqa: N818 - no fault: somebody may not proceed, so this transaction must not be kept
@@ -35,24 +33,30 @@ class _Stopped(Exception):  # noqa: N818 - no fault: somebody may not proceed, s
 class _Wave(Protocol):
     """What happens in one transaction: first find the rows and say whose, then, if they may proceed, take them."""
 
+    @property
+    def tables(self) -> Collection[str]: ...
+
     def prepare(self, people: Sequence[Subject]) -> Counts: ...
 
     def act(self) -> None: ...
 
 
 class Erasure:
-    """One batch at work. `done`: rows per person and table, earlier attempts under this batch key included."""
+    """One batch at work. `memory.done`: rows per person and table, earlier attempts under this batch key included."""
 
     def __init__(self, session: Session, layout: Layout, lease: Lease) -> None:
         self._session = session
         self._layout = layout
         self._lease = lease
-        self.done: Counts = _remembered(lease.resume_token)
+        self.memory = Memory.load(lease.resume_token)
+        self._saved = lease.resume_token or self.memory.dump()
         self.stopped: set[str] = set()
         self.errors: dict[str, ConnectorError] = {}
 
     def erase_rows(self, people: Sequence[Subject]) -> None:
         """Run the waves over the tables."""
+        for subject in people:
+            self.memory.before.setdefault(subject.ref, dict(subject.counted))
         for positions in self._layout.waves:
             tables = [self._layout.tables[n] for n in positions]
             self._for_group(people, _TablesWave(self._session, self._layout, tables))
@@ -60,6 +64,15 @@ class Erasure:
     def erase_edges(self, graph: GraphPolicy, people: Sequence[Subject]) -> None:
         """Delete the edges on which these people stand; they lead to everything else, so they go last."""
         self._for_group(people, _EdgesWave(self._session, self._layout, graph))
+
+    def remember(self) -> None:
+        """Save what the last commit took: only of a process that died it must be worked out from what is there."""
+        if self.memory.dump() != self._saved:
+            self._save()
+
+    def _save(self) -> None:
+        self._saved = self.memory.dump()
+        self._lease.save(self._saved)
 
     def goes_on(self, subject: Subject) -> bool:
         """False once the person was stopped or met an error."""
@@ -86,13 +99,18 @@ class Erasure:
             try:
                 with self._session.transaction(keep=True):
                     taken = wave.prepare(group)
+                    self.memory.settle(group, wave.tables, taken)
                     self._ask_for(taken)
+                    if taken:
+                        self.memory.about_to(taken)
+                        # Saved before the commit: who dies behind it leaves behind what the commit took.
+                        self._save()
                     wave.act()
             except _Stopped:
                 # Found anew without them: a row that they share with the others isn't clear any more.
                 group = [s for s in group if self.goes_on(s)]
                 continue
-            self._remember(taken)
+            self.memory.settle(group, wave.tables, {})
             return
 
     def _ask_for(self, taken: Counts) -> None:
@@ -101,21 +119,16 @@ class Erasure:
             self.stopped |= refused
             raise _Stopped
 
-    def _remember(self, taken: Counts) -> None:
-        """Keep the counts for the answer of a later attempt. The rows themselves need no token: they are found anew."""
-        for ref, counts in taken.items():
-            mine = self.done.setdefault(ref, {})
-            for table, n in counts.items():
-                mine[table] = mine.get(table, 0) + n
-        if taken:
-            self._lease.save(json.dumps(self.done, sort_keys=True).encode())
-
 
 class _TablesWave:
     def __init__(self, session: Session, layout: Layout, tables: Sequence[Table]) -> None:
         self._session = session
         self._layout = layout
         self._tables = tables
+
+    @property
+    def tables(self) -> Collection[str]:
+        return [table.name for table in self._tables]
 
     def prepare(self, people: Sequence[Subject]) -> Counts:
         staging = Staging(self._session, self._layout, people, one_by_one=False)
@@ -134,6 +147,10 @@ class _EdgesWave:
         self._session = session
         self._layout = layout
         self._graph = graph
+
+    @property
+    def tables(self) -> Collection[str]:
+        return [self._graph.table]
 
     def prepare(self, people: Sequence[Subject]) -> Counts:
         Staging(self._session, self._layout, people, one_by_one=False)
@@ -158,13 +175,3 @@ def _take(session: Session, table: str, stage: str, emptied: Sequence[str]) -> N
     if changed != expected:
         # A trigger or a rule kept some: nothing of this is committed.
         raise AnswerNotUnderstood("effect_count_differs")
-
-
-def _remembered(token: bytes | None) -> Counts:
-    if token is None:
-        return {}
-    try:
-        counts = json.loads(token)
-        return {str(ref): {str(t): int(n) for t, n in tables.items()} for ref, tables in counts.items()}
-    except (ValueError, AttributeError, TypeError):
-        raise AnswerNotUnderstood("resume_token") from None

@@ -99,8 +99,9 @@ def located(sight: Sight) -> Located | ConnectorError:
     return sight.located
 
 
-def answer(sight: Sight, done: Mapping[str, int]) -> Answer | ConnectorError:
-    """What is true of one person after a look; `done` counts what earlier effects of this step took away."""
+def answer(sight: Sight, done: Mapping[str, int], *, has_taken: bool = False) -> Answer | ConnectorError:
+    """What is true of one person after a look; `done` is what their effects took away and nobody told so far,
+    `has_taken` says whether they took anything at all."""
     if len(sight.unclear) > MAX_UNCLEAR_ROWS:
         return RequestRefused("too_many_unclear_rows")
     if sight.unclear:
@@ -110,4 +111,4 @@ def answer(sight: Sight, done: Mapping[str, int]) -> Answer | ConnectorError:
         return Answer.partial((*sight.remaining, *sight.retained), records=done)
     if sight.retained:
         return Answer.retained(sight.retained[0].reason, left=tuple(sight.retained), records=done)
-    return Answer.erased(done) if done else Answer.already_absent()
+    return Answer.erased(done) if has_taken else Answer.already_absent()

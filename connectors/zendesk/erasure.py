@@ -6,12 +6,13 @@ Decides order and answers; matching is in matching.py, the calls in api.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from connectors.base.errors import ConnectorError, TemporarilyUnavailable
 from connectors.base.interface import Lease
+from connectors.base.toolkit.telling import untold
 from connectors.base.values import Answer, Batch, Left, Subject
 from connectors.zendesk.api import ZendeskApi, chunks
 from connectors.zendesk.jobs import PURGE_TICKETS, SOFT_DELETE_TICKETS, SOFT_DELETE_USERS, Deletion, Jobs
@@ -117,7 +118,12 @@ class ErasurePass:
                 self._end(ref, Answer.ambiguous("staff_account", left=_left(USER, staff, "staff_account")))
             else:
                 planned = {*subject.record_ids(USER), *begun[ref]}
-                self._people[ref] = _Person(subject, self._progress.of(ref), sight, planned)
+                progress = self._progress.of(ref)
+                if not progress.has_begun:
+                    progress.before = dict(subject.counted)
+                    # Another version of the plan erased these and said so; the vendor shows them a while longer.
+                    progress.told = planned & set(sight.soft_deleted) if subject.counted else set()
+                self._people[ref] = _Person(subject, progress, sight, planned)
         self._set_shared_aside()
 
     def _set_shared_aside(self) -> None:
@@ -158,7 +164,7 @@ class ErasurePass:
         for ref, person in list(self._people.items()):
             if person.tickets:
                 left = _left(TICKET, person.tickets, "retained") + _left(USER, person.sight.live, "retained")
-                counts = person.progress.counts()
+                counts = self._untold(ref, TICKET, person.tickets)
                 retained = Answer.retained("tickets_retained", left=left, records=counts)
                 self._end(ref, self._new(person, left, counts) or retained)
 
@@ -231,7 +237,7 @@ class ErasurePass:
 
     def _conclude(self) -> None:
         for ref, person in list(self._people.items()):
-            counts = person.progress.counts()
+            counts = self._untold(ref)
             done = Answer.erased(counts) if person.progress.has_begun else Answer.already_absent()
             self._end(ref, self._new(person, (), counts) or done)
 
@@ -263,7 +269,13 @@ class ErasurePass:
             self._end(ref, TemporarilyUnavailable(f"{object_name}_not_deleted", retry_after_seconds=wait))
         else:
             left = _left(object_name, ids, "refused_by_vendor")
-            self._end(ref, Answer.partial(left, records=progress.counts(), reason="refused_by_vendor"))
+            records = self._untold(ref, object_name, ids)
+            self._end(ref, Answer.partial(left, records=records, reason="refused_by_vendor"))
+
+    def _untold(self, ref: str, object_left: str = "", left: Collection[str] = ()) -> dict[str, int]:
+        """What was erased and not told before, but for what is still there."""
+        progress, subject = self._progress.of(ref), next(s for s in self._batch.subjects if s.ref == ref)
+        return untold(progress.counts(object_left, left), progress.before, subject.counted)
 
     def _bin(self, since: datetime | None) -> set[str]:
         return self._api.binned_tickets(since=since, max_pages=MAX_BIN_PAGES)[0]

@@ -7,6 +7,7 @@ their ids are therefore saved before the first deletion. Everything else is look
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,8 @@ class PersonProgress:
     tickets: set[str] = field(default_factory=set, repr=False)
     purged: set[str] = field(default_factory=set, repr=False)
     suspended: set[str] = field(default_factory=set, repr=False)
+    told: set[str] = field(default_factory=set, repr=False)  # users whom another version of the plan erased and counted
+    before: dict[str, int] = field(default_factory=dict)  # what was counted when this batch began
     refusals: int = 0
 
     @property
@@ -35,10 +38,11 @@ class PersonProgress:
         """Ids that a deletion was intended for, of users or tickets."""
         return self.users if object_name == "user" else self.tickets
 
-    def counts(self) -> dict[str, int]:
-        """Records per object."""
-        all_counts = {"user": len(self.users), "ticket": len(self.tickets), "suspended_ticket": len(self.suspended)}
-        return {name: count for name, count in all_counts.items() if count}
+    def counts(self, object_left: str = "", left: Collection[str] = ()) -> dict[str, int]:
+        """Records per object, but for those of one object that are still there."""
+        ids = {"user": self.users - self.told, "ticket": self.tickets, "suspended_ticket": self.suspended}
+        counts = {name: len(some - set(left) if name == object_left else some) for name, some in ids.items()}
+        return {name: count for name, count in counts.items() if count}
 
 
 @dataclass
@@ -79,6 +83,8 @@ class Progress:
                 "tickets": sorted(person.tickets),
                 "purged": sorted(person.purged),
                 "suspended": sorted(person.suspended),
+                "told": sorted(person.told),
+                "before": person.before,
                 "refusals": person.refusals,
             }
             for ref, person in self.people.items()
@@ -110,6 +116,8 @@ class Progress:
                 set(saved["tickets"]),
                 set(saved["purged"]),
                 set(saved["suspended"]),
+                set(saved["told"]),
+                {str(name): int(n) for name, n in saved["before"].items()},
                 int(saved["refusals"]),
             )
             for ref, saved in token["people"].items()

@@ -37,7 +37,7 @@ _COLUMNS = (
     "id, request_id, phase, attempts, tries, respond_by, plan_version, records, records_accepted, effect_possible,"
     " effect_at, version, entry_hash"
 )
-_HAS_ERASED = "erased <> '{}' AS has_erased"  # the map itself is wide
+_ERASED = "nullif(erased, '{}') AS erased"  # mostly empty, and nothing is quicker to read than nothing
 _DUE = "state IN ('due', 'accepted') AND due_at <= clock_timestamp()"
 _BATCH = "id, system, phase, fence, resume_token, version, entry_hash"
 # One entry names at most so many steps (domain.audit_shapes).
@@ -180,9 +180,9 @@ def _again(connection: Connection, pick: AgainPick, at_most: int | None) -> tupl
     # partial index of due steps for empty and filters thousands of rows (measured).
     steps = connection.execute(
         text(
-            f"WITH locked AS MATERIALIZED (SELECT {_COLUMNS}, {_HAS_ERASED}, state, due_at, lane FROM steps"  # noqa: S608 - our own words
+            f"WITH locked AS MATERIALIZED (SELECT {_COLUMNS}, {_ERASED}, state, due_at, lane FROM steps"  # noqa: S608 - our own words
             " WHERE batch_id = :b ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
-            f" SELECT {_COLUMNS}, has_erased FROM locked WHERE {_DUE} AND {lane_goes_on('lane')} ORDER BY id LIMIT :n"
+            f" SELECT {_COLUMNS}, erased FROM locked WHERE {_DUE} AND {lane_goes_on('lane')} ORDER BY id LIMIT :n"
         ),
         {"b": batch.id, "n": at_most},
     ).all()
@@ -194,9 +194,9 @@ def _fresh(connection: Connection, system: str, pick: FreshPick) -> tuple[Row[An
     """A new batch of the picked steps that nobody else has locked or moved."""
     steps = connection.execute(
         text(
-            f"WITH locked AS MATERIALIZED (SELECT {_COLUMNS}, {_HAS_ERASED}, state, due_at, lane, batch_id FROM steps"  # noqa: S608
+            f"WITH locked AS MATERIALIZED (SELECT {_COLUMNS}, {_ERASED}, state, due_at, lane, batch_id FROM steps"  # noqa: S608
             " WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
-            f" SELECT {_COLUMNS}, has_erased FROM locked WHERE {_DUE} AND batch_id IS NULL AND phase = :p"
+            f" SELECT {_COLUMNS}, erased FROM locked WHERE {_DUE} AND batch_id IS NULL AND phase = :p"
             f" AND {lane_goes_on('lane')}"
         ),
         {"ids": listed(pick.step_ids), "p": pick.phase},
@@ -291,7 +291,7 @@ def _open(stores: Stores, taken: Taken, rows: Sequence[Row[Any]], asked_at: floa
                     ref,
                     tuple(i.identifier for i in stored if i.use in usable),
                     unseal_records(key, row.id, row.records),
-                    is_continued=row.has_erased,
+                    counted=row.erased or {},
                 ),
                 known=frozenset(i.identifier for i in stored if _is_known(i)),
                 dropped=frozenset(i.identifier for i in stored if i.use == "dropped"),

@@ -32,6 +32,8 @@ _CAUGHT_BY: dict[str, tuple[str, dict[str, object]]] = {
     "body_written_again": ("test_a_genuine_callback_names_its_job", {"padding": "\n", "secret": SECRETS[0]}),
     "no_replay_window": ("test_a_callback_that_is_out_of_date_is_refused", {}),
     "newest_secret_only": ("test_a_genuine_callback_names_its_job", {"padding": "", "secret": SECRETS[1]}),
+    "tells_twice": ("test_what_went_is_told_once", {}),
+    "forgets_what_it_did": ("test_an_answer_that_nobody_recorded_is_told_again", {}),
     "names_no_job": ("test_callbacks_find_who_waits_for_the_job", {}),
 }
 

@@ -27,6 +27,7 @@ from connectors.base.interface import Answers, Connector, Declaration, Delays, E
 from connectors.base.sandbox import Sandbox
 from connectors.base.toolkit.callbacks import CallbackSecrets, Encoding, HmacSignature, Part, json_body
 from connectors.base.toolkit.http import VendorClient
+from connectors.base.toolkit.telling import untold
 from connectors.base.values import Answer, Batch, Identifier, Left, Located, Record, Subject, Visibility
 
 BUGS = (
@@ -51,6 +52,8 @@ BUGS = (
     "no_replay_window",
     "newest_secret_only",
     "names_no_job",
+    "tells_twice",
+    "forgets_what_it_did",
 )
 SIGNATURE = HmacSignature(
     "X-Toy-Signature", (Part.TIMESTAMP, b".", Part.BODY), Encoding.BASE64, timestamp_header="X-Toy-Timestamp"
@@ -125,7 +128,8 @@ class ToyConnector(Connector):
         return {s.ref: self._attempt(lambda s=s: self._located(s)) for s in batch.subjects}
 
     def erase(self, batch: Batch, lease: Lease) -> Answers:
-        token = {} if "forgets_the_token" in self.bugs else json.loads(lease.resume_token or b"{}")
+        saved = None if "forgets_the_token" in self.bugs else lease.resume_token
+        token = json.loads(saved or b'{"jobs": {}, "begun": {}, "before": {}}')
         if "one_hold_stops_all" in self.bugs and not all(lease.may_proceed(s.ref) for s in batch.subjects):
             raise TemporarilyUnavailable("stopped")
         return {s.ref: self._attempt(lambda s=s: self._erased(s, lease, token)) for s in batch.subjects}
@@ -161,49 +165,64 @@ class ToyConnector(Connector):
             left = tuple(Left(r.object, r.id, "not_in_plan") for r in unplanned)
             return Answer.partial(left, found=Located(unplanned))
         self._ask(lease, subject, first=True)
-        counts = {"people": 0, "notes": 0}
+        token["before"].setdefault(subject.ref, dict(subject.counted))
+        begun = token["begun"].setdefault(subject.ref, {"people": [], "notes": []})
+        if "forgets_what_it_did" in self.bugs:
+            begun |= {"people": [], "notes": []}
         for person_id in subject.record_ids("people"):
-            if not token.get(person_id) and not self._is_there(person_id):
+            if not token["jobs"].get(person_id) and not self._is_there(person_id):
                 continue
             if "root_first" in self.bugs:
                 notes = self._pages(f"/people/{_quoted(person_id)}/notes")
                 running = self._erase_root(person_id, subject, lease, token)
-                counts["notes"] += self._erase_notes(notes, subject, lease)
+                self._erase_notes(notes, subject, lease)
             else:
-                notes = [] if token.get(person_id) else self._pages(f"/people/{_quoted(person_id)}/notes")
-                counts["notes"] += self._erase_notes(notes, subject, lease)
+                notes = [] if token["jobs"].get(person_id) else self._pages(f"/people/{_quoted(person_id)}/notes")
+                self._begin(begun, lease, token, people=[person_id], notes=[n["id"] for n in notes])
+                self._erase_notes(notes, subject, lease)
                 # The root leads to the notes: it goes only when a look has seen that none is left.
                 looks = bool(notes) and "trusts_200" not in self.bugs
                 if looks and (still := self._pages(f"/people/{_quoted(person_id)}/notes")):
                     return Answer.partial(tuple(Left("notes", n["id"], "still_there") for n in still))
                 running = self._erase_root(person_id, subject, lease, token)
             if running:
-                jobs = () if "names_no_job" in self.bugs else (token[person_id],)
+                jobs = () if "names_no_job" in self.bugs else (token["jobs"][person_id],)
                 look_again_at = datetime.now(UTC) + self.delay("poll_every")
-                return Answer.accepted(look_again_at, resumes=True, jobs=jobs, records=counts)
-            counts["people"] += 1
-        return Answer.erased(counts) if counts["people"] else Answer.already_absent()
+                told = self._told(subject, token, {"notes": len(begun["notes"])})
+                return Answer.accepted(look_again_at, resumes=True, jobs=jobs, records=told)
+        told = self._told(subject, token, {name: len(ids) for name, ids in begun.items()})
+        return Answer.erased(told) if begun["people"] else Answer.already_absent()
 
-    def _erase_notes(self, notes: list[Any], subject: Subject, lease: Lease) -> int:
+    def _begin(self, begun: dict[str, list[str]], lease: Lease, token: dict[str, Any], **ids: list[str]) -> None:
+        """Saved before the first effect: once it is gone, nothing but this says that it was there."""
+        for name, some in ids.items():
+            begun[name] = sorted({*begun[name], *some})
+        if "forgets_the_token" not in self.bugs:
+            lease.save(json.dumps(token).encode())
+
+    def _told(self, subject: Subject, token: dict[str, Any], counts: dict[str, int]) -> dict[str, int]:
+        return counts if "tells_twice" in self.bugs else untold(counts, token["before"][subject.ref], subject.counted)
+
+    def _erase_notes(self, notes: list[Any], subject: Subject, lease: Lease) -> None:
         for note in notes:
             self._ask(lease, subject)
             self._client.request("DELETE", f"/notes/{_quoted(note['id'])}", expect=(204, 404))
-        return len(notes)
 
     def _erase_root(self, person_id: str, subject: Subject, lease: Lease, token: dict[str, Any]) -> bool:
         """True while the vendor's job runs."""
-        if not token.get(person_id):
+        if not token["jobs"].get(person_id):
             self._ask(lease, subject)
             reply = self._client.request("POST", "/erasures", expect=(202, 404), json_body={"person": person_id})
             if reply.status == 404:
                 self._no_such_person(reply.body)
                 return False
-            token[person_id] = reply.field("job", str)
+            token["jobs"][person_id] = reply.field("job", str)
             if "forgets_the_token" not in self.bugs:
                 lease.save(json.dumps(token).encode())
         if "trusts_200" in self.bugs:
             return False
-        return not self._client.request("GET", f"/jobs/{_quoted(token[person_id])}", expect=(200,)).field("done", bool)
+        path = f"/jobs/{_quoted(token['jobs'][person_id])}"
+        return not self._client.request("GET", path, expect=(200,)).field("done", bool)
 
     def _ask(self, lease: Lease, subject: Subject, *, first: bool = False) -> None:
         if self.bugs & {"ignores_holds"} or first != ("asks_once" in self.bugs):

@@ -187,7 +187,7 @@ class Trial:
             running = [a for a in answers.values() if isinstance(a, Answer) and a.resumes]
             if not running:
                 break
-            _sleep_until(running)
+            sleep_until(running)
         return answers
 
     def finish(self, connector: Connector, batch: Batch, lease: SuiteLease) -> Answers:
@@ -196,20 +196,20 @@ class Trial:
             answers = self.erase(connector, batch, lease)
             running = [a for a in answers.values() if isinstance(a, Answer) and a.resumes]
             if running or any(isinstance(a, TemporarilyUnavailable) for a in answers.values()):
-                _sleep_until(running)
+                sleep_until(running)
                 continue
             grown = _grown(batch, answers)
             if grown is None:
                 break
             batch, lease = grown, SuiteLease()
-        _sleep_until(a for a in answers.values() if isinstance(a, Answer))
+        sleep_until(a for a in answers.values() if isinstance(a, Answer))
         time.sleep(connector.delay("confirm_after").total_seconds())
         for _ in range(_MOST_TURNS):
             answers = self.confirm(connector, batch)
             purging = [a for a in answers.values() if isinstance(a, Answer) and a.kind is AnswerKind.ACCEPTED]
             if not purging:
                 break
-            _sleep_until(purging)
+            sleep_until(purging)
         return answers
 
     def _hear(self, said: _Said) -> _Said:
@@ -336,7 +336,8 @@ def _printed(thing: object) -> str:
     return f"{thing!r} {thing}"
 
 
-def _sleep_until(answers: Iterable[Answer]) -> None:
+def sleep_until(answers: Iterable[Answer]) -> None:
+    """Until the latest of the times at which to look again."""
     times: Sequence[datetime] = [a.look_again_at for a in answers if a.look_again_at is not None]
     if times:
         time.sleep(max(0.0, (max(times) - datetime.now(UTC)).total_seconds()))

@@ -64,19 +64,14 @@ class MemoryLease:
 class _Person:
     subject: Subject
     located: Located | None = None
-    effects: dict[str, Counter[str]] = field(default_factory=dict)
+    erased: Counter[str] = field(default_factory=Counter)
     not_covered: dict[str, None] = field(default_factory=dict)
     may_have_acted: bool = False
     rounds: int = 1
     tries: int = 0
 
-    def count(self, batch_key: str, records: Mapping[str, int]) -> None:
-        """Attempts of one batch repeat each other's counts; batches add up."""
-        self.effects[batch_key] = self.effects.get(batch_key, Counter()) | Counter(records)
-
     def records(self) -> dict[str, int]:
-        done = sum(self.effects.values(), Counter())
-        return dict(sorted(done.items()))
+        return dict(sorted((+self.erased).items()))
 
 
 @dataclass(order=True)
@@ -213,7 +208,8 @@ class _Run:
                 self.end(ref, Outcome.ACCEPTED, look_again_at=work.due_at)
 
     def _do(self, work: _Work) -> None:
-        batch = Batch(work.key, tuple(self.open[ref].subject for ref in work.refs))
+        people = (self.open[ref] for ref in work.refs)
+        batch = Batch(work.key, tuple(replace(person.subject, counted=person.records()) for person in people))
         got: Mapping[str, Answer | Located | ConnectorError]
         if work.operation is Operation.LOCATE:
             got = operations.locate(self.connector, batch)
@@ -332,7 +328,7 @@ class _Digest:
             self.whole.end(ref, Outcome.NOTHING_FOUND if found_nobody else Outcome.SUPPRESSED, answer.reason)
 
     def _erased(self, ref: str, person: _Person, answer: Answer) -> None:
-        person.count(self.work.key, answer.records)
+        person.erased.update(answer.records)
         person.may_have_acted |= answer.kind is AnswerKind.ERASED or any(answer.records.values())
         # A job may be a job of looks: of a person without a single planned record it erases nothing.
         person.may_have_acted |= answer.kind is AnswerKind.ACCEPTED and self._has_something_to_erase(person)
@@ -374,7 +370,7 @@ class _Digest:
         else:
             person.rounds += 1
             records = tuple(dict.fromkeys((*person.subject.records, *found.records)))
-            person.subject = replace(person.subject, records=records, is_continued=any(person.records().values()))
+            person.subject = replace(person.subject, records=records)
             self.next[Operation.ERASE].append(ref)
 
     def _end_as_answered(self, ref: str, answer: Answer) -> None:

@@ -42,7 +42,6 @@ class Perseverance:
     lease: SuiteLease = field(default_factory=SuiteLease)
     errors: list[ConnectorError] = field(default_factory=list)
     records: Counter[str] = field(default_factory=Counter)
-    earlier: Counter[str] = field(default_factory=Counter)
 
     def through(self, batch: Batch | None = None) -> Line:
         """Until the person is over. Raises AssertionError when they aren't after so many passes."""
@@ -59,10 +58,9 @@ class Perseverance:
             # The next version of the plan, with a batch and a lease of its own.
             known = batch.subjects[0].records
             new = tuple(r for r in answer.found.records if r not in known)
-            subject = replace(batch.subjects[0], records=known + new, is_continued=bool(self.earlier + self.records))
-            batch = Batch(f"{batch.key}+", (subject,))
-            self.earlier, self.records, self.lease = self.earlier + self.records, Counter(), SuiteLease()
-        counts = dict(self.earlier + self.records)
+            batch = Batch(f"{batch.key}+", (replace(batch.subjects[0], records=known + new),))
+            self.lease = SuiteLease()
+        counts = dict(self.records)
         return Line(self.ref, _OVER[answer.kind], answer.reason, counts, left)
 
     def frozen(self) -> Batch:
@@ -75,16 +73,16 @@ class Perseverance:
             self._note(found)
 
     def _erase(self, batch: Batch) -> Answer:
-        answer = self._pass(batch, lambda b: operations.erase(self._connector(), b, self.lease))
-        self.records |= Counter(answer.records)
-        return answer
+        return self._pass(batch, lambda b: operations.erase(self._connector(), b, self.lease))
 
     def _pass(self, batch: Batch, act: Callable[[Batch], Mapping[str, Answer | ConnectorError]]) -> Answer:
         while True:
-            answer = act(batch)[self.ref]
+            told = replace(batch.subjects[0], counted=dict(self.records))
+            answer = act(Batch(batch.key, (told,)))[self.ref]
             if isinstance(answer, ConnectorError):
                 self._note(answer)
                 continue
+            self.records.update(answer.records)
             if answer.kind is not AnswerKind.ACCEPTED or answer.look_again_at is None:
                 return answer
             self._count_pass()
