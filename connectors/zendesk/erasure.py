@@ -121,8 +121,6 @@ class ErasurePass:
                 progress = self._progress.of(ref)
                 if not progress.has_begun:
                     progress.before = dict(subject.counted)
-                    # Another version of the plan erased these and said so; the vendor shows them a while longer.
-                    progress.told = planned & set(sight.soft_deleted) if subject.counted else set()
                 self._people[ref] = _Person(subject, progress, sight, planned)
         self._set_shared_aside()
 

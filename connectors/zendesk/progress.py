@@ -25,7 +25,6 @@ class PersonProgress:
     tickets: set[str] = field(default_factory=set, repr=False)
     purged: set[str] = field(default_factory=set, repr=False)
     suspended: set[str] = field(default_factory=set, repr=False)
-    told: set[str] = field(default_factory=set, repr=False)  # users whom another version of the plan erased and counted
     before: dict[str, int] = field(default_factory=dict)  # what was counted when this batch began
     refusals: int = 0
 
@@ -40,7 +39,7 @@ class PersonProgress:
 
     def counts(self, object_left: str = "", left: Collection[str] = ()) -> dict[str, int]:
         """Records per object, but for those of one object that are still there."""
-        ids = {"user": self.users - self.told, "ticket": self.tickets, "suspended_ticket": self.suspended}
+        ids = {"user": self.users, "ticket": self.tickets, "suspended_ticket": self.suspended}
         counts = {name: len(some - set(left) if name == object_left else some) for name, some in ids.items()}
         return {name: count for name, count in counts.items() if count}
 
@@ -83,7 +82,6 @@ class Progress:
                 "tickets": sorted(person.tickets),
                 "purged": sorted(person.purged),
                 "suspended": sorted(person.suspended),
-                "told": sorted(person.told),
                 "before": person.before,
                 "refusals": person.refusals,
             }
@@ -116,7 +114,6 @@ class Progress:
                 set(saved["tickets"]),
                 set(saved["purged"]),
                 set(saved["suspended"]),
-                set(saved["told"]),
                 {str(name): int(n) for name, n in saved["before"].items()},
                 int(saved["refusals"]),
             )

@@ -270,6 +270,20 @@ def test_a_job_that_mailchimp_does_not_know_is_started_anew(stage: Stage) -> Non
     assert not stage.has("news", ADA)
 
 
+def test_what_a_job_did_whose_results_are_gone_is_counted(stage: Stage) -> None:
+    """Nobody read that the member was deleted; the next job finds nobody, and nobody else had a reason."""
+    stage.seed(news=[member(ADA)])
+    connector = stage.connect(batch_threshold=0)
+    batch, lease = stage.frozen(connector, person(ADA)), Lease()
+    assert only(operations.erase(connector, batch, lease)).resumes
+    connector.check_credentials()
+    assert not stage.has("news", ADA)
+    stage.sandbox.state["jobs"].clear()
+    answer = to_the_end(connector, batch, lease)[batch.subjects[0].ref]
+    assert isinstance(answer, Answer)
+    assert (answer.kind, answer.records) == (AnswerKind.ERASED, {"member": 1})
+
+
 def test_a_question_that_fails_opens_no_other_job(stage: Stage) -> None:
     stage.seed(news=[member(ADA)])
     connector = stage.connect(batch_threshold=0)
