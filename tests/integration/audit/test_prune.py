@@ -35,8 +35,7 @@ class Log:
         entries = [AuditEntry("export_made", "export", str(uuid4()), 1, None, at, "cli") for at in ages]
         if subject is not None:
             entries = [
-                AuditEntry("request_expedited", "request", str(uuid4()), 1, None, at, "worker", subject)
-                for at in ages
+                AuditEntry("request_expedited", "request", str(uuid4()), 1, None, at, "worker", subject) for at in ages
             ]
         with self.engine.begin() as connection:
             audit_log.append(connection, entries)
