@@ -19,7 +19,8 @@ def test_who_does_not_listen_is_killed_when_its_grace_is_over_and_hurry_shortens
         (child,) = supervisor._children
         log = tmp_path / "deaf.log"
         while "deaf" not in log.read_text():
-            assert child.process is not None and child.process.poll() is None
+            assert child.process is not None
+            assert child.process.poll() is None
         supervisor.hurry(60.0)
         assert child.grace_seconds == 50.0, "hurry never gives more"
         supervisor.hurry(0.05)
