@@ -68,7 +68,6 @@ class Runtime:
         self._queues = tuple(queues)
         self._gate: RateGate | None = None
         self._pacers: dict[str, SystemPacer] = {}
-        self.clock = DatabaseClock(stores.engine)
         self._connectors: dict[str, Connector] = {}
         self._source: IdentitySource | None = None
         self._signing_key: SigningKey | None = None
