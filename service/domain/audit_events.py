@@ -41,6 +41,8 @@ _ANSWER_OR_ACT = {
     "code": optional(CODE),
     "records": optional(COUNT),
     "left": optional(COUNT),
+    # What the look said that followed the erasing call in the same pass.
+    "look": optional(CODE),
 }
 _ANSWER = _ANSWER_OR_ACT | {"attempt": COUNT, "answer": CODE}
 

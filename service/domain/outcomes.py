@@ -7,7 +7,7 @@ error is tried again (workers.retry_policy does and passes its word in) and touc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -62,6 +62,7 @@ NOT_DONE_YET = frozenset({StepState.WAITING, StepState.DUE, StepState.ACCEPTED})
 # How often a system is looked at that an earlier one may still feed. The earlier one's end brings the look forward.
 _LOOK_WHILE_FED = timedelta(minutes=15)
 _SHORTEST_POLL = timedelta(seconds=1)
+_OWES_A_LOOK = frozenset({AnswerKind.ERASED, AnswerKind.ALREADY_ABSENT, AnswerKind.RETAINED})
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: datet
     look_at = now + rules.confirm_after
     if kind is AnswerKind.ERASED and not rules.can_confirm:
         return _next(facts, StepState.ERASED_UNVERIFIED, effect_possible=True, erased=answer.records)
-    if kind in (AnswerKind.ERASED, AnswerKind.ALREADY_ABSENT, AnswerKind.RETAINED):
+    if kind in _OWES_A_LOOK:
         return _next(
             facts,
             StepState.DUE,
@@ -222,6 +223,35 @@ def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: datet
     if kind is AnswerKind.PARTIAL:
         return _partial(facts, answer, rules, now, touched)
     return _not_done(facts, answer, rules, touched)
+
+
+def looks_at_once(rules: SystemRules) -> bool:
+    """True if the look may follow the erasing call in the same pass: one can look, and has no delay to wait for."""
+    return rules.can_confirm and not rules.confirm_after
+
+
+def is_worth_a_look(answer: Answer) -> bool:
+    """True if the erasing call said that nothing more is to be done, so that only a look is owed."""
+    return answer.kind in _OWES_A_LOOK
+
+
+def after_look(facts: StepFacts, erased: Next, look: Answer, rules: SystemRules, now: datetime) -> Next:
+    """A look that followed the erasing call in the same pass: the same two steps, `erased` being the first's.
+
+    It counts only where a look of its own would be due by now.
+    """
+    if not looks_at_once(rules) or (erased.state, erased.phase) != (StepState.DUE, Phase.CONFIRM):
+        return erased
+    between = replace(
+        facts,
+        phase=Phase.CONFIRM,
+        rounds=erased.rounds,
+        effect_possible=erased.effect_possible,
+        retained=erased.retained,
+    )
+    looked = after_confirm(between, look, rules, now)
+    kept = erased.left_over if looked.retained else {}
+    return replace(looked, erased=erased.erased, left_over=looked.left_over or kept)
 
 
 def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime) -> Next:

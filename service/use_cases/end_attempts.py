@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlalchemy import Connection, text
 
@@ -25,8 +26,9 @@ def end_attempts(
     now: datetime,
     *,
     late: bool,
+    looks: Mapping[str, Answer] = MappingProxyType({}),
 ) -> None:
-    """Write this lease's results on its attempts; `late` ones changed no state."""
+    """Write this lease's results on its attempts, and the `looks` that followed them; `late` ones changed no state."""
     own = [results.get(step.ref) for step in steps]
     connection.execute(
         _END,
@@ -39,14 +41,17 @@ def end_attempts(
             "answers": Packed(name_of(r) for r in own),
             "codes": Packed(code_of(r) for r in own),
             "statuses": Packed(_status(r) for r in own),
+            "looks": Packed(name_of(looks[step.ref]) if step.ref in looks else None for step in steps),
         },
     )
 
 
 _END = text(
-    "UPDATE attempts a SET ended_at = :now, answer = n.answer, code = n.code, http_status = n.status, late = :late"
+    "UPDATE attempts a SET ended_at = :now, answer = n.answer, code = n.code, http_status = n.status, look = n.look,"
+    " late = :late"
     " FROM unnest(CAST(:steps AS uuid[]), CAST(:numbers AS integer[]), CAST(:answers AS text[]),"
-    " CAST(:codes AS text[]), CAST(:statuses AS integer[])) AS n(step, number, answer, code, status)"
+    " CAST(:codes AS text[]), CAST(:statuses AS integer[]), CAST(:looks AS text[]))"
+    " AS n(step, number, answer, code, status, look)"
     # "+ 0": no index may be asked for the fence. Planned while the table was small, it would be read whole (measured).
     " WHERE a.step_id = n.step AND a.number = n.number AND a.fence + 0 = :f"
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +32,7 @@ from service.domain.outcomes import (
     after_erase,
     after_error,
     after_locate,
+    after_look,
     after_suppress,
     after_unaddressable_search,
 )
@@ -82,15 +84,17 @@ def record_answers(
     results: Mapping[str, Result],
     retries: Mapping[str, Retry],
     foreign: frozenset[str] = frozenset(),
+    looks: Mapping[str, Answer] = MappingProxyType({}),
 ) -> Recorded:
     """Record one result per person (by `ref`).
 
     `retries`: the retry policy's word for each error. `foreign`: people on whose found records the identity graph saw
-    somebody else's identifier: a human must look, nothing is touched.
+    somebody else's identifier: a human must look, nothing is touched. `looks`: what the looks answered that followed an
+    erasing call in the same pass.
     """
     keys = stores.keys.get([request_owner(s.request_id) for s in leased.steps]) if leased.phase is Phase.LOCATE else {}
     with stores.engine.begin() as connection:
-        recording = _Recording(connection, stores, settings, leased, results, keys)
+        recording = _Recording(connection, stores, settings, leased, results, keys, looks)
         if not recording.holds_fence():
             recording.record_late()
             return Recorded(in_time=False)
@@ -111,6 +115,7 @@ class _Recording:
         leased: LeasedBatch,
         results: Mapping[str, Result],
         keys: Mapping[str, bytes],
+        looks: Mapping[str, Answer],
     ) -> None:
         self.connection = connection
         self.stores = stores
@@ -118,6 +123,7 @@ class _Recording:
         self.leased = leased
         self.results = results
         self.keys = keys
+        self.looks = looks
         self.frozen_requests: set[UUID] = set()
         # Steps whose findings count for nothing: somebody else's, or of a plan that was frozen during the search.
         self.unusable: set[UUID] = set()
@@ -157,7 +163,7 @@ class _Recording:
                     move = replace(move, state=StepState.PARKED, reason=SYSTEM_REMOVED, due_at=None)
                 moves.append((row, step, move))
         self._write(moves, now)
-        note_jobs(self.connection, self.stores.pepper, self.leased.system, moves, self.results)
+        note_jobs(self.connection, self.stores.pepper, self.leased.system, moves, {**self.results, **self.looks})
         self._park_keyless(now)
         over = self._give_back(now)
         ask_to_look(self.connection, [(row, move) for row, _, move in moves])
@@ -168,7 +174,7 @@ class _Recording:
         now = database_now(self.connection)
         rows = self._lock_steps(only_leased=False)
         known = [s for s in self.leased.steps if s.step_id in rows]
-        end_attempts(self.connection, self.leased, known, self.results, now, late=True)
+        end_attempts(self.connection, self.leased, known, self.results, now, late=True, looks=self.looks)
         touched = self.leased.phase is Phase.ERASE
         self.connection.execute(
             text(
@@ -241,6 +247,8 @@ class _Recording:
         after: Callable[[StepFacts, Answer, SystemRules, datetime], Next]
         after = after_confirm if facts.phase is Phase.CONFIRM else after_erase
         move = after(facts, result, rules, now)
+        if step.ref in self.looks:
+            move = after_look(facts, move, self.looks[step.ref], rules, now)
         # The reason may be a third party's word, and one bad word must not stop its whole batch at the audit log.
         return move if move.reason is None or is_code(move.reason) else replace(move, reason=NOT_A_CODE)
 
@@ -278,7 +286,8 @@ class _Recording:
                     amended.append(row)
             moved.append(self._moved(row, step, move, findings))
         write_moves(self.connection, moved, now)
-        end_attempts(self.connection, self.leased, [step for _, step, _ in moves], self.results, now, late=False)
+        steps = [step for _, step, _ in moves]
+        end_attempts(self.connection, self.leased, steps, self.results, now, late=False, looks=self.looks)
         amend_plans(self.connection, self.settings, amended, now)
 
     def _moved(self, row: Row[Any], step: LeasedStep, move: Next, findings: Findings | None) -> Moved:
@@ -287,7 +296,9 @@ class _Recording:
         same_phase = move.phase is self.leased.phase and not move.has_ended
         # Who failed in a part of a split batch goes on alone: else the healthy would be stopped again.
         apart = self.batch.root_id is not None and failed and move.due_at is not None
-        keeps = same_phase and (move.phase in _STAYS or apart)
+        # Who is erased again after a look goes with a new key: under the old one the vendor might do nothing more.
+        look = self.looks.get(step.ref)
+        keeps = same_phase and (move.phase in _STAYS or apart) and look is None
         part = self.parts.get(row.id) if same_phase and move.due_at is not None else None
         newly_possible = move.effect_possible and not row.effect_possible
         return Moved(
@@ -296,7 +307,7 @@ class _Recording:
             self._said(step, move, result),
             batch_id=part or (self.leased.id if keeps else None),
             had_effect=newly_possible or any(move.erased.values()) or (failed and self.leased.phase is Phase.ERASE),
-            not_covered=getattr(result, "not_covered", ()),
+            not_covered=(*getattr(result, "not_covered", ()), *(look.not_covered if look is not None else ())),
             findings=findings,
         )
 
@@ -312,6 +323,8 @@ class _Recording:
             "records": sum(move.erased.values()),
             "left": sum(move.left_over.values()),
         }
+        if step.ref in self.looks:
+            said["look"] = name_of(self.looks[step.ref])
         if move.has_ended:
             said["outcome"] = move.state
         return said

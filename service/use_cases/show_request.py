@@ -66,7 +66,10 @@ class IdentifierView:
 
 @dataclass(frozen=True)
 class AttemptView:
-    """One try of a step; `answer` is None while it runs, or if nobody lived to tell."""
+    """One try of a step; `answer` is None while it runs, or if nobody lived to tell.
+
+    `look`: what a look said that followed the erasing call at once.
+    """
 
     number: int
     phase: str
@@ -74,6 +77,7 @@ class AttemptView:
     ended_at: datetime | None
     answer: str | None
     code: str | None
+    look: str | None
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ def _steps(connection: Connection, request_id: UUID) -> list[StepView]:
         {"id": request_id},
     )
     for row in rows:
-        view = AttemptView(row.number, row.phase, row.started_at, row.ended_at, row.answer, row.code)
+        view = AttemptView(row.number, row.phase, row.started_at, row.ended_at, row.answer, row.code, row.look)
         attempts.setdefault(row.step_id, []).append(view)
     steps = connection.execute(
         text("SELECT * FROM steps WHERE request_id = :id ORDER BY position, system"), {"id": request_id}

@@ -18,7 +18,10 @@ from service.storage.packed import listed
 
 
 def step_facts(connection: Connection, rows: Mapping[UUID, Row[Any]]) -> dict[UUID, StepFacts]:
-    """Per locked step. Requests are read, not locked: a decision that comes later finds the answer recorded."""
+    """Per locked step. Requests are read, not locked: a decision that comes later finds the answer recorded.
+
+    A step in its erasing call may be looked at in the same pass, so it knows whether it would have to wait, too.
+    """
     request_ids = list({row.request_id for row in rows.values()})
     held = held_requests(connection, request_ids)
     states = connection.execute(
@@ -32,8 +35,8 @@ def step_facts(connection: Connection, rows: Mapping[UUID, Row[Any]]) -> dict[UU
         for row in connection.execute(
             text(
                 "SELECT DISTINCT s.id FROM steps s JOIN steps e ON e.request_id = s.request_id"
-                " AND e.position < s.position WHERE s.id = ANY(CAST(:ids AS uuid[])) AND s.phase = 'confirm'"
-                " AND e.ended_at IS NULL AND e.phase <> 'confirm'"
+                " AND e.position < s.position WHERE s.id = ANY(CAST(:ids AS uuid[]))"
+                " AND s.phase IN ('erase', 'confirm') AND e.ended_at IS NULL AND e.phase <> 'confirm'"
             ),
             {"ids": listed(rows)},
         )

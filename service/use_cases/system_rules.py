@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from connectors.base.interface import ErasesBy, Operation
 from connectors.base.registry import connector_class
-from service.domain.outcomes import SystemRules
+from service.domain.outcomes import SystemRules, looks_at_once
 from service.settings import Settings
+
+_NEARLY = 0.9
 
 
 def rules_of(settings: Settings, system: str) -> SystemRules:
@@ -25,7 +27,15 @@ def rules_of(settings: Settings, system: str) -> SystemRules:
 
 
 def batch_limit(settings: Settings, system: str, operation: Operation) -> int:
-    """The most people that one batch of this operation may hold."""
-    configured = settings.system(system)
-    declared = connector_class(configured.config.connector).declaration.batch_limit(operation)
+    """The most people that one batch of this operation may hold.
+
+    Where the look may follow the erasing call at once and takes nearly as many people, the erasing call takes no more
+    than that: a few people less a call are cheaper than a second pass for all of them.
+    """
+    declaration = connector_class(settings.system(system).config.connector).declaration
+    declared = declaration.batch_limit(operation)
+    if operation is Operation.ERASE and looks_at_once(rules_of(settings, system)):
+        looked_at = declaration.batch_limit(Operation.CONFIRM)
+        if declared * _NEARLY <= looked_at:
+            declared = min(declared, looked_at)
     return min(declared, settings.engine.batch_size)

@@ -151,6 +151,8 @@ class StepRow(Base):
 class AttemptRow(Base):
     """One try of one step, written before the call; `answer` stays empty if nobody lived to tell.
 
+    `look` is what the look said that followed the erasing call in the same pass.
+
     Without a foreign key: the row is written by the lease that holds the step's lock, and steps are never deleted. Half
     of each page is kept free, so that the answer goes beside the row that it belongs to and touches no index.
     """
@@ -167,6 +169,7 @@ class AttemptRow(Base):
     answer: Mapped[str | None] = mapped_column(Text)
     code: Mapped[str | None] = mapped_column(Text)
     http_status: Mapped[int | None]
+    look: Mapped[str | None] = mapped_column(Text)
     late: Mapped[bool] = mapped_column(server_default="false")
 
     __table_args__ = (Index("ix_attempts_batch_id", "batch_id", "fence"), {"postgresql_with": {"fillfactor": "50"}})

@@ -25,9 +25,11 @@ from service.domain.outcomes import (
     after_erase,
     after_error,
     after_locate,
+    after_look,
     after_suppress,
     after_unaddressable_search,
     first_phase,
+    looks_at_once,
 )
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -286,3 +288,38 @@ def test_where_nobody_can_look_nothing_is_verified_and_nobody_is_left_unasked() 
     assert (kept.state, kept.reason) == (StepState.RETAINED, "tax_law")
     withdrawn = after_confirm(replace(looking, withdrawn=True), Answer.erased({}), blind, NOW)
     assert (withdrawn.state, withdrawn.reason) == (StepState.RETAINED, WITHDRAWN)
+
+
+AT_ONCE = replace(RULES, confirm_after=timedelta(0))
+
+
+@given(facts_in(Phase.ERASE), erase_answers, confirm_answers, rules_strategy)
+def test_a_look_in_the_same_pass_says_what_one_of_its_own_would(
+    facts: StepFacts, answer: Answer, look: Answer, rules: SystemRules
+) -> None:
+    erased = after_erase(facts, answer, rules, NOW)
+    both = after_look(facts, erased, look, rules, NOW)
+    is_owed = (erased.state, erased.phase, erased.due_at) == (StepState.DUE, Phase.CONFIRM, NOW)
+    if not (is_owed and looks_at_once(rules)):
+        assert both == erased, "a look that isn't due yet counts for nothing"
+        return
+    between = replace(
+        facts,
+        phase=Phase.CONFIRM,
+        tries=erased.tries,
+        rounds=erased.rounds,
+        effect_possible=erased.effect_possible,
+        retained=erased.retained,
+    )
+    alone = after_confirm(between, look, rules, NOW)
+    assert replace(both, erased={}, left_over={}, tries=0) == replace(alone, erased={}, left_over={}, tries=0)
+    assert both.erased == erased.erased, "what the erasing call told is told once"
+    assert both.left_over == (alone.left_over or (erased.left_over if alone.retained else {}))
+
+
+def test_what_was_kept_on_purpose_stays_named_after_the_look() -> None:
+    facts = step(Phase.ERASE)
+    kept = after_erase(facts, Answer.retained("tax_law", left=LEFT, records={"user": 1}), AT_ONCE, NOW)
+    both = after_look(facts, kept, Answer.already_absent(), AT_ONCE, NOW)
+    assert (both.state, both.reason, both.left_over) == (StepState.RETAINED, "tax_law", {"user:still_there": 1})
+    assert both.erased == {"user": 1}
