@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, TextClause, text
+from sqlalchemy import Connection, CursorResult, text
 
 from service.domain.audit_entry import AuditEntry, NotAuditable, Position, position_of
 from service.domain.certificate_envelope import ProvenEntry
@@ -20,6 +20,7 @@ from service.domain.signed_note import Checkpoint
 from service.storage.audit_findings import AuditLogBroken
 from service.storage.audit_pruned import pruned_prefix
 from service.storage.audit_tree import inclusion_proofs
+from service.storage.driver_words import in_driver_words
 from service.storage.packed import Packed
 
 # The order inside one call is kept, since one transaction may log several versions of one object.
@@ -28,7 +29,6 @@ _APPEND = (
     "SELECT entry FROM unnest(CAST(:entries AS bytea[])) WITH ORDINALITY AS given(entry, place) ORDER BY place"
 )
 _APPEND_ONE = "INSERT INTO audit_pending (entry) VALUES (:entry)"
-_APPEND_ALONE = text(_APPEND)
 _OF_SUBJECT = text(
     "SELECT index AS place, entry FROM audit_leaves WHERE subject = :subject AND index < :size ORDER BY index"
 )
@@ -40,7 +40,7 @@ def append(connection: Connection, entries: Sequence[AuditEntry]) -> None:
     One statement for any number; takes no lock that another writer waits for.
     """
     if entries:
-        connection.execute(_APPEND_ALONE, {"entries": Packed(entry.encode() for entry in entries)})
+        connection.exec_driver_sql(in_driver_words(_APPEND), {"entries": Packed(entry.encode() for entry in entries)})
 
 
 def append_with(
@@ -52,14 +52,14 @@ def append_with(
     for. No part of it comes from outside. `values` has no name `entry` or `entries`.
     """
     if len(entries) == 1:
-        return connection.execute(_logging(_APPEND_ONE, statement), {**values, "entry": entries[0].encode()})
-    logged = Packed(entry.encode() for entry in entries)
-    return connection.execute(_logging(_APPEND, statement), {**values, "entries": logged})
+        return connection.exec_driver_sql(_logging(_APPEND_ONE, statement), {**values, "entry": entries[0].encode()})
+    logged = Packed([entry.encode() for entry in entries])
+    return connection.exec_driver_sql(_logging(_APPEND, statement), {**values, "entries": logged})
 
 
 @lru_cache(maxsize=256)
-def _logging(append_: str, statement: str) -> TextClause:
-    return text(f"WITH logged AS ({append_}) {statement}")
+def _logging(append_: str, statement: str) -> str:
+    return in_driver_words(f"WITH logged AS ({append_}) {statement}")
 
 
 def proven_entries(connection: Connection, subject: str, checkpoint: Checkpoint) -> tuple[ProvenEntry, ...]:

@@ -12,12 +12,13 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from service.domain.audit_entry import AuditEntry
 from service.domain.audit_shapes import AuditValue
 from service.storage.audit_log import append, append_with
-from service.storage.packed import Packed
+from service.storage.driver_words import in_driver_words
+from service.storage.packed import Packed, counted
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def change_rows(
     by_row = _by_row(versions)
     if set(by_row) != {row}:
         raise ValueError("changes of another kind of row")
-    update = _update(row, len(versions), f"{assignments}, ")
+    update = _update(row, len(versions) == 1, assignments)
     done = append_with(connection, entries, update, {**values, **_columns(row, by_row[row])})
     _all_there(done.rowcount, versions)
     return versions
@@ -130,7 +131,7 @@ def chain_entries(
 def write_versions(connection: Connection, versions: Mapping[tuple[str, str], Version]) -> None:
     """Write new counters and hashes, one statement per kind of row. Raises RowNotThere."""
     for row, pairs in _by_row(versions).items():
-        done = connection.execute(text(_update(row, len(pairs))), _columns(row, pairs))
+        done = connection.exec_driver_sql(in_driver_words(_update(row, len(pairs) == 1)), _columns(row, pairs))
         _all_there(done.rowcount, pairs)
 
 
@@ -146,22 +147,24 @@ def _columns(row: str, pairs: Sequence[tuple[str, Version]]) -> dict[str, Any]:
         ((key, version),) = pairs
         return {f"{row}_key": key, f"{row}_version": version.number, f"{row}_hash": version.entry_hash}
     return {
-        f"{row}_keys": Packed(key for key, _ in pairs),
-        f"{row}_versions": [version.number for _, version in pairs],
-        f"{row}_hashes": Packed(version.entry_hash for _, version in pairs),
+        f"{row}_keys": Packed([key for key, _ in pairs]),
+        f"{row}_versions": counted(version.number for _, version in pairs),
+        f"{row}_hashes": Packed([version.entry_hash for _, version in pairs]),
     }
 
 
-def _update(row: str, count: int, assignments: str = "") -> str:
+@lru_cache(maxsize=256)
+def _update(row: str, one: bool, assignments: str = "") -> str:
     """One row is told by plain values: arrays cost the server as much again."""
     table, column, kind = _TABLES[row]
-    if count == 1:
+    also = assignments and f"{assignments}, "
+    if one:
         return (
-            f"UPDATE {table} AS r SET {assignments}version = :{row}_version, entry_hash = :{row}_hash"  # noqa: S608
+            f"UPDATE {table} AS r SET {also}version = :{row}_version, entry_hash = :{row}_hash"  # noqa: S608
             f" WHERE r.{column} = CAST(:{row}_key AS {kind})"
         )
     return (
-        f"UPDATE {table} AS r SET {assignments}version = n.version, entry_hash = n.hash"  # noqa: S608 - our own text
+        f"UPDATE {table} AS r SET {also}version = n.version, entry_hash = n.hash"  # noqa: S608 - our own text
         f" FROM unnest(CAST(:{row}_keys AS {kind}[]), CAST(:{row}_versions AS integer[]),"
         f" CAST(:{row}_hashes AS bytea[])) AS n(key, version, hash) WHERE r.{column} = n.key"
     )
@@ -170,7 +173,7 @@ def _update(row: str, count: int, assignments: str = "") -> str:
 @lru_cache(maxsize=64)
 def _counting(kinds: tuple[tuple[str, bool], ...]) -> str:
     """Further WITH queries that write counters of these kinds of row (one or many of each), and how many they found."""
-    updates = "".join(f", of_{row} AS ({_update(row, 1 if one else 2)} RETURNING 1)" for row, one in kinds)
+    updates = "".join(f", of_{row} AS ({_update(row, one)} RETURNING 1)" for row, one in kinds)
     counts = " + ".join(f"(SELECT count(*) FROM of_{row})" for row, _ in kinds)  # noqa: S608 - our own text
     return f"{updates} SELECT {counts}"
 

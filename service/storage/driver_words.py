@@ -1,0 +1,20 @@
+"""Statements in the driver's own words, translated once: for those that run on every change.
+
+SQLAlchemy looks a text up, and binds its parameters, anew on each execution: 5 us, and 4 more for each parameter
+(measured 2026-11-22). What runs still goes through its connection, so that errors show no parameters here either.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql.psycopg import dialect
+
+_DIALECT = dialect()
+
+
+@lru_cache(maxsize=256)
+def in_driver_words(statement: str) -> str:
+    """The same for `Connection.exec_driver_sql`, with its `:name`s as the driver writes them. Our own text only."""
+    return str(text(statement).compile(dialect=_DIALECT))
