@@ -38,4 +38,4 @@ class Pepper:
 
     def _hash(self, label: bytes, kind: str, value: str) -> bytes:
         text = b"\x00".join((label, kind.encode(), value.encode("utf-8", "surrogatepass")))
-        return hmac.new(self.secret, text, hashlib.sha256).digest()
+        return hmac.digest(self.secret, text, "sha256")

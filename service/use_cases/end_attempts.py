@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, text
 from connectors.base.errors import ConnectorError
 from connectors.base.values import Answer, Located
 from service.domain.audit_shapes import is_code
-from service.storage.packed import Packed, counted, listed
+from service.storage.packed import counted, listed
 from service.use_cases.lease_steps import LeasedBatch, LeasedStep
 
 Result = Located | Answer | ConnectorError
@@ -29,7 +30,9 @@ def end_attempts(
     looks: Mapping[str, Answer] = MappingProxyType({}),
 ) -> None:
     """Write this lease's results on its attempts, and the `looks` that followed them; `late` ones changed no state."""
-    own = [results.get(step.ref) for step in steps]
+    kinds: dict[tuple[str | None, ...], int] = {}
+    of = [kinds.setdefault(_ending(results.get(step.ref), looks.get(step.ref)), len(kinds)) for step in steps]
+    names = ("answer", "code", "status", "look")
     connection.execute(
         _END,
         {
@@ -38,23 +41,27 @@ def end_attempts(
             "f": leased.fence,
             "steps": listed(step.step_id for step in steps),
             "numbers": counted(step.attempt for step in steps),
-            "answers": Packed(name_of(r) for r in own),
-            "codes": Packed(code_of(r) for r in own),
-            "statuses": Packed(_status(r) for r in own),
-            "looks": Packed(name_of(looks[step.ref]) if step.ref in looks else None for step in steps),
+            "of": counted(of),
+            "endings": json.dumps([dict(zip(names, each, strict=True), ending=n) for each, n in kinds.items()]),
         },
     )
 
 
+# Most of a batch ends alike: each way to end is told once.
 _END = text(
-    "UPDATE attempts a SET ended_at = :now, answer = n.answer, code = n.code, http_status = n.status, look = n.look,"
+    "UPDATE attempts a SET ended_at = :now, answer = e.answer, code = e.code, http_status = e.status, look = e.look,"
     " late = :late"
-    " FROM unnest(CAST(:steps AS uuid[]), CAST(:numbers AS integer[]), CAST(:answers AS text[]),"
-    " CAST(:codes AS text[]), CAST(:statuses AS integer[]), CAST(:looks AS text[]))"
-    " AS n(step, number, answer, code, status, look)"
+    " FROM unnest(CAST(:steps AS uuid[]), CAST(:numbers AS integer[]), CAST(:of AS integer[]))"
+    " AS n(step, number, ending)"
+    " JOIN jsonb_to_recordset(CAST(:endings AS jsonb)) AS e(ending integer, answer text, code text, status integer,"
+    " look text) USING (ending)"
     # "+ 0": no index may be asked for the fence. Planned while the table was small, it would be read whole (measured).
     " WHERE a.step_id = n.step AND a.number = n.number AND a.fence + 0 = :f"
 )
+
+
+def _ending(result: Result | None, look: Answer | None) -> tuple[str | None, ...]:
+    return name_of(result), code_of(result), _status(result), None if look is None else name_of(look)
 
 
 def _status(result: Result | None) -> str | None:

@@ -29,6 +29,8 @@ def note_jobs(
     ids: list[UUID] = []
     hashes: list[bytes | None] = []
     for row, step, move in moves:
+        if move.state is not StepState.ACCEPTED and row.job_hashes is None:
+            continue
         result = results[step.ref]
         awaited = result.jobs if isinstance(result, Answer) and move.state is StepState.ACCEPTED else frozenset()
         new = {pepper.of_job(system, job) for job in awaited}

@@ -6,8 +6,8 @@ comes after the lease was lost changes no state; it is kept on its attempt, audi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -15,26 +15,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from connectors.base.errors import ConnectorError, RequestRefused
 from connectors.base.values import Answer, Located
-from service.domain.audit_shapes import AuditValue, instant_text, is_code
 from service.domain.outcomes import (
     KEY_GONE,
-    NOT_DONE_YET,
-    SYSTEM_REMOVED,
     Next,
     Phase,
     Retry,
-    StepFacts,
     StepState,
-    SystemRules,
-    after_confirm,
-    after_erase,
-    after_error,
-    after_locate,
-    after_look,
-    after_suppress,
-    after_unaddressable_search,
 )
 from service.settings import Settings
 from service.storage.changes import Change, log_changes
@@ -43,19 +30,17 @@ from service.storage.packed import listed
 from service.storage.rows import database_now, version_of
 from service.storage.stores import Stores
 from service.use_cases.ask_to_look import ask_to_look
-from service.use_cases.end_attempts import NOT_A_CODE, Result, code_of, end_attempts, name_of
+from service.use_cases.end_attempts import Result, end_attempts, name_of
 from service.use_cases.lease_steps import LeasedBatch, LeasedStep
 from service.use_cases.move_steps import park_steps
 from service.use_cases.note_jobs import note_jobs
+from service.use_cases.place_answers import BatchNow, Heard, Placing
 from service.use_cases.split_batch import BatchFacts, split_failed
-from service.use_cases.step_facts import step_facts
+from service.use_cases.step_facts import surroundings
 from service.use_cases.store_findings import adds_to_plan, amend_plans, findings_of
 from service.use_cases.system_rules import rules_of
-from service.use_cases.write_moves import Findings, Moved, write_moves
+from service.use_cases.write_moves import Findings, Moved, Place, write_moves
 
-AMBIGUOUS_RECORD = "ambiguous:foreign_identifier"
-_UNADDRESSABLE = "not_addressable"
-_STAYS = (Phase.SUPPRESS, Phase.ERASE)
 _LOCK = text(
     "SELECT s.id, s.request_id, s.phase, s.tries, s.rounds, s.effect_possible, s.retained, s.plan_version, s.located,"
     " s.waits_for_order,"
@@ -94,11 +79,11 @@ def record_answers(
     """
     keys = stores.keys.get([request_owner(s.request_id) for s in leased.steps]) if leased.phase is Phase.LOCATE else {}
     with stores.engine.begin() as connection:
-        recording = _Recording(connection, stores, settings, leased, results, keys, looks)
+        recording = _Recording(connection, stores, settings, leased, Heard(results, looks, retries, foreign), keys)
         if not recording.holds_fence():
             recording.record_late()
             return Recorded(in_time=False)
-        ended, batch_is_over = recording.record(retries, foreign)
+        ended, batch_is_over = recording.record()
     if batch_is_over and leased.phase in (Phase.SUPPRESS, Phase.ERASE):
         stores.keys.destroy([batch_owner(leased.id)])
     return Recorded(in_time=True, ended=ended)
@@ -113,23 +98,17 @@ class _Recording:
         stores: Stores,
         settings: Settings,
         leased: LeasedBatch,
-        results: Mapping[str, Result],
+        heard: Heard,
         keys: Mapping[str, bytes],
-        looks: Mapping[str, Answer],
     ) -> None:
         self.connection = connection
         self.stores = stores
         self.settings = settings
         self.leased = leased
-        self.results = results
+        self.heard = heard
         self.keys = keys
-        self.looks = looks
         self.frozen_requests: set[UUID] = set()
-        # Steps whose findings count for nothing: somebody else's, or of a plan that was frozen during the search.
-        self.unusable: set[UUID] = set()
         self.batch = BatchFacts()
-        # Steps that are tried again at once, in which new batch: the call failed for all of them alike.
-        self.parts: Mapping[UUID, UUID] = {}
         if leased.phase is Phase.LOCATE:
             # Finds after the freeze make a new plan version, and that needs the request: it is locked before the steps.
             self._lock_frozen_requests()
@@ -146,24 +125,22 @@ class _Recording:
         self.batch = BatchFacts(row.root_id, row.has_token)
         return row.fence == self.leased.fence and row.ended_at is None
 
-    def record(self, retries: Mapping[str, Retry], foreign: frozenset[str]) -> tuple[int, bool]:
+    def record(self) -> tuple[int, bool]:
         """Move every step on. Returns how many ended, and whether the batch is over."""
         now = database_now(self.connection)
         rows = self._lock_steps(only_leased=True)
-        facts = step_facts(self.connection, rows)
-        self.parts = split_failed(self.connection, self.leased, self.batch, rows, self.results)
+        # Steps that are tried again at once, in which new batch: the call failed for all of them alike.
+        parts = split_failed(self.connection, self.leased, self.batch, rows, self.heard.results)
+        around = surroundings(self.connection, rows)
+        known = BatchNow(self.batch, parts, self.frozen_requests, self._system_is_removed(), around)
         rules = rules_of(self.settings, self.leased.system)
-        removed = self._system_is_removed()
-        moves: list[tuple[Row[Any], LeasedStep, Next]] = []
-        for step in self.leased.steps:
-            if step.step_id in rows:
-                row = rows[step.step_id]
-                move = self._move(row, step, facts[step.step_id], rules, retries, foreign, now)
-                if removed and move.state in NOT_DONE_YET:
-                    move = replace(move, state=StepState.PARKED, reason=SYSTEM_REMOVED, due_at=None)
-                moves.append((row, step, move))
-        self._write(moves, now)
-        note_jobs(self.connection, self.stores.pepper, self.leased.system, moves, {**self.results, **self.looks})
+        placing = Placing(self.leased, self.heard, rules, known, now)
+        leased = [(rows[step.step_id], step) for step in self.leased.steps if step.step_id in rows]
+        placed = [(row, step, placing.place(row, step)) for row, step in leased]
+        self._write(placing, placed)
+        moves = [(row, step, place.move) for row, step, place in placed]
+        said = {**self.heard.results, **self.heard.looks}
+        note_jobs(self.connection, self.stores.pepper, self.leased.system, moves, said)
         self._park_keyless(now)
         over = self._give_back(now)
         ask_to_look(self.connection, [(row, move) for row, _, move in moves])
@@ -174,7 +151,7 @@ class _Recording:
         now = database_now(self.connection)
         rows = self._lock_steps(only_leased=False)
         known = [s for s in self.leased.steps if s.step_id in rows]
-        end_attempts(self.connection, self.leased, known, self.results, now, late=True, looks=self.looks)
+        end_attempts(self.connection, self.leased, known, self.heard.results, now, late=True, looks=self.heard.looks)
         touched = self.leased.phase is Phase.ERASE
         self.connection.execute(
             text(
@@ -183,6 +160,7 @@ class _Recording:
             ),
             {"touched": touched, "now": now, "ids": list(rows)},
         )
+        results = self.heard.results
         changes = [
             Change(
                 "step",
@@ -190,7 +168,11 @@ class _Recording:
                 version_of(rows[step.step_id]),
                 "step_answered_late",
                 rows[step.step_id].subject,
-                {"phase": self.leased.phase, "attempt": step.attempt, "answer": name_of(self.results.get(step.ref))},
+                {
+                    "phase": self.leased.phase,
+                    "attempt": step.attempt,
+                    "answer": name_of(results.get(step.ref)),
+                },
             )
             for step in self.leased.steps
             if step.step_id in rows
@@ -222,121 +204,29 @@ class _Recording:
         )
         return {row.id: row for row in rows}
 
-    def _move(
-        self,
-        row: Row[Any],
-        step: LeasedStep,
-        facts: StepFacts,
-        rules: SystemRules,
-        retries: Mapping[str, Retry],
-        foreign: frozenset[str],
-        now: datetime,
-    ) -> Next:
-        result = self.results[step.ref]
-        if isinstance(result, RequestRefused) and facts.phase is Phase.LOCATE and result.code == _UNADDRESSABLE:
-            return after_unaddressable_search(facts, rules)
-        if isinstance(result, ConnectorError):
-            retry = Retry(due_at=now) if row.id in self.parts else retries[step.ref]
-            move = after_error(facts, result, retry, look_at=now + rules.confirm_after)
-            return replace(move, tries=0) if row.id in self.parts else move
-        if isinstance(result, Located):
-            return self._after_search(row, step, result, facts, rules, foreign, now)
-        if facts.phase is Phase.SUPPRESS:
-            found = row.has_records or any(row.counts.values()) or not rules.can_confirm
-            return after_suppress(facts, result, now, found=found)
-        after: Callable[[StepFacts, Answer, SystemRules, datetime], Next]
-        after = after_confirm if facts.phase is Phase.CONFIRM else after_erase
-        move = after(facts, result, rules, now)
-        if step.ref in self.looks:
-            move = after_look(facts, move, self.looks[step.ref], rules, now)
-        # The reason may be a third party's word, and one bad word must not stop its whole batch at the audit log.
-        return move if move.reason is None or is_code(move.reason) else replace(move, reason=NOT_A_CODE)
-
-    def _after_search(
-        self,
-        row: Row[Any],
-        step: LeasedStep,
-        found: Located,
-        facts: StepFacts,
-        rules: SystemRules,
-        foreign: frozenset[str],
-        now: datetime,
-    ) -> Next:
-        adds = facts.frozen and adds_to_plan(row, step, found)
-        move = after_locate(facts, found, rules, now, adds_to_plan=adds)
-        if move.has_ended or facts.withdrawn:
-            return move
-        if step.ref in foreign:
-            # The phase stays: whatever a human decides, it begins with another search.
-            self.unusable.add(step.step_id)
-            return replace(move, state=StepState.PARKED, phase=Phase.LOCATE, reason=AMBIGUOUS_RECORD, due_at=None)
-        if facts.frozen and step.request_id not in self.frozen_requests:
-            # The plan was frozen while we searched: search again, and add what is found to the plan properly.
-            self.unusable.add(step.step_id)
-            return replace(move, state=StepState.DUE, phase=Phase.LOCATE, reason=None, due_at=now)
-        return move
-
-    def _write(self, moves: Sequence[tuple[Row[Any], LeasedStep, Next]], now: datetime) -> None:
+    def _write(self, placing: Placing, placed: Sequence[tuple[Row[Any], LeasedStep, Place]]) -> None:
         moved, amended = [], []
-        for row, step, move in moves:
+        for row, step, place in placed:
             findings = None
             if self.leased.phase is Phase.LOCATE:
-                findings = self._findings(row, step, move)
+                findings = self._findings(placing, row, step, place.move)
                 if findings is not None and row.plan_version is not None and self._adds(row, step):
                     amended.append(row)
-            moved.append(self._moved(row, step, move, findings))
-        write_moves(self.connection, moved, now)
-        steps = [step for _, step, _ in moves]
-        end_attempts(self.connection, self.leased, steps, self.results, now, late=False, looks=self.looks)
-        amend_plans(self.connection, self.settings, amended, now)
-
-    def _moved(self, row: Row[Any], step: LeasedStep, move: Next, findings: Findings | None) -> Moved:
-        result = self.results[step.ref]
-        failed = isinstance(result, ConnectorError)
-        same_phase = move.phase is self.leased.phase and not move.has_ended
-        # Who failed in a part of a split batch goes on alone: else the healthy would be stopped again.
-        apart = self.batch.root_id is not None and failed and move.due_at is not None
-        # Who is erased again after a look goes with a new key: under the old one the vendor might do nothing more.
-        look = self.looks.get(step.ref)
-        keeps = same_phase and (move.phase in _STAYS or apart) and look is None
-        part = self.parts.get(row.id) if same_phase and move.due_at is not None else None
-        newly_possible = move.effect_possible and not row.effect_possible
-        return Moved(
-            row,
-            move,
-            self._said(step, move, result),
-            batch_id=part or (self.leased.id if keeps else None),
-            had_effect=newly_possible or any(move.erased.values()) or (failed and self.leased.phase is Phase.ERASE),
-            not_covered=(*getattr(result, "not_covered", ()), *(look.not_covered if look is not None else ())),
-            findings=findings,
-        )
-
-    def _said(self, step: LeasedStep, move: Next, result: Result) -> dict[str, AuditValue]:
-        said: dict[str, AuditValue] = {
-            "phase": move.phase,
-            "state": move.state,
-            "reason": move.reason,
-            "due_at": None if move.due_at is None else instant_text(move.due_at),
-            "attempt": step.attempt,
-            "answer": name_of(result),
-            "code": code_of(result),
-            "records": sum(move.erased.values()),
-            "left": sum(move.left_over.values()),
-        }
-        if step.ref in self.looks:
-            said["look"] = name_of(self.looks[step.ref])
-        if move.has_ended:
-            said["outcome"] = move.state
-        return said
+            moved.append(Moved(row, place, findings))
+        write_moves(self.connection, moved, placing.now)
+        steps = [step for _, step, _ in placed]
+        heard = placing.heard
+        end_attempts(self.connection, self.leased, steps, heard.results, placing.now, late=False, looks=heard.looks)
+        amend_plans(self.connection, self.settings, amended, placing.now)
 
     def _adds(self, row: Row[Any], step: LeasedStep) -> bool:
-        found = self.results[step.ref]
+        found = self.heard.results[step.ref]
         return isinstance(found, Located) and adds_to_plan(row, step, found)
 
-    def _findings(self, row: Row[Any], step: LeasedStep, move: Next) -> Findings | None:
+    def _findings(self, placing: Placing, row: Row[Any], step: LeasedStep, move: Next) -> Findings | None:
         """What a plan that was frozen meanwhile doesn't hold isn't stored: the repeated search adds it properly."""
-        found, key = self.results[step.ref], self.keys.get(request_owner(row.request_id))
-        if not isinstance(found, Located) or key is None or step.step_id in self.unusable:
+        found, key = self.heard.results[step.ref], self.keys.get(request_owner(row.request_id))
+        if not isinstance(found, Located) or key is None or step.step_id in placing.unusable:
             return None
         if row.plan_version is not None and move.state is not StepState.WAITING and self._adds(row, step):
             return None

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, Row
@@ -31,19 +31,28 @@ class Findings:
     counts: Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class Moved:
-    """A locked step (with its request's subject), where it goes, and what the log says about it.
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where steps go, and what the log says about it; many steps of a batch may share one.
 
-    `batch_id`: the batch that it stays in. `had_effect`: something may have happened in the system just now.
+    `batch_id`: the batch that they stay in. `had_effect`: something may have happened in the system just now.
     """
 
-    row: Row[Any]
     move: Next
     said: Mapping[str, AuditValue]
     batch_id: UUID | None = None
     had_effect: bool = False
     not_covered: Sequence[str] = ()
+
+
+class Moved(NamedTuple):
+    """A locked step (with its request's subject), and where it goes.
+
+    Steps that share a place had nothing erased, left over or not covered before.
+    """
+
+    row: Row[Any]
+    place: Place
     findings: Findings | None = None
 
 
@@ -55,21 +64,20 @@ _FOUND = (
     " record_hashes = CASE WHEN n.found THEN CAST(n.hashes AS bytea[]) ELSE s.record_hashes END,"
     " counts = coalesce(n.counts, s.counts),"
 )
-# What is null in the arrays stays as it is.
+# What is null in a place stays as it is.
 _MOVE = (
-    "UPDATE steps s SET{found} phase = n.phase, state = n.state, reason = n.reason, due_at = n.due_at, tries = n.tries,"
-    " rounds = n.rounds, effect_possible = n.effect_possible,"
-    " effect_at = CASE WHEN n.had_effect THEN CAST(:now AS timestamptz) ELSE s.effect_at END,"
-    " erased = coalesce(n.erased, s.erased), left_over = coalesce(n.left_over, s.left_over), retained = n.retained,"
-    " not_covered = CASE WHEN n.not_covered IS NULL THEN s.not_covered"
-    " ELSE ARRAY(SELECT jsonb_array_elements_text(n.not_covered)) END, batch_id = n.batch_id,"
-    " ended_at = CASE WHEN n.ended THEN CAST(:now AS timestamptz) END, version = s.version + 1, entry_hash = n.hash"
-    " FROM unnest(CAST(:ids AS uuid[]), CAST(:hashes AS bytea[]), CAST(:phases AS text[]), CAST(:states AS text[]),"
-    " CAST(:reasons AS text[]), CAST(:dues AS timestamptz[]), CAST(:tries AS integer[]), CAST(:rounds AS integer[]),"
-    " CAST(:possible AS boolean[]), CAST(:effects AS boolean[]), CAST(:erased AS jsonb[]), CAST(:left AS jsonb[]),"
-    " CAST(:retained AS text[]), CAST(:not_covered AS jsonb[]), CAST(:batches AS uuid[]), CAST(:ended AS boolean[])"
-    "{arrays}) AS n(id, hash, phase, state, reason, due_at, tries, rounds, effect_possible, had_effect, erased,"
-    " left_over, retained, not_covered, batch_id, ended{columns}) WHERE s.id = n.id"
+    "UPDATE steps s SET{found} phase = p.phase, state = p.state, reason = p.reason, due_at = p.due_at, tries = p.tries,"
+    " rounds = p.rounds, effect_possible = p.effect_possible,"
+    " effect_at = CASE WHEN p.had_effect THEN CAST(:now AS timestamptz) ELSE s.effect_at END,"
+    " erased = coalesce(p.erased, s.erased), left_over = coalesce(p.left_over, s.left_over), retained = p.retained,"
+    " not_covered = coalesce(p.not_covered, s.not_covered), batch_id = p.batch_id,"
+    " ended_at = CASE WHEN p.ended THEN CAST(:now AS timestamptz) END, version = s.version + 1, entry_hash = n.hash"
+    " FROM unnest(CAST(:ids AS uuid[]), CAST(:hashes AS bytea[]), CAST(:of AS integer[]){arrays})"
+    " AS n(id, hash, place{columns})"
+    " JOIN jsonb_to_recordset(CAST(:places AS jsonb)) AS p(place integer, phase text, state text, reason text,"
+    " due_at timestamptz, tries integer, rounds integer, effect_possible boolean, had_effect boolean, erased jsonb,"
+    " left_over jsonb, retained text, not_covered text[], batch_id uuid, ended boolean) USING (place)"
+    " WHERE s.id = n.id"
 )
 _MOVE_ONLY = _MOVE.format(found="", arrays="", columns="")
 _MOVE_AND_FOUND = _MOVE.format(
@@ -87,16 +95,16 @@ def write_moves(connection: Connection, moved: Sequence[Moved], now: datetime) -
     changes = [
         Change(
             "step",
-            str(each.row.id),
-            version_of(each.row),
-            "step_ended" if each.move.has_ended else "step_answered",
-            each.row.subject,
-            each.said,
+            str(row.id),
+            version_of(row),
+            "step_ended" if place.move.has_ended else "step_answered",
+            row.subject,
+            place.said,
         )
-        for each in moved
+        for row, place, _ in moved
     ]
     entries, versions = chain_entries(changes, actor="worker", at=now)
-    values = _places(moved, now) | {"hashes": Packed(version.entry_hash for version in versions.values())}
+    values = _places(moved, now) | {"hashes": Packed([version.entry_hash for version in versions.values()])}
     statement = _MOVE_ONLY
     if any(each.findings is not None for each in moved):
         statement = _MOVE_AND_FOUND
@@ -105,24 +113,38 @@ def write_moves(connection: Connection, moved: Sequence[Moved], now: datetime) -
 
 
 def _places(moved: Sequence[Moved], now: datetime) -> dict[str, Any]:
-    moves = [each.move for each in moved]
+    """Each step's id and the number of its place; each place once."""
+    numbers: dict[int, int] = {}
+    places: list[dict[str, Any]] = []
+    for each in moved:
+        if id(each.place) not in numbers:
+            number = numbers[id(each.place)] = len(places)
+            places.append({"place": number, **_columns(each)})
     return {
         "now": now,
         "ids": listed(each.row.id for each in moved),
-        "phases": Packed(m.phase for m in moves),
-        "states": Packed(m.state for m in moves),
-        "reasons": Packed(m.reason for m in moves),
-        "dues": Packed(None if m.due_at is None else m.due_at.isoformat() for m in moves),
-        "tries": counted(m.tries for m in moves),
-        "rounds": counted(m.rounds for m in moves),
-        "possible": counted(m.effect_possible for m in moves),
-        "effects": counted(each.had_effect for each in moved),
-        "erased": Packed(_erased(each) for each in moved),
-        "left": Packed(_left_over(each) for each in moved),
-        "retained": Packed(m.retained for m in moves),
-        "not_covered": Packed(_not_covered(each) for each in moved),
-        "batches": Packed(None if each.batch_id is None else str(each.batch_id) for each in moved),
-        "ended": counted(m.has_ended for m in moves),
+        "of": counted(numbers[id(each.place)] for each in moved),
+        "places": json.dumps(places),
+    }
+
+
+def _columns(each: Moved) -> dict[str, Any]:
+    place, move = each.place, each.place.move
+    return {
+        "phase": move.phase,
+        "state": move.state,
+        "reason": move.reason,
+        "due_at": None if move.due_at is None else move.due_at.isoformat(),
+        "tries": move.tries,
+        "rounds": move.rounds,
+        "effect_possible": move.effect_possible,
+        "had_effect": place.had_effect,
+        "erased": _erased(each),
+        "left_over": _left_over(each),
+        "retained": move.retained,
+        "not_covered": _not_covered(each),
+        "batch_id": None if place.batch_id is None else str(place.batch_id),
+        "ended": move.has_ended,
     }
 
 
@@ -140,20 +162,20 @@ def _array_text(hashes: Sequence[bytes]) -> str:
     return "{" + ",".join(f'"\\\\x{one.hex()}"' for one in hashes) + "}"
 
 
-def _erased(each: Moved) -> str | None:
-    more, before = each.move.erased, each.row.erased or {}
+def _erased(each: Moved) -> dict[str, int] | None:
+    more, before = each.place.move.erased, each.row.erased or {}
     if not more:
         return None
-    return json.dumps({name: before.get(name, 0) + more.get(name, 0) for name in {*before, *more}})
+    return {name: before.get(name, 0) + more.get(name, 0) for name in {*before, *more}}
 
 
-def _left_over(each: Moved) -> str | None:
+def _left_over(each: Moved) -> dict[str, int] | None:
     # What was kept on purpose stays named until the step ends.
     before = each.row.left_over or {}
-    left = dict(each.move.left_over) or (before if each.move.retained else {})
-    return None if left == before else json.dumps(left)
+    left = dict(each.place.move.left_over) or (before if each.place.move.retained else {})
+    return None if left == before else left
 
 
-def _not_covered(each: Moved) -> str | None:
+def _not_covered(each: Moved) -> list[str] | None:
     known = set(each.row.not_covered or ())
-    return None if known.issuperset(each.not_covered) else json.dumps(sorted(known.union(each.not_covered)))
+    return None if known.issuperset(each.place.not_covered) else sorted(known.union(each.place.not_covered))
