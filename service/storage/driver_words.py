@@ -6,12 +6,19 @@ SQLAlchemy looks a text up, and binds its parameters, anew on each execution: 5 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, CursorResult, text
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
+
+
+def run(connection: Connection, statement: str, values: Mapping[str, Any]) -> CursorResult[*tuple[Any, ...]]:
+    """One statement of our own text, with `:name`s, in the caller's transaction."""
+    return connection.exec_driver_sql(in_driver_words(statement), dict(values))
 
 
 @lru_cache(maxsize=256)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
+from service.storage.driver_words import run
 from service.storage.packed import listed
 
-_HELD = text(
+_HELD = (
     "SELECT DISTINCT i.request_id FROM identifiers i"
     " JOIN hold_hashes hh ON hh.keyed_hash = i.keyed_hash"
     " JOIN holds h ON h.id = hh.hold_id"
@@ -22,4 +23,4 @@ def held_requests(connection: Connection, request_ids: Sequence[UUID]) -> set[UU
     """Those of `request_ids` of whose cluster one identifier is under a hold that is in force."""
     if not request_ids:
         return set()
-    return {row[0] for row in connection.execute(_HELD, {"ids": listed(request_ids)})}
+    return set(run(connection, _HELD, {"ids": listed(request_ids)}).scalars())

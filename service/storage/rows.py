@@ -17,6 +17,10 @@ from sqlalchemy import Connection, Row, text
 
 from service.domain.refusals import NotFound
 from service.storage.changes import Version
+from service.storage.driver_words import run
+from service.storage.packed import listed
+
+_CHECK = "INSERT INTO request_checks (request_id) SELECT unnest(CAST(:ids AS uuid[]))"
 
 
 def database_now(connection: Connection) -> datetime:
@@ -69,7 +73,4 @@ def read_by_index(connection: Connection) -> None:
 def check_again(connection: Connection, request_ids: Sequence[UUID]) -> None:
     """Ask that these requests be looked at again, once this transaction is committed. Takes no lock."""
     if request_ids:
-        connection.execute(
-            text("INSERT INTO request_checks (request_id) SELECT unnest(CAST(:ids AS uuid[]))"),
-            {"ids": list(dict.fromkeys(request_ids))},
-        )
+        run(connection, _CHECK, {"ids": listed(dict.fromkeys(request_ids))})

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from connectors.base.values import Identifier, Record
+from service.storage.driver_words import run
 from service.storage.key_store import request_owner
 from service.storage.packed import listed
 from service.storage.sealing import seal, unseal
@@ -81,7 +82,7 @@ class OpenIdentifier(NamedTuple):
     exclusion: str | None
 
 
-_PEOPLE = text(
+_PEOPLE = (
     "SELECT request_id, id::text AS id, kind, sealed, use, exclusion FROM identifiers"
     " WHERE request_id = ANY(CAST(:ids AS uuid[])) AND sealed IS NOT NULL ORDER BY request_id, id"
 )
@@ -91,7 +92,8 @@ def read_people(connection: Connection, keys: Mapping[UUID, bytes]) -> dict[UUID
     """The identifiers of these requests, by whose keys they are opened; those whose values are gone are left out."""
     found: dict[UUID, list[OpenIdentifier]] = {request_id: [] for request_id in keys}
     contexts = {request_id: f"request/{request_id}/identifier/" for request_id in keys}
-    for request_id, row_id, kind, sealed, use, exclusion in connection.execute(_PEOPLE, {"ids": listed(keys)}):
+    for row in run(connection, _PEOPLE, {"ids": listed(keys)}).all():
+        request_id, row_id, kind, sealed, use, exclusion = row
         value = unseal(keys[request_id], sealed, contexts[request_id] + row_id)
         identifier = Identifier(kind, value.decode("utf-8", "surrogatepass"))
         found[request_id].append(OpenIdentifier(identifier, use, exclusion))

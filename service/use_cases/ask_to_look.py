@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from service.domain.outcomes import Next, Phase, StepState
+from service.storage.driver_words import run
+from service.storage.packed import listed
 from service.storage.rows import check_again
 
 
@@ -37,11 +39,10 @@ def _with_others_behind(connection: Connection, step_ids: Sequence[UUID]) -> set
     """Those of these steps behind which their request has another one."""
     if not step_ids:
         return set()
-    found = connection.execute(
-        text(
-            "SELECT s.id FROM unnest(CAST(:ids AS uuid[])) AS asked(id) JOIN steps s USING (id)"
-            " WHERE EXISTS (SELECT 1 FROM steps b WHERE b.request_id = s.request_id AND b.position > s.position)"
-        ),
-        {"ids": list(step_ids)},
-    )
-    return set(found.scalars())
+    return set(run(connection, _BEHIND, {"ids": listed(step_ids)}).scalars())
+
+
+_BEHIND = (
+    "SELECT s.id FROM unnest(CAST(:ids AS uuid[])) AS asked(id) JOIN steps s USING (id)"
+    " WHERE EXISTS (SELECT 1 FROM steps b WHERE b.request_id = s.request_id AND b.position > s.position)"
+)

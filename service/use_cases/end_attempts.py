@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from connectors.base.errors import ConnectorError
 from connectors.base.values import Answer, Located
 from service.domain.audit_shapes import is_code
+from service.storage.driver_words import run
 from service.storage.packed import counted, listed
 from service.use_cases.lease_steps import LeasedBatch, LeasedStep
 
@@ -33,7 +34,8 @@ def end_attempts(
     kinds: dict[tuple[str | None, ...], int] = {}
     of = [kinds.setdefault(_ending(results.get(step.ref), looks.get(step.ref)), len(kinds)) for step in steps]
     names = ("answer", "code", "status", "look")
-    connection.execute(
+    run(
+        connection,
         _END,
         {
             "now": now,
@@ -48,7 +50,7 @@ def end_attempts(
 
 
 # Most of a batch ends alike: each way to end is told once.
-_END = text(
+_END = (
     "UPDATE attempts a SET ended_at = :now, answer = e.answer, code = e.code, http_status = e.status, look = e.look,"
     " late = :late"
     " FROM unnest(CAST(:steps AS uuid[]), CAST(:numbers AS integer[]), CAST(:of AS integer[]))"

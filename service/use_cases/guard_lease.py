@@ -18,27 +18,27 @@ from service.domain.outcomes import LEGAL_HOLD, WITHDRAWN, Phase, StepState
 from service.domain.request import WITHDRAWN_STATES, Progress
 from service.settings import Settings
 from service.storage.changes import Change, log_changes
+from service.storage.driver_words import run
 from service.storage.holds import held_requests
-from service.storage.rows import check_again, database_now, version_of
+from service.storage.packed import listed
+from service.storage.rows import check_again, version_of
 from service.use_cases.move_steps import move_steps, park_steps, subjects_of
 from service.use_cases.system_rules import rules_of
 
 
 def only_permitted(
-    connection: Connection, settings: Settings, system: str, phase: Phase, steps: Sequence[Row[Any]]
+    connection: Connection, settings: Settings, system: str, phase: Phase, steps: Sequence[Row[Any]], now: datetime
 ) -> list[Row[Any]]:
     """Those of the locked steps on which the pass may act; the others are moved to where they belong."""
     if phase is Phase.LOCATE:
         return list(steps)
-    now = database_now(connection)
     delay = rules_of(settings, system).confirm_after
     if phase is Phase.CONFIRM:
         early = {s.id: s.effect_at + delay for s in steps if s.effect_at is not None and s.effect_at + delay > now}
         _look_later(connection, early)
         return [s for s in steps if s.id not in early]
     held = held_requests(connection, [s.request_id for s in steps])
-    withdrawn = _withdrawn(connection, steps)
-    unapproved = _unapproved(connection, steps)
+    withdrawn, unapproved = _stopped(connection, steps)
     others = [s for s in steps if s.request_id not in held | withdrawn]
     _stop(connection, [s for s in steps if s.request_id in withdrawn], now + delay, now)
     held_back = [s for s in steps if s.request_id in held - withdrawn]
@@ -58,25 +58,22 @@ def _look_later(connection: Connection, due: dict[UUID, datetime]) -> None:
         )
 
 
-def _withdrawn(connection: Connection, steps: Sequence[Row[Any]]) -> set[UUID]:
-    rows = connection.execute(
-        text("SELECT id FROM requests WHERE id = ANY(CAST(:ids AS uuid[])) AND state = ANY(CAST(:states AS text[]))"),
-        {"ids": [s.request_id for s in steps], "states": sorted(WITHDRAWN_STATES)},
-    )
-    return {row.id for row in rows}
+def _stopped(connection: Connection, steps: Sequence[Row[Any]]) -> tuple[set[UUID], set[UUID]]:
+    """Requests of these steps that were withdrawn, and steps that no approval holds.
+
+    A plan is approved by itself or by a later version, which holds all of it.
+    """
+    rows = run(connection, _STOPPED, {"ids": listed(s.id for s in steps), "states": sorted(WITHDRAWN_STATES)}).all()
+    return {row.request_id for row in rows if row.withdrawn}, {row.id for row in rows if row.unapproved}
 
 
-def _unapproved(connection: Connection, steps: Sequence[Row[Any]]) -> set[UUID]:
-    """A plan is approved by itself or by a later version, which holds all of it."""
-    rows = connection.execute(
-        text(
-            "SELECT s.id FROM steps s WHERE s.id = ANY(CAST(:ids AS uuid[])) AND NOT EXISTS ("
-            " SELECT 1 FROM plans p WHERE p.request_id = s.request_id AND p.version >= s.plan_version"
-            " AND (p.approval_reasons = '{}' OR p.approved_at IS NOT NULL))"
-        ),
-        {"ids": [s.id for s in steps]},
-    )
-    return {row.id for row in rows}
+_STOPPED = (
+    "SELECT * FROM (SELECT s.id, s.request_id, r.state = ANY(CAST(:states AS text[])) AS withdrawn, NOT EXISTS ("
+    " SELECT 1 FROM plans p WHERE p.request_id = s.request_id AND p.version >= s.plan_version"
+    " AND (p.approval_reasons = '{}' OR p.approved_at IS NOT NULL)) AS unapproved"
+    " FROM steps s JOIN requests r ON r.id = s.request_id WHERE s.id = ANY(CAST(:ids AS uuid[]))) AS asked"
+    " WHERE withdrawn OR unapproved"
+)
 
 
 def _stop(connection: Connection, steps: Sequence[Row[Any]], look_at: datetime, now: datetime) -> None:

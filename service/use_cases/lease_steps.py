@@ -19,11 +19,12 @@ from connectors.base.values import Batch, Identifier, Subject
 from service.domain.cluster import Exclusion
 from service.domain.outcomes import Phase, StepState
 from service.settings import Settings
-from service.storage.changes import Change, change_rows
+from service.storage.audit_log import append_with
+from service.storage.changes import Change, Version, chain_entries
+from service.storage.driver_words import run
 from service.storage.import_gate import lane_goes_on
 from service.storage.key_store import batch_owner, request_owner
 from service.storage.packed import counted, listed
-from service.storage.rows import database_now, version_of
 from service.storage.sealed_identifiers import OpenIdentifier, read_people, unseal_records
 from service.storage.sealing import unseal
 from service.storage.stores import Stores
@@ -43,16 +44,17 @@ _BATCH = "id, system, phase, fence, resume_token, version, entry_hash"
 # One entry names at most so many steps (domain.audit_shapes).
 _STEPS_PER_ENTRY = 500
 _PLANNED = frozenset({"planned"})
+_AT_MOST = " ORDER BY id LIMIT CAST(:n AS bigint)"
 _SETTLED = frozenset({"planned", "pending"})
 _CARRIED_BY_MANY = frozenset({Exclusion.PLACEHOLDER, Exclusion.MALFORMED, Exclusion.SHARED_KIND, Exclusion.SUPERNODE})
 
 
 @dataclass(frozen=True)
 class LeasedStep:
-    """One person in the batch. `ref` is how the connector knows them.
+    """One person in the batch. `ref` is how the connector knows them, `stored` what is stored of them.
 
     `known` are all of the cluster's identifiers, and those that many people's records carry. What the requester only
-    claimed isn't among them: it may be somebody else's. `dropped` are those that a reviewer said are not this person's.
+    claimed isn't among them: it may be somebody else's.
     """
 
     step_id: UUID
@@ -62,15 +64,37 @@ class LeasedStep:
     tries: int
     respond_by: datetime
     subject: Subject = field(repr=False)
-    known: frozenset[Identifier] = field(repr=False)
-    dropped: frozenset[Identifier] = field(repr=False)
+    stored: Sequence[OpenIdentifier] = field(repr=False)
     records_accepted: bool = False
+
+    @property
+    def known(self) -> frozenset[Identifier]:
+        """Identifiers that explain what a found record carries."""
+        return frozenset(i.identifier for i in self.stored if _is_known(i))
+
+    @property
+    def dropped(self) -> frozenset[Identifier]:
+        """Identifiers of which a reviewer said that they aren't this person's."""
+        return frozenset(i.identifier for i in self.stored if i.use == "dropped")
+
+
+class LeasableBatch(NamedTuple):
+    """A batch as it is before this lease; `is_new`: it has no row yet."""
+
+    id: UUID
+    system: str
+    phase: str
+    fence: int = 0
+    resume_token: bytes | None = None
+    version: int = 0
+    entry_hash: bytes | None = None
+    is_new: bool = True
 
 
 class Taken(NamedTuple):
-    """A batch's row as it was before this lease, and the fence that it has now."""
+    """A batch as it was before this lease, and the fence that it has now."""
 
-    batch: Row[Any]
+    batch: LeasableBatch
     fence: int
 
 
@@ -117,36 +141,33 @@ def lease_steps(
 def _lease(
     connection: Connection, settings: Settings, system: str, at_most: int | None
 ) -> tuple[Taken, list[Row[Any]]] | None:
-    row = connection.execute(
-        text(
-            "UPDATE systems SET nudged_at = NULL WHERE name = :s AND state = 'active'"
-            " RETURNING max_concurrency, last_bulk"
-        ),
-        {"s": system},
-    ).one_or_none()
+    row = run(connection, _ENTER, {"s": system}).one_or_none()
     if row is None:
         return None
-    live = connection.execute(
-        text("SELECT count(*) FROM batches WHERE system = :s AND ended_at IS NULL AND lease_until > clock_timestamp()"),
-        {"s": system},
-    ).scalar_one()
+    # Asked behind the system's lock: whoever leased meanwhile is counted.
+    live = run(connection, _LIVE, {"s": system}).scalar_one()
     if live >= row.max_concurrency:
         return None
     batch, steps, bulk = _first_free(connection, settings, system, row.last_bulk, at_most) or (None, [], None)
     if batch is None:
         return None
     if bulk != row.last_bulk:
-        connection.execute(text("UPDATE systems SET last_bulk = :b WHERE name = :s"), {"b": bulk, "s": system})
-    steps = only_permitted(connection, settings, system, Phase(batch.phase), steps)
+        run(connection, "UPDATE systems SET last_bulk = :b WHERE name = :s", {"b": bulk, "s": system})
+    now = steps[0].now
+    steps = only_permitted(connection, settings, system, Phase(batch.phase), steps, now)
     if not steps:
         _end_if_empty(connection, batch)
         return None
-    return _take(connection, settings, batch, steps), steps
+    return _take(connection, settings, batch, steps, now), steps
+
+
+_ENTER = "UPDATE systems SET nudged_at = NULL WHERE name = :s AND state = 'active' RETURNING max_concurrency, last_bulk"
+_LIVE = "SELECT count(*) FROM batches WHERE system = :s AND ended_at IS NULL AND lease_until > clock_timestamp()"
 
 
 def _first_free(
     connection: Connection, settings: Settings, system: str, last_bulk: UUID | None, at_most: int | None
-) -> tuple[Row[Any], list[Row[Any]], UUID | None] | None:
+) -> tuple[LeasableBatch, list[Row[Any]], UUID | None] | None:
     """The best pick that nobody else has locked, and the bulk submission that has it to itself."""
     for pick in picks(connection, settings, system, last_bulk=last_bulk, at_most=at_most):
         found = _again(connection, pick, at_most) if isinstance(pick, AgainPick) else _fresh(connection, system, pick)
@@ -155,7 +176,9 @@ def _first_free(
     return None
 
 
-def _end_if_empty(connection: Connection, batch: Row[Any]) -> None:
+def _end_if_empty(connection: Connection, batch: LeasableBatch) -> None:
+    if batch.is_new:
+        return
     connection.execute(
         text(
             "UPDATE batches SET ended_at = clock_timestamp() WHERE id = :id"
@@ -165,89 +188,93 @@ def _end_if_empty(connection: Connection, batch: Row[Any]) -> None:
     )
 
 
-def _again(connection: Connection, pick: AgainPick, at_most: int | None) -> tuple[Row[Any], list[Row[Any]]] | None:
+def _again(connection: Connection, pick: AgainPick, at_most: int | None) -> tuple[LeasableBatch, list[Row[Any]]] | None:
     """A batch whose lease was given back, with its steps that are due: the same people, the same key."""
-    batch = connection.execute(
+    row = connection.execute(
         text(
             f"SELECT {_BATCH} FROM batches WHERE id = :id AND ended_at IS NULL"  # noqa: S608 - our own words
             " AND (lease_until IS NULL OR lease_until <= clock_timestamp()) FOR NO KEY UPDATE SKIP LOCKED"
         ),
         {"id": pick.batch_id},
     ).one_or_none()
-    if batch is None:
+    if row is None:
         return None
-    # Locked by batch, or by primary key, first and tested afterwards: with the state beside it the planner takes the
-    # partial index of due steps for empty and filters thousands of rows (measured).
-    steps = connection.execute(
-        text(
-            f"WITH locked AS MATERIALIZED (SELECT {_COLUMNS}, {_ERASED}, state, due_at, lane FROM steps"  # noqa: S608 - our own words
-            " WHERE batch_id = :b ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
-            f" SELECT {_COLUMNS}, erased FROM locked WHERE {_DUE} AND {lane_goes_on('lane')} ORDER BY id LIMIT :n"
-        ),
-        {"b": batch.id, "n": at_most},
-    ).all()
-    going = part_suspects(connection, batch, steps)
+    batch = LeasableBatch(*row)._replace(is_new=False)
+    steps = run(connection, _locked("", "batch_id = :b", _AT_MOST), {"b": batch.id, "n": at_most}).all()
+    going = part_suspects(connection, batch.id, batch.phase, steps)
     return (batch, going) if going else None
 
 
-def _fresh(connection: Connection, system: str, pick: FreshPick) -> tuple[Row[Any], list[Row[Any]]] | None:
+def _fresh(connection: Connection, system: str, pick: FreshPick) -> tuple[LeasableBatch, list[Row[Any]]] | None:
     """A new batch of the picked steps that nobody else has locked or moved."""
-    steps = connection.execute(
-        text(
-            f"WITH locked AS MATERIALIZED (SELECT {_COLUMNS}, {_ERASED}, state, due_at, lane, batch_id FROM steps"  # noqa: S608
-            " WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
-            f" SELECT {_COLUMNS}, erased FROM locked WHERE {_DUE} AND batch_id IS NULL AND phase = :p"
-            f" AND {lane_goes_on('lane')}"
-        ),
-        {"ids": listed(pick.step_ids), "p": pick.phase},
-    ).all()
-    if not steps:
-        return None
-    batch = connection.execute(
-        text(f"INSERT INTO batches (id, system, phase) VALUES (:id, :s, :p) RETURNING {_BATCH}"),  # noqa: S608
-        {"id": uuid4(), "s": system, "p": pick.phase},
-    ).one()
-    return batch, list(steps)
+    statement = _locked(", batch_id", "id = ANY(CAST(:ids AS uuid[]))", " AND batch_id IS NULL AND phase = :p")
+    steps = run(connection, statement, {"ids": listed(pick.step_ids), "p": pick.phase}).all()
+    return (LeasableBatch(uuid4(), system, pick.phase), list(steps)) if steps else None
 
 
-def _take(connection: Connection, settings: Settings, batch: Row[Any], steps: Sequence[Row[Any]]) -> Taken:
-    """One lease is one change of the batch, and one entry says which steps are in it."""
-    now = database_now(connection)
-    leased = Taken(batch, batch.fence + 1)
-    change_rows(
-        connection,
-        "batch",
-        "fence = :fence, lease_until = clock_timestamp() + make_interval(secs => :lease)",
-        {"fence": leased.fence, "lease": settings.engine.lease_seconds},
-        [
-            Change(
-                "batch",
-                str(batch.id),
-                version_of(batch),
-                "batch_leased",
-                data={
-                    "system": batch.system,
-                    "phase": batch.phase,
-                    "state": StepState.LEASED,
-                    "fence": leased.fence,
-                    "steps": [str(s.id) for s in steps[begin : begin + _STEPS_PER_ENTRY]],
-                },
-            )
-            for begin in range(0, len(steps), _STEPS_PER_ENTRY)
-        ],
-        actor="worker",
-        at=now,
+def _locked(columns: str, where: str, order: str = "") -> str:
+    """Due steps, locked by batch or by primary key first and tested afterwards: with the state beside it the planner
+    takes the partial index of due steps for empty and filters thousands of rows (measured)."""
+    return (
+        f"WITH locked AS MATERIALIZED (SELECT {_COLUMNS}, {_ERASED}, state, due_at, lane{columns} FROM steps"  # noqa: S608
+        f" WHERE {where} ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
+        f" SELECT {_COLUMNS}, erased, clock_timestamp() AS now FROM locked"
+        f" WHERE {_DUE} AND {lane_goes_on('lane')}{order}"
     )
-    connection.execute(_LEASE, {"b": batch.id, "ids": listed(s.id for s in steps)})
+
+
+def _take(
+    connection: Connection, settings: Settings, batch: LeasableBatch, steps: Sequence[Row[Any]], now: datetime
+) -> Taken:
+    """One lease is one change of the batch, and one entry says which steps are in it. All in one statement."""
+    leased = Taken(batch, batch.fence + 1)
+    key = str(batch.id)
+    changes = [
+        Change(
+            "batch",
+            key,
+            Version(batch.version, batch.entry_hash),
+            "batch_leased",
+            data={
+                "system": batch.system,
+                "phase": batch.phase,
+                "state": StepState.LEASED,
+                "fence": leased.fence,
+                "steps": [str(s.id) for s in steps[begin : begin + _STEPS_PER_ENTRY]],
+            },
+        )
+        for begin in range(0, len(steps), _STEPS_PER_ENTRY)
+    ]
+    entries, versions = chain_entries(changes, actor="worker", at=now)
+    version = versions["batch", key]
+    values = {
+        "b": batch.id,
+        "s": batch.system,
+        "p": batch.phase,
+        "fence": leased.fence,
+        "seconds": settings.engine.lease_seconds,
+        "version": version.number,
+        "hash": version.entry_hash,
+        "ids": listed(s.id for s in steps),
+    }
+    append_with(connection, entries, _TAKE_NEW if batch.is_new else _TAKE, values)
     _write_attempts(connection, batch, leased.fence, steps, now)
     return leased
 
 
-_LEASE = text(
-    "UPDATE steps SET state = 'leased', batch_id = :b, attempts = attempts + 1, tries = tries + 1, due_at = NULL"
+_MARK = (
+    " UPDATE steps SET state = 'leased', batch_id = :b, attempts = attempts + 1, tries = tries + 1, due_at = NULL"
     " WHERE id = ANY(CAST(:ids AS uuid[]))"
 )
-_ATTEMPT = text(
+_TAKE_NEW = (
+    ", opened AS (INSERT INTO batches (id, system, phase, fence, lease_until, version, entry_hash)"  # noqa: S608
+    f" VALUES (:b, :s, :p, :fence, clock_timestamp() + make_interval(secs => :seconds), :version, :hash)){_MARK}"
+)
+_TAKE = (
+    ", taken AS (UPDATE batches SET fence = :fence, version = :version, entry_hash = :hash,"  # noqa: S608
+    f" lease_until = clock_timestamp() + make_interval(secs => :seconds) WHERE id = :b){_MARK}"
+)
+_ATTEMPT = (
     "INSERT INTO attempts (step_id, number, batch_id, fence, phase, started_at)"
     " SELECT step, number, :b, :f, :p, :now"
     " FROM unnest(CAST(:steps AS uuid[]), CAST(:numbers AS integer[])) AS n(step, number)"
@@ -255,12 +282,12 @@ _ATTEMPT = text(
 
 
 def _write_attempts(
-    connection: Connection, batch: Row[Any] | LeasedBatch, fence: int, steps: Sequence[Row[Any]], now: datetime
+    connection: Connection, batch: LeasableBatch | LeasedBatch, fence: int, steps: Sequence[Row[Any]], now: datetime
 ) -> None:
     """Before anything is called: a process that dies in the call leaves a trace."""
     values = {"b": batch.id, "f": fence, "p": batch.phase, "now": now}
     numbers = counted(s.attempts + 1 for s in steps)
-    connection.execute(_ATTEMPT, values | {"steps": listed(s.id for s in steps), "numbers": numbers})
+    run(connection, _ATTEMPT, values | {"steps": listed(s.id for s in steps), "numbers": numbers})
 
 
 def _open(stores: Stores, taken: Taken, rows: Sequence[Row[Any]], asked_at: float) -> LeasedBatch:
@@ -293,8 +320,7 @@ def _open(stores: Stores, taken: Taken, rows: Sequence[Row[Any]], asked_at: floa
                     unseal_records(key, row.id, row.records),
                     counted=row.erased or {},
                 ),
-                known=frozenset(i.identifier for i in stored if _is_known(i)),
-                dropped=frozenset(i.identifier for i in stored if i.use == "dropped"),
+                stored=stored,
                 records_accepted=row.records_accepted,
             )
         )

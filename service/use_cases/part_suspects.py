@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
@@ -19,9 +20,9 @@ LEASE_EXPIRED = "lease_expired"
 _EFFECTS = frozenset({Phase.SUPPRESS, Phase.ERASE})
 
 
-def part_suspects(connection: Connection, batch: Row[Any], steps: Sequence[Row[Any]]) -> list[Row[Any]]:
+def part_suspects(connection: Connection, batch_id: UUID, phase: str, steps: Sequence[Row[Any]]) -> list[Row[Any]]:
     """Those of the locked due steps of a batch who may travel together now; all of them, but for a batch that kills."""
-    if batch.phase not in _EFFECTS or not any(s.tries >= REPEATED for s in steps):
+    if phase not in _EFFECTS or not any(s.tries >= REPEATED for s in steps):
         return list(steps)
     # Tries count every error in a row; only attempts without any answer tell of a process that died.
     rows = connection.execute(
@@ -30,7 +31,7 @@ def part_suspects(connection: Connection, batch: Row[Any], steps: Sequence[Row[A
             " AND a.batch_id = s.batch_id AND a.ended_at IS NULL WHERE s.batch_id = :b AND s.reason = :expired"
             " GROUP BY s.id, s.tries"
         ),
-        {"b": batch.id, "expired": LEASE_EXPIRED},
+        {"b": batch_id, "expired": LEASE_EXPIRED},
     )
     deaths = {row.id: row.deaths for row in rows}
     suspects = sum(count >= REPEATED for count in deaths.values())

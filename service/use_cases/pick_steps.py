@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Row
 
 from connectors.base.interface import Operation
 from service.domain.fairness import (
@@ -30,6 +30,7 @@ from service.domain.fairness import (
 )
 from service.domain.outcomes import Phase
 from service.settings import Settings
+from service.storage.driver_words import run
 from service.storage.import_gate import lane_goes_on
 from service.use_cases.system_rules import batch_limit
 
@@ -66,7 +67,7 @@ def picks(
 
     `at_most` bounds a new batch, for a probe; a batch that was leased before keeps its people.
     """
-    heads = connection.execute(_HEADS, {"s": system, "phases": list(_ORDER)}).all()
+    heads = run(connection, _HEADS, {"s": system, "phases": list(_ORDER)}).all()
     waits: set[Phase] = set()
     for head in in_turn([Head(*row) for row in heads], last_bulk):
         bulk = head.lane if is_bulk(head.lane) else None
@@ -94,7 +95,7 @@ def is_leasable(connection: Connection, settings: Settings, system: str) -> bool
 
 def oldest_due_seconds(connection: Connection, system: str) -> float:
     """For how long the step that waits longest could have been worked on; 0 if none waits."""
-    age: float = connection.execute(_OLDEST, {"s": system, "phases": list(_ORDER)}).scalar_one()
+    age: float = run(connection, _OLDEST, {"s": system, "phases": list(_ORDER)}).scalar_one()
     return age
 
 
@@ -102,7 +103,7 @@ def _gather(connection: Connection, system: str, head: Head, limit: int) -> list
     """Due steps of the head's phase by time left, at most half from one bulk submission while others wait."""
     given = {"s": system, "p": head.phase, "n": limit, "half": most_of_one_bulk(limit), "lane": head.lane}
     statement = _OF_ONE_LANE if limit == 1 else _OF_ALL_LANES
-    return list(connection.execute(statement, given))
+    return list(run(connection, statement, given).all())
 
 
 def _may_leave(
@@ -128,17 +129,17 @@ def _others_may_come(connection: Connection, system: str, phase: Phase) -> bool:
     Before a search anybody may come, since people may be submitted at any moment; afterwards these are all.
     """
     earlier = list(_ORDER[: _ORDER.index(phase)])
-    found: bool = connection.execute(_ON_THE_WAY, {"s": system, "p": phase, "earlier": earlier}).scalar_one()
+    found: bool = run(connection, _ON_THE_WAY, {"s": system, "p": phase, "earlier": earlier}).scalar_one()
     return found
 
 
-def _statement(words: str) -> TextClause:
+def _statement(words: str) -> str:
     """The conditions of the two partial indexes of due steps, word by word: else they couldn't be used.
 
     The clock is a sub-select, since a volatile function isn't looked up in an index. Whether a line rests is asked once
     per group, not per step.
     """
-    return text(
+    return (
         words.replace("{fresh}", "s.state IN ('due', 'accepted') AND s.batch_id IS NULL")
         .replace("{again}", "s.state IN ('due', 'accepted') AND s.batch_id IS NOT NULL")
         .replace("{by_now}", f"s.due_at <= (SELECT clock_timestamp()) AND {lane_goes_on('g.lane')}")

@@ -25,6 +25,7 @@ from service.domain.outcomes import (
 )
 from service.settings import Settings
 from service.storage.changes import Change, log_changes
+from service.storage.driver_words import run
 from service.storage.key_store import batch_owner, request_owner
 from service.storage.packed import listed
 from service.storage.rows import database_now, version_of
@@ -41,7 +42,7 @@ from service.use_cases.store_findings import adds_to_plan, amend_plans, findings
 from service.use_cases.system_rules import rules_of
 from service.use_cases.write_moves import Findings, Moved, Place, write_moves
 
-_LOCK = text(
+_LOCK = (
     "SELECT s.id, s.request_id, s.phase, s.tries, s.rounds, s.effect_possible, s.retained, s.plan_version, s.located,"
     " s.waits_for_order,"
     " s.record_hashes <> '{}' AS has_records, s.counts, s.version, s.entry_hash,"
@@ -51,7 +52,15 @@ _LOCK = text(
     " r.subject FROM steps s JOIN requests r ON r.id = s.request_id WHERE s.id = ANY(CAST(:ids AS uuid[]))"
     " ORDER BY s.id FOR NO KEY UPDATE OF s"
 )
-_LOCK_LEASED = text(_LOCK.text.replace("ORDER BY", "AND s.state = 'leased' AND s.batch_id = :b ORDER BY"))
+_LOCK_LEASED = _LOCK.replace("ORDER BY", "AND s.state = 'leased' AND s.batch_id = :b ORDER BY")
+_FENCE = (
+    "SELECT fence, ended_at, root_id, resume_token IS NOT NULL AS has_token FROM batches WHERE id = :id"
+    " FOR NO KEY UPDATE"
+)
+_GIVE_BACK = (
+    "UPDATE batches SET lease_until = NULL, ended_at = CASE WHEN EXISTS (SELECT 1 FROM steps WHERE batch_id = :id)"
+    " THEN NULL ELSE CAST(:now AS timestamptz) END WHERE id = :id RETURNING ended_at IS NOT NULL"
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ def record_answers(
             recording.record_late()
             return Recorded(in_time=False)
         ended, batch_is_over = recording.record()
-    if batch_is_over and leased.phase in (Phase.SUPPRESS, Phase.ERASE):
+    if batch_is_over and recording.batch.has_token:
         stores.keys.destroy([batch_owner(leased.id)])
     return Recorded(in_time=True, ended=ended)
 
@@ -115,13 +124,7 @@ class _Recording:
 
     def holds_fence(self) -> bool:
         """Lock the batch; True if nobody leased or swept it since."""
-        row = self.connection.execute(
-            text(
-                "SELECT fence, ended_at, root_id, resume_token IS NOT NULL AS has_token FROM batches"
-                " WHERE id = :id FOR NO KEY UPDATE"
-            ),
-            {"id": self.leased.id},
-        ).one()
+        row = run(self.connection, _FENCE, {"id": self.leased.id}).one()
         self.batch = BatchFacts(row.root_id, row.has_token)
         return row.fence == self.leased.fence and row.ended_at is None
 
@@ -192,16 +195,14 @@ class _Recording:
 
     def _system_is_removed(self) -> bool:
         """True if the system was taken out of the configuration while its steps were leased."""
-        found: bool = self.connection.execute(
-            text("SELECT state <> 'active' FROM systems WHERE name = :s"), {"s": self.leased.system}
-        ).scalar_one()
+        asked = run(self.connection, "SELECT state <> 'active' FROM systems WHERE name = :s", {"s": self.leased.system})
+        found: bool = asked.scalar_one()
         return found
 
     def _lock_steps(self, *, only_leased: bool) -> dict[UUID, Row[Any]]:
-        rows = self.connection.execute(
-            _LOCK_LEASED if only_leased else _LOCK,
-            {"ids": listed(s.step_id for s in self.leased.steps), "b": self.leased.id},
-        )
+        statement = _LOCK_LEASED if only_leased else _LOCK
+        ids = listed(s.step_id for s in self.leased.steps)
+        rows = run(self.connection, statement, {"ids": ids, "b": self.leased.id}).all()
         return {row.id: row for row in rows}
 
     def _write(self, placing: Placing, placed: Sequence[tuple[Row[Any], LeasedStep, Place]]) -> None:
@@ -247,12 +248,5 @@ class _Recording:
 
     def _give_back(self, now: datetime) -> bool:
         """End the lease; the batch is over when no step needs its key and token any more."""
-        over: bool = self.connection.execute(
-            text(
-                "UPDATE batches SET lease_until = NULL,"
-                " ended_at = CASE WHEN EXISTS (SELECT 1 FROM steps WHERE batch_id = :id) THEN NULL"
-                " ELSE CAST(:now AS timestamptz) END WHERE id = :id RETURNING ended_at IS NOT NULL"
-            ),
-            {"id": self.leased.id, "now": now},
-        ).scalar_one()
+        over: bool = run(self.connection, _GIVE_BACK, {"id": self.leased.id, "now": now}).scalar_one()
         return over

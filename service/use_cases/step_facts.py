@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from service.domain.outcomes import Phase, StepFacts
 from service.domain.request import WITHDRAWN_STATES, Progress
+from service.storage.driver_words import run
 from service.storage.holds import held_requests
 from service.storage.packed import listed
 
-_STATES = text("SELECT id, state, reason FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))")
+_STATES = "SELECT id, state, reason FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"
 # A step in its erasing call may be looked at in the same pass, so it knows whether it would have to wait, too.
-_WAITING = text(
+_WAITING = (
     "SELECT DISTINCT s.id FROM steps s JOIN steps e ON e.request_id = s.request_id"
     " AND e.position < s.position WHERE s.id = ANY(CAST(:ids AS uuid[]))"
     " AND s.phase IN ('erase', 'confirm') AND e.ended_at IS NULL AND e.phase <> 'confirm'"
@@ -66,10 +67,10 @@ def surroundings(connection: Connection, rows: Mapping[UUID, Row[Any]]) -> Surro
     """Of these locked steps. Requests are read, not locked: a decision that comes later finds the answer recorded."""
     request_ids = list({row.request_id for row in rows.values()})
     held = held_requests(connection, request_ids)
-    states = connection.execute(_STATES, {"ids": listed(request_ids)}).all()
+    states = run(connection, _STATES, {"ids": listed(request_ids)}).all()
     waiting: Iterable[UUID] = ()
     if any(row.phase != Phase.LOCATE for row in rows.values()):
-        waiting = connection.execute(_WAITING, {"ids": listed(rows)}).scalars()
+        waiting = run(connection, _WAITING, {"ids": listed(rows)}).scalars()
     return Surroundings(
         frozenset(held),
         frozenset(row.id for row in states if row.state in WITHDRAWN_STATES),

@@ -244,7 +244,8 @@ def test_what_was_accepted_before_the_revocation_is_looked_at_and_nothing_more_b
 
 
 def test_without_the_guard_a_revoked_request_goes_on(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_lease, "_withdrawn", lambda connection, steps: set())
+    stopped = guard_lease._stopped
+    monkeypatch.setattr(guard_lease, "_stopped", lambda connection, steps: (set(), stopped(connection, steps)[1]))
     revoked_after_accepted(company)
     assert len(effects(company, "support")) > 1
 

@@ -14,7 +14,7 @@ from connectors.base.sandbox.sample_world import SamplePerson
 from connectors.base.values import Identifier
 from service.domain.outcomes import Phase
 from service.domain.refusals import SamePerson, StalePlan
-from service.use_cases import guard_lease, lease_steps, record_answers
+from service.use_cases import guard_lease, lease_steps, place_answers, record_answers
 from service.use_cases.approve_plan import approve_plan
 from service.use_cases.resolve_step import Decision, ResolutionReason, resolve_step
 from service.use_cases.review_request import continue_request
@@ -196,7 +196,8 @@ def test_nothing_begins_before_another_person_approved_this_very_plan(company: C
 def test_without_the_leases_question_an_unapproved_plan_begins(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard_lease, "_unapproved", lambda connection, steps: set())
+    stopped = guard_lease._stopped
+    monkeypatch.setattr(guard_lease, "_stopped", lambda connection, steps: (stopped(connection, steps)[0], set()))
     quicken(company, approval={"always": True})
     request = company.submit(person_in(company, "support"))
     company.drive()
@@ -232,7 +233,8 @@ def test_a_late_search_is_under_the_same_guards(company: Company) -> None:
 def test_without_a_new_version_a_late_search_erases_unapproved(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_answers, "adds_to_plan", lambda row, step, found: False)
+    for module in (record_answers, place_answers):
+        monkeypatch.setattr(module, "adds_to_plan", lambda row, step, found: False)
     _, request = searched_after_the_freeze(company)
     assert company.steps(request)["warehouse"].erased != {}
 

@@ -171,7 +171,7 @@ def test_the_age_of_what_waits_longest_is_told(desk: Desk) -> None:
 def read(desk: Desk, statement: TextClause, **values: Any) -> tuple[int, set[str]]:
     """How many rows of steps a statement reads, and by which ways."""
     with desk.engine.begin() as connection:
-        asked = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.text}")
+        asked = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
         found = connection.execute(asked, {"s": SYSTEM, "phases": list(pick_steps._ORDER), **values}).scalar_one()
     plan = (found if isinstance(found, list) else json.loads(found))[0]["Plan"]
     rows, ways, nodes = 0, set(), [plan]

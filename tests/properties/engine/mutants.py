@@ -15,7 +15,15 @@ import pytest
 from connectors.base.values import Answer, AnswerKind
 from service.domain.outcomes import Next, StepFacts, StepState, SystemRules
 from service.use_cases import freeze_plan as freezing
-from service.use_cases import guard_lease, lease_steps, move_steps, record_answers, sweep_leases, system_rules
+from service.use_cases import (
+    guard_lease,
+    lease_steps,
+    move_steps,
+    place_answers,
+    record_answers,
+    sweep_leases,
+    system_rules,
+)
 from service.use_cases.lease_steps import LeasedBatch
 from workers import held_lease
 
@@ -50,12 +58,13 @@ def approval_ignored_at_freeze(patch: pytest.MonkeyPatch) -> None:
 
 def approval_ignored_at_lease(patch: pytest.MonkeyPatch) -> None:
     """A step whose plan grew goes on under the old approval."""
-    patch.setattr(guard_lease, "_unapproved", lambda connection, steps: set())
+    stopped = guard_lease._stopped
+    patch.setattr(guard_lease, "_stopped", lambda connection, steps: (stopped(connection, steps)[0], set()))
 
 
 def confirm_skipped(patch: pytest.MonkeyPatch) -> None:
     """What the vendor calls erased is called verified."""
-    rule = record_answers.after_erase
+    rule = place_answers.after_erase
 
     def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: Any) -> Next:
         move = rule(facts, answer, rules, now)
@@ -63,7 +72,7 @@ def confirm_skipped(patch: pytest.MonkeyPatch) -> None:
             return replace(move, state=StepState.ERASED_VERIFIED, due_at=None)
         return move
 
-    patch.setattr(record_answers, "after_erase", after_erase)
+    patch.setattr(place_answers, "after_erase", after_erase)
 
 
 def delay_ignored(patch: pytest.MonkeyPatch) -> None:

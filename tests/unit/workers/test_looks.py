@@ -31,8 +31,7 @@ class Vendor:
 
 def _batch() -> LeasedBatch:
     subject = Subject("ada", (Identifier("email", "ada@example.test"),), ())
-    none: frozenset[Identifier] = frozenset()
-    step = LeasedStep(uuid4(), uuid4(), "ada", 2, 1, datetime.now(UTC), subject, none, none)
+    step = LeasedStep(uuid4(), uuid4(), "ada", 2, 1, datetime.now(UTC), subject, ())
     return LeasedBatch(uuid4(), "crm", Phase.CONFIRM, 1, (step,), None, asked_at=0.0)
 
 
