@@ -77,7 +77,8 @@ def _told(entry: dict[str, Any], step: str) -> dict[str, Any]:
     """What an entry says of a step: its own, or one that tells of many."""
     data = entry["data"]
     if entry["event"] == "request_settled":
-        return {"phase": "locate", "state": "due"}
+        system = data["systems"][data["steps"].index(step)]
+        return {"phase": "locate", "state": "waiting" if system in data.get("unsearched", ()) else "due"}
     if entry["event"] == "plan_released":
         return {"phase": data["phases"][data["steps"].index(step)], "state": "due"}
     return dict(data)

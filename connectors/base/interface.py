@@ -81,6 +81,9 @@ class Declaration:
     themselves prove that the credential sees (before and after the look, or by a control record in the very calls) and
     raise CredentialsRefused otherwise, so that the engine spends no calls of `check_credentials` on it. `calls_back`: a
     job that moved is told by a signed call of the vendor's; `read_callback` reads it, as a hint to look sooner.
+    `searches_first`: people are looked for before their plan is frozen. False only where a search would tell the plan
+    nothing: the vendor is told identifiers and erases what stands under exactly these, and a look afterwards is
+    possible. Such a connector needs no `locate`. Raises ValueError for a declaration that contradicts itself.
     """
 
     name: str
@@ -96,10 +99,15 @@ class Declaration:
     can_confirm: bool = True
     proves_sight: bool = False
     calls_back: bool = False
+    searches_first: bool = True
     suppress_first: bool = True
     order: int = 50
     not_covered: tuple[str, ...] = ()
     level: str = "draft"
+
+    def __post_init__(self) -> None:
+        if not self.searches_first and (self.erases_by is not ErasesBy.IDENTIFIERS or not self.can_confirm):
+            raise ValueError(f"{self.name}: who isn't searched first is erased by identifiers, and can be looked for")
 
     def batch_limit(self, operation: Operation) -> int:
         """The most people in one batch of `operation`."""
@@ -148,9 +156,9 @@ class Connector(ABC):
         Raises: CredentialsRefused (`blind_credential` when everything answers 200 and nothing can be seen).
         """
 
-    @abstractmethod
     def locate(self, batch: Batch) -> Findings:
         """Search, read-only, by every identifier of a declared kind. Follows every page."""
+        raise NotImplementedError(f"{self.declaration.name} declares no search")
 
     def preview(self, batch: Batch) -> Preview | None:
         """What `erase` would do to these people's frozen records, read-only. None: this connector can't foresee it."""

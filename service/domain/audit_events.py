@@ -62,7 +62,8 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         ),
         "request_extended": event("request", respond_by=INSTANT, reason=CODE),
         "request_expedited": event("request"),
-        # Its plan of steps begins with it: each is `due` in its search, and has no entry of its own yet.
+        # Its plan of steps begins with it: each is `due` in its search, and has no entry of its own yet. Those of the
+        # `unsearched` systems need no search: they are `waiting` for the plan.
         "request_settled": event(
             "request",
             identifiers=COUNT,
@@ -70,6 +71,7 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
             doubts=list_of(CODE),
             steps=list_of(UUID),
             systems=list_of(CODE),
+            unsearched=optional(list_of(CODE)),
         ),
         "request_in_progress": event("request", reason=CODE),
         "request_linked": event("request", to=UUID),

@@ -171,7 +171,9 @@ class _Attempt:
         for _ in range(self._rules.max_rounds):
             if len(self._members | pending.keys()) > self._rules.max_cluster:
                 return self._stop(DoubtReason.TOO_LARGE, pending)
-            self.missing = {asked for forms in pending.values() for asked in forms} - self._known.answers.keys()
+            # One by one: a set less a dictionary's keys goes through all of these, and there are everybody's.
+            known = self._known.answers
+            self.missing = {asked for forms in pending.values() for asked in forms if asked not in known}
             if self.missing or not pending:
                 return None
             pending = self._settle(pending)

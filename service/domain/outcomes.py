@@ -76,6 +76,11 @@ class SystemRules:
     confirm_after: timedelta
     poll_every: timedelta
     max_rounds: int = 3
+    searches_first: bool = True
+
+    def may_have_something(self, *, found: bool) -> bool:
+        """False only if a search could have found something and did not."""
+        return found or not self.can_confirm or not self.searches_first
 
 
 @dataclass(frozen=True)
@@ -133,10 +138,10 @@ class Next:
 
 def first_phase(rules: SystemRules, *, found: bool) -> Phase:
     """The phase of a step whose plan was just frozen: nobody is asked to erase what a search did not find. Where nobody
-    can look, a search says nothing."""
+    can look, a search says nothing, and where nobody searches first nothing is known."""
     if rules.suppresses:
         return Phase.SUPPRESS
-    return Phase.ERASE if found or not rules.can_confirm else Phase.CONFIRM
+    return Phase.ERASE if rules.may_have_something(found=found) else Phase.CONFIRM
 
 
 def after_error(facts: StepFacts, error: ConnectorError, retry: Retry, *, look_at: datetime | None = None) -> Next:
@@ -306,7 +311,8 @@ def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime
             erased=answer.records,
             left_over=_left(answer),
         )
-    again = Phase.LOCATE if answer.found is not None else Phase.ERASE
+    # Who is erased by identifiers alone has nothing to plan anew: they are told once more.
+    again = Phase.LOCATE if answer.found is not None and rules.searches_first else Phase.ERASE
     wait = timedelta(0) if facts.phase is Phase.ERASE else rules.poll_every * facts.rounds
     return _next(
         facts,

@@ -198,9 +198,11 @@ def _configured(data: Mapping[str, Any]) -> Fields:
 
 
 def _opened(entry: Mapping[str, Any]) -> Iterator[_Told]:
+    unsearched = entry["data"].get("unsearched") or ()
     for step, system in zip(entry["data"]["steps"], entry["data"]["systems"], strict=True):
         where = {"request": entry["object_id"], "system": system}
-        place = {"phase": Phase.LOCATE, "state": StepState.DUE, "reason": None, "attempts": 0}
+        state = StepState.WAITING if system in unsearched else StepState.DUE
+        place = {"phase": Phase.LOCATE, "state": state, "reason": None, "attempts": 0}
         yield True, "step", step, where | place
 
 

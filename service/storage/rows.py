@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
@@ -57,7 +57,19 @@ def lock_steps(connection: Connection, request_ids: Sequence[UUID], columns: str
     return found
 
 
-def version_of(row: Row[Any]) -> Version:
+class Versioned(Protocol):
+    """A row that counts its entries, or what will be one."""
+
+    @property
+    def version(self) -> int:
+        """How many it has had."""
+
+    @property
+    def entry_hash(self) -> bytes | None:
+        """The digest of the last."""
+
+
+def version_of(row: Row[Any] | Versioned) -> Version:
     """Where a row stands in the audit log."""
     return Version(row.version, None if row.entry_hash is None else bytes(row.entry_hash))
 

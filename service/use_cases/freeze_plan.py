@@ -2,11 +2,13 @@
 
 Decides what belongs to a plan, whether a second person must approve it, and when each system's step begins. All of it
 runs inside a transaction of the caller that has locked the requests. Every statement is one for all requests: a bulk
-import freezes thousands of plans, and what a request costs here is what its rows cost.
+import freezes thousands of plans, and what a request costs here is what its rows cost. A request without anything to
+search is frozen as it is settled, and its steps are written where they begin.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,14 +18,25 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from service.domain.blast_radius import BlastRadius, BlastRadiusRules, needs_approval
+from service.domain.outcomes import StepState
 from service.domain.plan import PlannedSystem, plan_hash
-from service.domain.request import Progress
+from service.domain.request import Progress, RequestState
 from service.settings import Settings
 from service.storage.changes import Change, change_rows
-from service.storage.packed import Packed
+from service.storage.packed import Packed, counted, listed
 from service.storage.rows import lock_steps
 from service.use_cases.lock_request import request_change
-from service.use_cases.release_plan import PLANNED_COLUMNS, PROGRESS, Begun, begin_steps, released, write_begun
+from service.use_cases.open_steps import FirstPlace, OpenedStep, insert_steps
+from service.use_cases.release_plan import (
+    PLANNED_COLUMNS,
+    PROGRESS,
+    Begun,
+    PlannedStep,
+    begin_steps,
+    released,
+    tell_begun,
+    write_begun,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,17 @@ class _Plan:
     hash: str
     reasons: tuple[str, ...]
     identifiers: int
-    steps: Sequence[Row[Any]]
+    steps: Sequence[PlannedStep]
+    listed: int
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A locked request that is just being settled: its steps, which aren't written yet, and the entry about them."""
+
+    request: Row[Any]
+    steps: Sequence[OpenedStep]
+    settled: Change
 
 
 def freeze_plans(connection: Connection, settings: Settings, requests: Sequence[Row[Any]], now: datetime) -> None:
@@ -47,51 +70,120 @@ def freeze_plans(connection: Connection, settings: Settings, requests: Sequence[
     if not requests:
         return
     steps = lock_steps(connection, [r.id for r in requests], PLANNED_COLUMNS)
-    hashes = _plan_identifiers(connection, requests)
-    connectors: dict[str, str] = {
-        row.name: row.connector for row in connection.execute(text("SELECT name, connector FROM systems"))
-    }
-    plans = [_plan(settings, r, steps[r.id], hashes[r.id], connectors) for r in requests]
-    _insert(connection, plans, now)
-    added = _suppress(connection, requests, now)
-    at_once = {plan.request.id: (plan.version, plan.steps) for plan in plans if not plan.reasons}
-    begun = begin_steps(connection, settings, at_once, now)
-    _write_requests(connection, plans, added, begun, now)
+    plans = _freeze(connection, settings, [(r, steps[r.id]) for r in requests], now)
+    begun = _begin(connection, settings, plans, now)
+    change_rows(
+        connection,
+        "request",
+        f"plan_version = r.plan_version + 1, duty = NULL, due_at = NULL, doubts = '[]', reason = CASE"
+        f" WHEN r.id = ANY(CAST(:unapproved AS uuid[])) THEN '{Progress.AWAITING_APPROVAL}' ELSE {PROGRESS} END",
+        {"unapproved": _unapproved(plans)},
+        [change for plan in plans for change in _told(plan, begun)],
+        actor="worker",
+        at=now,
+    )
     write_begun(connection, {r.id: r for r in requests}, begun, actor="worker", at=now)
     _plan_steps(connection, plans, {each.step.id for own in begun.values() for each in own})
 
 
+def freeze_at_once(connection: Connection, settings: Settings, openings: Sequence[Opening], now: datetime) -> None:
+    """The same for requests that are being settled and have nothing to search; rows are written once for both."""
+    plans = _freeze(connection, settings, [(o.request, o.steps) for o in openings], now)
+    begun = _begin(connection, settings, plans, now)
+    insert_steps(connection, _first_places(openings, plans, begun))
+    settled = {o.request.id: o.settled for o in openings}
+    change_rows(
+        connection,
+        "request",
+        f"state = '{RequestState.IN_PROGRESS}', tries = 0, lease_until = NULL, located_until = :now,"
+        " plan_version = r.plan_version + 1, duty = NULL, due_at = NULL, doubts = '[]', reason = CASE"
+        f" WHEN r.id = ANY(CAST(:unapproved AS uuid[])) THEN '{Progress.AWAITING_APPROVAL}'"
+        f" ELSE '{Progress.ERASING}' END",
+        {"unapproved": _unapproved(plans), "now": now},
+        [change for plan in plans for change in (settled[plan.request.id], *_told(plan, begun))],
+        actor="worker",
+        at=now,
+    )
+    tell_begun(connection, {o.request.id: o.request for o in openings}, begun, actor="worker", at=now)
+
+
+def _first_places(
+    openings: Sequence[Opening], plans: Sequence[_Plan], begun: Mapping[UUID, Sequence[Begun]]
+) -> list[FirstPlace]:
+    """Those that begin stand where they do; those of a plan that must be approved wait for it."""
+    versions = {plan.request.id: plan.version for plan in plans}
+    begins = {each.step.id: each for own in begun.values() for each in own}
+    places = []
+    for step in (step for opening in openings for step in opening.steps):
+        version, at = versions[step.request_id], begins.get(step.id)
+        if at is None:
+            places.append(FirstPlace(step, step.phase, StepState.WAITING, plan_version=version))
+        else:
+            places.append(FirstPlace(step, at.phase, at.state, at.reason, at.due_at, at.waits_for_order, version))
+    return places
+
+
+def _freeze(
+    connection: Connection, settings: Settings, planned: Sequence[tuple[Row[Any], Sequence[PlannedStep]]], now: datetime
+) -> list[_Plan]:
+    """The plans of these requests and their steps, written, with their identifiers on the suppression list."""
+    hashes, added = _plan_identifiers(connection, [request for request, _ in planned], now)
+    connectors: dict[str, str] = {
+        row.name: row.connector for row in connection.execute(text("SELECT name, connector FROM systems"))
+    }
+    rules = _rules(settings)
+    plans = [_plan(rules, r, steps, hashes[r.id], connectors, added.get(r.id, 0)) for r, steps in planned]
+    _insert(connection, plans, now)
+    return plans
+
+
+def _begin(
+    connection: Connection, settings: Settings, plans: Sequence[_Plan], now: datetime
+) -> dict[UUID, list[Begun]]:
+    at_once = {plan.request.id: (plan.version, plan.steps) for plan in plans if not plan.reasons}
+    return begin_steps(connection, settings, at_once, now)
+
+
+def _unapproved(plans: Sequence[_Plan]) -> str:
+    return listed(plan.request.id for plan in plans if plan.reasons)
+
+
 def _plan(
-    settings: Settings,
+    rules: BlastRadiusRules,
     request: Row[Any],
-    steps: Sequence[Row[Any]],
-    hashes: Sequence[bytes],
+    steps: Sequence[PlannedStep],
+    hashes: frozenset[bytes],
     connectors: Mapping[str, str],
+    added: int,
 ) -> _Plan:
     version = request.plan_version + 1
-    planned = [PlannedSystem(s.system, connectors[s.system], tuple(bytes(h) for h in s.record_hashes)) for s in steps]
-    radius = BlastRadius(len(set(hashes)), {s.system: sum(s.counts.values()) for s in steps})
+    planned = [PlannedSystem(s.system, connectors[s.system], tuple(s.record_hashes)) for s in steps]
+    radius = BlastRadius(len(hashes), {s.system: sum(s.counts.values()) for s in steps if s.counts})
     return _Plan(
         request=request,
         version=version,
         hash=plan_hash(request.subject, version, hashes, planned),
-        reasons=tuple(needs_approval(radius, _rules(settings))),
-        identifiers=len(set(hashes)),
+        reasons=tuple(needs_approval(radius, rules)),
+        identifiers=len(hashes),
         steps=steps,
+        listed=added,
     )
+
+
+_INSERT = text(
+    "INSERT INTO plans (request_id, version, hash, frozen_at, approval_reasons)"
+    " SELECT id, version, hash, :now, string_to_array(reasons, ',') FROM unnest(CAST(:ids AS uuid[]),"
+    " CAST(:versions AS integer[]), CAST(:hashes AS text[]), CAST(:reasons AS text[]))"
+    " AS n(id, version, hash, reasons)"
+)
 
 
 def _insert(connection: Connection, plans: Sequence[_Plan], now: datetime) -> None:
     connection.execute(
-        text(
-            "INSERT INTO plans (request_id, version, hash, frozen_at, approval_reasons)"
-            " SELECT id, version, hash, :now, string_to_array(reasons, ',') FROM unnest(CAST(:ids AS uuid[]),"
-            " CAST(:versions AS integer[]), CAST(:hashes AS text[]), CAST(:reasons AS text[]))"
-            " AS n(id, version, hash, reasons)"
-        ),
+        _INSERT,
         {
-            "ids": [p.request.id for p in plans],
-            "versions": [p.version for p in plans],
+            "ids": listed(p.request.id for p in plans),
+            "versions": counted(p.version for p in plans),
             "now": now,
             "hashes": Packed(p.hash for p in plans),
             "reasons": Packed(",".join(p.reasons) for p in plans),
@@ -99,30 +191,12 @@ def _insert(connection: Connection, plans: Sequence[_Plan], now: datetime) -> No
     )
 
 
-def _write_requests(
-    connection: Connection,
-    plans: Sequence[_Plan],
-    added: Mapping[UUID, int],
-    begun: Mapping[UUID, Sequence[Begun]],
-    now: datetime,
-) -> None:
-    """Which version each request is in and what it waits for, together with the entries about plan, list and begin."""
-    changes = []
-    for plan in plans:
-        changes.append(_frozen(plan))
-        if added.get(plan.request.id):
-            changes.append(request_change(plan.request, "suppression_added", entries=added[plan.request.id]))
-        changes += released(plan.request, begun.get(plan.request.id, ()))
-    change_rows(
-        connection,
-        "request",
-        f"plan_version = r.plan_version + 1, duty = NULL, due_at = NULL, doubts = '[]', reason = CASE"
-        f" WHEN r.id = ANY(CAST(:unapproved AS uuid[])) THEN '{Progress.AWAITING_APPROVAL}' ELSE {PROGRESS} END",
-        {"unapproved": [plan.request.id for plan in plans if plan.reasons]},
-        changes,
-        actor="worker",
-        at=now,
-    )
+def _told(plan: _Plan, begun: Mapping[UUID, Sequence[Begun]]) -> list[Change]:
+    """The request's entries about plan, list and begin."""
+    changes = [_frozen(plan)]
+    if plan.listed:
+        changes.append(request_change(plan.request, "suppression_added", entries=plan.listed))
+    return changes + released(plan.request, begun.get(plan.request.id, ()))
 
 
 def _plan_steps(connection: Connection, plans: Sequence[_Plan], begun: Set[UUID]) -> None:
@@ -134,7 +208,7 @@ def _plan_steps(connection: Connection, plans: Sequence[_Plan], begun: Set[UUID]
                 "UPDATE steps s SET plan_version = n.version"
                 " FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[])) AS n(id, version) WHERE s.id = n.id"
             ),
-            {"ids": [step_id for step_id, _ in rows], "versions": [version for _, version in rows]},
+            {"ids": listed(step_id for step_id, _ in rows), "versions": counted(version for _, version in rows)},
         )
 
 
@@ -151,28 +225,40 @@ def _frozen(plan: _Plan) -> Change:
     )
 
 
-def _plan_identifiers(connection: Connection, requests: Sequence[Row[Any]]) -> dict[UUID, list[bytes]]:
-    """All that is settled belongs to the plan; what wasn't in an earlier version is of this one."""
-    ids = [r.id for r in requests]
-    connection.execute(
-        text(
-            "UPDATE identifiers i SET use = 'planned', plan_version = n.version"
-            " FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[])) AS n(id, version)"
-            " WHERE i.request_id = n.id AND i.use = 'pending'"
-        ),
-        {"ids": ids, "versions": [r.plan_version + 1 for r in requests]},
-    )
-    rows = connection.execute(
-        text(
-            "SELECT request_id, keyed_hash FROM identifiers"
-            " WHERE request_id = ANY(CAST(:ids AS uuid[])) AND use = 'planned'"
-        ),
-        {"ids": ids},
-    )
-    hashes: dict[UUID, list[bytes]] = {request_id: [] for request_id in ids}
-    for row in rows:
-        hashes[row.request_id].append(bytes(row.keyed_hash))
-    return hashes
+# What was on the list before stays as it is: another version of the plan adds what is new in it.
+_PLAN_IDENTIFIERS = text(
+    "WITH planned AS (UPDATE identifiers i SET use = 'planned', plan_version = n.version"
+    " FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[])) AS n(id, version)"
+    " WHERE i.request_id = n.id AND i.use = 'pending' RETURNING i.request_id, i.keyed_hash, i.kind, i.pepper_version),"
+    " added AS (INSERT INTO suppression_entries (keyed_hash, request_id, kind, pepper_version, added_at)"
+    " SELECT DISTINCT ON (request_id, keyed_hash) keyed_hash, request_id, kind, pepper_version, :now FROM planned"
+    " ON CONFLICT (keyed_hash, request_id) DO NOTHING RETURNING request_id)"
+    " SELECT request_id, keyed_hash FROM planned UNION ALL SELECT request_id, NULL FROM added"
+)
+_PLANNED_BEFORE = text(
+    "SELECT request_id, keyed_hash FROM identifiers WHERE request_id = ANY(CAST(:ids AS uuid[])) AND use = 'planned'"
+)
+
+
+def _plan_identifiers(
+    connection: Connection, requests: Sequence[Row[Any]], now: datetime
+) -> tuple[dict[UUID, frozenset[bytes]], Counter[UUID]]:
+    """All that is settled belongs to the plan; what wasn't in an earlier version is of this one, and goes on the
+    suppression list. Returns the keyed hashes in each plan, and how many of each request are new on the list."""
+    hashes: dict[UUID, set[bytes]] = {request.id: set() for request in requests}
+    before = [request.id for request in requests if request.plan_version]
+    if before:
+        for request_id, keyed_hash in connection.execute(_PLANNED_BEFORE, {"ids": listed(before)}):
+            hashes[request_id].add(keyed_hash)
+    added: Counter[UUID] = Counter()
+    versions = counted(request.plan_version + 1 for request in requests)
+    values = {"ids": listed(hashes), "versions": versions, "now": now}
+    for request_id, keyed_hash in connection.execute(_PLAN_IDENTIFIERS, values):
+        if keyed_hash is None:
+            added[request_id] += 1
+        else:
+            hashes[request_id].add(keyed_hash)
+    return {request_id: frozenset(own) for request_id, own in hashes.items()}, added
 
 
 def _rules(settings: Settings) -> BlastRadiusRules:
@@ -182,18 +268,3 @@ def _rules(settings: Settings) -> BlastRadiusRules:
         max_records=settings.approval.max_records,
         always=settings.approval.always,
     )
-
-
-def _suppress(connection: Connection, requests: Sequence[Row[Any]], now: datetime) -> dict[UUID, int]:
-    """How many entries of each request are new on the suppression list."""
-    rows = connection.execute(
-        text(
-            "WITH added AS (INSERT INTO suppression_entries (keyed_hash, request_id, kind, pepper_version, added_at)"
-            " SELECT DISTINCT ON (request_id, keyed_hash) keyed_hash, request_id, kind, pepper_version, :now"
-            " FROM identifiers WHERE request_id = ANY(CAST(:ids AS uuid[])) AND use = 'planned'"
-            " ON CONFLICT (keyed_hash, request_id) DO NOTHING RETURNING request_id)"
-            " SELECT request_id, count(*) AS entries FROM added GROUP BY request_id"
-        ),
-        {"ids": [r.id for r in requests], "now": now},
-    )
-    return {row.request_id: row.entries for row in rows}

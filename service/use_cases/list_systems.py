@@ -33,6 +33,7 @@ class DeclarationView:
     erases_by: str
     max_subjects_per_call: dict[str, int]
     can_confirm: bool
+    searches_first: bool
     suppress_first: bool
     confirm_after_seconds: float
     poll_every_seconds: float
@@ -109,6 +110,7 @@ def _declared(kind: type[Connector], name: str, settings: Settings) -> Declarati
         erases_by=declaration.erases_by.value,
         max_subjects_per_call={o.value: declaration.batch_limit(o) for o in Operation if o in declaration.operations},
         can_confirm=declaration.can_confirm,
+        searches_first=declaration.searches_first,
         suppress_first=declaration.suppress_first,
         confirm_after_seconds=seconds("confirm_after"),
         poll_every_seconds=seconds("poll_every"),

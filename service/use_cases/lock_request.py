@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, text
 from service.domain.audit_shapes import AuditValue
 from service.storage.changes import Change
 from service.storage.rows import version_of
+from service.use_cases.open_steps import OpenedStep
 
 PLANNED_COLUMNS = "id, subject, state, reason, duty, plan_version, version, entry_hash"
 """What freezing, releasing and answering read of a request."""
@@ -39,6 +40,6 @@ def request_change(row: Row[Any], event: str, **data: AuditValue) -> Change:
     return Change("request", str(row.id), version_of(row), event, row.subject, data)
 
 
-def step_change(row: Row[Any], subject: str, event: str, **data: AuditValue) -> Change:
-    """An entry about a locked step of the request whose pseudonym is `subject`."""
+def step_change(row: Row[Any] | OpenedStep, subject: str, event: str, **data: AuditValue) -> Change:
+    """An entry about a locked or new step of the request whose pseudonym is `subject`."""
     return Change("step", str(row.id), version_of(row), event, subject, data)

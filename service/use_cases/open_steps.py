@@ -1,15 +1,15 @@
-"""Open the steps of settled requests: one per active system begins to search.
+"""Open the steps of settled requests: one per active system, to be searched or, without need of it, to be planned.
 
-Decides where a request goes from there: its plan is frozen when all have answered, or patience ends. Runs inside a
-transaction of the caller that has locked the requests.
+Decides where a step begins. Where a request goes from there, and its row, is the caller's (start_requests), who has
+locked the requests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, text
@@ -17,81 +17,124 @@ from sqlalchemy import Connection, Row, text
 from service.domain.audit_shapes import AuditValue
 from service.domain.cluster import Cluster
 from service.domain.outcomes import Phase, StepState
-from service.domain.request import Duty, Progress, RequestState
 from service.settings import Settings
-from service.storage.changes import Change, change_rows
-from service.storage.packed import Packed
+from service.storage.changes import Change
+from service.storage.packed import Packed, counted, listed, packed, timed
 from service.storage.rows import version_of
+from service.use_cases.system_rules import rules_of
 
 
-@dataclass(frozen=True)
-class _Opened:
+@dataclass(frozen=True, slots=True)
+class ActiveSystem:
+    """A system in which everybody has a step."""
+
+    name: str
+    position: int
+    searches_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStep:
+    """A step that isn't written yet, in the words of its row: as much of it as a plan reads (release_plan)."""
+
     id: UUID
     request: Row[Any]
+    request_id: UUID
     system: str
     position: int
+    located: bool
+
+    phase: ClassVar[Phase] = Phase.LOCATE
+    plan_version: ClassVar[int | None] = None
+    record_hashes: ClassVar[Sequence[bytes]] = ()
+    counts: ClassVar[Mapping[str, int]] = {}
+    version: ClassVar[int] = 0
+    entry_hash: ClassVar[bytes | None] = None
+
+    @property
+    def state(self) -> StepState:
+        """Where nothing is to be searched, the step waits for its plan like one whose search has answered."""
+        return StepState.WAITING if self.located else StepState.DUE
 
 
-def active_systems(connection: Connection) -> list[Row[Any]]:
-    """Name and position of the systems in which people are searched for."""
-    return list(
-        connection.execute(text("SELECT name, position FROM systems WHERE state = 'active' ORDER BY position, name"))
-    )
+@dataclass(frozen=True, slots=True)
+class FirstPlace:
+    """Where a step stands when its row is written."""
+
+    step: OpenedStep
+    phase: Phase
+    state: StepState
+    reason: str | None = None
+    due_at: datetime | None = None
+    waits_for_order: bool = False
+    plan_version: int | None = None
 
 
-def open_steps(
-    connection: Connection,
-    settings: Settings,
-    requests: Sequence[tuple[Row[Any], Cluster]],
-    systems: Sequence[Row[Any]],
-    now: datetime,
-) -> None:
-    """Open every system's step for each of these requests; two statements for any number.
-
-    They begin with their request's entry, so their rows have had none of their own.
-    """
-    opened = [_Opened(uuid4(), request, s.name, s.position) for request, _ in requests for s in systems]
-    connection.execute(
-        text(
-            "INSERT INTO steps (id, request_id, system, position, phase, state, due_at, respond_by, lane)"
-            " SELECT id, request, system, position, :phase, :state, :now, respond_by, lane FROM unnest("
-            " CAST(:ids AS uuid[]), CAST(:requests AS uuid[]), CAST(:systems AS text[]), CAST(:positions AS integer[]),"
-            " CAST(:deadlines AS timestamptz[]), CAST(:lanes AS uuid[]))"
-            " AS n(id, request, system, position, respond_by, lane)"
-        ),
-        {
-            "phase": Phase.LOCATE,
-            "state": StepState.DUE,
-            "now": now,
-            "ids": Packed(str(step.id) for step in opened),
-            "requests": Packed(str(step.request.id) for step in opened),
-            "systems": Packed(step.system for step in opened),
-            "positions": [step.position for step in opened],
-            "deadlines": [step.request.respond_by for step in opened],
-            "lanes": Packed(str(step.request.lane) for step in opened),
-        },
-    )
-    of_request: dict[UUID, list[_Opened]] = {request.id: [] for request, _ in requests}
-    for step in opened:
-        of_request[step.request.id].append(step)
-    change_rows(
-        connection,
-        "request",
-        f"state = '{RequestState.IN_PROGRESS}', reason = '{Progress.LOCATING}', duty = '{Duty.FREEZE}', due_at = :due,"
-        " tries = 0, lease_until = NULL, located_until = :due",
-        {"due": now + settings.seconds("locate_patience")},
-        [_settled(request, cluster, of_request[request.id]) for request, cluster in requests],
-        actor="worker",
-        at=now,
-    )
+def active_systems(connection: Connection, settings: Settings) -> list[ActiveSystem]:
+    """The systems that a request has a step in, in their order."""
+    rows = connection.execute(
+        text("SELECT name, position FROM systems WHERE state = 'active' ORDER BY position, name")
+    ).all()
+    return [ActiveSystem(row.name, row.position, _searches_first(settings, row.name)) for row in rows]
 
 
-def _settled(request: Row[Any], cluster: Cluster, opened: Sequence[_Opened]) -> Change:
+def _searches_first(settings: Settings, system: str) -> bool:
+    try:
+        return rules_of(settings, system).searches_first
+    except KeyError:
+        # Another process has configured it and knows how it works: nobody skips a search by not knowing.
+        return True
+
+
+def opened_steps(request: Row[Any], systems: Sequence[ActiveSystem]) -> list[OpenedStep]:
+    """A request's new steps, not written yet."""
+    return [OpenedStep(uuid4(), request, request.id, s.name, s.position, not s.searches_first) for s in systems]
+
+
+def settled_change(request: Row[Any], cluster: Cluster, steps: Sequence[OpenedStep]) -> Change:
+    """The request's entry with which its steps begin: their rows have had none of their own."""
     data: dict[str, AuditValue] = {
         "identifiers": len(cluster.members),
         "excluded": len(cluster.excluded),
         "doubts": [doubt["reason"] for doubt in request.doubts],
-        "steps": [str(step.id) for step in opened],
-        "systems": [step.system for step in opened],
+        "steps": [str(step.id) for step in steps],
+        "systems": [step.system for step in steps],
     }
+    if unsearched := [step.system for step in steps if step.located]:
+        data["unsearched"] = unsearched
     return Change("request", str(request.id), version_of(request), "request_settled", request.subject, data)
+
+
+_INSERT = text(
+    "INSERT INTO steps (id, request_id, system, position, phase, state, reason, due_at, respond_by, lane, located,"
+    " waits_for_order, plan_version) SELECT * FROM unnest("
+    " CAST(:ids AS uuid[]), CAST(:requests AS uuid[]), CAST(:systems AS text[]), CAST(:positions AS integer[]),"
+    " CAST(:phases AS text[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:dues AS timestamptz[]),"
+    " CAST(:deadlines AS timestamptz[]), CAST(:lanes AS uuid[]), CAST(:located AS boolean[]),"
+    " CAST(:waits AS boolean[]), CAST(:versions AS integer[]))"
+)
+
+
+def insert_steps(connection: Connection, places: Sequence[FirstPlace]) -> None:
+    """Write these steps' rows, one statement for any number."""
+    if not places:
+        return
+    steps = [place.step for place in places]
+    connection.execute(
+        _INSERT,
+        {
+            "ids": listed(step.id for step in steps),
+            "requests": listed(step.request_id for step in steps),
+            "systems": Packed(step.system for step in steps),
+            "positions": counted(step.position for step in steps),
+            "phases": Packed(place.phase for place in places),
+            "states": Packed(place.state for place in places),
+            "reasons": packed([place.reason for place in places]),
+            "dues": timed(place.due_at for place in places),
+            "deadlines": timed(step.request.respond_by for step in steps),
+            "lanes": listed(step.request.lane for step in steps),
+            "located": counted(step.located for step in steps),
+            "waits": counted(place.waits_for_order for place in places),
+            "versions": counted(place.plan_version for place in places),
+        },
+    )

@@ -152,8 +152,8 @@ class Placing:
         if isinstance(result, Located):
             return self._after_search(row, step, result, facts)
         if facts.phase is Phase.SUPPRESS:
-            found = row.has_records or any(row.counts.values()) or not rules.can_confirm
-            return after_suppress(facts, result, now, found=found)
+            found = row.has_records or any(row.counts.values())
+            return after_suppress(facts, result, now, found=rules.may_have_something(found=found))
         after: Callable[[StepFacts, Answer, SystemRules, datetime], Next]
         after = after_confirm if facts.phase is Phase.CONFIRM else after_erase
         move = after(facts, result, rules, now)

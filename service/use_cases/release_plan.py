@@ -8,35 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from service.domain.outcomes import ENDED, LEGAL_HOLD, SYSTEM_REMOVED, Phase, StepState, first_phase
+from service.domain.outcomes import ENDED, LEGAL_HOLD, SYSTEM_REMOVED, Phase, StepState, SystemRules, first_phase
 from service.domain.request import Progress, RequestState
 from service.settings import Settings
 from service.storage.changes import Change, change_rows, log_changes
 from service.storage.holds import held_requests
+from service.storage.packed import Packed, counted, listed, packed, timed
 from service.storage.rows import check_again, lock_steps
 from service.use_cases.lock_request import request_change, step_change
+from service.use_cases.open_steps import OpenedStep
 from service.use_cases.system_rules import rules_of
 
 PLANNED_COLUMNS = (
-    "id, request_id, system, position, phase, state, located, plan_version, record_hashes, counts, version, entry_hash"
+    "id, request_id, system, position, phase, state, located, plan_version, record_hashes,"
+    # Often empty, and nothing is quicker to read than nothing.
+    " nullif(counts, '{}') AS counts, version, entry_hash"
 )
 """What freezing and releasing read of a step."""
+PlannedStep = Row[Any] | OpenedStep
+"""A step of a plan: the row that was locked, or one that is written with the plan."""
 
 # A request that was answered already, since every step had been accepted, stays answered while more is done.
 PROGRESS = f"CASE WHEN r.state = '{RequestState.IN_PROGRESS}' THEN '{Progress.ERASING}' END"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Begun:
     """How one step begins: due at an instant, or parked for a reason."""
 
-    step: Row[Any]
+    step: PlannedStep
     plan_version: int
     phase: Phase
     state: StepState
@@ -57,18 +63,27 @@ def release_plan(
 
 
 def begin_steps(
-    connection: Connection, settings: Settings, plans: Mapping[UUID, tuple[int, Sequence[Row[Any]]]], now: datetime
+    connection: Connection, settings: Settings, plans: Mapping[UUID, tuple[int, Sequence[PlannedStep]]], now: datetime
 ) -> dict[UUID, list[Begun]]:
     """How those of these requests' steps begin that have waited for their plan (its version, all of its steps).
 
     Held requests' steps park. A step that hasn't been searched yet goes on searching and follows by itself.
     """
     held = held_requests(connection, list(plans))
+    patient_until = now + settings.seconds("order_patience")
+    rules = _rules_by_system(settings, {step.system for _, steps in plans.values() for step in steps})
     found: dict[UUID, list[Begun]] = {}
     for request_id, (version, steps) in plans.items():
         first = min((s.position for s in steps if s.state not in ENDED), default=0)
         found[request_id] = [
-            _begin(settings, step, version, first, now, held=request_id in held)
+            _begin(
+                rules[step.system],
+                step,
+                version,
+                now if step.position == first else patient_until,
+                waits=step.position > first,
+                held=request_id in held,
+            )
             for step in steps
             if step.state == StepState.WAITING and step.located
         ]
@@ -93,8 +108,19 @@ def write_begun(
     at: datetime,
 ) -> None:
     """Write how they begin, in one statement; where none is due now, somebody looks again."""
-    every = [each for own in begun.values() for each in own]
-    _write(connection, every)
+    _write(connection, [each for own in begun.values() for each in own])
+    tell_begun(connection, requests, begun, actor=actor, at=at)
+
+
+def tell_begun(
+    connection: Connection,
+    requests: Mapping[UUID, Row[Any]],
+    begun: Mapping[UUID, Sequence[Begun]],
+    *,
+    actor: str,
+    at: datetime,
+) -> None:
+    """What is to be said of steps that are written where they begin."""
     parked = [
         step_change(
             each.step,
@@ -104,7 +130,8 @@ def write_begun(
             state=each.state,
             reason=each.reason,
         )
-        for each in every
+        for own in begun.values()
+        for each in own
         if each.state is StepState.PARKED
     ]
     log_changes(connection, parked, actor=actor, at=at)
@@ -116,40 +143,51 @@ def _is_due(begun: Begun, now: datetime) -> bool:
     return begun.due_at is not None and begun.due_at <= now
 
 
-def _write(connection: Connection, begun: Iterable[Begun]) -> None:
-    rows = list(begun)
-    if not rows:
+_WRITE = text(
+    "UPDATE steps s SET phase = n.phase, state = n.state, reason = n.reason, due_at = n.due_at,"
+    " waits_for_order = n.waits, plan_version = coalesce(s.plan_version, n.plan_version)"
+    " FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[]), CAST(:phases AS text[]),"
+    " CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:dues AS timestamptz[]),"
+    " CAST(:waits AS boolean[])) AS n(id, plan_version, phase, state, reason, due_at, waits)"
+    " WHERE s.id = n.id"
+)
+
+
+def _write(connection: Connection, begun: Sequence[Begun]) -> None:
+    if not begun:
         return
     connection.execute(
-        text(
-            "UPDATE steps s SET phase = n.phase, state = n.state, reason = n.reason, due_at = n.due_at,"
-            " waits_for_order = n.waits, plan_version = coalesce(s.plan_version, n.plan_version)"
-            " FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[]), CAST(:phases AS text[]),"
-            " CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:dues AS timestamptz[]),"
-            " CAST(:waits AS boolean[])) AS n(id, plan_version, phase, state, reason, due_at, waits)"
-            " WHERE s.id = n.id"
-        ),
+        _WRITE,
         {
-            "ids": [b.step.id for b in rows],
-            "versions": [b.plan_version for b in rows],
-            "phases": [b.phase for b in rows],
-            "states": [b.state for b in rows],
-            "reasons": [b.reason for b in rows],
-            "dues": [b.due_at for b in rows],
-            "waits": [b.waits_for_order for b in rows],
+            "ids": listed(b.step.id for b in begun),
+            "versions": counted(b.plan_version for b in begun),
+            "phases": Packed(b.phase for b in begun),
+            "states": Packed(b.state for b in begun),
+            "reasons": packed([b.reason for b in begun]),
+            "dues": timed(b.due_at for b in begun),
+            "waits": counted(b.waits_for_order for b in begun),
         },
     )
 
 
-def _begin(settings: Settings, step: Row[Any], version: int, first: int, now: datetime, *, held: bool) -> Begun:
-    try:
-        rules = rules_of(settings, step.system)
-    except KeyError:
+def _rules_by_system(settings: Settings, systems: Iterable[str]) -> dict[str, SystemRules | None]:
+    """None for a system that isn't configured any more."""
+    found: dict[str, SystemRules | None] = {}
+    for system in systems:
+        try:
+            found[system] = rules_of(settings, system)
+        except KeyError:
+            found[system] = None
+    return found
+
+
+def _begin(
+    rules: SystemRules | None, step: PlannedStep, version: int, due_at: datetime, *, waits: bool, held: bool
+) -> Begun:
+    if rules is None:
         return Begun(step, version, Phase(step.phase), StepState.PARKED, SYSTEM_REMOVED)
-    found = bool(step.record_hashes) or any(step.counts.values())
+    found = bool(step.record_hashes) or any((step.counts or {}).values())
     phase = first_phase(rules, found=found)
     if held and phase is not Phase.CONFIRM:
         return Begun(step, version, phase, StepState.PARKED, LEGAL_HOLD)
-    waits = step.position > first
-    due_at = now + (settings.seconds("order_patience") if waits else timedelta(0))
     return Begun(step, version, phase, StepState.DUE, None, due_at, waits)

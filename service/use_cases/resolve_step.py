@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
+from connectors.base.registry import connector_class
 from service.domain.outcomes import LEGAL_HOLD, WITHDRAWN, Phase, StepState
 from service.domain.refusals import HeldPerson, NotFound, WrongState
 from service.domain.request import WITHDRAWN_STATES
@@ -91,6 +92,8 @@ def _check_allowed(connection: Connection, request: Row[Any], step: Row[Any], de
         raise WrongState("something may have been erased there: this can't be called not addressable")
     if decision is Decision.ACCEPT_RECORDS and not (step.reason or "").startswith("ambiguous"):
         raise WrongState("no doubtful records were found there")
+    if decision is Decision.ACCEPT_RECORDS and not _is_searched(connection, step.system):
+        raise WrongState("nobody searches there: what the vendor found in doubt is for the vendor's console")
     if decision not in (Decision.RETRY, Decision.ACCEPT_RECORDS):
         return
     if step.reason == LEGAL_HOLD and request.id in held_requests(connection, [request.id]):
@@ -100,6 +103,13 @@ def _check_allowed(connection: Connection, request: Row[Any], step: Row[Any], de
         raise WrongState("the system isn't connected any more: connect it again first")
     if request.state in WITHDRAWN_STATES and not step.effect_possible and step.reason != WITHDRAWN:
         raise WrongState("the request was withdrawn: nothing more begins")
+
+
+def _is_searched(connection: Connection, system: str) -> bool:
+    connector: str = connection.execute(
+        text("SELECT connector FROM systems WHERE name = :s"), {"s": system}
+    ).scalar_one()
+    return connector_class(connector).declaration.searches_first
 
 
 def _move(step: Row[Any], decision: Decision, reason: ResolutionReason, now: datetime) -> _Move:

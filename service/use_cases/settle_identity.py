@@ -29,10 +29,11 @@ from service.storage.rows import check_again, database_now, version_of
 from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers
 from service.storage.stores import Stores
 from service.storage.vendor_gate import gate_is_open
-from service.use_cases.open_steps import active_systems, open_steps
+from service.use_cases.open_steps import active_systems
 from service.use_cases.pick_identities import pick_identities
 from service.use_cases.place_cluster import place_cluster, write_placements
 from service.use_cases.settle_together import settle_together
+from service.use_cases.start_requests import start_requests
 
 log = structlog.get_logger(__name__)
 
@@ -281,13 +282,13 @@ class _Settling:
         self._log(event, data)
 
     def _start(self, cluster: Cluster) -> None:
-        systems = active_systems(self.connection)
+        systems = active_systems(self.connection, self.settings)
         if not systems:
             # Nobody would do anything: calling that fulfilled would be a lie. A review settles it again later.
             doubts = [{"reason": _NO_SYSTEM, "identifiers": [], "sources": []}]
             self._set_aside(Progress.NEEDS_REVIEW, doubts, "review_opened")
             return
-        open_steps(self.connection, self.settings, [(self.row, cluster)], systems, self.now)
+        start_requests(self.connection, self.settings, [(self.row, cluster)], systems, self.now)
 
     def _change(self, event: str, data: Mapping[str, Any]) -> Change:
         return Change("request", str(self.row.id), version_of(self.row), event, self.row.subject, data)

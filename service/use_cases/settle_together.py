@@ -15,12 +15,13 @@ from sqlalchemy import Connection, Row, text
 from service.domain.cluster import Cluster, Person
 from service.settings import Settings
 from service.storage.key_store import request_owner
-from service.storage.packed import Packed
+from service.storage.packed import Packed, counted, listed
 from service.storage.rows import database_now
 from service.storage.sealed_identifiers import read_identifiers
 from service.storage.stores import Stores
-from service.use_cases.open_steps import active_systems, open_steps
+from service.use_cases.open_steps import active_systems
 from service.use_cases.place_cluster import place_cluster, write_placements
+from service.use_cases.start_requests import start_requests
 
 
 def settle_together(
@@ -39,7 +40,7 @@ def settle_together(
     rows = _locked(connection, fences)
     meeting = _meeting(connection, stores, rows, clusters)
     plain = [row for row in rows if row.id not in meeting]
-    systems = active_systems(connection)
+    systems = active_systems(connection, settings)
     if not plain or not systems:
         return frozenset()
     known = read_identifiers(connection, [row.id for row in plain], keys)
@@ -51,7 +52,7 @@ def settle_together(
         ],
     )
     now = database_now(connection)
-    open_steps(connection, settings, [(row, clusters[row.id]) for row in plain], systems, now)
+    start_requests(connection, settings, [(row, clusters[row.id]) for row in plain], systems, now)
     return frozenset(row.id for row in plain)
 
 
@@ -76,12 +77,12 @@ def _locked(connection: Connection, fences: Mapping[UUID, int]) -> list[Row[Any]
     return list(
         connection.execute(
             text(
-                "SELECT r.id, r.subject, r.respond_by, r.lane, r.doubts, r.version, r.entry_hash"
+                "SELECT r.id, r.subject, r.respond_by, r.lane, r.doubts, r.plan_version, r.version, r.entry_hash"
                 " FROM requests r JOIN unnest(CAST(:ids AS uuid[]), CAST(:fences AS integer[]))"
                 " AS n(id, fence) USING (id) WHERE r.fence = n.fence AND r.duty = 'identify'"
                 " AND NOT r.identity_reviewed ORDER BY r.id FOR NO KEY UPDATE OF r"
             ),
-            {"ids": list(fences), "fences": list(fences.values())},
+            {"ids": listed(fences), "fences": counted(fences.values())},
         )
     )
 
@@ -105,6 +106,6 @@ def _meeting(
             " WHERE r.located_until IS NOT NULL OR ((r.created_at, r.id) < (me.created_at, me.id)"
             " AND (met.verification_method IS NOT NULL OR met.origin = 'graph'))"
         ),
-        {"ids": [request_id for request_id, _ in pairs], "hashes": Packed(keyed_hash for _, keyed_hash in pairs)},
+        {"ids": listed(request_id for request_id, _ in pairs), "hashes": Packed(keyed_hash for _, keyed_hash in pairs)},
     )
     return set(found.scalars())

@@ -11,11 +11,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from connectors.base.registry import connector_class
-from service.domain.outcomes import SYSTEM_REMOVED, Phase, StepState
+from service.domain.outcomes import SYSTEM_REMOVED, Phase, StepState, SystemRules, first_phase
 from service.settings import ConfiguredSystem, Settings
 from service.storage.changes import Change, Version, log_changes
 from service.storage.rows import check_again, database_now, version_of
 from service.storage.stores import Stores
+from service.use_cases.system_rules import rules_of
 
 _LOCK = 0x53595354
 
@@ -28,14 +29,14 @@ def sync_systems(stores: Stores, settings: Settings) -> None:
             row.name: row for row in connection.execute(text("SELECT * FROM systems ORDER BY name FOR NO KEY UPDATE"))
         }
         for system in settings.systems:
-            _upsert(connection, system, known.get(system.config.name))
+            _upsert(connection, settings, system, known.get(system.config.name))
         configured = {system.config.name for system in settings.systems}
         for name, row in known.items():
             if name not in configured and row.state == "active":
                 _remove(connection, row)
 
 
-def _upsert(connection: Connection, system: ConfiguredSystem, row: Row[Any] | None) -> None:
+def _upsert(connection: Connection, settings: Settings, system: ConfiguredSystem, row: Row[Any] | None) -> None:
     config = system.config
     declaration = connector_class(config.connector).declaration
     values = {
@@ -63,7 +64,8 @@ def _upsert(connection: Connection, system: ConfiguredSystem, row: Row[Any] | No
     now = database_now(connection)
     log_changes(connection, [Change("system", config.name, version, event, None, data)], actor="service", at=now)
     if row is not None and row.state != "active":
-        _move(connection, config.name, "s.state = 'parked' AND s.reason = :removed", "step_unparked")
+        rules = rules_of(settings, config.name)
+        _move(connection, config.name, "s.state = 'parked' AND s.reason = :removed", "step_unparked", rules)
 
 
 def _remove(connection: Connection, row: Row[Any]) -> None:
@@ -74,11 +76,12 @@ def _remove(connection: Connection, row: Row[Any]) -> None:
     _move(connection, row.name, "s.state IN ('waiting', 'due', 'accepted')", "step_parked")
 
 
-def _move(connection: Connection, system: str, which: str, event: str) -> None:
-    """Park or bring back the unfinished steps of a system. A leased one is moved by whoever records it.
+def _move(connection: Connection, system: str, which: str, event: str, rules: SystemRules | None = None) -> None:
+    """Park the unfinished steps of a system; with its `rules`, bring them back. A leased one is moved by its recording.
 
     One that was searched and whose plan isn't frozen yet waits for its plan. Any other that comes back in its search
-    searches again: its plan was frozen without anybody to begin the step, and much may have happened meanwhile.
+    searches again: its plan was frozen without anybody to begin the step, and much may have happened meanwhile. Where
+    nobody searches it begins; whether it may, the lease asks, as always.
     """
     steps = connection.execute(
         text(
@@ -91,25 +94,34 @@ def _move(connection: Connection, system: str, which: str, event: str) -> None:
         return
     now = database_now(connection)
     reason = SYSTEM_REMOVED if event == "step_parked" else None
-    states = [StepState.PARKED if reason else _state_of_returned(s) for s in steps]
+    places = [(StepState.PARKED, Phase(s.phase)) if rules is None else _place_of_returned(s, rules) for s in steps]
     connection.execute(
         text(
-            "UPDATE steps SET state = n.state, reason = :reason,"
+            "UPDATE steps SET state = n.state, phase = n.phase, reason = :reason,"
             " due_at = CASE WHEN n.state = 'due' THEN CAST(:now AS timestamptz) END"
-            " FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[])) AS n(id, state) WHERE steps.id = n.id"
+            " FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:phases AS text[]))"
+            " AS n(id, state, phase) WHERE steps.id = n.id"
         ),
-        {"reason": reason, "now": now, "ids": [s.id for s in steps], "states": states},
+        {
+            "reason": reason,
+            "now": now,
+            "ids": [s.id for s in steps],
+            "states": [state for state, _ in places],
+            "phases": [phase for _, phase in places],
+        },
     )
     changes = [
-        Change(
-            "step", str(s.id), version_of(s), event, s.subject, {"phase": Phase(s.phase), "state": st, "reason": reason}
-        )
-        for s, st in zip(steps, states, strict=True)
+        Change("step", str(s.id), version_of(s), event, s.subject, {"phase": phase, "state": state, "reason": reason})
+        for s, (state, phase) in zip(steps, places, strict=True)
     ]
     log_changes(connection, changes, actor="service", at=now)
     check_again(connection, [s.request_id for s in steps])
 
 
-def _state_of_returned(step: Row[Any]) -> StepState:
-    waits = step.phase == Phase.LOCATE and step.located and step.plan_version is None
-    return StepState.WAITING if waits else StepState.DUE
+def _place_of_returned(step: Row[Any], rules: SystemRules) -> tuple[StepState, Phase]:
+    phase = Phase(step.phase)
+    if phase is not Phase.LOCATE:
+        return StepState.DUE, phase
+    if step.plan_version is None and (step.located or not rules.searches_first):
+        return StepState.WAITING, phase
+    return StepState.DUE, phase if rules.searches_first else first_phase(rules, found=False)

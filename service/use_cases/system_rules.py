@@ -21,6 +21,7 @@ def rules_of(settings: Settings, system: str) -> SystemRules:
         erases_by_identifiers=declaration.erases_by is ErasesBy.IDENTIFIERS,
         accept_not_addressable=configured.accept_not_addressable,
         confirm_after=delays.get("confirm_after", declaration.delays.confirm_after),
+        searches_first=declaration.searches_first,
         poll_every=delays.get("poll_every", declaration.delays.poll_every),
         max_rounds=settings.engine.max_plan_rounds,
     )

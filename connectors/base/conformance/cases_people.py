@@ -125,7 +125,7 @@ class PeopleCases:
     def test_locate_reads_only(self, trial: Trial) -> None:
         """What is there is counted and nothing is changed."""
         connector = trial.connect()
-        if Operation.LOCATE not in connector.declaration.operations:
+        if not trial.can_locate(connector):
             pytest.skip(f"{trial.bench.name} declares no locate")
         ada, nobody = trial.seed_with_neighbours(), trial.person("nobody")
         before = trial.peoples_rows()

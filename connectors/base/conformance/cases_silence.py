@@ -27,6 +27,7 @@ class SilenceCases:
         assert trial.bench.kind in declared.identifier_kinds
         assert {Operation.ERASE} <= declared.operations
         assert declared.can_confirm == (Operation.CONFIRM in declared.operations)
+        assert Operation.LOCATE in declared.operations or not declared.searches_first, "who searches can `locate`"
         assert declared.level in _LEVELS
         for operation in declared.operations:
             assert declared.batch_limit(operation) >= 1
@@ -46,8 +47,9 @@ class SilenceCases:
         batch = trial.frozen(connector, ada)
         for subject in (Subject("empty", ()), Subject("blank", (Identifier(trial.bench.kind, " "),))):
             try:
-                trial.locate(connector, ada)
-                trial.heard += connector.locate(type(batch)("conformance-2", (subject,))).values()
+                ask = connector.locate if trial.can_locate(connector) else connector.confirm_absence
+                trial.heard += ask(batch).values()
+                trial.heard += ask(type(batch)("conformance-2", (subject,))).values()
             except ConnectorError as error:
                 trial.heard.append(error)
         trial.heard += [batch, connector, connector.system, connector.declaration]

@@ -151,6 +151,10 @@ class Trial:
         assert set(lines) == {p.ref for p in people}, "not everybody has an ending"
         return lines
 
+    def can_locate(self, connector: Connector) -> bool:
+        """False only for a connector that declares that nobody needs a search: the cases then leave its search out."""
+        return Operation.LOCATE in connector.declaration.operations
+
     def locate(self, connector: Connector, *people: Plant) -> Findings:
         """One pass of `locate`."""
         return self._hear(operations.locate(connector, self.batch(*people)))
@@ -170,7 +174,7 @@ class Trial:
     def frozen(self, connector: Connector, *people: Plant) -> Batch:
         """These people with what `locate` found for them, as the engine freezes it."""
         batch = self.batch(*people)
-        if Operation.LOCATE not in connector.declaration.operations:
+        if not self.can_locate(connector):
             return batch
         found = self.locate(connector, *people)
         frozen = []

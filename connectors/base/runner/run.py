@@ -138,7 +138,7 @@ class _Run:
         self.open = {s.ref: _Person(s) for s in subjects}
         self.sharing = Sharing(subjects)
         if self.asked is not Operation.CONFIRM:
-            if Operation.LOCATE in self.declaration.operations:
+            if self._searches():
                 self.plan(Operation.LOCATE, self.open)
                 self._work_off()
             self._part_the_ambiguous()
@@ -149,6 +149,11 @@ class _Run:
             self._work_off()
         spent, seconds = self.connector.calls - calls, time.monotonic() - started
         return Summary(dict(self.outcomes), spent, seconds, dict(self.planned_calls))
+
+    def _searches(self) -> bool:
+        if self.asked is not Operation.LOCATE and not self.declaration.searches_first:
+            return False
+        return Operation.LOCATE in self.declaration.operations
 
     def _tell_what_is_there(self) -> None:
         """In batches as an erasure would have them: counts, and as far as the connector can tell, what it would do."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from connectors.base.config import SystemConfig, SystemModel
@@ -150,6 +151,31 @@ class ManyPerCall(_BenchConnector):
         if CONTROL not in found:
             raise CredentialsRefused("blind_credential")
         return found
+
+
+class ToldPerCall(ManyPerCall):
+    """A vendor that is told a hundred addresses per call and erases who stands under them: nobody is searched first."""
+
+    declaration = replace(
+        ManyPerCall.declaration,
+        name="bench_told",
+        operations=frozenset({Operation.ERASE, Operation.CONFIRM}),
+        erases_by=ErasesBy.IDENTIFIERS,
+        searches_first=False,
+    )
+
+    def erase(self, batch: Batch, lease: Lease) -> Answers:
+        going = [s for s in batch.subjects if lease.may_proceed(s.ref)]
+        told = [email for s in going for email in s.values("email")]
+        reply = self._client.request("POST", "/forget", expect=(200,), json_body={"emails": told})
+        gone = set(reply.field("forgotten", list))
+        answers: dict[str, Answer | TemporarilyUnavailable] = {
+            s.ref: TemporarilyUnavailable("stopped") for s in batch.subjects
+        }
+        for subject in going:
+            count = len(gone.intersection(subject.values("email")))
+            answers[subject.ref] = Answer.erased({"people": count}) if count else Answer.already_absent()
+        return answers
 
 
 def _located(found: dict[str, str], subject: Subject) -> Located:

@@ -9,6 +9,7 @@ _METADATA = "Metadata-Version: 2.1\nName: expunge-bench\nVersion: 0\n"
 _ENTRY_POINTS = """[expunge.connectors]
 bench_one = tests.benchmarks.fanout.connectors:OnePerCall
 bench_many = tests.benchmarks.fanout.connectors:ManyPerCall
+bench_told = tests.benchmarks.fanout.connectors:ToldPerCall
 """
 
 

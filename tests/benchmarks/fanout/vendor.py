@@ -3,8 +3,9 @@
     python -m tests.benchmarks.fanout.vendor PORT SYSTEMS PEOPLE
 
 Each system `s0`, `s1`, ... holds the same people. One person per call: `GET /s0/people?email=`, `DELETE /s0/people/ID`.
-Many: `POST /s0/lookup` {"emails": [...]}, `POST /s0/delete` {"ids": [...]}. `/__reset__?people=&latency_ms=` and
-`/__stats__` are the benchmark's own. No framework: the server must not be slower than the clients it serves.
+Many: `POST /s0/lookup` {"emails": [...]}, `POST /s0/delete` {"ids": [...]}, `POST /s0/forget` {"emails": [...]}.
+`/__reset__?people=&latency_ms=` and `/__stats__` are the benchmark's own. No framework: the server must not be slower
+than the clients it serves.
 """
 
 from __future__ import annotations
@@ -74,6 +75,14 @@ def answer(state: State, method: str, target: str, body: bytes) -> tuple[int, ob
             for person in gone:
                 del ids[emails.pop(person)]
             return 200, {"deleted": gone}
+        case "POST", "forget":
+            asked = json.loads(body)["emails"]
+            if len(asked) > MOST_PEOPLE_PER_CALL:
+                return 422, {"error": "too_many"}
+            known = [e for e in asked if e in ids and e != CONTROL]
+            for email in known:
+                del emails[ids.pop(email)]
+            return 200, {"forgotten": known}
     return 404, {"error": "no_such_place"}
 
 

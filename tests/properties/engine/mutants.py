@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from connectors.base.values import Answer, AnswerKind
 from service.domain.outcomes import Next, StepFacts, StepState, SystemRules
@@ -107,7 +108,10 @@ def parked_without_entry(patch: pytest.MonkeyPatch) -> None:
 
 def suppression_forgotten(patch: pytest.MonkeyPatch) -> None:
     """The frozen identifiers don't go on the list."""
-    patch.setattr(freezing, "_suppress", lambda connection, request, now: None)
+    written = freezing._PLAN_IDENTIFIERS.text
+    without = written.replace(" FROM planned ON CONFLICT", " FROM planned WHERE false ON CONFLICT")
+    assert without != written
+    patch.setattr(freezing, "_PLAN_IDENTIFIERS", text(without))
 
 
 def belief_from_the_first_effect(patch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,14 @@ def test_a_vendor_without_a_look_is_unverified() -> None:
     assert names(connector) == ["erase"]
 
 
+def test_who_needs_no_search_is_told_at_once() -> None:
+    declared = {"erases_by": ErasesBy.IDENTIFIERS, "searches_first": False}
+    for operations in (frozenset({Operation.ERASE, Operation.CONFIRM}), frozenset(Operation) - {Operation.SUPPRESS}):
+        connector = FakeConnector(operations=operations, **declared)
+        assert play(connector)[0]["ada"].outcome is Outcome.ERASED_VERIFIED
+        assert names(connector) == ["erase", "confirm"]
+
+
 def test_a_lying_vendor_is_parked_after_three_rounds() -> None:
     there = Answer.partial((Left("user", "1", "still_there"),))
     connector = FakeConnector({"locate": finds(), "confirm": lambda *_: there})

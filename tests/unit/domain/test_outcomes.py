@@ -46,6 +46,7 @@ rules_strategy = st.builds(
     confirm_after=st.sampled_from([timedelta(0), timedelta(minutes=5)]),
     poll_every=st.sampled_from([timedelta(0), timedelta(seconds=5)]),
     max_rounds=st.integers(1, 4),
+    searches_first=st.booleans(),
 )
 
 
@@ -190,6 +191,20 @@ def test_a_search_waits_for_its_plan_and_for_the_approval() -> None:
         assert (move.state, move.phase) == (StepState.WAITING, Phase.LOCATE)
     assert after_locate(step(Phase.LOCATE), SOMETHING, RULES, NOW).phase is Phase.ERASE
     assert after_locate(step(Phase.LOCATE), Located(), RULES, NOW).phase is Phase.CONFIRM
+
+
+def test_who_is_searched_nowhere_is_told_at_once_and_never_searched() -> None:
+    unsearched = replace(RULES, erases_by_identifiers=True, searches_first=False)
+    assert first_phase(unsearched, found=False) is Phase.ERASE
+    assert first_phase(replace(unsearched, suppresses=True), found=False) is Phase.SUPPRESS
+    for facts, after in ((step(Phase.ERASE), after_erase), (step(Phase.CONFIRM), after_confirm)):
+        again = after(facts, Answer.partial(LEFT, found=SOMETHING), unsearched, NOW)
+        assert (again.phase, again.state, again.rounds) == (Phase.ERASE, StepState.DUE, 1)
+        over = after(replace(facts, rounds=2), Answer.partial(LEFT, found=SOMETHING), unsearched, NOW)
+        assert (over.state, over.reason) == (StepState.PARKED, "found_again")
+    told = after_erase(step(Phase.ERASE), Answer.already_absent(), unsearched, NOW)
+    assert told.phase is Phase.CONFIRM, "absent is only who was looked for"
+    assert after_confirm(step(Phase.CONFIRM), Answer.already_absent(), unsearched, NOW).state is StepState.ABSENT
 
 
 def test_suppression_goes_first_where_it_is_declared() -> None:

@@ -69,6 +69,26 @@ def test_steps_begin_and_go_on_with_their_requests_entries() -> None:
     assert (difference.object_id, difference.field, difference.logged) == (STEP, "phase", "erase")
 
 
+def test_who_needs_no_search_waits_for_the_plan_from_the_beginning() -> None:
+    unsearched = entry(
+        "request_settled",
+        "request",
+        REQUEST,
+        2,
+        SUBMITTED.digest(),
+        identifiers=1,
+        excluded=0,
+        doubts=[],
+        steps=[STEP, OTHER],
+        systems=["mail", "crm"],
+        unsearched=["mail"],
+    )
+    waiting, due = step(STEP, "locate", state="waiting"), step(OTHER, "locate")
+    assert of_steps(replayed(SUBMITTED, unsearched), waiting, due) == ([], 0)
+    (difference,), _ = of_steps(replayed(SUBMITTED, unsearched), step(STEP, "locate"), due)
+    assert (difference.object_id, difference.field, difference.logged) == (STEP, "state", "waiting")
+
+
 def test_a_step_that_was_begun_has_no_entry_that_it_does_not_tell() -> None:
     rows = (step(STEP, "erase", 1, "ab" * 32), step(OTHER, "locate"))
     for is_pruned in (False, True):

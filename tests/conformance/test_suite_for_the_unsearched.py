@@ -1,0 +1,53 @@
+"""The suite knows connectors that search nobody first: the right one passes, each wrong one fails its case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from told_vendor import TOLD_BUGS, ToldBench, ToldConnector
+
+from connectors.base.conformance import ConformanceSuite, Trial
+from connectors.base.interface import ErasesBy, Operation
+
+_CAUGHT_BY = {
+    "forgets_the_like": "test_look_alikes_alone_are_not_found",
+    "tells_unasked": "test_asks_before_each_effect",
+    "believes_at_once": "test_a_vendor_that_lies_is_not_believed",
+    "declares_no_look": "test_declares_what_it_can",
+    "can_not_search": "test_declares_what_it_can",
+}
+
+
+class TestTold(ConformanceSuite):
+    bench = ToldBench()
+
+
+def run_case(bug: str) -> None:
+    bench = ToldBench(bug)
+    with bench.open() as stage, Trial(bench, stage) as trial:
+        try:
+            getattr(ConformanceSuite(), _CAUGHT_BY[bug])(trial)
+        except pytest.skip.Exception:
+            raise LookupError("the case was skipped") from None
+
+
+@pytest.mark.parametrize("bug", TOLD_BUGS)
+def test_each_bug_fails_its_case(bug: str) -> None:
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        run_case(bug)
+
+
+@pytest.mark.parametrize("changes", [{"erases_by": ErasesBy.RECORDS}, {"can_confirm": False}])
+def test_nobody_goes_unsearched_who_is_erased_by_records_or_never_looked_for(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="isn't searched first"):
+        replace(ToldConnector.declaration, **changes)  # type: ignore[arg-type]  # one or the other
+
+
+def test_whoever_is_asked_for_a_search_all_the_same_says_so() -> None:
+    bench = ToldBench()
+    with bench.open() as stage, Trial(bench, stage) as trial:
+        ada = trial.seed_with_neighbours()
+        with pytest.raises(NotImplementedError):
+            trial.locate(trial.connect(), ada)
+        assert Operation.LOCATE not in trial.connect().declaration.operations
