@@ -11,7 +11,7 @@ from functools import lru_cache
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 
-_DIALECT = dialect()
+_DIALECT = dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it so
 
 
 @lru_cache(maxsize=256)
