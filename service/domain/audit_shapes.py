@@ -26,8 +26,8 @@ AuditValue: TypeAlias = "str | int | bool | Sequence[AuditValue] | None"
 _CODE = re.compile(r"(?:[a-z_.:-]*+[0-9]){0,6}+[a-z_.:-]*+")
 _LONGEST_CODE = 80
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_HEX = re.compile(r"[0-9a-f]+")
-_HEX_LENGTHS = (32, 40, 64)
+_HEX = re.compile(r"[0-9a-f]{32}(?:[0-9a-f]{8}(?:[0-9a-f]{24})?)?")
+_PSEUDONYM = re.compile(f"{_UUID.pattern}|{_HEX.pattern}")
 _LONGEST_LIST = 500
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 _ACTORS = frozenset({"worker", "scheduler", "service", "cli"})
@@ -71,7 +71,8 @@ def is_uuid(value: AuditValue) -> bool:
 
 
 def is_hex(value: AuditValue) -> bool:
-    return isinstance(value, str) and len(value) in _HEX_LENGTHS and _HEX.fullmatch(value) is not None
+    """Of 32, 40 or 64 digits."""
+    return isinstance(value, str) and _HEX.fullmatch(value) is not None
 
 
 def is_code(value: AuditValue) -> bool:
@@ -86,12 +87,12 @@ def _is_code(value: str) -> bool:
 
 def is_id(value: AuditValue) -> bool:
     """A UUID, hex of 32, 40 or 64 digits, or a code (a system's configured name)."""
-    return is_uuid(value) or is_hex(value) or is_code(value)
+    return is_pseudonym(value) or is_code(value)
 
 
 def is_pseudonym(value: AuditValue) -> bool:
     """Random and per request: a UUID, or hex of at least 128 bits."""
-    return is_uuid(value) or is_hex(value)
+    return isinstance(value, str) and _PSEUDONYM.fullmatch(value) is not None
 
 
 def is_actor(value: AuditValue) -> bool:

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from service.storage.bulk_rows import copy_rows
-from service.storage.packed import Packed
+from service.storage.bulk_rows import copy_rows, rows_in_binary
+from service.storage.packed import Packed, counted
 
-_HEADS = text(
+_HEADS = (
     "SELECT object, object_id, version, digest FROM audit_heads "
-    "JOIN unnest(CAST(:objects AS text[]), CAST(:object_ids AS text[])) AS asked(object, object_id) "
+    "JOIN unnest(CAST(%s AS text[]), CAST(%s AS text[])) AS asked(object, object_id) "
     "USING (object, object_id)"
 )
 _MOVE = text(
@@ -41,8 +41,8 @@ def heads_of(connection: Connection, objects: Collection[LoggedObject]) -> dict[
     """The heads of those of the objects that have an entry."""
     if not objects:
         return {}
-    asked = {"objects": Packed(kind for kind, _ in objects), "object_ids": Packed(identity for _, identity in objects)}
-    return {(row[0], row[1]): Head(row[2], row[3]) for row in connection.execute(_HEADS, asked)}
+    asked = Packed([kind for kind, _ in objects]), Packed([identity for _, identity in objects])
+    return {row[:2]: Head(*row[2:]) for row in rows_in_binary(connection, _HEADS, *asked)}
 
 
 def move_heads(connection: Connection, before: Mapping[LoggedObject, Head], after: Mapping[LoggedObject, Head]) -> None:
@@ -53,9 +53,9 @@ def move_heads(connection: Connection, before: Mapping[LoggedObject, Head], afte
     moved = {each: head for each, head in after.items() if each in before and before[each] != head}
     if moved:
         values = {
-            "objects": Packed(kind for kind, _ in moved),
-            "object_ids": Packed(identity for _, identity in moved),
-            "versions": [head.version for head in moved.values()],
-            "digests": Packed(head.digest for head in moved.values()),
+            "objects": Packed([kind for kind, _ in moved]),
+            "object_ids": Packed([identity for _, identity in moved]),
+            "versions": counted([head.version for head in moved.values()]),
+            "digests": Packed([head.digest for head in moved.values()]),
         }
         connection.execute(_MOVE, values)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -20,9 +20,11 @@ from service.storage.audit_log import append, append_with
 from service.storage.driver_words import in_driver_words
 from service.storage.packed import Packed, counted
 
+RowKey = tuple[str, str]
+"""Which kind of row, and which one: a change's `row` and `key`."""
 
-@dataclass(frozen=True)
-class Version:
+
+class Version(NamedTuple):
     """Where a row stands: how many entries it has had, and the digest of the last."""
 
     number: int = 0
@@ -58,7 +60,7 @@ class RowNotThere(Exception):  # noqa: N818 - says what is true of the row
 
 def log_changes(
     connection: Connection, changes: Sequence[Change], *, actor: str, at: datetime
-) -> dict[tuple[str, str], Version]:
+) -> dict[RowKey, Version]:
     """Append one entry per change and write the rows' new counters, in one statement. Returns each row's new version.
 
     Several changes of one row follow each other in the order given. The caller holds the rows' locks. Raises
@@ -69,9 +71,9 @@ def log_changes(
     entries, versions = chain_entries(changes, actor=actor, at=at)
     by_row = _by_row(versions)
     values: dict[str, Any] = {}
-    for row, pairs in by_row.items():
-        values |= _columns(row, pairs)
-    counts = tuple((row, len(pairs) == 1) for row, pairs in by_row.items())
+    for row, of_row in by_row.items():
+        values |= _columns(row, of_row)
+    counts = tuple((row, len(of_row) == 1) for row, of_row in by_row.items())
     found = append_with(connection, entries, _counting(counts), values).scalar_one()
     _all_there(found, versions)
     return versions
@@ -86,7 +88,7 @@ def change_rows(
     *,
     actor: str,
     at: datetime,
-) -> dict[tuple[str, str], Version]:
+) -> dict[RowKey, Version]:
     """The same together with the change itself, for changes of one kind of row that all get the same: one statement.
 
     `assignments` is what stands behind SET, our own text, such as "state = :state, tries = r.tries + 1"; `values` are
@@ -94,62 +96,65 @@ def change_rows(
     """
     if not changes:
         return {}
+    for change in changes:
+        if change.row != row:
+            raise ValueError("changes of another kind of row")
     entries, versions = chain_entries(changes, actor=actor, at=at)
-    by_row = _by_row(versions)
-    if set(by_row) != {row}:
-        raise ValueError("changes of another kind of row")
     update = _update(row, len(versions) == 1, assignments)
-    done = append_with(connection, entries, update, {**values, **_columns(row, by_row[row])})
+    done = append_with(connection, entries, update, {**values, **_columns(row, versions)})
     _all_there(done.rowcount, versions)
     return versions
 
 
 def chain_entries(
     changes: Sequence[Change], *, actor: str, at: datetime
-) -> tuple[list[AuditEntry], dict[tuple[str, str], Version]]:
+) -> tuple[list[AuditEntry], dict[RowKey, Version]]:
     """The entries of these changes, each chained to its row's last one, and the versions that the rows then have."""
     entries: list[AuditEntry] = []
-    versions: dict[tuple[str, str], Version] = {}
+    versions: dict[RowKey, Version] = {}
     for change in changes:
-        before = versions.get((change.row, change.key), change.version)
+        row_key = change.row, change.key
+        number, digest = versions.get(row_key, change.version)
         entry = AuditEntry(
-            event=change.event,
-            object=change.row,
-            object_id=change.key,
-            version=before.number + 1,
-            previous=None if before.entry_hash is None else before.entry_hash.hex(),
-            at=at,
-            actor=actor,
-            subject=change.subject,
-            data=change.data,
+            change.event,
+            change.row,
+            change.key,
+            number + 1,
+            None if digest is None else digest.hex(),
+            at,
+            actor,
+            change.subject,
+            change.data,
         )
         entries.append(entry)
-        versions[(change.row, change.key)] = Version(before.number + 1, entry.hash())
+        versions[row_key] = Version(number + 1, entry.hash())
     return entries, versions
 
 
-def write_versions(connection: Connection, versions: Mapping[tuple[str, str], Version]) -> None:
+def write_versions(connection: Connection, versions: Mapping[RowKey, Version]) -> None:
     """Write new counters and hashes, one statement per kind of row. Raises RowNotThere."""
-    for row, pairs in _by_row(versions).items():
-        done = connection.exec_driver_sql(in_driver_words(_update(row, len(pairs) == 1)), _columns(row, pairs))
-        _all_there(done.rowcount, pairs)
+    for row, of_row in _by_row(versions).items():
+        update = in_driver_words(_update(row, len(of_row) == 1))
+        done = connection.exec_driver_sql(update, _columns(row, of_row))
+        _all_there(done.rowcount, of_row)
 
 
-def _by_row(versions: Mapping[tuple[str, str], Version]) -> dict[str, list[tuple[str, Version]]]:
-    by_row: dict[str, list[tuple[str, Version]]] = {}
-    for (row, key), version in versions.items():
-        by_row.setdefault(row, []).append((key, version))
+def _by_row(versions: Mapping[RowKey, Version]) -> dict[str, dict[RowKey, Version]]:
+    by_row: dict[str, dict[RowKey, Version]] = {}
+    for each, version in versions.items():
+        by_row.setdefault(each[0], {})[each] = version
     return by_row
 
 
-def _columns(row: str, pairs: Sequence[tuple[str, Version]]) -> dict[str, Any]:
-    if len(pairs) == 1:
-        ((key, version),) = pairs
+def _columns(row: str, versions: Mapping[RowKey, Version]) -> dict[str, Any]:
+    """The parameters of `_update`, from the new versions of rows of this kind."""
+    if len(versions) == 1:
+        (((_, key), version),) = versions.items()
         return {f"{row}_key": key, f"{row}_version": version.number, f"{row}_hash": version.entry_hash}
     return {
-        f"{row}_keys": Packed([key for key, _ in pairs]),
-        f"{row}_versions": counted(version.number for _, version in pairs),
-        f"{row}_hashes": Packed([version.entry_hash for _, version in pairs]),
+        f"{row}_keys": Packed([key for _, key in versions]),
+        f"{row}_versions": counted([version.number for version in versions.values()]),
+        f"{row}_hashes": Packed([version.entry_hash for version in versions.values()]),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult, text
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 
-_DIALECT = dialect()  # type: ignore[no-untyped-call]
+_DIALECT = dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it so
 
 
 def run(connection: Connection, statement: str, values: Mapping[str, Any]) -> CursorResult[*tuple[Any, ...]]:

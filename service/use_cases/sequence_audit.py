@@ -167,16 +167,17 @@ def _log_new_key(connection: Connection, key: TrustedKey) -> None:
 
 def _chain(connection: Connection, rows: Sequence[_Pending]) -> _Chained:
     found = _Chained()
-    readable: list[tuple[_Pending, Position]] = []
+    readable: list[tuple[_Pending, Position, LoggedObject]] = []
     for row in rows:
         try:
-            readable.append((row, position_of(row.raw)))
+            position = position_of(row.raw)
         except NotAuditable:
             found.refused.append((row, "not_an_entry"))
-    found.before = heads_of(connection, {(position.object, position.object_id) for _, position in readable})
+        else:
+            readable.append((row, position, (position.object, position.object_id)))
+    found.before = heads_of(connection, {each for _, _, each in readable})
     heads = found.heads = dict(found.before)
-    for row, position in readable:
-        each = (position.object, position.object_id)
+    for row, position, each in readable:
         version, digest = heads.get(each, (0, None))
         if position.version != version + 1:
             found.refused.append((row, "version_out_of_order"))

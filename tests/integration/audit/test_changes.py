@@ -7,6 +7,7 @@ import pytest
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import Format
 from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.exc import DBAPIError
 
 from service.domain.audit_entry import position_of
 from service.storage.changes import Change, RowNotThere, Version, change_rows, log_changes
@@ -88,6 +89,17 @@ def test_several_entries_of_one_row_and_of_several_kinds_are_one_statement(engin
         assert [position_of(entry).version for entry in pending(connection)] == [1, 2, 1]
         assert stored(connection, rows[0])[1:] == (2, versions[("request", str(rows[0]))].entry_hash)
         assert connection.execute(text("SELECT version FROM systems")).scalar_one() == 1
+
+
+def test_a_change_that_the_store_refuses_shows_no_value(engine: Engine, rows: list[UUID]) -> None:
+    values = {"reason": "said_by_ada", "none": 0}
+    refused = pytest.raises(DBAPIError, match="division by zero")
+    with refused as error, engine.begin() as connection:
+        assignments = "reason = :reason, tries = 100 % 7 / :none"
+        change_rows(connection, "request", assignments, values, [change(rows[0])], actor="worker", at=AT)
+    assert "ada" not in f"{error.value}{error.value!r}"
+    with engine.begin() as connection:
+        assert pending(connection) == []
 
 
 def test_nothing_is_logged_about_a_row_that_is_not_there(engine: Engine, rows: list[UUID]) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -89,6 +90,29 @@ def test_the_data_of_an_entry_cannot_change_after_it_was_checked() -> None:
     assert b"ada" not in made.encode()
     with pytest.raises(TypeError):
         made.data["reason"] = "ada@example.test"  # type: ignore[index] # that it isn't mutable is the point
+
+
+def test_what_was_said_before_lets_nothing_in_that_only_equals_it() -> None:
+    """Checked fields are remembered, and True equals 1."""
+    made = {"event": "suppression_added", "object": "suppression"}
+    assert b'"entries":1}' in entry(**made, data={"entries": 1}).encode()
+    with pytest.raises(NotAuditable, match="not a whole number"):
+        entry(**made, data={"entries": True})
+    issued = {"event": "certificate_issued"}
+    assert b'"final":true}' in entry(**issued, data={"certificate_hash": "ab" * 32, "final": True}).encode()
+    with pytest.raises(NotAuditable, match="not a true or false"):
+        entry(**issued, data={"certificate_hash": "ab" * 32, "final": 1})
+
+
+def test_a_word_of_an_enum_is_spelled_as_its_value() -> None:
+    class Word(str, Enum):  # noqa: UP042 - a StrEnum would spell itself
+        ACTOR = "worker"
+        EVENT = "request_denied"
+        OBJECT = "request"
+        REASON = "not_verified"
+
+    enumerated = entry(event=Word.EVENT, object=Word.OBJECT, actor=Word.ACTOR, data={"reason": Word.REASON})
+    assert enumerated.encode() == entry().encode()
 
 
 @pytest.mark.parametrize("value", PERSONAL)
