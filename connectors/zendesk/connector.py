@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-import httpx
 from pydantic import SecretStr, StringConstraints, model_validator
 
 from connectors.base.config import SystemConfig, SystemModel
@@ -194,12 +193,12 @@ def _owners(subject: Subject, sight: Sight) -> set[str]:
 
 def _client(system: SystemConfig, credentials: ZendeskCredentials) -> VendorClient:
     """API token: Basic `email/token`. OAuth: bearer. Source: developer.zendesk.com, security and authentication."""
-    auth: httpx.Auth | None = None
+    auth: tuple[str, str] | None = None
     headers: dict[str, str] = {}
     if credentials.oauth_token is not None:
         headers["authorization"] = f"Bearer {credentials.oauth_token.get_secret_value()}"
     elif credentials.email is not None and credentials.api_token is not None:
-        auth = httpx.BasicAuth(f"{credentials.email}/token", credentials.api_token.get_secret_value())
+        auth = (f"{credentials.email}/token", credentials.api_token.get_secret_value())
     return VendorClient(
         system.base_url,
         auth=auth,

@@ -6,11 +6,10 @@ waiting: while a vendor answers faster than two threads could take turns, calls 
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Generic, TypeVar
 
 from connectors.base.errors import ConnectorError
 from connectors.base.values import Subject
@@ -39,44 +38,106 @@ def abreast(
     Anything else that is raised, `LeaseLost` above all, stops the items that haven't begun and is raised here when
     those under way have ended. `act` runs in several threads: what it shares must bear that, as `VendorClient` does.
     """
-    answers: dict[_Item, _Got | ConnectorError] = {}
-    waited = 0.0
-    for count, item in enumerate(items):
-        left = len(items) - count
-        if at_most > 1 and count and left > 1 and waited / count >= _WORTH_A_THREAD_SECONDS:
-            return answers | _in_threads(items[count:], act, min(at_most, left))
-        wall, own = time.monotonic(), time.thread_time()
-        answers[item] = _answer(act, item)
-        waited += (time.monotonic() - wall) - (time.thread_time() - own)
-    return answers
+    return _Row(items, act, at_most).go()
 
 
-def _in_threads(
-    items: Sequence[_Item], act: Callable[[_Item], _Got], threads: int
-) -> dict[_Item, _Got | ConnectorError]:
-    stopped = Event()
+class _Row(Generic[_Item, _Got]):
+    """The items that haven't begun, and whoever takes the next one: the caller, and others as soon as he waits."""
 
-    def one(item: _Item) -> _Got | ConnectorError | None:
-        if stopped.is_set():
-            return None
+    def __init__(self, items: Sequence[_Item], act: Callable[[_Item], _Got], at_most: int) -> None:
+        self._left: Iterator[_Item] = iter(items)
+        self._act = act
+        self._places = min(at_most, len(items)) - 1
+        self._answers: dict[_Item, _Got | ConnectorError] = {}
+        self._lock = threading.Lock()
+        self._first_ended = threading.Event()
+        self._others: list[threading.Thread] = []
+        self._closed = False
+        self._raised: BaseException | None = None
+
+    def go(self) -> dict[_Item, _Got | ConnectorError]:
+        """Until all have ended, whoever acts."""
+        has_company = self._places > 0
         try:
-            return _answer(act, item)
-        except BaseException:
-            stopped.set()
-            raise
+            if has_company:
+                self._start(self._help_if_the_first_lasts)
+            self._work(looks_at_the_clock=has_company)
+        finally:
+            # Whatever ended the caller's part, nobody is left under way.
+            self._close()
+        if self._raised is not None:
+            raise self._raised
+        return self._answers
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="abreast") as pool:
-        futures = {item: pool.submit(one, item) for item in items}
-    # All have ended here: whoever raised is heard first, and nobody is left under way.
-    for future in futures.values():
-        if (error := future.exception()) is not None:
-            raise error
-    answers = {item: future.result() for item, future in futures.items()}
-    return {item: answer for item, answer in answers.items() if answer is not None}
+    def _work(self, *, looks_at_the_clock: bool = False) -> None:
+        waited, count = 0.0, 0
+        for item in self._items():
+            if not looks_at_the_clock:
+                self._answer(item)
+                continue
+            wall, own = time.monotonic(), time.thread_time()
+            self._answer(item)
+            self._first_ended.set()
+            waited += (time.monotonic() - wall) - (time.thread_time() - own)
+            count += 1
+            if waited / count >= _WORTH_A_THREAD_SECONDS:
+                self._call_others()
+                looks_at_the_clock = False
 
+    def _items(self) -> Iterator[_Item]:
+        """The next one that nobody has begun, as long as nobody raised."""
+        while True:
+            with self._lock:
+                if self._closed or self._raised is not None:
+                    return
+                try:
+                    item = next(self._left)
+                except StopIteration:
+                    return
+            yield item
 
-def _answer(act: Callable[[_Item], _Got], item: _Item) -> _Got | ConnectorError:
-    try:
-        return act(item)
-    except ConnectorError as error:
-        return error
+    def _answer(self, item: _Item) -> None:
+        answer: _Got | ConnectorError
+        try:
+            answer = self._act(item)
+        except ConnectorError as error:
+            answer = error
+        except BaseException as error:  # noqa: BLE001 - it is raised in the caller's thread
+            with self._lock:
+                self._raised = self._raised or error
+            return
+        self._answers[item] = answer
+
+    def _help_if_the_first_lasts(self) -> None:
+        """One who begins the next item while the caller still waits for the first."""
+        if self._first_ended.wait(_WORTH_A_THREAD_SECONDS):
+            with self._lock:
+                self._places += 1
+            return
+        self._call_others()
+        self._work()
+
+    def _call_others(self) -> None:
+        while self._start(self._work):
+            pass
+
+    def _start(self, what: Callable[[], None]) -> bool:
+        """True if there was a place for one more, and the machine had a thread for them."""
+        with self._lock:
+            if self._closed or not self._places:
+                return False
+            thread = threading.Thread(target=what, name="abreast", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self._places -= 1
+            self._others.append(thread)
+            return True
+
+    def _close(self) -> None:
+        self._first_ended.set()
+        with self._lock:
+            self._closed = True
+        for thread in self._others:
+            thread.join()

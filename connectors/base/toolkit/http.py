@@ -6,14 +6,12 @@ or of a URL gets into an error or a log line: paths carry identifiers.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
-import os
-import ssl
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypeVar
 
 import httpx
@@ -26,24 +24,28 @@ from connectors.base.errors import (
     TemporarilyUnavailable,
 )
 from connectors.base.pacing import Pacer, retry_after_seconds
+from connectors.base.toolkit.connections import Connections, Received, changes
+from connectors.base.toolkit.target import request_target
 
-# httpx logs every URL at INFO, and URLs carry identifiers.
+# httpcore logs what it sends at DEBUG, and paths carry identifiers.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-MAX_BODY_BYTES = 10 * 1024 * 1024
-TIMEOUT_SECONDS = 20.0
-CONNECT_TIMEOUT_SECONDS = 5.0
+_WITHOUT_BODY = frozenset({204, 205})
+_SAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer whose status the caller expected. `body` is parsed JSON, or None where the answer has no content."""
+    """An answer whose status the caller expected. `body` is parsed JSON, or None where the answer has no content.
+
+    Names of headers are lower-case.
+    """
 
     status: int
     body: Any
-    headers: httpx.Headers
+    headers: Mapping[str, str]
 
     def field(self, name: str, kind: type[_T]) -> _T:
         """A field of the JSON object, of the expected type. Raises AnswerNotUnderstood."""
@@ -58,17 +60,6 @@ def field_of(body: Any, name: str, kind: type[_T]) -> _T:
     return value
 
 
-def trust() -> ssl.SSLContext:
-    """The system's trust, or the bundle that SSL_CERT_FILE or REQUESTS_CA_BUNDLE names."""
-    return _context(os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE"))
-
-
-@cache
-def _context(bundle: str | None) -> ssl.SSLContext:
-    """One context for all clients of the process: reading the certificates takes 50 ms."""
-    return ssl.create_default_context(cafile=bundle) if bundle else httpx.create_ssl_context()
-
-
 class VendorClient:
     """HTTP to one system, for one thread or several. Counts its calls, and asks the system's pacer before each."""
 
@@ -76,7 +67,7 @@ class VendorClient:
         self,
         base_url: str,
         *,
-        auth: httpx.Auth | tuple[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_seconds: float | None = None,
         refine: Callable[[httpx.Response], ConnectorError | None] | None = None,
@@ -84,27 +75,27 @@ class VendorClient:
     ) -> None:
         """`refine` sees every answer of an unexpected status first and may name the error more exactly.
 
-        `timeout_seconds` is the system's own (`SystemConfig.timeout_seconds`): the longest silence within one call.
-        `pacer` is the system's own (`SystemConfig.pacer`).
+        `auth` is the user and the password of Basic authentication. `timeout_seconds` is the system's own
+        (`SystemConfig.timeout_seconds`): the longest silence within one call. `pacer` is the system's own
+        (`SystemConfig.pacer`). No cookie is kept, and no redirect followed.
         """
-        seconds = timeout_seconds or TIMEOUT_SECONDS
         self.calls = 0
         self._counting = threading.Lock()
         self._pacer = pacer
         self._refine = refine
-        self._client = httpx.Client(
-            base_url=base_url,
-            auth=auth,
-            headers={"accept": "application/json", **(headers or {})},
-            timeout=httpx.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT_SECONDS)),
-            follow_redirects=False,
-            verify=trust(),
-            trust_env=False,
-        )
+        self._timeout_seconds = timeout_seconds
+        self._base_url = httpx.URL(base_url)
+        self._base_path = self._base_url.raw_path.decode("ascii").partition("?")[0].rstrip("/")
+        self._connections = Connections(self._base_url, timeout_seconds)
+        self._headers = _merged(_for_anybody(self._base_url), headers)
+        if auth is not None:
+            packed = base64.b64encode(":".join(auth).encode())
+            self._headers[b"authorization"] = b"Basic " + packed
+        self._sent = list(self._headers.items())
 
     def close(self) -> None:
         """Close the kept-alive connections."""
-        self._client.close()
+        self._connections.close()
 
     def request(
         self,
@@ -122,104 +113,96 @@ class VendorClient:
         Raises: TemporarilyUnavailable (408, 425, 429, 5xx, transport; `effect_unknown` when a non-GET may have been
         carried out), CredentialsRefused (401, 403), RequestRefused (other 4xx), AnswerNotUnderstood (all else).
         """
-        response = self._send(method, path, expect, params=params, json_body=json_body, headers=headers)
-        if response.status_code in (204, 205) or (may_be_empty and not response.content):
-            return Reply(response.status_code, None, response.headers)
-        return Reply(response.status_code, _parse(response), response.headers)
+        target = request_target(self._base_path, path, params)
+        sent, content = self._sent, None
+        if headers or json_body is not None or method in _SAYS_LENGTH:
+            sent, content = self._with_body(method, headers, json_body)
+        answer = self._send(method, target, sent, content, expect)
+        if answer.status in _WITHOUT_BODY or (may_be_empty and not answer.body):
+            return Reply(answer.status, None, answer.headers)
+        return Reply(answer.status, _parse(answer), answer.headers)
 
     def download(self, method: str, url: str, *, expect: Collection[int] = (200,)) -> bytes:
-        """The raw body of a URL; this client's credentials are not sent to another origin."""
-        target = self._client.base_url.join(url)
-        same = (target.scheme, target.host, target.port) == (
-            self._client.base_url.scheme,
-            self._client.base_url.host,
-            self._client.base_url.port,
-        )
-        return self._send(method, url, expect, without_auth=not same).content
+        """The raw body of a URL, or of a path. Nothing that this client was given is sent to another origin."""
+        try:
+            found = httpx.URL(url)
+        except httpx.InvalidURL:
+            raise AnswerNotUnderstood("bad_url") from None
+        if not found.scheme and not found.host:
+            return self._send(method, request_target(self._base_path, url), self._sent, None, expect).body
+        if (found.scheme, found.host, found.port) == (self._base_url.scheme, self._base_url.host, self._base_url.port):
+            return self._send(method, found.raw_path, self._sent, None, expect).body
+        if found.scheme not in ("http", "https") or not found.host:
+            raise AnswerNotUnderstood("bad_url")
+        elsewhere = Connections(found, self._timeout_seconds)
+        try:
+            return self._send(method, found.raw_path, list(_for_anybody(found).items()), None, expect, elsewhere).body
+        finally:
+            elsewhere.close()
+
+    def _with_body(
+        self, method: str, headers: Mapping[str, str] | None, json_body: Any
+    ) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
+        """What is sent with a call that isn't like all others."""
+        sent = dict(self._headers)
+        content = None
+        if json_body is not None:
+            content = json.dumps(json_body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+            sent[b"content-type"] = b"application/json"
+        if content is not None or method in _SAYS_LENGTH:
+            sent[b"content-length"] = str(len(content or b"")).encode()
+        return list(_merged(sent, headers).items()), content
 
     def _send(
         self,
         method: str,
-        path: str,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
+        content: bytes | None,
         expect: Collection[int],
-        *,
-        params: Mapping[str, str | int] | None = None,
-        json_body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        without_auth: bool = False,
-    ) -> httpx.Response:
+        elsewhere: Connections | None = None,
+    ) -> Received:
         """One call of an expected status, paced: the pacer hears of every answer, and of every silence."""
-        if self._pacer is not None:
-            self._pacer.before_call(changes=method not in ("GET", "HEAD"))
+        pacer = self._pacer
+        if pacer is not None:
+            pacer.before_call(changes=changes(method))
         with self._counting:
             self.calls += 1
         said: Mapping[str, str] = {}
         error: ConnectorError | None = None
         try:
-            response = self._exchange(method, path, params, json_body, headers, without_auth=without_auth)
-            said = response.headers
-            if response.status_code not in expect:
-                error = self._error(method, response)
+            answer = (elsewhere or self._connections).exchange(method, target, headers, content)
+            said = answer.headers
+            if answer.status not in expect:
+                error = self._error(method, answer)
         except ConnectorError as raised:
             error = raised
             raise
         finally:
-            if self._pacer is not None:
-                self._pacer.after_call(said, error)
+            if pacer is not None:
+                pacer.after_call(said, error)
         if error is not None:
             raise error
-        return response
+        return answer
 
-    def _exchange(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, str | int] | None,
-        json_body: Any,
-        headers: Mapping[str, str] | None,
-        *,
-        without_auth: bool,
-    ) -> httpx.Response:
-        request = self._client.build_request(method, path, params=params, json=json_body, headers=headers)
-        changes = method not in ("GET", "HEAD")
-        try:
-            if without_auth:
-                request.headers.pop("authorization", None)
-                response = self._client.send(request, stream=True, auth=None)
-            else:
-                response = self._client.send(request, stream=True)
-            try:
-                _read_limited(response)
-            finally:
-                response.close()
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-            raise TemporarilyUnavailable("no_connection") from None
-        except httpx.TimeoutException:
-            raise TemporarilyUnavailable("timeout", effect_unknown=changes) from None
-        except httpx.TransportError:
-            raise TemporarilyUnavailable("connection_lost", effect_unknown=changes) from None
-        except httpx.DecodingError:
-            raise AnswerNotUnderstood("undecodable", effect_unknown=changes) from None
-        return response
-
-    def _error(self, method: str, response: httpx.Response) -> ConnectorError:
-        refined = self._refine(response) if self._refine else None
+    def _error(self, method: str, answer: Received) -> ConnectorError:
+        refined = self._refine(_as_httpx(method, answer)) if self._refine else None
         if refined is not None:
             return refined
-        status = response.status_code
-        unknown = method not in ("GET", "HEAD")
+        status = answer.status
+        unknown = changes(method)
         if status in (401, 403):
             return CredentialsRefused("unauthorized" if status == 401 else "forbidden", status=status)
         if status == 429:
             return TemporarilyUnavailable(
-                "rate_limited", status=status, retry_after_seconds=retry_after_seconds(response.headers)
+                "rate_limited", status=status, retry_after_seconds=retry_after_seconds(answer.headers)
             )
         if status in (408, 425) or status >= 500:
             return TemporarilyUnavailable(
                 "vendor_unavailable",
                 status=status,
                 effect_unknown=unknown,
-                retry_after_seconds=retry_after_seconds(response.headers),
+                retry_after_seconds=retry_after_seconds(answer.headers),
             )
         if 300 <= status < 400:
             return AnswerNotUnderstood("redirect", status=status)
@@ -228,25 +211,34 @@ class VendorClient:
         return RequestRefused("refused", status=status)
 
 
-def _read_limited(response: httpx.Response) -> None:
-    """Read the body, and stop at MAX_BODY_BYTES: a hostile or broken vendor must not fill our memory."""
-    chunks: list[bytes] = []
-    size = 0
-    for chunk in response.iter_bytes():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise AnswerNotUnderstood("body_too_large", status=response.status_code)
-        chunks.append(chunk)
-    response._content = b"".join(chunks)  # what httpx.Response.read does, with the limit
+def _for_anybody(url: httpx.URL) -> dict[bytes, bytes]:
+    """What every call says, whoever is called."""
+    return {
+        b"host": url.netloc,
+        b"accept": b"application/json",
+        b"accept-encoding": b"gzip",
+        b"user-agent": b"expunge",
+    }
 
 
-def _parse(response: httpx.Response) -> Any:
-    media_type = response.headers.get("content-type", "").split(";")[0].strip().lower()
+def _merged(headers: Mapping[bytes, bytes], more: Mapping[str, str] | None) -> dict[bytes, bytes]:
+    return {**headers, **{name.lower().encode("ascii"): value.encode() for name, value in (more or {}).items()}}
+
+
+def _as_httpx(method: str, answer: Received) -> httpx.Response:
+    """The answer as a connector's `refine` sees it; its URL is nobody's business."""
+    headers = {name: value for name, value in answer.headers.items() if name != "content-encoding"}
+    request = httpx.Request(method, "")
+    return httpx.Response(answer.status, headers=headers, content=answer.body, request=request)
+
+
+def _parse(answer: Received) -> Any:
+    media_type = answer.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
-        raise AnswerNotUnderstood("not_json", status=response.status_code)
+        raise AnswerNotUnderstood("not_json", status=answer.status)
     try:
-        return json.loads(response.content)
+        return json.loads(answer.body)
     except ValueError:
-        raise AnswerNotUnderstood("bad_json", status=response.status_code) from None
+        raise AnswerNotUnderstood("bad_json", status=answer.status) from None

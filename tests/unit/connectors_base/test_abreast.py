@@ -51,6 +51,63 @@ def test_people_who_are_answered_at_once_go_one_by_one_in_the_callers_thread(mon
     assert act.threads == {threading.current_thread().name}
 
 
+def test_nobody_waits_for_the_first_to_be_done() -> None:
+    """The others begin while the first is under way, as soon as it lasts."""
+    together = threading.Barrier(4)
+
+    def act(_: Any) -> str:
+        together.wait(5)
+        return "done"
+
+    assert len(for_each_person(PEOPLE, act, at_most=4)) == len(PEOPLE)
+
+
+def test_who_is_slow_later_has_company_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.base.toolkit.abreast._WORTH_A_THREAD_SECONDS", 0.05)
+    act = Together(0.0)
+    slow = threading.Event()
+
+    def later(number: int) -> str:
+        act.seconds = 0.0 if number < 3 else 0.2
+        if number >= 3:
+            slow.set()
+        return act(number)
+
+    assert len(abreast(range(12), later, at_most=3)) == 12
+    assert slow.is_set()
+    assert act.most == 3
+
+
+def test_without_a_thread_to_be_had_the_caller_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    act = Together(0.005)
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert len(for_each_person(PEOPLE, act, at_most=4)) == len(PEOPLE)
+    assert act.threads == {threading.current_thread().name}
+
+
+def test_nobody_is_left_under_way() -> None:
+    """Whoever raises is heard when those beside them have ended, and nobody begins after that."""
+    begun: list[int] = []
+    ended: list[int] = []
+
+    def act(number: int) -> None:
+        begun.append(number)
+        time.sleep(0.05)
+        if number == 5:
+            raise LeaseLost
+        ended.append(number)
+
+    with pytest.raises(LeaseLost):
+        abreast(range(100), act, at_most=4)
+    count = len(begun)
+    assert sorted([*ended, 5]) == sorted(begun)
+    time.sleep(0.1)
+    assert len(begun) == count
+
+
 def test_one_at_a_time_means_it() -> None:
     act = Together(0.005)
     for_each_person(PEOPLE, act, at_most=1)
