@@ -25,7 +25,12 @@ from service.storage.rows import check_again
 
 def ask_to_look(connection: Connection, moves: Sequence[tuple[Row[Any], Next]]) -> None:
     """Ask for the requests of these locked steps, as they were before these moves, where it is needed."""
-    had_effect = [row.id for row, move in moves if row.phase != Phase.CONFIRM and move.phase is Phase.CONFIRM]
+    had_effect = [
+        row.id
+        for row, move in moves
+        # In any other state somebody looks anyway.
+        if move.state is StepState.DUE and row.phase != Phase.CONFIRM and move.phase is Phase.CONFIRM
+    ]
     waited_for = _with_others_behind(connection, had_effect)
     check_again(connection, [row.request_id for row, move in moves if _may_let_follow(row, move, waited_for)])
 

@@ -28,11 +28,11 @@ from service.domain.fairness import (
     may_leave,
     most_of_one_bulk,
 )
-from service.domain.outcomes import Phase
+from service.domain.outcomes import Phase, first_phase
 from service.settings import Settings
 from service.storage.driver_words import run
 from service.storage.import_gate import lane_goes_on
-from service.use_cases.system_rules import batch_limit
+from service.use_cases.system_rules import batch_limit, rules_of
 
 OPERATIONS = {
     Phase.LOCATE: Operation.LOCATE,
@@ -118,15 +118,21 @@ def _may_leave(
         oldest_due_at=min(row.due_at for row in people),
         respond_by=min(row.respond_by for row in people),
         is_marked=any(row.lane == URGENT_LANE for row in people),
-        others_may_come=phase is Phase.LOCATE or _others_may_come(connection, system, phase),
+        others_may_come=_is_first(settings, system, phase) or _others_may_come(connection, system, phase),
     )
     return may_leave(gathered, people[0].now, window=window, urgent=settings.seconds("urgent"))
+
+
+def _is_first(settings: Settings, system: str, phase: Phase) -> bool:
+    """True if people come to this phase straight from their submission."""
+    rules = rules_of(settings, system)
+    return phase is Phase.LOCATE or (not rules.searches_first and phase is first_phase(rules, found=False))
 
 
 def _others_may_come(connection: Connection, system: str, phase: Phase) -> bool:
     """True if a request is being searched for, or a step of this system is in an earlier phase or due a little later.
 
-    Before a search anybody may come, since people may be submitted at any moment; afterwards these are all.
+    To a system's first phase anybody may come, since people may be submitted at any moment; later these are all.
     """
     earlier = list(_ORDER[: _ORDER.index(phase)])
     found: bool = run(connection, _ON_THE_WAY, {"s": system, "p": phase, "earlier": earlier}).scalar_one()
