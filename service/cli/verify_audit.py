@@ -101,10 +101,6 @@ def read_base64(text: object, where: str, length: int | None = None) -> bytes:
     return decoded
 
 
-def is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
 def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, str]]:
     """The lines one by one, each with its place; each must end in a newline and be of a sane length."""
     for number in itertools.count(1):
@@ -116,34 +112,26 @@ def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, str]]:
 
 # (2) The Merkle tree of RFC 6962: every leaf is hashed here, from the entry's bytes; no stored hash is believed.
 
-
-def leaf_hash(entry: bytes) -> bytes:
-    return hashlib.sha256(b"\x00" + entry).digest()
+LEAF, NODE = b"\x00", b"\x01"
 
 
-def node_hash(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()
+def sha256(*parts: bytes) -> bytes:
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
-class Tree:
-    """Keeps only the roots of the complete subtrees at the right edge, the largest first."""
+def add_leaf(peaks: list[bytes], index: int, entry: bytes) -> None:
+    """A tree of `index` leaves grows by one; of it only the roots of its complete subtrees are kept, largest first."""
+    new = sha256(LEAF, entry)
+    while index & 1:
+        new, index = sha256(NODE, peaks.pop(), new), index >> 1
+    peaks.append(new)
 
-    def __init__(self, size: int, peaks: list[bytes]) -> None:
-        self.size, self.peaks = size, peaks
 
-    def append(self, leaf: bytes) -> None:
-        rest = self.size
-        while rest & 1:
-            leaf = node_hash(self.peaks.pop(), leaf)
-            rest >>= 1
-        self.peaks.append(leaf)
-        self.size += 1
-
-    def root(self) -> bytes:
-        root = self.peaks[-1] if self.peaks else hashlib.sha256(b"").digest()
-        for peak in reversed(self.peaks[:-1]):
-            root = node_hash(peak, root)
-        return root
+def root_of(peaks: Sequence[bytes]) -> bytes:
+    root = peaks[-1] if peaks else sha256()
+    for peak in reversed(peaks[:-1]):
+        root = sha256(NODE, peak, root)
+    return root
 
 
 def root_from_proof(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes | None:
@@ -151,9 +139,11 @@ def root_from_proof(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) 
     if size == 1 or not proof:
         return leaf if size == 1 and not proof else None
     left = 1 << (size - 1).bit_length() - 1
-    in_left = index < left
-    inner = root_from_proof(leaf, index if in_left else index - left, left if in_left else size - left, proof[:-1])
-    return inner and (node_hash(inner, proof[-1]) if in_left else node_hash(proof[-1], inner))
+    if index < left:
+        inner = root_from_proof(leaf, index, left, proof[:-1])
+        return inner and sha256(NODE, inner, proof[-1])
+    inner = root_from_proof(leaf, index - left, size - left, proof[:-1])
+    return inner and sha256(NODE, proof[-1], inner)
 
 
 # (3) Who signed what: the trusted key, the keys that it handed over to, and what carries their signatures.
@@ -166,14 +156,13 @@ class Key:
         try:
             self.name, key_id, encoded = line.split("+", 2)
             public = base64.b64decode(encoded, validate=True)
+            self.public = Ed25519PublicKey.from_public_bytes(public[1:])
         except ValueError:
-            raise Unusable("the key file doesn't hold a verifier key") from None
-        self.line = line
-        self.key_id = hashlib.sha256(self.name.encode() + b"\n" + public).digest()[:4]
-        if len(public) != 33 or public[0] != 1 or self.key_id.hex() != key_id:
-            raise Unusable("the key file doesn't hold an Ed25519 verifier key")
-        self.fingerprint = hashlib.sha256(public[1:]).hexdigest()
-        self.public = Ed25519PublicKey.from_public_bytes(public[1:])
+            raise Unusable("the key file doesn't hold an Ed25519 verifier key") from None
+        self.line, self.fingerprint = line, sha256(public[1:]).hex()
+        self.key_id = sha256(self.name.encode(), b"\n", public)[:4]
+        if public[0] != 1 or self.key_id.hex() != key_id:
+            raise Unusable("the key file holds a key of another kind, or one that isn't what its id says")
         # Each key of the log with the sizes of which it signs heads: after < size <= upto.
         self.keys: list[tuple[Key, int, int]] = [(self, -1, sys.maxsize)]
 
@@ -186,44 +175,40 @@ class Key:
 
     def follow(self, note: str) -> None:
         """Believes the next key too, if the newest one so far and it have both signed that it follows."""
-        newest, after, _ = self.keys[-1]
-        text, _, tail = note.partition("\n\n")
-        said, signed = text.split("\n"), tail.split("\n")
-        fits = len(said) == 4 and said[:2] == [HANDOVER, newest.line] and SIZE.fullmatch(said[3]) is not None
-        need(fits and len(signed) == 3 and not signed[2], "handover", "not one from the key that is trusted so far")
-        following, size = Key(said[2]), int(said[3])
+        (newest, after, _), lines = self.keys[-1], note.split("\n")
+        fits = len(lines) == 8 and lines[:2] == [HANDOVER, newest.line] and lines[4] == lines[7] == ""
+        need(fits and SIZE.fullmatch(lines[3]) is not None, "handover", "not one from the key that is trusted so far")
+        following, size = Key(lines[2]), int(lines[3])
         need(following.name == self.name and size > after, "handover", "of another log, or older than the one before")
-        check_signature_line(newest, f"{text}\n", signed[0], "handover")
-        check_signature_line(following, f"{text}\n", signed[1], "handover")
+        check_signature_line(newest, lines[:4], lines[5], "handover")
+        check_signature_line(following, lines[:4], lines[6], "handover")
         self.keys[-1:] = [(newest, after, size), (following, size, sys.maxsize)]
 
 
-def check_signature_line(key: Key, text: str, line: str, where: str) -> None:
+def check_signature_line(key: Key, text: Sequence[str], line: str, where: str) -> None:
     """A line under a C2SP note: a dash, the key's name, and base64 of its id and the signature over the text."""
-    dash, name, encoded = (*line.split(" "), "", "")[:3]
+    signer, _, encoded = line.rpartition(" ")
     signature = read_base64(encoded, f"{where}, signature")
-    trusted = (dash, name, signature[:4]) == ("—", key.name, key.key_id) and line.count(" ") == 2
+    trusted = signer == f"— {key.name}" and signature[:4] == key.key_id
     need(trusted, where, "signed by another key than the trusted one")
-    need(key.has_signed(text.encode(), signature[4:]), where, "the signature isn't the trusted key's over this")
+    signed = key.has_signed("".join(f"{line}\n" for line in text).encode(), signature[4:])
+    need(signed, where, "the signature isn't the trusted key's over this")
 
 
 def open_checkpoint(note: object, trusted: Key, where: str) -> tuple[int, bytes]:
     """(size, root) of a note that is exactly: origin, size, root, blank line, one signature line of the log's key."""
     lines = note.split("\n") if isinstance(note, str) else []
-    fits = len(lines) == 6 and not lines[3] and not lines[5] and SIZE.fullmatch(lines[1]) is not None
+    fits = len(lines) == 6 and lines[3] == lines[5] == "" and SIZE.fullmatch(lines[1]) is not None
     need(fits, where, "a checkpoint has three lines, a blank one and one signature")
     size, root = int(lines[1]), read_base64(lines[2], f"{where}, root", 32)
     key = next((key for key, after, upto in trusted.keys if after < size <= upto), trusted)
-    check_signature_line(key, "".join(f"{line}\n" for line in lines[:3]), lines[4], where)
+    check_signature_line(key, lines[:3], lines[4], where)
     need(lines[0] == key.name, where, "the checkpoint isn't one of this log")
     return size, root
 
 
 def check_signed(document: dict[str, Any], label: str, trusted: Key, where: str) -> None:
-    """Takes the signature out and checks that it is over the label, a newline and the canonical rest.
-
-    By any key of the log: a file may be taken out before or after a rotation.
-    """
+    """Takes the signature out; it is over the label, a newline and the canonical rest, by any key that the log had."""
     signature = read_base64(document.pop("signature"), f"{where}, signature")
     signed = label.encode() + b"\n" + canonical(document)
     by_us = any(key.has_signed(signed, signature) for key, _, _ in trusted.keys)
@@ -240,35 +225,32 @@ class Chains:
     """
 
     def __init__(self, *, may_begin_late: bool) -> None:
-        self._may_begin_late = may_begin_late
-        self._newest = sqlite3.connect("", isolation_level=None)
-        self._newest.executescript(
+        self.may_begin_late, self.objects = may_begin_late, 0
+        self.newest = sqlite3.connect("", isolation_level=None)
+        self.newest.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA cache_size = -32768; BEGIN;"
             "CREATE TABLE newest (key BLOB PRIMARY KEY, version INTEGER, digest TEXT) WITHOUT ROWID"
         )
 
-    def objects(self) -> int:
-        return int(self._newest.execute("SELECT count(*) FROM newest").fetchone()[0])
-
     def check(self, entry: Any, raw: bytes, where: str) -> None:
         """The entry's form, and that it is the next of its object: version + 1, `previous` the newest one's SHA-256."""
         check_form(entry, where)
-        key = hashlib.sha256(canonical([entry["object"], entry["object_id"]])).digest()
-        known = self._newest.execute("SELECT version, digest FROM newest WHERE key = ?", (key,)).fetchone()
-        version, digest = known or (0, None)
-        if self._may_begin_late and not known and is_whole(entry["version"]) and entry["version"] > 1:
-            version, digest = entry["version"] - 1, entry["previous"] or "missing"
-        if not is_whole(entry["version"]) or entry["version"] != version + 1:
-            raise Broken(f"{where}: expected version {version + 1} of this {entry['object']}")
+        key, version = sha256(canonical([entry["object"], entry["object_id"]])), entry["version"]
+        known = self.newest.execute("SELECT version, digest FROM newest WHERE key = ?", (key,)).fetchone()
+        before, digest = known or (0, None)
+        if self.may_begin_late and not known and type(version) is int and version > 1:
+            before, digest = version - 1, entry["previous"] or "missing"
+        if type(version) is not int or version != before + 1:
+            raise Broken(f"{where}: expected version {before + 1} of this {entry['object']}")
         if entry["previous"] != digest:
-            raise Broken(f"{where}: `previous` isn't the hash of version {version} of this {entry['object']}")
-        now = (key, version + 1, hashlib.sha256(raw).hexdigest())
-        self._newest.execute("INSERT OR REPLACE INTO newest VALUES (?, ?, ?)", now)
+            raise Broken(f"{where}: `previous` isn't the hash of version {before} of this {entry['object']}")
+        self.newest.execute("INSERT OR REPLACE INTO newest VALUES (?, ?, ?)", (key, version, sha256(raw).hex()))
+        self.objects += not known
 
 
 def check_form(entry: Any, where: str) -> None:
     members(entry, ENTRY, where)
-    need(is_whole(entry["format"]) and entry["format"] == 1, where, "not an audit entry of format 1")
+    need(type(entry["format"]) is int and entry["format"] == 1, where, "not an audit entry of format 1")
     texts = all(isinstance(entry[name], str) for name in ("actor", "event", "object", "object_id"))
     need(texts, where, "actor, event, object or object_id isn't text")
     forms = isinstance(entry["data"], dict) and isinstance(entry["subject"], (str, type(None)))
@@ -280,15 +262,17 @@ def check_form(entry: Any, where: str) -> None:
     need(exists, where, "`at` isn't an instant in UTC that exists")
 
 
-def check_proven(item: dict[str, Any], head: tuple[int, bytes], behind: int, where: str) -> int:
-    """The index of an entry whose proof leads to the root of the tree (size, root), behind the one before it."""
-    (size, root), index, proof = head, item["index"], item["proof"]
-    in_order = is_whole(index) and behind < index < size
+def check_proven(item: Any, head: tuple[int, bytes], behind: int, chains: Chains, where: str) -> int:
+    """The index of an entry whose proof leads to the root of the tree (size, root), and that follows those before."""
+    members(item, {"entry", "index", "proof"}, where)
+    (size, root), index, proof, raw = head, item["index"], item["proof"], canonical(item["entry"])
+    in_order = type(index) is int and behind < index < size
     need(in_order, where, "its index isn't behind the one before it and within the checkpoint")
     need(isinstance(proof, list), where, "its proof isn't a list")
     steps = [read_base64(step, f"{where}, proof") for step in proof]
-    leads = root_from_proof(leaf_hash(canonical(item["entry"])), index, size, steps) == root
+    leads = root_from_proof(sha256(LEAF, raw), index, size, steps) == root
     need(leads, where, "its proof doesn't lead to the signed root")
+    chains.check(item["entry"], raw, where)
     return int(index)
 
 
@@ -302,33 +286,32 @@ def verify_export(file: BinaryIO, key: Key) -> str:
     raw, where = next(lines)
     pruned = {"pruned"} if b',"pruned":' in raw else set()
     header = read_canonical(raw, {"format", "origin", "size"} | pruned, where)
-    ours = header["format"] == EXPORT_FORMAT and header["origin"] == key.name and is_whole(header["size"])
+    ours = header["format"] == EXPORT_FORMAT and header["origin"] == key.name and type(header["size"]) is int
     need(ours, where, "not an export of the log that the trusted key is named after")
-    tree, chains = Tree(0, []), Chains(may_begin_late=bool(pruned))
+    start, peaks, chains = 0, list[bytes](), Chains(may_begin_late=bool(pruned))
     if pruned:
         # Roots over what was removed after its retention. If they aren't right, the root at the end isn't either.
         gone = members(header["pruned"], {"roots", "size"}, where)
-        fits = is_whole(gone["size"]) and 0 < gone["size"] < header["size"] and isinstance(gone["roots"], list)
-        fits = fits and len(gone["roots"]) == gone["size"].bit_count()
-        need(fits, where, "another number of roots than its size has")
-        tree = Tree(gone["size"], [read_base64(root, where, 32) for root in gone["roots"]])
-    start = tree.size
+        start, roots = gone["size"], gone["roots"]
+        fits = type(start) is int and 0 < start < header["size"] and isinstance(roots, list)
+        need(fits and len(roots) == start.bit_count(), where, "another number of roots than its size has")
+        peaks = [read_base64(root, where, 32) for root in roots]
     for index in range(start, header["size"]):
         raw, where = next(lines)
         line = read_canonical(raw, {"entry", "index"}, where)
-        if not is_whole(line["index"]) or line["index"] != index:
+        if type(line["index"]) is not int or line["index"] != index:
             raise Broken(f"{where}: expected index {index}")
         # The line is canonical, so these are the entry's own bytes, not an encoding made here.
         entry = raw[len(b'{"entry":') : -len(b',"index":%d}' % index)]
-        tree.append(leaf_hash(entry))
+        add_leaf(peaks, index, entry)
         chains.check(line["entry"], entry, where)
     raw, where = next(lines)
     size, root = open_checkpoint(read_canonical(raw, {"checkpoint"}, where)["checkpoint"], key, where)
     need(not file.read(1), where, "nothing may follow this line")
-    need(size == tree.size, where, f"the checkpoint is over {size} entries, the export has {tree.size}")
-    need(root == tree.root(), where, "the root over the entries above isn't the signed one; some entry was changed")
+    need(size == header["size"], where, f"the checkpoint is over {size} entries, the export has {header['size']}")
+    need(root == root_of(peaks), where, "the root over the entries above isn't the signed one; some entry was changed")
     without = f", the first {start} of {size} were pruned" if start else ""
-    return f"{size - start} entries of {chains.objects()} objects{without}\n{named(size, root)}"
+    return f"{size - start} entries of {chains.objects} objects{without}\n{named(size, root)}"
 
 
 def verify_slice(file: BinaryIO, key: Key) -> str:
@@ -339,27 +322,26 @@ def verify_slice(file: BinaryIO, key: Key) -> str:
     header = read_canonical(raw, {"checkpoint", "end", "filter", "first", "format", "origin"}, where)
     ours = header["format"] == SLICE_FORMAT and header["origin"] == key.name
     need(ours, where, "not an excerpt of the log that the trusted key is named after")
-    size, root = open_checkpoint(header["checkpoint"], key, where)
-    about, first, end = read_filter(header, size, where)
+    head = open_checkpoint(header["checkpoint"], key, where)
+    about, first, end = read_filter(header, head[0], where)
     dense = header["filter"]["system"] is None and header["filter"]["regime"] is None
     chains, newest, count, digest = Chains(may_begin_late=True), first - 1, 0, hashlib.sha256(raw + b"\n")
     while (line := next(lines))[0].startswith(b'{"entry":'):
         raw, where = line
         item = read_canonical(raw, {"entry", "index", "proof"}, where)
-        index = check_proven(item, (size, root), newest, where)
+        index = check_proven(item, head, newest, chains, where)
         need(index < end, where, "its index is out of range")
         need(index == newest + 1 or not dense, where, f"expected index {newest + 1}")
-        chains.check(item["entry"], canonical(item["entry"]), where)
         newest, count = index, count + 1
         digest.update(raw + b"\n")
     raw, where = line
     trailer = read_canonical(raw, {"entries", "sha256", "signature"}, where)
     check_signed(trailer, SLICE_FORMAT, key, where)
     need(not file.read(1), where, "nothing may follow this line")
-    same = is_whole(trailer["entries"]) and (trailer["entries"], trailer["sha256"]) == (count, digest.hexdigest())
+    same = type(trailer["entries"]) is int and (trailer["entries"], trailer["sha256"]) == (count, digest.hexdigest())
     need(same, where, "signed over other lines than those above")
     need(newest + 1 == end or not dense, where, "entries are missing before the end of the range")
-    return f"excerpt of {count} entries, {about}\n{named(size, root)}"
+    return f"excerpt of {count} entries, {about}\n{named(*head)}"
 
 
 def verify_certificate(file: BinaryIO, key: Key) -> str:
@@ -370,18 +352,16 @@ def verify_certificate(file: BinaryIO, key: Key) -> str:
     document = read_canonical(content[:-1], names, "certificate")
     need(document["format"] == CERTIFICATE_FORMAT, "certificate", "not of this format")
     check_signed(document, CERTIFICATE_FORMAT, key, "certificate")
-    size, root = open_checkpoint(document["checkpoint"], key, "certificate, checkpoint")
+    head = open_checkpoint(document["checkpoint"], key, "certificate, checkpoint")
     claimed, entries = document["certificate"], document["entries"]
     need(isinstance(claimed, dict) and isinstance(claimed.get("subject"), str), "certificate", "names no subject")
     need(isinstance(entries, list) and entries != [], "certificate", "holds no entries")
     chains, newest = Chains(may_begin_late=False), -1
     for number, item in enumerate(entries):
         where = f"certificate, entry {number}"
-        members(item, {"entry", "index", "proof"}, where)
-        newest = check_proven(item, (size, root), newest, where)
-        chains.check(item["entry"], canonical(item["entry"]), where)
+        newest = check_proven(item, head, newest, chains, where)
         need(item["entry"]["subject"] == claimed["subject"], where, "of another subject")
-    return f"certificate of {len(entries)} entries\n{named(size, root)}"
+    return f"certificate of {len(entries)} entries\n{named(*head)}"
 
 
 def verify_manifest(manifest: BinaryIO, file: BinaryIO, key: Key) -> str:
@@ -390,21 +370,21 @@ def verify_manifest(manifest: BinaryIO, file: BinaryIO, key: Key) -> str:
     need(not manifest.read(1), "manifest", "nothing may follow its line")
     check_signed(document, MANIFEST_FORMAT, key, "manifest")
     need(document["format"] == MANIFEST_FORMAT, "manifest", "not of this format")
-    size, root = open_checkpoint(document["checkpoint"], key, "manifest, checkpoint")
-    about, _, _ = read_filter(document, size, "manifest")
+    head = open_checkpoint(document["checkpoint"], key, "manifest, checkpoint")
+    about, _, _ = read_filter(document, head[0], "manifest")
     digest = hashlib.sha256()
     while piece := file.read(LONGEST_LINE_BYTES):
         digest.update(piece)
     same = document["file"] == {"bytes": file.tell(), "sha256": digest.hexdigest()}
     need(same, "file", "not the one that the manifest signs")
-    return f"{document['kind']} of {document['rows']} rows, {about}\n{named(size, root)}"
+    return f"{document['kind']} of {document['rows']} rows, {about}\n{named(*head)}"
 
 
 def read_filter(document: dict[str, Any], size: int, where: str) -> tuple[str, int, int]:
     """What a file is said to hold, in words, and the range first <= index < end that it lies in."""
     asked = members(document["filter"], {"from", "regime", "system", "to"}, where)
     first, end = document["first"], document["end"]
-    within = is_whole(first) and is_whole(end) and first <= end <= size
+    within = type(first) is int and type(end) is int and 0 <= first <= end <= size
     need(within, where, "its range isn't one of the checkpoint's")
     words = [f"{name} {asked[name]}" for name in ("from", "to", "system", "regime") if asked[name] is not None]
     return ", ".join([*words, f"indexes {first} to {end}"]), first, end
@@ -418,10 +398,7 @@ def named(size: int, root: bytes) -> str:
 
 
 def read_key(path: Path, handovers: Sequence[Path]) -> Key:
-    try:
-        line, notes = path.read_text(encoding="utf-8"), [each.read_text(encoding="utf-8") for each in handovers]
-    except (OSError, UnicodeDecodeError):
-        raise Unusable(f"no readable key file {path.name} (--key), or no readable --handover") from None
+    line, *notes = [each.read_text(encoding="utf-8") for each in (path, *handovers)]
     if not line.endswith("\n") or line.count("\n") != 1:
         raise Unusable("the key file holds one line")
     key = Key(line[:-1])
@@ -460,9 +437,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Broken as broken:
         print(f"BROKEN     {broken}")
         return 1
-    except (Unusable, OSError) as unusable:
-        text = str(unusable) if isinstance(unusable, Unusable) else f"can't read {path.name}"
-        print(f"UNUSABLE   {text}", file=sys.stderr)
+    except (Unusable, OSError, UnicodeDecodeError) as unusable:
+        print(f"UNUSABLE   {unusable}", file=sys.stderr)
         return 2
     print(f"VERIFIED   {summary}".replace("\n", "\n           "))
     return 0
