@@ -56,6 +56,9 @@ def _is_surely_in_the_set(raw: bytes) -> bool:
 def _checked(value: object, depth: int) -> object:
     if depth > _DEEPEST:
         raise NotCanonical("nested too deeply")
+    # Nearly everything that is hashed is plain text in lists and dictionaries.
+    if type(value) is str:
+        return value
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):

@@ -112,13 +112,15 @@ def _first_places(
 ) -> list[FirstPlace]:
     """Those that begin stand where they do; those of a plan that must be approved wait for it."""
     versions = {plan.request.id: plan.version for plan in plans}
-    begins = {each.step.id: each for own in begun.values() for each in own}
     places = []
-    for step in (step for opening in openings for step in opening.steps):
-        version, at = versions[step.request_id], begins.get(step.id)
-        if at is None:
-            places.append(FirstPlace(step, step.phase, StepState.WAITING, plan_version=version))
-        else:
+    for opening in openings:
+        version = versions[opening.request.id]
+        own = begun.get(opening.request.id)
+        if own is None:
+            places += [FirstPlace(step, step.phase, StepState.WAITING, plan_version=version) for step in opening.steps]
+            continue
+        # All of them wait for their plan until this moment, so that all of them begin.
+        for step, at in zip(opening.steps, own, strict=True):
             places.append(FirstPlace(step, at.phase, at.state, at.reason, at.due_at, at.waits_for_order, version))
     return places
 
