@@ -14,7 +14,7 @@ from service.domain.system_health import RestReason, most_passes
 from service.settings import Settings
 from service.storage.stores import Stores
 
-_STANDING = text(
+_STANDING = (
     "SELECT y.connector, y.max_concurrency, y.failed_passes, y.is_slow, y.down_since IS NOT NULL AS is_down,"
     " coalesce(y.rest_until > clock_timestamp(), false) AS rests, live.own, live.slow,"
     " EXISTS (SELECT 1 FROM systems q WHERE q.state = 'active' AND NOT q.is_slow AND q.down_since IS NULL)"
@@ -22,11 +22,11 @@ _STANDING = text(
     " (SELECT count(*) FROM vendor_admissions WHERE admitted_at > clock_timestamp() - interval '30 seconds') AS workers"
     " FROM systems y CROSS JOIN LATERAL (SELECT coalesce(sum(l.n) FILTER (WHERE z.name = y.name), 0)::int AS own,"
     " coalesce(sum(l.n) FILTER (WHERE (z.is_slow OR z.down_since IS NOT NULL)"
-    " AND NOT z.connector = ANY(CAST(:apart AS text[]))), 0)::int AS slow"
+    " AND NOT z.connector = ANY(CAST(%(apart)s AS text[]))), 0)::int AS slow"
     # One index probe per system: batches that wait for their vendors are open as well, and may be many.
     " FROM systems z CROSS JOIN LATERAL (SELECT count(*) AS n FROM batches b WHERE b.system = z.name"
     " AND b.ended_at IS NULL AND b.lease_until > (SELECT clock_timestamp())) AS l) AS live"
-    " WHERE y.name = :system AND y.state = 'active'"
+    " WHERE y.name = %(system)s AND y.state = 'active'"
 )
 _REST = text(
     "UPDATE systems SET nudged_at = NULL,"
@@ -51,10 +51,10 @@ class Standing:
 def system_standing(stores: Stores, settings: Settings, system: str) -> Standing | None:
     """How it stands; None if it isn't connected or at rest."""
     apart = settings.service.own_workers
-    with stores.engine.begin() as connection:
-        row = connection.execute(_STANDING, {"system": system, "apart": list(apart)}).one_or_none()
-    if row is None or row.rests:
+    rows = stores.statements.run(_STANDING, {"system": system, "apart": list(apart)})
+    if not rows or rows[0].rests:
         return None
+    row = rows[0]
     slow = row.is_slow or row.is_down
     if row.connector in apart:
         # Its workers serve this kind only: nobody else waits for them.

@@ -24,7 +24,8 @@ from connectors.base.errors import (
     TemporarilyUnavailable,
 )
 from connectors.base.pacing import Pacer, retry_after_seconds
-from connectors.base.toolkit.connections import Connections, Received, changes
+from connectors.base.toolkit.connections import Connections, Received
+from connectors.base.toolkit.line import changes
 from connectors.base.toolkit.target import request_target
 
 # httpcore logs what it sends at DEBUG, and paths carry identifiers.

@@ -5,17 +5,20 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
-from connectors.base.errors import AnswerNotUnderstood, TemporarilyUnavailable
-from connectors.base.toolkit.connections import MAX_BODY_BYTES, Connections
+from connectors.base.errors import AnswerNotUnderstood, RequestRefused, TemporarilyUnavailable
+from connectors.base.toolkit.connections import Connections
 from connectors.base.toolkit.http import VendorClient
+from connectors.base.toolkit.line import MAX_BODY_BYTES
 
 HEADERS = [(b"host", b"v.example")]
+UNSENDABLE = (b"authorization", b"Bearer secret\n")
 
 
 def answer(body: bytes = b"{}", *more: str, status: str = "200 OK") -> bytes:
@@ -185,6 +188,7 @@ def test_a_packed_answer_is_unpacked(vendor: Vendor, connections: Connections) -
         (b"not packed", "gzip", "undecodable"),
         (b"{}", "br", "undecodable"),
     ],
+    ids=["bomb", "cut_off", "not_packed", "packed_otherwise"],
 )
 def test_what_cannot_be_unpacked_is_not_understood(
     vendor: Vendor, connections: Connections, packed: bytes, encoding: str, code: str
@@ -198,6 +202,41 @@ def test_headers_have_one_form_and_hints_are_skipped(vendor: Vendor, connections
     vendor.says = lambda _: b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + answer(b"{}", "X-Left: 1", "x-left: 2")
     received = connections.exchange("GET", b"/", HEADERS)
     assert (received.status, received.headers["x-left"]) == (200, "1, 2")
+
+
+def test_more_than_was_asked_for_is_never_the_answer_to_another_call(vendor: Vendor, connections: Connections) -> None:
+    """Were the line used again, the surplus would be what is heard about the next person."""
+    vendor.says = lambda _: answer(b'{"about": "ada"}') + answer(b'{"about": "nobody"}')
+    assert get(connections) == b'{"about": "ada"}'
+    assert get(connections) == b'{"about": "ada"}'
+    assert vendor.connections == 2
+
+
+def test_an_answer_that_comes_before_all_was_read_is_heard(vendor: Vendor, connections: Connections) -> None:
+    vendor.closes_after = 1
+    vendor.says = lambda _: answer(b'{"error": "too_large"}', "connection: close", status="413 Too Large")
+    received = connections.exchange("POST", b"/", [*HEADERS, (b"content-length", b"8000000")], content=b" " * 8_000_000)
+    assert (received.status, received.body) == (413, b'{"error": "too_large"}')
+
+
+def test_a_header_that_http_cannot_carry_is_not_sent(vendor: Vendor, connections: Connections) -> None:
+    with pytest.raises(RequestRefused, match="unsendable") as raised:
+        connections.exchange("DELETE", b"/", [*HEADERS, UNSENDABLE])
+    assert not raised.value.effect_unknown
+    assert "secret" not in "".join(traceback.format_exception(raised.value))
+    assert vendor.heads == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 200 OK\r\nx: " + b"y" * 200_000, b""],
+    ids=["ssh", "endless", "nothing"],
+)
+def test_what_is_no_http_is_a_lost_connection(vendor: Vendor, connections: Connections, said: bytes) -> None:
+    vendor.says, vendor.closes_after = (lambda _: said), 1
+    with pytest.raises(TemporarilyUnavailable, match="connection_lost") as raised:
+        connections.exchange("DELETE", b"/", HEADERS)
+    assert raised.value.effect_unknown
 
 
 def test_where_nothing_can_be_called_nobody_is() -> None:
