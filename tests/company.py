@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,6 +96,18 @@ class Company:
         return [row for s in self.sandboxes.values() for row in s.residue(set(person.residue_values))]
 
 
+@functools.cache
+def _sample(people: int) -> tuple[SampleWorld, bytes]:
+    """The same people each time, who don't change, and the file of their warehouse: making it takes longer than most
+    tests have other work."""
+    world = SampleWorld(seed=7, people=people)
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "warehouse.duckdb")
+        world.load_warehouse(file)
+        assert [path.name for path in file.parent.iterdir()] == [file.name]
+        return world, file.read_bytes()
+
+
 @pytest.fixture
 def company(
     tmp_path: Path, database_url: str, key_database_url: str, request: pytest.FixtureRequest
@@ -103,9 +117,9 @@ def company(
     `org` adds a Salesforce org, which few tests need: its stand-in takes longer than the others together.
     """
     asked = getattr(request, "param", {})
-    world = SampleWorld(seed=7, people=asked.get("people", 60))
+    world, warehouse = _sample(asked.get("people", 60))
     demo = DemoWorld(world, tmp_path)
-    world.load_warehouse(demo.warehouse)
+    demo.warehouse.write_bytes(warehouse)
     kinds = sandboxes()
     quick = {"job_seconds": 0.05, "confirm_after": 0.1}
     stand_ins: dict[str, Sandbox] = {

@@ -8,6 +8,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -82,23 +83,32 @@ def servers() -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
-def _main_databases(servers: Running) -> Databases:
+def main_databases(servers: Running) -> Iterator[Databases]:
+    """The main databases that are lent to the tests; for a test that copies its own."""
     from service.storage.migrate import migrate
 
-    return Databases(servers, servers.database_url, migrate)
+    with closing(Databases(servers, servers.database_url, migrate)) as databases:
+        yield databases
 
 
 @pytest.fixture(scope="session")
-def _key_databases(servers: Running) -> Databases:
+def _key_databases(servers: Running) -> Iterator[Databases]:
     from service.storage.migrate import migrate_keys
 
-    return Databases(servers, servers.key_database_url, migrate_keys)
+    with closing(Databases(servers, servers.key_database_url, migrate_keys)) as databases:
+        yield databases
+
+
+@pytest.fixture(scope="session")
+def _blank_databases(servers: Running) -> Iterator[Databases]:
+    with closing(Databases(servers, servers.database_url)) as databases:
+        yield databases
 
 
 @pytest.fixture
-def database_url(_main_databases: Databases) -> Iterator[str]:
+def database_url(main_databases: Databases) -> Iterator[str]:
     """SQLAlchemy URL of an empty main database, migrated; signed in as its owner."""
-    with _main_databases.lent() as url:
+    with main_databases.lent() as url:
         yield url
 
 
@@ -110,12 +120,10 @@ def key_database_url(_key_databases: Databases) -> Iterator[str]:
 
 
 @pytest.fixture
-def blank_database_url(servers: Running) -> Iterator[str]:
-    """SQLAlchemy URL of a fresh database without any table."""
-    databases = Databases(servers, servers.database_url)
-    url = databases.create()
-    yield url
-    databases.drop(url)
+def blank_database_url(_blank_databases: Databases) -> Iterator[str]:
+    """SQLAlchemy URL of a database without any table."""
+    with _blank_databases.lent() as url:
+        yield url
 
 
 @pytest.fixture

@@ -82,7 +82,11 @@ def _until(condition: Callable[[], bool]) -> None:
 @contextmanager
 def _counter(office: Office, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter]:
     app = create_app(office.stores, office.settings)
-    with serving(app) as url, httpx.Client(base_url=url, timeout=30) as client, ThreadPoolExecutor(16) as pool:
+    with (
+        serving(app) as url,
+        httpx.Client(base_url=url, timeout=30, verify=False) as client,
+        ThreadPoolExecutor(16) as pool,
+    ):
         counter = Counter(office, client, app.state.door.submissions, pool)
 
         def held(stores: Any, settings: Any, submissions: Sequence[Any]) -> Any:
@@ -378,7 +382,11 @@ def test_many_at_once_with_repeats_of_all_kinds(office: Office) -> None:
     """No moment is arranged here: sixteen senders, each body four times, people and references twice."""
     sent = [_sent(office, f"p{n % 15}@example.test", key=f"k-{n}", external_reference=f"r-{n % 24}") for n in range(30)]
     app = create_app(office.stores, office.settings)
-    with serving(app) as url, httpx.Client(base_url=url, timeout=30) as client, ThreadPoolExecutor(16) as pool:
+    with (
+        serving(app) as url,
+        httpx.Client(base_url=url, timeout=30, verify=False) as client,
+        ThreadPoolExecutor(16) as pool,
+    ):
         counter = Counter(office, client, None, pool)
         answers = list(pool.map(lambda each: (each[1]["Idempotency-Key"], counter.post(each[0], **each[1])), sent * 4))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -44,11 +45,21 @@ def test_it_verifies_and_says_what_is_gone(exported: Path, capsys: pytest.Captur
 
 
 def test_every_flipped_bit_is_found(exported: Path) -> None:
-    good = exported.read_bytes()
+    good, key = exported.read_bytes(), verify_audit.read_key(exported.parent / "audit.pub", [])
+    accepted = []
     for place in range(len(good)):
         for bit in range(8):
-            exported.write_bytes(good[:place] + bytes([good[place] ^ 1 << bit]) + good[place + 1 :])
-            assert verify_audit.main([str(exported)]) == 1, (place, bit)
+            changed = good[:place] + bytes([good[place] ^ 1 << bit]) + good[place + 1 :]
+            try:
+                verify_audit.verify_export(io.BytesIO(changed), key)
+            except verify_audit.Broken:
+                continue
+            accepted.append((place, bit))
+        # The command line comes to the same end.
+        if good[place : place + 1] == b"\n":
+            exported.write_bytes(changed)
+            assert verify_audit.main([str(exported)]) == 1, place
+    assert accepted == []
 
 
 def test_dropped_lines_are_found(exported: Path) -> None:

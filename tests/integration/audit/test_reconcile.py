@@ -18,7 +18,6 @@ from connectors.base.errors import LeaseLost
 from service.domain.anchor import Disagreement
 from service.domain.audit_entry import decode_entry
 from service.domain.refusals import Invalid
-from service.embedded import Running
 from service.storage.anchors.configured import default_directory
 from service.storage.anchors.file import HEADS_FILE, FileAnchor
 from service.storage.engine import open_engine
@@ -44,11 +43,10 @@ def anchored(company: Company) -> int:
 
 
 @contextmanager
-def backup(company: Company, servers: Running) -> Iterator[Company]:
+def backup(company: Company, databases: Databases) -> Iterator[Company]:
     """A company over a copy of the database as it is now; everything outside the database is shared."""
     company.stores.engine.dispose()
     url = company.stores.engine.url.render_as_string(hide_password=False)
-    databases = Databases(servers, url)
     copy = databases.create(template=str(make_url(url).database))
     stores = replace(company.stores, engine=open_engine(copy))
     try:
@@ -76,7 +74,7 @@ def heard(company: Company) -> int:
 
 
 @pytest.fixture
-def restored(company: Company, servers: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Company]:
+def restored(company: Company, main_databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator[Company]:
     """A restored company with due searches and a person to be found; what came after the copy is lost to it."""
     searched, waiting, lost = company.world.ordinary[:3]
     company.submit(searched)
@@ -84,7 +82,7 @@ def restored(company: Company, servers: Running, monkeypatch: pytest.MonkeyPatch
     assert work.identify.run() == 1
     company.submit(waiting)
     anchored(company)
-    with backup(company, servers) as old:
+    with backup(company, main_databases) as old:
         company.submit(lost)
         company.drive()
         anchored(company)
@@ -151,7 +149,7 @@ def test_nobody_in_particular_accepts_nothing(restored: Company, name: str) -> N
 
 
 def test_the_database_is_restored_under_a_running_process(
-    company: Company, servers: Running, monkeypatch: pytest.MonkeyPatch
+    company: Company, main_databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process was admitted before the copy was made, and has changed its admission since: the copy doesn't know it.
 
@@ -164,7 +162,7 @@ def test_the_database_is_restored_under_a_running_process(
     assert work.identify.run() == 1
     company.submit(waiting)
     anchored(company)
-    with backup(company, servers) as old:
+    with backup(company, main_databases) as old:
         company.submit(lost)
         works(company, monkeypatch)
         admission = company.runtime.admission()

@@ -10,6 +10,7 @@ import redis
 from sqlalchemy import create_engine, inspect, make_url, text
 
 from service.embedded import Running
+from tests.databases import Databases
 
 OUTSIDE = "192.0.2.1"  # TEST-NET-1, RFC 5737: routed nowhere even if the guard fails
 
@@ -102,11 +103,77 @@ def test_a_migrated_database_is_fresh_and_its_owners_alone(
     assert roles_that_may_connect(servers, url) == sorted(["expunge_admin", str(owner)])
 
 
+def statements(url: str, *sql: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for statement in sql:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def answer(url: str, sql: str) -> Any:
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            return connection.scalar(text(sql))
+    finally:
+        engine.dispose()
+
+
+FENCE = "SELECT count(*) FROM pg_trigger WHERE tgenabled = 'O' AND NOT tgisinternal"
+
+
+def test_rows_and_a_fence_that_was_taken_down_are_as_before_in_the_same_database(main_databases: Databases) -> None:
+    with main_databases.lent() as first:
+        fence = answer(first, FENCE)
+        statements(first, "ALTER TABLE audit_leaves DISABLE TRIGGER USER")
+        statements(first, "INSERT INTO audit_pending (entry) VALUES ('x')")
+        assert answer(first, FENCE) < fence
+        assert answer(first, "SELECT max(id) FROM audit_pending") == 1
+    with main_databases.lent() as second:
+        assert second == first
+        assert answer(second, FENCE) == fence
+        assert answer(second, "SELECT count(*) FROM audit_pending") == 0
+        statements(second, "INSERT INTO audit_pending (entry) VALUES ('x')")
+        assert answer(second, "SELECT max(id) FROM audit_pending") == 1
+
+
+@pytest.mark.parametrize(
+    "alteration",
+    [
+        "CREATE TABLE left_by_a_test (id int)",
+        "ALTER TABLE audit_pending ADD COLUMN left_by_a_test int",
+        "DROP TABLE audit_pending",
+        "CREATE SCHEMA left_by_a_test",
+        "DROP TRIGGER only_grows ON audit_leaves",
+    ],
+)
+def test_a_database_that_a_test_altered_is_lent_to_nobody_else(main_databases: Databases, alteration: str) -> None:
+    with main_databases.lent() as first:
+        statements(first, alteration)
+    with main_databases.lent() as second:
+        assert second != first
+
+
+def test_a_database_can_be_copied_while_it_is_lent(main_databases: Databases) -> None:
+    for _ in range(2):  # the second time it was lent before, and there is a connection to it
+        with main_databases.lent() as lent:
+            statements(lent, "INSERT INTO audit_pending (entry) VALUES ('x')")
+            copy = main_databases.create(template=str(make_url(lent).database))
+            assert answer(copy, "SELECT count(*) FROM audit_pending") == 1
+            main_databases.drop(copy)
+
+
 @pytest.mark.parametrize("turn", [1, 2])
 def test_a_blank_database_is_blank_each_time(blank_database_url: str, turn: int) -> None:
     assert tables_of(blank_database_url) == []
-    with create_engine(blank_database_url).begin() as connection:
-        connection.execute(text("CREATE TABLE left_by_a_test (id int)"))
+    assert answer(blank_database_url, "SELECT to_regnamespace('left_by_a_test')") is None
+    owner = "SELECT nspowner::regrole::text || nspacl::text FROM pg_namespace WHERE nspname = 'public'"
+    assert (
+        answer(blank_database_url, owner)
+        == "pg_database_owner{pg_database_owner=UC/pg_database_owner,=U/pg_database_owner}"
+    )
+    statements(blank_database_url, "CREATE TABLE left_by_a_test (id int)", "CREATE SCHEMA left_by_a_test")
 
 
 @pytest.mark.parametrize("turn", [1, 2])

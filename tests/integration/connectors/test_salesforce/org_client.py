@@ -88,7 +88,7 @@ def opened(**options: Any) -> Iterator[OrgClient]:
     sandbox = SalesforceSandbox(options)
     with (
         SandboxServer({"": sandbox}) as server,
-        httpx.Client(base_url=server.url(), trust_env=False, timeout=60) as http,
+        httpx.Client(base_url=server.url(), trust_env=False, timeout=60, verify=False) as http,
     ):
         client = OrgClient(sandbox, server.url(), http)
         client.log_in()

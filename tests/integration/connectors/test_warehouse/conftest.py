@@ -1,5 +1,6 @@
 """A small shop in a real DuckDB file and in a real PostgreSQL database: Ada's rows, and her neighbours' around them."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -176,11 +177,18 @@ class PostgresqlBench(Bench):
             yield connection
 
 
+@pytest.fixture(scope="session")
+def _shop_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bench = DuckdbBench(tmp_path_factory.mktemp("shop") / "shop.duckdb")
+    bench.execute(SHOP)
+    return bench.path
+
+
 @pytest.fixture
-def duckdb_bench(tmp_path: Path) -> DuckdbBench:
+def duckdb_bench(tmp_path: Path, _shop_file: Path) -> DuckdbBench:
     bench = DuckdbBench(tmp_path / "with space" / "shop.duckdb")
     bench.path.parent.mkdir()
-    bench.execute(SHOP)
+    shutil.copyfile(_shop_file, bench.path)
     return bench
 
 

@@ -364,7 +364,7 @@ def test_a_lost_connection_is_temporary(postgresql_bench: PostgresqlBench) -> No
             with postgresql_bench.connected() as other:
                 other.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    "WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
                 )
             return super().may_proceed(ref)
 
