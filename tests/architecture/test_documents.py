@@ -52,7 +52,7 @@ from service.domain.request import DenialReason, Progress, RequestState
 from service.settings import SYSTEM_EXTRAS, AnchorSettings, IdentityGraphSettings, VaultSettings
 from service.storage.vendor_gate import NOT_COMPARED
 from service.use_cases import settle_identity
-from service.use_cases.record_answers import AMBIGUOUS_RECORD
+from service.use_cases.place_answers import AMBIGUOUS_RECORD
 from service.use_cases.resolve_step import Decision, ResolutionReason
 from workers.retry_policy import decide
 
