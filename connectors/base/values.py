@@ -21,6 +21,10 @@ class Identifier:
     def __str__(self) -> str:
         return f"Identifier(kind={self.kind!r})"
 
+    def __hash__(self) -> int:
+        # Walks and batches group by these all the time, and hardly ever do two kinds have one value.
+        return hash(self.value)
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Record:

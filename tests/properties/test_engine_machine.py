@@ -16,7 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.properties.engine.machine import EngineMachine
 from tests.properties.engine.mutants import MUTANTS
-from tests.properties.engine.world import InvariantBroken, World, opened
+from tests.properties.engine.world import SYSTEMS, InvariantBroken, World, opened
 
 RUNS = int(os.environ.get("EXPUNGE_MACHINE_RUNS", "100"))
 _SHARES = 2
@@ -29,6 +29,13 @@ _WITHOUT_SHRINKING = settings(_ANY, phases=(Phase.generate,), report_multiple_bu
 def world(database_url: str, key_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     with opened(monkeypatch, database_url, key_database_url, tmp_path) as world:
         yield world
+
+
+@pytest.fixture
+def unsearched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every system is told whom to erase: plans are frozen as their requests are settled."""
+    for name in SYSTEMS:
+        monkeypatch.setitem(SYSTEMS, name, "told")
 
 
 def run(world: World, profile: settings, focus: frozenset[str] | None = None) -> None:
@@ -51,6 +58,12 @@ def test_the_engine_keeps_its_promises(world: World) -> None:
 @pytest.mark.parametrize("share", range(_SHARES))
 def test_the_engine_keeps_its_promises_in_many_runs(world: World, share: int) -> None:
     run(world, settings(_ANY, max_examples=max(1, RUNS // _SHARES)))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+def test_the_engine_keeps_its_promises_where_nobody_is_searched(unsearched: None, world: World) -> None:
+    run(world, settings(_ANY, max_examples=max(1, RUNS // 10)))
 
 
 @pytest.mark.long

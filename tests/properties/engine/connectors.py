@@ -56,6 +56,13 @@ BY_IDENTIFIERS = replace(
     max_subjects_per_call=dict.fromkeys(Operation, 2),
     order=20,
 )
+TOLD = replace(
+    BY_IDENTIFIERS,
+    name="told",
+    operations=frozenset({Operation.ERASE, Operation.CONFIRM}),
+    searches_first=False,
+    order=30,
+)
 UNSEEN = replace(
     BY_RECORDS,
     name="unseen",
@@ -294,4 +301,13 @@ class Unseen(ModelConnector):
     declaration = UNSEEN
 
 
-MODEL_CONNECTORS: dict[str, type[Connector]] = {c.declaration.name: c for c in (ByRecords, ByIdentifiers, Unseen)}
+class Told(ByIdentifiers):
+    """The same without a search."""
+
+    declaration = TOLD
+
+    def locate(self, batch: Batch) -> Findings:
+        raise AssertionError("nobody asks it for a search")
+
+
+MODEL_CONNECTORS: dict[str, type[Connector]] = {c.declaration.name: c for c in (ByRecords, ByIdentifiers, Unseen, Told)}

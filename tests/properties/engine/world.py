@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -37,7 +37,7 @@ _FENCE = (
     " ARRAY(SELECT step_id FROM attempts a WHERE a.batch_id = b.id AND a.fence = %(f)s AND a.ended_at IS NULL) AS tried"
     " FROM batches b WHERE id = %(id)s"
 )
-SYSTEMS: Mapping[str, str] = {"alpha": "by_records", "beta": "by_identifiers", "gamma": "unseen"}
+SYSTEMS: dict[str, str] = {"alpha": "by_records", "beta": "by_identifiers", "gamma": "unseen"}
 """The connected systems and the kind of each."""
 
 
