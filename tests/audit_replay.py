@@ -79,7 +79,7 @@ def _told(entry: dict[str, Any], step: str) -> dict[str, Any]:
     if entry["event"] == "request_settled":
         system = data["systems"][data["steps"].index(step)]
         return {"phase": "locate", "state": "waiting" if system in data.get("unsearched", ()) else "due"}
-    if entry["event"] == "plan_released":
+    if entry["event"] in ("plan_frozen", "plan_released"):
         return {"phase": data["phases"][data["steps"].index(step)], "state": "due"}
     return dict(data)
 

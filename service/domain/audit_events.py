@@ -92,6 +92,11 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
             records=COUNT,
             systems=list_of(CODE),
             needs_approval=list_of(CODE),
+            # How many of its identifiers are new on the suppression list; and, where nobody need approve it, the steps
+            # that begin with it, as in `plan_released`.
+            suppressed=optional(COUNT),
+            steps=optional(list_of(UUID)),
+            phases=optional(list_of(CODE)),
         ),
         "plan_approved": event("request", plan=COUNT, plan_hash=HEX),
         # The plan's steps that begin with this: each is `due` in its phase. One that must not begin has its own entry.
@@ -127,7 +132,6 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         "system_resumed": event("system", reason=optional(CODE)),
         "system_removed": event("system", reason=optional(CODE)),
         "configuration_loaded": event("configuration", configuration_hash=HEX),
-        "suppression_added": event("suppression request", entries=COUNT, request=optional(UUID)),
         "suppression_removed": event("suppression request", entries=COUNT, request=optional(UUID), reason=CODE),
         "export_made": event("export", entries=optional(COUNT)),
         "certificate_issued": event("request", certificate_hash=HEX, final=FLAG),

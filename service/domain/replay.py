@@ -207,7 +207,8 @@ def _opened(entry: Mapping[str, Any]) -> Iterator[_Told]:
 
 
 def _released(entry: Mapping[str, Any]) -> Iterator[_Told]:
-    for step, phase in zip(entry["data"]["steps"], entry["data"]["phases"], strict=True):
+    told = entry["data"]
+    for step, phase in zip(told.get("steps") or (), told.get("phases") or (), strict=True):
         yield False, "step", step, {"phase": phase, "state": StepState.DUE, "reason": None}
 
 
@@ -218,7 +219,7 @@ def _nothing(entry: Mapping[str, Any]) -> Iterator[_Told]:
 # Whether it begins with that, the kind of object, which one, and its fields.
 _Told = tuple[bool, str, str, Fields]
 _TOLD_BESIDE: Mapping[str, Callable[[Mapping[str, Any]], Iterator[_Told]]] = MappingProxyType(
-    {"request_settled": _opened, "plan_released": _released}
+    {"request_settled": _opened, "plan_frozen": _released, "plan_released": _released}
 )
 _EFFECTS: Mapping[str, Callable[[Mapping[str, Any]], Fields]] = MappingProxyType(
     {

@@ -33,8 +33,8 @@ from service.use_cases.release_plan import (
     Begun,
     PlannedStep,
     begin_steps,
-    released,
     tell_begun,
+    told_of,
     write_begun,
 )
 
@@ -78,7 +78,7 @@ def freeze_plans(connection: Connection, settings: Settings, requests: Sequence[
         f"plan_version = r.plan_version + 1, duty = NULL, due_at = NULL, doubts = '[]', reason = CASE"
         f" WHEN r.id = ANY(CAST(:unapproved AS uuid[])) THEN '{Progress.AWAITING_APPROVAL}' ELSE {PROGRESS} END",
         {"unapproved": _unapproved(plans)},
-        [change for plan in plans for change in _told(plan, begun)],
+        [_frozen(plan, begun) for plan in plans],
         actor="worker",
         at=now,
     )
@@ -100,7 +100,7 @@ def freeze_at_once(connection: Connection, settings: Settings, openings: Sequenc
         f" WHEN r.id = ANY(CAST(:unapproved AS uuid[])) THEN '{Progress.AWAITING_APPROVAL}'"
         f" ELSE '{Progress.ERASING}' END",
         {"unapproved": _unapproved(plans), "now": now},
-        [change for plan in plans for change in (settled[plan.request.id], *_told(plan, begun))],
+        [change for plan in plans for change in (settled[plan.request.id], _frozen(plan, begun))],
         actor="worker",
         at=now,
     )
@@ -193,14 +193,6 @@ def _insert(connection: Connection, plans: Sequence[_Plan], now: datetime) -> No
     )
 
 
-def _told(plan: _Plan, begun: Mapping[UUID, Sequence[Begun]]) -> list[Change]:
-    """The request's entries about plan, list and begin."""
-    changes = [_frozen(plan)]
-    if plan.listed:
-        changes.append(request_change(plan.request, "suppression_added", entries=plan.listed))
-    return changes + released(plan.request, begun.get(plan.request.id, ()))
-
-
 def _plan_steps(connection: Connection, plans: Sequence[_Plan], begun: Set[UUID]) -> None:
     """Steps that are new to a plan and don't begin with it: nobody searched there yet, or it waits for its approval."""
     rows = [(s.id, p.version) for p in plans for s in p.steps if s.plan_version is None and s.id not in begun]
@@ -214,7 +206,8 @@ def _plan_steps(connection: Connection, plans: Sequence[_Plan], begun: Set[UUID]
         )
 
 
-def _frozen(plan: _Plan) -> Change:
+def _frozen(plan: _Plan, begun: Mapping[UUID, Sequence[Begun]]) -> Change:
+    """The request's entry about plan, list and begin."""
     return request_change(
         plan.request,
         "plan_frozen",
@@ -224,6 +217,8 @@ def _frozen(plan: _Plan) -> Change:
         records=sum(len(s.record_hashes) for s in plan.steps),
         systems=[s.system for s in plan.steps],
         needs_approval=list(plan.reasons),
+        suppressed=plan.listed,
+        **told_of(begun.get(plan.request.id, ())),
     )
 
 

@@ -57,7 +57,8 @@ def release_plan(
     """Release one locked request's newest plan, together with the entry that says who let it."""
     steps = lock_steps(connection, [request.id], PLANNED_COLUMNS)
     begun = begin_steps(connection, settings, {request.id: (request.plan_version, steps[request.id])}, at)
-    changes = [approved, *released(request, begun[request.id])]
+    told = told_of(begun[request.id])
+    changes = [approved, *([request_change(request, "plan_released", **told)] if told else [])]
     change_rows(connection, "request", f"reason = {PROGRESS}", {}, changes, actor=actor, at=at)
     write_begun(connection, {request.id: request}, begun, actor=actor, at=at)
 
@@ -90,13 +91,12 @@ def begin_steps(
     return found
 
 
-def released(request: Row[Any], begun: Sequence[Begun]) -> list[Change]:
-    """The request's entry about the steps that begin, if any does; one that parks has an entry of its own."""
+def told_of(begun: Sequence[Begun]) -> dict[str, list[str]]:
+    """What the request's entry says of the steps that begin, if any does; one that parks has an entry of its own."""
     due = [each for each in begun if each.state is StepState.DUE]
     if not due:
-        return []
-    steps, phases = [str(each.step.id) for each in due], [each.phase.value for each in due]
-    return [request_change(request, "plan_released", steps=steps, phases=phases)]
+        return {}
+    return {"steps": [str(each.step.id) for each in due], "phases": [each.phase.value for each in due]}
 
 
 def write_begun(

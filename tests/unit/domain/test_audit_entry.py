@@ -94,10 +94,10 @@ def test_the_data_of_an_entry_cannot_change_after_it_was_checked() -> None:
 
 def test_what_was_said_before_lets_nothing_in_that_only_equals_it() -> None:
     """Checked fields are remembered, and True equals 1."""
-    made = {"event": "suppression_added", "object": "suppression"}
-    assert b'"entries":1}' in entry(**made, data={"entries": 1}).encode()
+    made = {"event": "suppression_removed", "object": "suppression"}
+    assert b'"entries":1,' in entry(**made, data={"entries": 1, "reason": "withdrawn"}).encode()
     with pytest.raises(NotAuditable, match="not a whole number"):
-        entry(**made, data={"entries": True})
+        entry(**made, data={"entries": True, "reason": "withdrawn"})
     issued = {"event": "certificate_issued"}
     assert b'"final":true}' in entry(**issued, data={"certificate_hash": "ab" * 32, "final": True}).encode()
     with pytest.raises(NotAuditable, match="not a true or false"):

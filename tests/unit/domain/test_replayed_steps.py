@@ -69,6 +69,29 @@ def test_steps_begin_and_go_on_with_their_requests_entries() -> None:
     assert (difference.object_id, difference.field, difference.logged) == (STEP, "phase", "erase")
 
 
+def test_steps_that_begin_with_the_frozen_plan_go_on_with_its_entry() -> None:
+    frozen = entry(
+        "plan_frozen",
+        "request",
+        REQUEST,
+        3,
+        SETTLED.digest(),
+        plan=1,
+        plan_hash="ab" * 32,
+        identifiers=1,
+        records=1,
+        systems=["mail", "crm"],
+        needs_approval=[],
+        suppressed=1,
+        steps=[STEP],
+        phases=["erase"],
+    )
+    replay = replayed(SUBMITTED, SETTLED, frozen)
+    assert of_steps(replay, step(STEP, "erase"), step(OTHER, "locate")) == ([], 0)
+    (difference,), _ = of_steps(replay, step(STEP, "locate"), step(OTHER, "locate"))
+    assert (difference.object_id, difference.field, difference.logged) == (STEP, "phase", "erase")
+
+
 def test_who_needs_no_search_waits_for_the_plan_from_the_beginning() -> None:
     unsearched = entry(
         "request_settled",
