@@ -105,8 +105,7 @@ def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, str]]:
     """The lines one by one, each with its place; each must end in a newline and be of a sane length."""
     for number in itertools.count(1):
         line, where = file.readline(LONGEST_LINE_BYTES), f"line {number}"
-        need(line != b"", where, "missing, the file ends too early")
-        need(line.endswith(b"\n"), where, "too long or cut off, no newline at its end")
+        need(line.endswith(b"\n"), where, "missing, cut off or too long: no newline at its end")
         yield line[:-1], where
 
 

@@ -326,7 +326,7 @@ def run(engine: Engine, scratch: Path, scale: float) -> list[dict[str, Any]]:
     """Every number of the audit log."""
     big = max(2_000, int(MILLION * scale))
     small = max(200, big // 100)
-    found = [bench_writes(engine, 25, ROUNDS if scale >= 0.1 else 20)]
+    found = [bench_writes(engine, 25, ROUNDS if scale >= 0.1 else 40)]
     _sequence(engine)
     add(engine, small)
     with engine.connect() as connection:

@@ -10,7 +10,7 @@ s3:ListBucketVersions. Nothing else: above all neither s3:BypassGovernanceRetent
 A conflict between two writers (412, 409) is the next round's business.
 Source: docs.aws.amazon.com/AmazonS3/latest, "Object Lock considerations", "How to prevent object overwrites with
 conditional writes", PutObject, HeadObject, DeleteObject, ListObjectVersions as in botocore 1.44's model of the API (read
-2026-11-22; not run against the real thing). An upload with a retention period needs Content-MD5 or
+2026-11-22; run against moto 5.2, not against the real thing). An upload with a retention period needs Content-MD5 or
 x-amz-sdk-checksum-algorithm. Unconfirmed: that If-None-Match passes where a delete marker is the newest version.
 """  # noqa: E501 - its first line
 

@@ -196,6 +196,11 @@ def test_a_checkpoint_of_another_log_under_the_same_key_is_refused() -> None:
         verdict(export_of(small_log(), note=SIGNER.sign_note(f"other.example\n5\n{root}\n")))
 
 
+def test_a_signed_root_of_another_length_is_no_root() -> None:
+    with pytest.raises(Broken, match="line 7, root: not of the length of a hash"):
+        verdict(export_of(LOG, note=SIGNER.sign_note(f"{ORIGIN}\n5\n{base64.b64encode(bytes(31)).decode()}\n")))
+
+
 def test_a_second_signature_line_is_an_extra_line() -> None:
     witness = signing_key(b"w", "witness.example").sign_note("x\n").rpartition("\n\n")[2]
     note = json.loads(lines_of(EXPORT)[-1])["checkpoint"]
