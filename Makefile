@@ -34,8 +34,9 @@ $(READY): requirements.lock pyproject.toml
 demo: setup
 	@$(BIN)/expunge demo
 
+# Bytecode is kept, also where it otherwise isn't: preparing the assertions of all tests takes 5 s of every worker.
 test: check
-	@$(BIN)/pytest -n 3 --dist worksteal
+	@env PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist worksteal
 
 # The tests that take minutes of their own: the chaos runs over eight systems with their mutants, Salesforce killed and
 # resumed, its conformance. CHAOS_SCALE=0.1 make chaos is a short run: fewer people, fewer faults, every kind of them.

@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlalchemy import make_url
 
+from service.embedded import EmbeddedServers
 from service.embedded.leftovers import POSTGRES, VALKEY, ServerKind, processes_of
 from service.embedded.unprivileged import choose_account
 
@@ -34,6 +37,26 @@ def base() -> Iterator[Path]:
     directory.chmod(0o711)
     yield directory
     shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def _ended_run() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="expunge-", dir="/tmp"))
+    directory.chmod(0o711)
+    with EmbeddedServers(directory / "data", durable=False, outside=directory / "outside") as running:
+        url = make_url(running.database_url).set(drivername="postgresql")
+        with psycopg.connect(url.render_as_string(hide_password=False)) as connection:
+            connection.execute("CREATE TABLE request AS SELECT 7 AS id")
+        assert running.notes == ()
+    yield directory / "data"
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def written(base: Path, _ended_run: Path) -> Path:
+    """`<base>/data` as a run leaves it that wrote request 7 and ended well. A copy: creating data takes a second."""
+    subprocess.run(["cp", "-a", str(_ended_run), str(base / "data")], check=True)
+    return base / "data"
 
 
 @dataclass(frozen=True)

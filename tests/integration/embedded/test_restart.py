@@ -92,45 +92,41 @@ def test_starting_what_is_started_is_refused_and_stopping_twice_is_not(base: Pat
 
 @pytest.mark.fault
 def test_servers_left_over_by_a_killed_run_are_ended_and_their_data_kept(
-    base: Path, killed_run: Callable[[Path], Any]
+    written: Path, killed_run: Callable[[Path], Any]
 ) -> None:
-    with servers_in(base / "data") as running:
-        write_request(running)
-    left = killed_run(base / "data")
-    assert set(alive_in(base / "data")) >= {*left.postgres_pids, *left.valkey_pids}
-    with servers_in(base / "data") as running:
+    left = killed_run(written)
+    assert set(alive_in(written)) >= {*left.postgres_pids, *left.valkey_pids}
+    with servers_in(written) as running:
         assert read_requests(running) == [(7,)]
-        alive = alive_in(base / "data")
+        alive = alive_in(written)
         assert not {*left.postgres_pids, *left.valkey_pids} & set(alive)
         assert [note.split()[1] for note in running.notes] == ["PostgreSQL", "Valkey"]
 
 
 @pytest.mark.fault
-def test_a_start_after_everything_was_killed_finds_its_data(base: Path, killed_run: Callable[[Path], Any]) -> None:
-    with servers_in(base / "data") as running:
-        write_request(running)
-    left = killed_run(base / "data")
+def test_a_start_after_everything_was_killed_finds_its_data(written: Path, killed_run: Callable[[Path], Any]) -> None:
+    left = killed_run(written)
     left.kill_servers()
-    assert (base / "data/servers/postgres/data/postmaster.pid").exists()
-    assert (base / "data/servers/sockets/valkey.sock").exists()
-    with servers_in(base / "data") as running:
+    assert (written / "servers/postgres/data/postmaster.pid").exists()
+    assert (written / "servers/sockets/valkey.sock").exists()
+    with servers_in(written) as running:
         assert read_requests(running) == [(7,)]
         assert redis.Redis.from_url(running.redis_url).ping()
 
 
 @pytest.mark.fault
-def test_an_old_process_id_that_is_somebody_elses_now_neither_stops_the_start_nor_ends_that_process(base: Path) -> None:
-    with servers_in(base / "data") as running:
-        write_request(running)
+def test_an_old_process_id_that_is_somebody_elses_now_neither_stops_the_start_nor_ends_that_process(
+    written: Path,
+) -> None:
     account = choose_account()
-    data = base / "data/servers/postgres/data"
+    data = written / "servers/postgres/data"
     # The same user, even in the data directory: only the program tells that it is no server of ours.
     stranger = subprocess.Popen(["sleep", "300"], cwd=data, env=BARE_ENVIRONMENT, **account.identity)
     try:
         pid_file = data / "postmaster.pid"
         pid_file.write_text(f"{stranger.pid}\n{data}\n1700000000\n5432\n\n\n")
         os.chown(pid_file, account.uid, account.gid)
-        with servers_in(base / "data") as running:
+        with servers_in(written) as running:
             assert read_requests(running) == [(7,)]
             assert stranger.poll() is None
     finally:
@@ -168,17 +164,15 @@ def test_the_terminals_interrupt_does_not_reach_the_servers(base: Path) -> None:
         assert os.getsid(0) not in sessions
 
 
-def test_a_start_that_fails_leaves_nothing_running_and_the_directory_free(base: Path) -> None:
-    with servers_in(base / "data") as running:
-        write_request(running)
-    settings = base / "data/servers/postgres/data/postgresql.conf"
+def test_a_start_that_fails_leaves_nothing_running_and_the_directory_free(written: Path) -> None:
+    settings = written / "servers/postgres/data/postgresql.conf"
     good = settings.read_text()
     settings.write_text(good + "\nno_such_setting = 1\n")
     with pytest.raises(ServerDidNotStart, match="no_such_setting"):
-        servers_in(base / "data").start()
-    assert alive_in(base / "data") == ()
+        servers_in(written).start()
+    assert alive_in(written) == ()
     settings.write_text(good)
-    with servers_in(base / "data") as running:
+    with servers_in(written) as running:
         assert read_requests(running) == [(7,)]
 
 
@@ -189,42 +183,34 @@ def test_a_valkey_that_fails_takes_postgres_with_it(base: Path, monkeypatch: pyt
     assert alive_in(base / "data") == ()
 
 
-def test_half_created_data_are_created_anew(base: Path) -> None:
-    with servers_in(base / "data"):
-        pass
-    postgres = base / "data/servers/postgres"
+def test_half_created_data_are_created_anew(written: Path) -> None:
+    postgres = written / "servers/postgres"
     (postgres / "data").rename(postgres / "unfinished-x")
-    with servers_in(base / "data") as running:
+    with servers_in(written) as running:
         write_request(running)
     assert [entry.name for entry in postgres.iterdir()] == ["data"]
 
 
 @pytest.mark.parametrize("role", [ADMIN_ROLE, "expunge_keys"])
-def test_existing_data_without_their_password_are_never_begun_anew(base: Path, role: str) -> None:
-    with servers_in(base / "data") as running:
-        write_request(running)
-    file = base / "data/secrets" / f"{role}.password"
+def test_existing_data_without_their_password_are_never_begun_anew(base: Path, written: Path, role: str) -> None:
+    file = written / "secrets" / f"{role}.password"
     kept = file.rename(base / "kept")
     with pytest.raises(DataUnfit, match=role):
-        servers_in(base / "data").start()
+        servers_in(written).start()
     kept.rename(file)
-    with servers_in(base / "data") as running:
+    with servers_in(written) as running:
         assert read_requests(running) == [(7,)]
 
 
-def test_a_password_that_is_not_the_datas_is_said_so_and_leaves_nothing_running(base: Path) -> None:
-    with servers_in(base / "data"):
-        pass
-    (base / "data/secrets" / f"{ADMIN_ROLE}.password").write_text("0" * 64)
+def test_a_password_that_is_not_the_datas_is_said_so_and_leaves_nothing_running(written: Path) -> None:
+    (written / "secrets" / f"{ADMIN_ROLE}.password").write_text("0" * 64)
     with pytest.raises(DataUnfit, match="refuses the passwords") as refused:
-        servers_in(base / "data").start()
+        servers_in(written).start()
     assert "0" * 64 not in str(refused.value)
-    assert alive_in(base / "data") == ()
+    assert alive_in(written) == ()
 
 
-def test_data_of_another_version_are_not_opened(base: Path) -> None:
-    with servers_in(base / "data"):
-        pass
-    (base / "data/servers/postgres/data/PG_VERSION").write_text("12\n")
+def test_data_of_another_version_are_not_opened(written: Path) -> None:
+    (written / "servers/postgres/data/PG_VERSION").write_text("12\n")
     with pytest.raises(DataUnfit, match="PostgreSQL 12"):
-        servers_in(base / "data").start()
+        servers_in(written).start()
