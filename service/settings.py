@@ -182,6 +182,17 @@ class ApprovalSettings(SystemModel):
     max_records: int = Field(5000, ge=1, description="more records in all need approval")
 
 
+class SuppressionSettings(SystemModel):
+    """`[suppression]`: the list's scheduled sync, which finds erased people who re-appear in a system."""
+
+    reappearance: Literal["approve", "erase", "report"] = Field(
+        "approve", description="what is done about them; domain.reappearance says what each means"
+    )
+    sync_every_seconds: float = Field(
+        900.0, ge=0, description="from one look at a system's changes to the next; 0: none"
+    )
+
+
 # Which keys a kind needs, and which it takes.
 _ANCHOR_KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "file": (frozenset({"directory"}), frozenset()),
@@ -261,6 +272,7 @@ class Settings:
     engine: EngineSettings
     retention: RetentionSettings
     approval: ApprovalSettings
+    suppression: SuppressionSettings
     audit: AuditSettings
     identity_graph: IdentityGraphSettings | None
     systems: tuple[ConfiguredSystem, ...]
@@ -286,6 +298,7 @@ _SECTIONS: dict[str, type[SystemModel]] = {
     "engine": EngineSettings,
     "retention": RetentionSettings,
     "approval": ApprovalSettings,
+    "suppression": SuppressionSettings,
     "audit": AuditSettings,
 }
 CONTROL_QUEUE = "expunge.control"

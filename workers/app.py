@@ -50,6 +50,7 @@ def make_app(settings: Settings) -> Celery:
         task_routes={
             "expunge.work_system": {"queue": SYSTEMS_QUEUE},
             "expunge.identify": {"queue": SYSTEMS_QUEUE},
+            "expunge.sync_suppression": {"queue": SYSTEMS_QUEUE},
             # In a process of its own: behind long rounds of `advance` the log was 8 to 25 s late (2026-11-22).
             "expunge.sequence": {"queue": AUDIT_QUEUE},
         },
@@ -60,6 +61,7 @@ def make_app(settings: Settings) -> Celery:
             "anchor": _every("expunge.anchor", tick * 5),
             "sweep": _every("expunge.sweep", max(tick, settings.engine.lease_seconds / 6)),
             "seal": _every("expunge.seal", tick * 5),
+            "syncs": _every("expunge.sync_due", tick * 5),
             "watch": _every("expunge.watch", tick * 15),
             "archive": _every("expunge.archive_attempts", 3600.0),
             "orphans": _every("expunge.sweep_orphan_keys", 3600.0),

@@ -8,11 +8,13 @@ from __future__ import annotations
 from celery import current_app
 
 from service.use_cases.due_work import due_systems, has_due_identities
+from service.use_cases.lease_sync import due_syncs
 from workers.message_life import MESSAGE_LIFE_SECONDS
 from workers.queues import SYSTEMS_QUEUE, queue_of
 from workers.runtime import Runtime
 
 _NUDGE_AGAIN_SECONDS = 5.0
+_SYNC_AGAIN_SECONDS = 60.0
 
 
 def dispatch_due(runtime: Runtime) -> int:
@@ -29,6 +31,14 @@ def dispatch_due(runtime: Runtime) -> int:
         _send("expunge.work_system", system.name, queue=queue_of(runtime.settings, system.connector))
         sent += 1
     return sent
+
+
+def dispatch_syncs(runtime: Runtime) -> int:
+    """Send one nudge for each system whose changes are to be read now. Returns how many were sent."""
+    due = due_syncs(runtime.stores, runtime.settings, nudge_again_seconds=_SYNC_AGAIN_SECONDS)
+    for system, connector in due:
+        _send("expunge.sync_suppression", system, queue=queue_of(runtime.settings, connector))
+    return len(due)
 
 
 def _send(task: str, *args: str, queue: str) -> None:

@@ -92,6 +92,26 @@ def enter(runtime: Runtime, system: str) -> Entry | None:
     return None
 
 
+def enter_to_look(runtime: Runtime, system: str) -> Entry | None:
+    """Leave to read what changed; None: not now. It takes nobody's slot: looking is in no erasure's way, and a system
+    that always has work would never be looked at. One that is down is looked at as its probe."""
+    standing = system_standing(runtime.stores, runtime.settings, system)
+    if standing is None:
+        return None
+    try:
+        limits = runtime.rate_limits(system)
+    except KeyError:
+        return None
+    entry = Entry(runtime.stores, standing)
+    by_calls = tuple(limit for limit in limits if limit.is_long and not limit.per_subject)
+    if by_calls:
+        took = take(runtime.stores, system, by_calls, _CALLS_PER_PASS)
+        if not took.granted:
+            return None
+        entry.budget = CallBudget(runtime.stores, by_calls, [took])
+    return entry
+
+
 def _fits_window(runtime: Runtime, entry: Entry, pacer: SystemPacer) -> bool:
     """Room in the short windows for one person at least. Each of the workers that may be in takes its part of it."""
     if not pacer.limits:

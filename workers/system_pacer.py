@@ -149,7 +149,7 @@ class SystemPacer:
     def _may_wait(self, now: _Pass, waited: float, wait: float) -> bool:
         if waited + wait <= SHORT_WAIT_SECONDS:
             return True
-        if now.people <= 1:
+        if now.people == 1:
             return waited + wait <= LONE_WAIT_SECONDS
         return waited + wait <= IDLE_WAIT_SECONDS and not self._is_wanted()
 

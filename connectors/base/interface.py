@@ -30,7 +30,7 @@ from connectors.base.config import (
 )
 from connectors.base.errors import ConnectorError
 from connectors.base.pacing import RateLimit as RateLimit
-from connectors.base.values import Answer, Batch, Located, Preview, Visibility
+from connectors.base.values import Answer, Batch, Changes, Located, Preview, Visibility
 
 Answers = Mapping[str, Answer | ConnectorError]
 """Per person (`Subject.ref`): an answer, or the error that concerns this person only."""
@@ -83,7 +83,9 @@ class Declaration:
     job that moved is told by a signed call of the vendor's; `read_callback` reads it, as a hint to look sooner.
     `searches_first`: people are looked for before their plan is frozen. False only where a search would tell the plan
     nothing: the vendor is told identifiers and erases what stands under exactly these, and a look afterwards is
-    possible. Such a connector needs no `locate`. Raises ValueError for a declaration that contradicts itself.
+    possible. Such a connector needs no `locate`. `tells_changes`: `changed_since` says which people's records were
+    created or changed, so that erased people who re-appear are found; where `proves_sight` is declared too, it proves
+    its sight like `locate`. Raises ValueError for a declaration that contradicts itself.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Declaration:
     proves_sight: bool = False
     calls_back: bool = False
     searches_first: bool = True
+    tells_changes: bool = False
     suppress_first: bool = True
     order: int = 50
     not_covered: tuple[str, ...] = ()
@@ -182,6 +185,16 @@ class Connector(ABC):
         ALREADY_ABSENT: every look answered and found nothing. PARTIAL: `left` (known) or `found` (new). ACCEPTED: the
         vendor says it is still purging. NOT_ADDRESSABLE: there is nothing to look by.
         """
+
+    def changed_since(self, cursor: str | None, begin_at: datetime) -> Changes:
+        """One page of the records of people that were created or changed, in the order of their changes, read-only.
+
+        From where `cursor`, an earlier page's, says; without one from `begin_at`. Bounded: a few calls, some thousand
+        records. What a vendor commits late, under an earlier instant than what was told already, must be told by a
+        later page: the last page's cursor (`more` is False) therefore steps back by as much as that may be, and the
+        same record may be told again and again. Deleted records aren't told.
+        """
+        raise NotImplementedError(f"{self.declaration.name} declares no changes")
 
     @classmethod
     def read_callback(cls, system: SystemConfig, call: CallbackCall, now: datetime) -> Callback:

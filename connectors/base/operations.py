@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import TypeVar
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, RequestRefused
 from connectors.base.interface import Answers, Connector, ErasesBy, Findings, Lease
-from connectors.base.values import Answer, AnswerKind, Batch, Located, Subject
+from connectors.base.values import Answer, AnswerKind, Batch, Changes, Located, Subject
 
 _Got = TypeVar("_Got", Answer, Located)
 
@@ -63,6 +64,23 @@ def confirm_absence(connector: Connector, batch: Batch) -> Answers:
         return answers
 
     return _only(_per_person(connector, batch, ask, Answer.not_addressable()), _CONFIRM_KINDS)
+
+
+def changed_since(connector: Connector, cursor: str | None, begin_at: datetime) -> Changes:
+    """One page of changes, under a credential that saw before *and* after: a blind one would see no change, for ever.
+
+    Raises ConnectorErrors; then nothing may be concluded, and the cursor stays where it is.
+    """
+    if connector.declaration.proves_sight:
+        changes = connector.changed_since(cursor, begin_at)
+    else:
+        connector.check_credentials()
+        changes = connector.changed_since(cursor, begin_at)
+        connector.check_credentials()
+    if changes.more and changes.cursor == cursor:
+        # The same page for ever would look like work.
+        raise AnswerNotUnderstood("cursor_stands_still")
+    return changes
 
 
 def is_addressable(connector: Connector, subject: Subject) -> bool:

@@ -116,6 +116,32 @@ class Preview:
     plan_hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A record that may be a person's own, as it was when it changed last, with every identifier that stands in it.
+
+    `identifiers` in the forms of the vendor, the record's own id among them where that is an identifier. `changed_at`
+    is the vendor's word: the same record with the same instant is the same state of it.
+    """
+
+    record: Record
+    identifiers: tuple[Identifier, ...]
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """One page of what was created or changed. `cursor`: where the next page begins, in a form that the connector alone
+    understands; it is stored as it is, so nothing of a person may stand in it, no record id either.
+
+    `more`: the next page is there to be read at once. Without it everything was seen that could be.
+    """
+
+    seen: tuple[Seen, ...]
+    cursor: str
+    more: bool
+
+
 class AnswerKind(StrEnum):
     """What a connector says happened to one person in one call."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from connectors.base.config import SystemConfig
@@ -23,7 +23,8 @@ from connectors.base.interface import (
     Lease,
     Operation,
 )
-from connectors.base.values import Batch, Located, Preview, Visibility
+from connectors.base.values import Batch, Changes, Located, Preview, Visibility
+from connectors.salesforce.changes import ChangeReader
 from connectors.salesforce.confirmation import Confirmation
 from connectors.salesforce.erasure import ErasurePass, Waits
 from connectors.salesforce.expansion import Expansion, Key, with_halves
@@ -67,6 +68,7 @@ class SalesforceConnector(Connector):
         max_subjects_per_call=dict.fromkeys(Operation, _PEOPLE_PER_PASS),
         required_scopes=("api", "permission:ViewAllData", "permission:ModifyAllData"),
         proves_sight=True,
+        tells_changes=True,
         # Deletions under one Account must not overlap: UNABLE_TO_LOCK_ROW.
         max_concurrency=1,
         delays=Delays(confirm_after=timedelta(0), poll_every=timedelta(seconds=10), purge_after=timedelta(days=15)),
@@ -172,6 +174,15 @@ class SalesforceConnector(Connector):
 
     def _confirm(self, schema: Schema, batch: Batch) -> Answers:
         return Confirmation(self._search(schema), schema, self._policy, self._until_cleared()).run(batch)
+
+    def changed_since(self, cursor: str | None, begin_at: datetime) -> Changes:
+        """People's own records by `SystemModstamp`, two calls a page. The overlap is `policy.overlap_minutes`."""
+        return self._with_schema(lambda schema: self._changes(schema).page(cursor, begin_at))
+
+    def _changes(self, schema: Schema) -> ChangeReader:
+        overlap = timedelta(minutes=self._policy.overlap_minutes)
+        reader, session = self._reader(schema), self._session
+        return ChangeReader(schema, self._rules, reader, self._org.user_id, overlap, lambda: session.told_at)
 
     def _until_cleared(self) -> timedelta:
         """Purged rows may still be shown for about a day; `delays.confirm_after` overrides it."""

@@ -60,6 +60,7 @@ class SalesforcePolicy(SystemModel):
     daily_call_share: Annotated[float, Field(gt=0, le=1)] = 0.8
     cache_directory: str | None = None
     schema_hours: Annotated[float, Field(gt=0)] = 24.0
+    overlap_minutes: Annotated[float, Field(ge=0, le=1440)] = 30.0
     plan_hash: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
     count_related: bool = False
 

@@ -12,6 +12,8 @@ import os
 import re
 import threading
 from collections.abc import Callable
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
@@ -53,6 +55,7 @@ class SalesforceSession(requests.Session):
         self._pacer = pacer
         self._usage: tuple[int, int] | None = None
         self.calls = 0
+        self.told_at: datetime | None = None  # the org's clock, as its last answer told it
         self.max_body_bytes = MAX_BODY_BYTES
         self.renew: Callable[[str | None], str] | None = None
         self._counting = threading.Lock()
@@ -123,6 +126,7 @@ class SalesforceSession(requests.Session):
             raise TemporarilyUnavailable("connection_lost", effect_unknown=changes) from None
         usage = _USAGE.search(response.headers.get("Sforce-Limit-Info", ""))
         self._usage = (int(usage[1]), int(usage[2])) if usage else self._usage
+        self.told_at = _told_at(response.headers.get("Date"))
         return response
 
     def _read(self, response: requests.Response) -> None:
@@ -140,6 +144,15 @@ class SalesforceSession(requests.Session):
         if self._usage is not None and self._usage[0] >= self._usage[1] * self._share:
             self._usage = None  # the next attempt asks once, and learns whether a new day has begun
             raise TemporarilyUnavailable("daily_call_budget", retry_after_seconds=_LIMIT_RETRY_SECONDS)
+
+
+def _told_at(date: str | None) -> datetime | None:
+    """The instant of a Date header (RFC 9110 5.6.7); None without one that can be read."""
+    try:
+        found = parsedate_to_datetime(date or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
 
 
 def _bearing(token: str) -> dict[str, str]:

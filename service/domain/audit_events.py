@@ -60,6 +60,9 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
             submission=optional(ID),
             linked_to=optional(UUID),
         ),
+        # An erased person was seen again in a system: the request is opened by the suppression sync. `origin` is the
+        # first request of this person.
+        "person_reappeared": event("request", origin=UUID, system=CODE, records=COUNT),
         "request_extended": event("request", respond_by=INSTANT, reason=CODE),
         "request_expedited": event("request"),
         # Its plan of steps begins with it: each is `due` in its search, and has no entry of its own yet. Those of the

@@ -14,6 +14,7 @@ from enum import StrEnum
 class ApprovalReason(StrEnum):
     """Why a plan needs a second person."""
 
+    REAPPEARED = "reappeared"
     ALWAYS = "always"
     TOO_MANY_IDENTIFIERS = "too_many_identifiers"
     TOO_MANY_RECORDS_IN_A_SYSTEM = "too_many_records_in_a_system"
@@ -46,9 +47,15 @@ class BlastRadiusRules:
             raise ValueError("limits of the blast radius can't be negative")
 
 
-def needs_approval(radius: BlastRadius, rules: BlastRadiusRules) -> tuple[ApprovalReason, ...]:
-    """Every reason that applies, in the order of ApprovalReason; empty when nobody has to approve."""
+def needs_approval(
+    radius: BlastRadius, rules: BlastRadiusRules, *, reappeared: bool = False
+) -> tuple[ApprovalReason, ...]:
+    """Every reason that applies, in the order of ApprovalReason; empty when nobody has to approve.
+
+    `reappeared`: an erased person came back, maybe of their own will, and a human is to say what that means.
+    """
     applies = {
+        ApprovalReason.REAPPEARED: reappeared,
         ApprovalReason.ALWAYS: rules.always,
         ApprovalReason.TOO_MANY_IDENTIFIERS: radius.identifiers > rules.max_identifiers,
         ApprovalReason.TOO_MANY_RECORDS_IN_A_SYSTEM: any(

@@ -165,6 +165,7 @@ def _submitted(data: Mapping[str, Any]) -> Fields:
         "regime": data["regime"],
         "respond_by": data["respond_by"],
         "linked_to": linked_to,
+        "reappearance_of": None,
         "plan_version": 0,
         "overdue": False,
         "extended": False,
@@ -224,6 +225,7 @@ _TOLD_BESIDE: Mapping[str, Callable[[Mapping[str, Any]], Iterator[_Told]]] = Map
 _EFFECTS: Mapping[str, Callable[[Mapping[str, Any]], Fields]] = MappingProxyType(
     {
         "request_submitted": _submitted,
+        "person_reappeared": lambda data: {"reappearance_of": data["origin"]},
         "request_extended": lambda data: {"respond_by": data["respond_by"], "extended": True},
         "request_settled": lambda data: _state(RequestState.IN_PROGRESS, Progress.LOCATING),
         "request_in_progress": lambda data: _state(RequestState.IN_PROGRESS, data["reason"]),

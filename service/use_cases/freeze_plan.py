@@ -25,6 +25,7 @@ from service.settings import Settings
 from service.storage.changes import Change, change_rows
 from service.storage.packed import Packed, counted, listed
 from service.storage.rows import lock_steps
+from service.use_cases.approve_reappearance import reappearances_to_approve
 from service.use_cases.lock_request import request_change
 from service.use_cases.open_steps import FirstPlace, OpenedStep, insert_steps
 from service.use_cases.release_plan import (
@@ -134,7 +135,10 @@ def _freeze(
         row.name: row.connector for row in connection.execute(text("SELECT name, connector FROM systems"))
     }
     rules = _rules(settings)
-    plans = [_plan(rules, r, steps, hashes[r.id], connectors, added.get(r.id, 0)) for r, steps in planned]
+    reappeared = reappearances_to_approve(connection, settings, [request.id for request, _ in planned])
+    plans = [
+        _plan(rules, r, steps, hashes[r.id], connectors, added.get(r.id, 0), r.id in reappeared) for r, steps in planned
+    ]
     _insert(connection, plans, now)
     return plans
 
@@ -157,6 +161,7 @@ def _plan(
     hashes: frozenset[bytes],
     connectors: Mapping[str, str],
     added: int,
+    reappeared: bool,
 ) -> _Plan:
     version = request.plan_version + 1
     planned = [PlannedSystem(s.system, connectors[s.system], tuple(s.record_hashes)) for s in steps]
@@ -165,7 +170,7 @@ def _plan(
         request=request,
         version=version,
         hash=plan_hash(request.subject, version, hashes, planned),
-        reasons=tuple(needs_approval(radius, rules)),
+        reasons=needs_approval(radius, rules, reappeared=reappeared),
         identifiers=len(hashes),
         steps=steps,
         listed=added,

@@ -26,6 +26,7 @@ _LEAVES = text("SELECT index AS place, entry FROM audit_leaves WHERE index >= :s
 _PENDING = text("SELECT entry FROM audit_pending ORDER BY id")
 _ROWS = {
     "request": "SELECT id, state, reason, subject, kind, regime, respond_by, linked_to::text AS linked_to,"
+    " reappearance_of::text AS reappearance_of,"
     " plan_version, overdue_at IS NOT NULL AS overdue, extended_at IS NOT NULL AS extended,"
     " sealed_at IS NOT NULL AS sealed, version, entry_hash FROM requests",
     "step": "SELECT id, request_id::text AS request, system, phase, state, reason, attempts, version, entry_hash"

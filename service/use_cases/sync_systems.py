@@ -16,6 +16,7 @@ from service.settings import ConfiguredSystem, Settings
 from service.storage.changes import Change, Version, log_changes
 from service.storage.rows import check_again, database_now, version_of
 from service.storage.stores import Stores
+from service.use_cases.lease_sync import begin_sync_anew, open_syncs
 from service.use_cases.system_rules import rules_of
 
 _LOCK = 0x53595354
@@ -34,6 +35,11 @@ def sync_systems(stores: Stores, settings: Settings) -> None:
         for name, row in known.items():
             if name not in configured and row.state == "active":
                 _remove(connection, row)
+        open_syncs(connection, [s.config.name for s in settings.systems if _tells_changes(s)])
+
+
+def _tells_changes(system: ConfiguredSystem) -> bool:
+    return connector_class(system.config.connector).declaration.tells_changes
 
 
 def _upsert(connection: Connection, settings: Settings, system: ConfiguredSystem, row: Row[Any] | None) -> None:
@@ -63,6 +69,7 @@ def _upsert(connection: Connection, settings: Settings, system: ConfiguredSystem
     version = Version() if row is None else version_of(row)
     now = database_now(connection)
     log_changes(connection, [Change("system", config.name, version, event, None, data)], actor="service", at=now)
+    begin_sync_anew(connection, config.name)
     if row is not None and row.state != "active":
         rules = rules_of(settings, config.name)
         _move(connection, config.name, "s.state = 'parked' AND s.reason = :removed", "step_unparked", rules)

@@ -53,8 +53,10 @@ def new_request(
     now: datetime,
     created_at: datetime | None = None,
     of_import: ImportLine | None = None,
+    actor: str | None = None,
 ) -> NewRequest:
-    """The row, its identifiers and its entry. `created_at` orders requests that are written together."""
+    """The row, its identifiers and its entry. `created_at` orders requests that are written together; `actor` is who
+    opens it where nobody's key does."""
     submission = sealed.checked.submission
     regime = REGIMES[submission.regime]
     zone = settings.service.zone
@@ -81,7 +83,9 @@ def new_request(
             "import_line": of_import.line,
             "import_fingerprint": sealed.checked.fingerprint,
         }
-    (entry,), versions = chain_entries([_submitted(sealed, columns)], actor=f"key:{submission.submitted_by}", at=now)
+    (entry,), versions = chain_entries(
+        [_submitted(sealed, columns)], actor=actor or f"key:{submission.submitted_by}", at=now
+    )
     columns["entry_hash"] = versions[("request", str(sealed.request_id))].entry_hash
     return NewRequest(columns, sealed.identifiers, entry.encode())
 

@@ -16,7 +16,7 @@ from service.use_cases.steer_import import revoke_cancelled
 from service.use_cases.sweep_leases import sweep_leases, sweep_orphan_keys
 from service.use_cases.waiting_work import requests_wait
 from service.use_cases.watch_deadlines import watch_deadlines
-from workers.dispatch import dispatch_due
+from workers.dispatch import dispatch_due, dispatch_syncs
 from workers.runtime import Runtime, runtime
 
 # Whoever stays longer keeps the other part waiting; the next tick goes on.
@@ -61,6 +61,12 @@ def watch() -> int:
     """Mark what is overdue; lift holds whose time is over."""
     opened = runtime()
     return watch_deadlines(opened.stores) + lapse_holds(opened.stores, opened.clock.now())
+
+
+@shared_task(name="expunge.sync_due")
+def sync_due() -> int:
+    """Nudge for the systems whose changes are to be read now."""
+    return dispatch_syncs(runtime())
 
 
 @shared_task(name="expunge.sweep_orphan_keys")

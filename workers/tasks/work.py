@@ -12,6 +12,7 @@ from service.use_cases.settle_identity import lease_identities
 from workers.enter_system import enter
 from workers.perform import perform
 from workers.runtime import Runtime, runtime
+from workers.sync_suppression import sync_system
 from workers.walk import walk
 
 # A nudged worker goes on with the same system for this long before it gives its place to another system: with few
@@ -49,6 +50,16 @@ def work_batch(opened: Runtime, system: str, admission: UUID | None) -> bool:
     finally:
         entry.leave(leased)
     return leased is not None
+
+
+@shared_task(name="expunge.sync_suppression")
+def sync_suppression(system: str) -> int:
+    """Read what changed in one system. Returns how many re-appeared."""
+    opened = runtime()
+    admission = opened.admission()
+    if admission is None:
+        return 0
+    return sync_system(opened, system, admission=admission, stay_seconds=_STAY_SECONDS)
 
 
 @shared_task(name="expunge.identify")

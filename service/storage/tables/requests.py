@@ -27,7 +27,8 @@ _ROOM = {"postgresql_with": {"fillfactor": "65"}}
 class RequestRow(Base):
     """One data-subject request. `subject` is its random pseudonym in the audit log.
 
-    One that came with an import has its line's number, and the HMAC of what stood there until it is sealed.
+    One that came with an import has its line's number, and the HMAC of what stood there until it is sealed. One that
+    the suppression sync opened names the first request of the person who re-appeared.
     """
 
     __tablename__ = "requests"
@@ -56,6 +57,7 @@ class RequestRow(Base):
     import_line: Mapped[int | None]
     import_fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary)
     linked_to: Mapped[UUID | None] = mapped_column(ForeignKey("requests.id"))
+    reappearance_of: Mapped[UUID | None] = mapped_column(ForeignKey("requests.id"))
     urgent: Mapped[bool] = mapped_column(server_default="false")
     lane: Mapped[UUID] = mapped_column(Computed(LANE, persisted=True))
     plan_version: Mapped[int] = mapped_column(server_default="0")
@@ -76,6 +78,7 @@ class RequestRow(Base):
         Index("ix_requests_import_state", "import_id", "state", postgresql_where=text("import_id IS NOT NULL")),
         Index("ix_requests_import_line", "import_id", "import_line", postgresql_where=text("import_id IS NOT NULL")),
         Index("ix_requests_linked_to", "linked_to", postgresql_where=text("linked_to IS NOT NULL")),
+        Index("ix_requests_reappearance_of", "reappearance_of", postgresql_where=text("reappearance_of IS NOT NULL")),
         Index(
             "ix_requests_respond_by",
             "respond_by",
