@@ -34,6 +34,10 @@ _CAUGHT_BY: dict[str, tuple[str, dict[str, object]]] = {
     "newest_secret_only": ("test_a_genuine_callback_names_its_job", {"padding": "", "secret": SECRETS[1]}),
     "tells_twice": ("test_what_went_is_told_once", {}),
     "forgets_what_it_did": ("test_an_answer_that_nobody_recorded_is_told_again", {}),
+    "tells_one_page": ("test_changes_tell_everybody_who_is_there", {}),
+    "passes_over_the_next": ("test_changes_go_on_where_they_ended", {}),
+    "cursor_names_people": ("test_a_cursor_holds_nothing_of_a_person", {}),
+    "tells_the_erased": ("test_changes_tell_nobody_who_is_gone", {}),
     "names_no_job": ("test_callbacks_find_who_waits_for_the_job", {}),
 }
 

@@ -18,12 +18,13 @@ class ToySandbox(Sandbox):
     name = "toy"
 
     def empty_state(self) -> dict[str, Any]:
-        return {"people": {}, "notes": {}, "jobs": {}}
+        return {"people": {}, "notes": {}, "jobs": {}, "came": []}
 
     def seed(self, data: Any) -> None:
         for kind in ("people", "notes"):
             for row in data.get(kind, ()):
                 self.state[kind][row["id"]] = dict(row)
+        self.state["came"] += [{"id": row["id"], "email": row["email"]} for row in data.get("people", ())]
 
     def authorize(self, call: Call) -> None:
         if call.headers.get("authorization") != f"Bearer {TOKEN}":
@@ -78,6 +79,14 @@ class ToySandbox(Sandbox):
         if self.state["notes"].pop(call.path_values["id"], None) is None:
             return Result(404, {"error": "no_such_note"})
         return Result(204)
+
+    @route("GET", "/changes")
+    def changes(self, call: Call) -> Result:
+        """Who came, in their order, also who is gone; `since` is how many came before."""
+        since = int(call.query["since"])
+        came = list(enumerate(self.state["came"], 1))[since : since + PAGE]
+        items = [row | {"number": n, "is_there": row["id"] in self.state["people"]} for n, row in came]
+        return Result(200, {"items": items, "next": since + len(came) if len(came) == PAGE else None})
 
     @route("POST", "/erasures")
     def erasures(self, call: Call) -> Result:

@@ -28,7 +28,7 @@ from connectors.base.sandbox import Sandbox
 from connectors.base.toolkit.callbacks import CallbackSecrets, Encoding, HmacSignature, Part, json_body
 from connectors.base.toolkit.http import VendorClient
 from connectors.base.toolkit.telling import untold
-from connectors.base.values import Answer, Batch, Identifier, Left, Located, Record, Subject, Visibility
+from connectors.base.values import Answer, Batch, Changes, Identifier, Left, Located, Record, Seen, Subject, Visibility
 
 BUGS = (
     "trusts_200",
@@ -54,6 +54,10 @@ BUGS = (
     "names_no_job",
     "tells_twice",
     "forgets_what_it_did",
+    "tells_one_page",
+    "passes_over_the_next",
+    "cursor_names_people",
+    "tells_the_erased",
 )
 SIGNATURE = HmacSignature(
     "X-Toy-Signature", (Part.TIMESTAMP, b".", Part.BODY), Encoding.BASE64, timestamp_header="X-Toy-Timestamp"
@@ -74,6 +78,7 @@ class ToyConnector(Connector):
         max_subjects_per_call={Operation.LOCATE: 10, Operation.ERASE: 10, Operation.CONFIRM: 10},
         delays=Delays(confirm_after=timedelta(0), poll_every=timedelta(seconds=0.05)),
         calls_back=True,
+        tells_changes=True,
     )
     Credentials = ToyCredentials
     bugs: ClassVar[frozenset[str]] = frozenset()
@@ -136,6 +141,26 @@ class ToyConnector(Connector):
 
     def confirm_absence(self, batch: Batch) -> Answers:
         return {s.ref: self._attempt(lambda s=s: self._confirmed(s)) for s in batch.subjects}
+
+    def changed_since(self, cursor: str | None, begin_at: datetime) -> Changes:
+        since = int((cursor or "0").split()[0])
+        reply = self._client.request("GET", "/changes", expect=(200,), params={"since": since})
+        items = reply.field("items", list)
+        seen = tuple(
+            Seen(
+                Record("people", p["id"]),
+                (Identifier("email", p["email"]),),
+                begin_at + timedelta(seconds=p["number"]),
+            )
+            for p in items
+            if p["is_there"] or "tells_the_erased" in self.bugs
+        )
+        following = reply.body.get("next")
+        end = following if following is not None else max((p["number"] for p in items), default=since)
+        if "passes_over_the_next" in self.bugs:
+            end += 1
+        told = f"{end} {items[0]['id']}" if "cursor_names_people" in self.bugs and items else str(end)
+        return Changes(seen, told, more=following is not None and "tells_one_page" not in self.bugs)
 
     def _attempt(self, work: Any) -> Any:
         try:

@@ -18,6 +18,7 @@ import pytest
 from connectors.base.conformance.bench import Bench, Stage
 from connectors.base.conformance.cases_access import AccessCases
 from connectors.base.conformance.cases_callbacks import CallbackCases
+from connectors.base.conformance.cases_changes import ChangesCases
 from connectors.base.conformance.cases_counting import CountingCases
 from connectors.base.conformance.cases_crash import CrashCases
 from connectors.base.conformance.cases_lease import LeaseCases
@@ -26,7 +27,9 @@ from connectors.base.conformance.cases_silence import SilenceCases
 from connectors.base.conformance.trial import Trial
 
 
-class ConformanceSuite(PeopleCases, LeaseCases, AccessCases, CrashCases, CountingCases, CallbackCases, SilenceCases):
+class ConformanceSuite(
+    PeopleCases, LeaseCases, AccessCases, CrashCases, CountingCases, CallbackCases, ChangesCases, SilenceCases
+):
     """All cases, for the connector of `bench`. One system per class, an empty account per case."""
 
     bench: ClassVar[Bench]

@@ -1,37 +1,42 @@
-"""A system of a company that tells its changes as a script says, for tests of what the engine makes of pages.
+"""A service with one system that tells its changes as a script says: what the engine makes of pages, and nothing else.
 
-It speaks through the connector of the support account, whose other operations stay what they are: who is found again is
-searched, planned and erased there in earnest.
+Nobody is erased here in earnest: who is on the list was put there as freezing a plan does it, and their request has
+ended. The whole way is gone elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
 from sqlalchemy import text
 
 from connectors.base.errors import ConnectorError
-from connectors.base.sandbox.sample_world import SamplePerson
 from connectors.base.values import Changes, Identifier, Record, Seen
-from service.domain.api_key import Caller, Scope
-from service.use_cases.approve_plan import approve_plan
-from service.use_cases.lease_sync import LeasedSync, lease_sync, open_syncs
-from tests.company import Company
+from service.settings import Settings
+from service.storage.stores import Stores
+from service.use_cases.lease_sync import LeasedSync, lease_sync
+from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
 from workers import sync_suppression
+from workers.runtime import Runtime
 
 SYSTEM = "support"
+
+
+def email(name: str) -> Identifier:
+    """Somebody's address."""
+    return Identifier("email", f"{name}@example.test")
 
 
 @dataclass
 class ChangingSystem:
     """Records in the order of their changes, told `rows` a page; a cursor is how many were told."""
 
-    company: Company
+    settings: Settings
+    stores: Stores
+    runtime: Runtime
     seen: list[Seen] = field(default_factory=list)
     rows: int = 3
     refuses: ConnectorError | None = None
@@ -54,64 +59,97 @@ class ChangingSystem:
 
     def sync(self, *, anew: bool = False) -> int:
         """One sync, as a nudged worker does it; `anew`: all pages once more. Returns how many requests were opened."""
-        self.run("UPDATE suppression_syncs SET due_at = clock_timestamp(), lease_until = NULL")
+        self.write("UPDATE suppression_syncs SET due_at = clock_timestamp(), lease_until = NULL")
         if anew:
-            self.run("UPDATE suppression_syncs SET cursor = NULL")
-        return sync_suppression.sync_system(self.company.runtime, SYSTEM, admission=None, stay_seconds=60.0)
+            self.write("UPDATE suppression_syncs SET cursor = NULL")
+        return sync_suppression.sync_system(self.runtime, SYSTEM, admission=None, stay_seconds=60.0)
 
     def leased(self) -> LeasedSync:
         """The sync's lease, for tests that record pages themselves."""
-        self.run("UPDATE suppression_syncs SET due_at = clock_timestamp(), lease_until = NULL")
-        leased = lease_sync(self.company.stores, SYSTEM)
+        self.write("UPDATE suppression_syncs SET due_at = clock_timestamp(), lease_until = NULL")
+        leased = lease_sync(self.stores, SYSTEM)
         assert leased is not None
         return leased
+
+    def policy(self, reappearance: str) -> None:
+        """Another policy from now on."""
+        changed = self.settings.suppression.model_copy(update={"reappearance": reappearance})
+        self.settings = self.runtime.settings = replace(self.settings, suppression=changed)
 
     @property
     def row(self) -> Any:
         """The sync."""
-        return self.company.rows("SELECT * FROM suppression_syncs")[0]
+        return self.read("SELECT * FROM suppression_syncs")[0]
 
-    def waits(self) -> list[Any]:
-        """Pages that wait for a request's end."""
-        return self.company.rows("SELECT * FROM suppression_waits ORDER BY cursor, request_id")
+    def waits(self) -> list[tuple[UUID, str]]:
+        """Whose end is waited for, and the page to be read then."""
+        rows = self.read("SELECT request_id, cursor FROM suppression_waits ORDER BY cursor, request_id")
+        return [(row.request_id, row.cursor) for row in rows]
 
     def opened(self) -> list[Any]:
         """Requests of people who re-appeared."""
-        return self.company.rows("SELECT * FROM requests WHERE reappearance_of IS NOT NULL ORDER BY created_at, id")
+        return self.read("SELECT * FROM requests WHERE reappearance_of IS NOT NULL ORDER BY created_at, id")
 
     def kinds_of(self, request: UUID) -> list[str]:
         """The kinds of what such a request was opened with."""
-        rows = self.company.rows("SELECT kind FROM identifiers WHERE request_id = :r ORDER BY kind", r=request)
-        return [row.kind for row in rows]
+        return [
+            r.kind for r in self.read("SELECT kind FROM identifiers WHERE request_id = :r ORDER BY kind", r=request)
+        ]
 
-    def erase(self, person: SamplePerson) -> UUID:
-        """Erase somebody, to the end."""
-        request = self.company.submit(person)
-        self.company.drive()
-        assert self.company.request(request).state == "fulfilled"
+    def submit(self, *identifiers: Identifier, regime: str = "gdpr") -> UUID:
+        """A person's own request, verified."""
+        now = datetime.now(UTC)
+        given = tuple(SubmittedIdentifier(i, "email_link", now) for i in identifiers)
+        submission = Submission("erasure", regime, given, now, None, uuid4())
+        return UUID(submit_request(self.stores, self.settings, submission).id)
+
+    def freeze(self, request: UUID) -> None:
+        """As freezing a plan does: all of the request's identifiers are planned, and on the list."""
+        self.write("UPDATE identifiers SET use = 'planned' WHERE request_id = :r", r=request)
+        self.write(
+            "INSERT INTO suppression_entries (keyed_hash, request_id, kind, added_at)"
+            " SELECT keyed_hash, request_id, kind, clock_timestamp() FROM identifiers WHERE request_id = :r",
+            r=request,
+        )
+
+    def end(self, request: UUID) -> None:
+        """As when every step of it has ended."""
+        self.write("UPDATE requests SET state = 'fulfilled', duty = NULL WHERE id = :r", r=request)
+
+    def erased(self, *identifiers: Identifier, **more: Any) -> UUID:
+        """The request of somebody who was erased, and is on the list."""
+        request = self.submit(*identifiers, **more)
+        self.freeze(request)
+        self.end(request)
         return request
 
-    def approve(self, request: UUID) -> None:
-        """A second person lets the newest plan begin."""
-        plan = self.company.rows("SELECT hash FROM plans WHERE request_id = :r ORDER BY version DESC", r=request)[0]
-        caller = Caller(uuid4(), frozenset({Scope.REQUESTS_APPROVE}))
-        approve_plan(self.company.stores, self.company.settings, request, plan_hash=plan.hash, caller=caller)
+    def step(self, request: UUID, state: str, *records: Seen) -> None:
+        """The request's step here, in this state, with these records in its plan."""
+        self.write("DELETE FROM steps WHERE request_id = :r", r=request)
+        self.write(
+            "INSERT INTO steps (id, request_id, system, position, phase, state, respond_by, record_hashes)"
+            " VALUES (gen_random_uuid(), :r, :s, 50, 'confirm', :state, now(), :hashes)",
+            r=request,
+            s=SYSTEM,
+            state=state,
+            hashes=[self.stores.pepper.of_record(SYSTEM, seen.record) for seen in records],
+        )
 
-    def run(self, statement: str, **values: Any) -> None:
+    def entries(self) -> list[str]:
+        """The audit log's entries as text."""
+        rows = self.read("SELECT convert_from(entry, 'UTF8') AS entry FROM audit_pending ORDER BY id")
+        return [row.entry for row in rows]
+
+    def keys(self) -> int:
+        """How many data keys there are."""
+        return len(self.stores.keys.owners_older_than(0, 1000))
+
+    def read(self, statement: str, **values: Any) -> list[Any]:
+        """Any reading of the main store."""
+        with self.stores.engine.begin() as connection:
+            return list(connection.execute(text(statement), values))
+
+    def write(self, statement: str, **values: Any) -> None:
         """Any change of the main store."""
-        with self.company.stores.engine.begin() as connection:
+        with self.stores.engine.begin() as connection:
             connection.execute(text(statement), values)
-
-
-def emails_of(person: SamplePerson) -> Iterable[Identifier]:
-    """A person's addresses as identifiers."""
-    return [Identifier("email", address) for address in person.emails]
-
-
-def install(company: Company, monkeypatch: pytest.MonkeyPatch) -> ChangingSystem:
-    """Let the support account tell changes by script."""
-    changing = ChangingSystem(company)
-    monkeypatch.setattr(sync_suppression.operations, "changed_since", changing.changed_since)
-    with company.stores.engine.begin() as connection:
-        open_syncs(connection, [SYSTEM])
-    return changing

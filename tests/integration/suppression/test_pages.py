@@ -3,77 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from connectors.base.errors import CredentialsRefused, LeaseLost, TemporarilyUnavailable
-from connectors.base.sandbox.sample_world import SamplePerson
-from connectors.base.values import Identifier, Seen
+from connectors.base.values import Identifier
 from service.domain.request import DenialReason
 from service.use_cases import know_reappeared, record_changes
-from service.use_cases.review_request import continue_request
+from service.use_cases.approve_reappearance import reappearances_to_approve
+from service.use_cases.lease_sync import due_syncs, lease_sync
 from service.use_cases.withdraw_request import deny_request
-from tests.integration.suppression.changing_system import SYSTEM, ChangingSystem
-from tests.scenes import quicken, use, without
+from tests.integration.picking.rows import settings_with
+from tests.integration.suppression.changing_system import SYSTEM, ChangingSystem, email
 
-pytestmark = pytest.mark.parametrize("company", [{"accounts": ["support"], "people": 12}], indirect=True)
-STRANGER = Identifier("email", "stranger@example.test")
-
-
-def ordinary(changing: ChangingSystem) -> SamplePerson:
-    return changing.company.world.ordinary[0]
+ADA, STRANGER, PHONE = email("ada"), email("stranger"), Identifier("phone", "+12025550147")
 
 
-def email_of(person: SamplePerson) -> Identifier:
-    return Identifier("email", person.emails[0])
+def deny(changing: ChangingSystem, request: Any) -> None:
+    deny_request(changing.stores, request, reason=DenialReason.NO_MATCH, actor="key:x")
 
 
-# --- who is found ------------------------------------------------------------------------------------------------------
+# --- who is found -----------------------------------------------------------------------------------------------------
+
+
+def only_what_stands_on_the_list_is_taken_from_a_record(changing: ChangingSystem) -> None:
+    first = changing.erased(ADA, regime="ccpa")
+    changing.shows(STRANGER)
+    changing.shows(Identifier("email", " ADA@Example.TEST "), STRANGER, Identifier("phone", "not a number"))
+    assert changing.sync() == 1
+    (again,) = changing.opened()
+    assert (again.reappearance_of, again.regime, again.state, again.duty) == (first, "ccpa", "open", "identify")
+    (row,) = changing.read("SELECT * FROM identifiers WHERE request_id = :r", r=again.id)
+    assert (row.kind, row.verification_method) == ("email", "suppression_list")
+    assert changing.row.found == 1
+    # The audit log says whose re-appearance it is, and where; and nothing of the person.
+    told = [entry for entry in changing.entries() if '"person_reappeared"' in entry]
+    assert len(told) == 1
+    assert all(word in told[0] for word in (str(first), f'"{SYSTEM}"', '"records":1', '"actor":"worker"'))
+    assert "example.test" not in "".join(changing.entries()).lower()
 
 
 def test_only_what_stands_on_the_list_is_taken_from_a_record(changing: ChangingSystem) -> None:
-    person = ordinary(changing)
-    first = changing.erase(person)
-    changing.shows(STRANGER)
-    changing.shows(Identifier("email", f" {person.emails[0].upper()} "), STRANGER, Identifier("phone", "not a number"))
-
-    assert changing.sync() == 1
-    (again,) = changing.opened()
-    assert (again.reappearance_of, again.regime, again.state) == (first, "gdpr", "open")
-    assert changing.kinds_of(again.id) == ["email"]
-    rows = changing.company.rows("SELECT * FROM identifiers WHERE request_id = :r", r=again.id)
-    assert rows[0].verification_method == "suppression_list"
-    assert changing.row.found == 1
-    # The audit log says whose re-appearance it is, and where.
-    entries = changing.company.rows("SELECT convert_from(entry, 'UTF8') AS entry FROM audit_pending")
-    told = [row.entry for row in entries if '"person_reappeared"' in row.entry]
-    assert len(told) == 1
-    assert all(word in told[0] for word in (str(first), SYSTEM, '"records":1'))
-    assert person.emails[0] not in "".join(row.entry for row in entries)
+    only_what_stands_on_the_list_is_taken_from_a_record(changing)
 
 
 def test_records_of_one_person_on_a_page_make_one_request(changing: ChangingSystem) -> None:
-    person = next(p for p in changing.company.world.ordinary if p.phones)
-    changing.erase(person)
-    changing.shows(email_of(person))
-    changing.shows(Identifier("phone", person.phones[0]), STRANGER)
-    changing.sync()
-    (again,) = changing.opened()
-    assert changing.kinds_of(again.id) == ["email", "phone"]
-    assert len(changing.company.rows("SELECT 1 FROM reappearances")) == 2
+    changing.erased(ADA, PHONE)
+    changing.erased(email("eve"))
+    changing.shows(ADA)
+    changing.shows(PHONE, STRANGER)
+    changing.shows(email("eve"))
+    assert changing.sync() == 2
+    assert sorted(changing.kinds_of(again.id) for again in changing.opened()) == [["email"], ["email", "phone"]]
+    assert len(changing.read("SELECT 1 FROM reappearances")) == 3
+
+
+def test_somebody_with_more_identifiers_than_a_submission_takes_is_in_several(changing: ChangingSystem) -> None:
+    many = [email(f"ada-{n}") for n in range(60)]
+    changing.erased(*many[:40])
+    first = changing.opened() or changing.read("SELECT id FROM requests")
+    changing.write(
+        "UPDATE requests SET reappearance_of = :f WHERE id = :i", f=first[0].id, i=changing.erased(*many[40:])
+    )
+    changing.shows(*many)
+    assert changing.sync() == 2
+    sizes = [len(changing.kinds_of(again.id)) for again in changing.opened() if again.state == "open"]
+    assert sorted(sizes) == [10, 50]
 
 
 def whoever_is_not_on_the_list_any_more_is_nobodys(changing: ChangingSystem) -> None:
-    quicken(changing.company, approval={"always": True})
-    person = ordinary(changing)
-    request = changing.company.submit(person)
-    changing.company.drive()
-    deny_request(changing.company.stores, request, reason=DenialReason.NO_MATCH, actor="key:x")
-    changing.shows(email_of(person))
+    request = changing.submit(ADA)
+    changing.freeze(request)
+    deny(changing, request)
+    changing.shows(ADA)
     assert changing.sync() == 0
-    assert changing.waits() == []
+    assert (changing.opened(), changing.waits()) == ([], [])
 
 
 def test_whoever_is_not_on_the_list_any_more_is_nobodys(changing: ChangingSystem) -> None:
@@ -81,33 +87,26 @@ def test_whoever_is_not_on_the_list_any_more_is_nobodys(changing: ChangingSystem
 
 
 def test_what_was_left_on_purpose_does_not_reappear(changing: ChangingSystem) -> None:
-    person = ordinary(changing)
-    request = changing.erase(person)
-    pepper = changing.company.stores.pepper
-    kept = changing.shows(email_of(person))
-    # As a step that its policy ended as retained.
-    mark = {"r": request, "s": SYSTEM, "h": [pepper.of_record(SYSTEM, kept.record)]}
-    state = changing.company.steps(request)[SYSTEM].state
-    changing.run("UPDATE steps SET state = 'retained', record_hashes = :h WHERE request_id = :r AND system = :s", **mark)
+    request = changing.erased(ADA)
+    kept = changing.shows(ADA)
+    changing.step(request, "retained", kept)
     assert changing.sync() == 0
-    changing.run("UPDATE steps SET state = :t WHERE request_id = :r AND system = :s", t=state, **mark)
+    # What went and is there again does, under the same id as well.
+    changing.step(request, "erased_verified", kept)
     assert changing.sync(anew=True) == 1
 
 
-# --- each once ---------------------------------------------------------------------------------------------------------
+# --- each once --------------------------------------------------------------------------------------------------------
 
 
 def a_page_that_is_delivered_twice_opens_one_request(changing: ChangingSystem) -> None:
-    person = ordinary(changing)
-    changing.erase(person)
-    changing.shows(email_of(person))
+    changing.erased(ADA)
+    changing.shows(ADA)
     assert changing.sync() == 1
-    changing.company.drive()
     assert changing.sync(anew=True) == 0
     # Also when its request has ended and the record is still there, in the same state.
-    changing.approve(changing.opened()[0].id)
-    changing.company.drive()
-    assert changing.company.request(changing.opened()[0].id).state == "fulfilled"
+    changing.freeze(changing.opened()[0].id)
+    changing.end(changing.opened()[0].id)
     assert changing.sync(anew=True) == 0
     assert len(changing.opened()) == 1
 
@@ -116,11 +115,22 @@ def test_a_page_that_is_delivered_twice_opens_one_request(changing: ChangingSyst
     a_page_that_is_delivered_twice_opens_one_request(changing)
 
 
+def test_a_record_that_changes_after_its_request_has_ended_is_a_new_reappearance(changing: ChangingSystem) -> None:
+    first = changing.erased(ADA)
+    seen = changing.shows(ADA)
+    changing.sync()
+    changing.freeze(changing.opened()[0].id)
+    changing.end(changing.opened()[0].id)
+    changing.shows(ADA, record=seen.record.id)
+    assert changing.sync() == 1
+    # It goes back to the person's first request, however often they came back.
+    assert [again.reappearance_of for again in changing.opened()] == [first, first]
+
+
 def a_crash_before_the_commit_leaves_nothing_behind(changing: ChangingSystem) -> None:
-    person = ordinary(changing)
-    changing.erase(person)
-    changing.shows(email_of(person))
-    keys = len(changing.company.stores.keys.owners_older_than(0, 1000))
+    changing.erased(ADA)
+    changing.shows(ADA)
+    keys = changing.keys()
     with pytest.MonkeyPatch.context() as patch:
         whole = record_changes.advance_sync
 
@@ -131,10 +141,9 @@ def a_crash_before_the_commit_leaves_nothing_behind(changing: ChangingSystem) ->
         patch.setattr(record_changes, "advance_sync", dies)
         with pytest.raises(KeyboardInterrupt):
             changing.sync()
-    assert changing.opened() == []
-    assert changing.row.cursor is None
+    assert (changing.opened(), changing.row.cursor, changing.row.found) == ([], None, 0)
     # A key that nothing refers to is the sweeper's business, as after a submission that never committed.
-    assert len(changing.company.stores.keys.owners_older_than(0, 1000)) == keys + 1
+    assert changing.keys() == keys + 1
     assert changing.sync() == 1
     assert changing.row.cursor == "1"
 
@@ -144,48 +153,54 @@ def test_a_crash_before_the_commit_leaves_nothing_behind(changing: ChangingSyste
 
 
 def test_whoever_lost_the_lease_records_nothing(changing: ChangingSystem) -> None:
-    person = ordinary(changing)
-    changing.erase(person)
-    changing.shows(email_of(person))
+    changing.erased(ADA)
+    changing.shows(ADA)
     late, now = changing.leased(), changing.leased()
+    assert lease_sync(changing.stores, SYSTEM) is None
     page = changing.changed_since(None, None, late.begin_at)
     with pytest.raises(LeaseLost):
-        record_changes.record_changes(changing.company.stores, changing.company.settings, late, page)
+        record_changes.record_changes(changing.stores, changing.settings, late, page)
     assert (changing.opened(), changing.row.cursor) == ([], None)
-    assert len(record_changes.record_changes(changing.company.stores, changing.company.settings, now, page)) == 1
+    assert len(record_changes.record_changes(changing.stores, changing.settings, now, page)) == 1
     assert changing.row.cursor == "1"
 
 
-def test_two_readers_do_not_read_at_once(changing: ChangingSystem) -> None:
-    changing.leased()
-    from service.use_cases.lease_sync import lease_sync
+def test_who_was_opened_by_another_system_meanwhile_is_left_to_it(changing: ChangingSystem) -> None:
+    changing.erased(ADA)
+    changing.shows(ADA)
+    keys = changing.keys()
+    whole = record_changes.prepare_reappearances
+    with pytest.MonkeyPatch.context() as patch:
 
-    assert lease_sync(changing.company.stores, SYSTEM) is None
+        def slow(*args: Any) -> Any:
+            drafts = whole(*args)
+            changing.submit(ADA)
+            return drafts
+
+        patch.setattr(record_changes, "prepare_reappearances", slow)
+        assert changing.sync() == 0
+    assert changing.opened() == []
+    assert changing.keys() == keys + 1  # the other request's, and none of a request that wasn't opened
+    assert len(changing.waits()) == 1
 
 
-# --- who waits ---------------------------------------------------------------------------------------------------------
+# --- who waits --------------------------------------------------------------------------------------------------------
 
 
 def test_somebody_at_work_is_waited_for_and_then_looked_for_again(changing: ChangingSystem) -> None:
     """A second request of the person is open when the record is seen; it is denied, and the record is still there."""
-    quicken(changing.company, approval={"always": True})
-    person = ordinary(changing)
-    first = changing.company.submit(person)
-    changing.company.drive()
-    changing.approve(first)
-    changing.company.drive()
-    second = changing.company.submit(person)
-    changing.company.drive()
-    assert changing.company.request(second).reason == "awaiting_approval"
-
+    first = changing.erased(ADA)
+    second = changing.submit(ADA)
     for _ in range(4):
         changing.shows(STRANGER)
-    changing.shows(email_of(person))
+    changing.shows(ADA)
     assert changing.sync() == 0
-    assert [(w.request_id, w.cursor) for w in changing.waits()] == [(second, "3")]
+    assert changing.waits() == [(second, "3")]
+    changing.asked.clear()
     assert changing.sync() == 0
+    assert changing.asked == ["5"]
 
-    deny_request(changing.company.stores, second, reason=DenialReason.NO_MATCH, actor="key:x")
+    deny(changing, second)
     changing.asked.clear()
     assert changing.sync() == 1
     assert changing.asked == ["3", "5"]
@@ -193,103 +208,82 @@ def test_somebody_at_work_is_waited_for_and_then_looked_for_again(changing: Chan
     assert changing.opened()[0].reappearance_of == first
 
 
+def test_the_first_page_is_read_again_too(changing: ChangingSystem) -> None:
+    changing.erased(ADA)
+    second = changing.submit(ADA)
+    changing.shows(ADA)
+    assert changing.sync() == 0
+    changing.end(second)
+    changing.asked.clear()
+    assert changing.sync() == 1
+    assert changing.asked == [None, "1"]
+
+
 def test_whose_erasure_is_not_done_in_the_system_does_not_reappear_there(changing: ChangingSystem) -> None:
-    person = ordinary(changing)
-    request = changing.erase(person)
-    state = changing.company.steps(request)[SYSTEM].state
-    # As a step whose vendor still purges.
-    mark = {"r": request, "s": SYSTEM}
-    changing.run("UPDATE steps SET state = 'accepted' WHERE request_id = :r AND system = :s", **mark)
-    changing.shows(email_of(person))
+    request = changing.erased(ADA)
+    changing.step(request, "accepted")  # its vendor still purges
+    changing.shows(ADA)
     assert changing.sync() == 0
-    assert [w.request_id for w in changing.waits()] == [request]
     assert changing.sync() == 0
-    changing.run("UPDATE steps SET state = :t WHERE request_id = :r AND system = :s", t=state, **mark)
+    assert changing.waits() == [(request, "")]
+    changing.step(request, "erased_verified")
     assert changing.sync() == 1
     assert changing.waits() == []
 
 
 def test_a_denied_reappearance_is_not_asked_about_again(changing: ChangingSystem) -> None:
-    person = ordinary(changing)
-    changing.erase(person)
-    seen = changing.shows(email_of(person))
+    changing.erased(ADA)
+    seen = changing.shows(ADA)
     changing.sync()
-    deny_request(changing.company.stores, changing.opened()[0].id, reason=DenialReason.NO_MATCH, actor="key:x")
-    changing.shows(email_of(person), record=seen.record.id)
+    deny(changing, changing.opened()[0].id)
+    changing.shows(ADA, record=seen.record.id)
     assert changing.sync() == 0
     # What the person asks for anew counts anew.
-    changing.company.submit(person)
-    changing.company.drive()
-    changing.shows(email_of(person), record=seen.record.id)
+    changing.erased(ADA)
+    changing.shows(ADA, record=seen.record.id)
     assert changing.sync() == 1
 
 
-# --- what is done ------------------------------------------------------------------------------------------------------
+# --- what is done -----------------------------------------------------------------------------------------------------
 
 
-def policy(changing: ChangingSystem, reappearance: str) -> None:
-    settings = changing.company.settings
-    use(
-        changing.company,
-        replace(settings, suppression=settings.suppression.model_copy(update={"reappearance": reappearance})),
-    )
+def to_approve(changing: ChangingSystem, request: Any) -> bool:
+    with changing.stores.engine.begin() as connection:
+        return request in reappearances_to_approve(connection, changing.settings, [request])
 
 
-def test_the_policy_report_searches_for_nobody_before_a_review(changing: ChangingSystem) -> None:
-    policy(changing, "report")
-    person = ordinary(changing)
-    changing.erase(person)
-    changing.shows(email_of(person))
+def test_the_policy_erase_covers_only_whom_the_list_knew(changing: ChangingSystem) -> None:
+    first = changing.erased(ADA)
+    changing.shows(ADA)
+    changing.sync()
+    again = changing.opened()[0].id
+    changing.freeze(again)
+    assert to_approve(changing, again)
+    assert not to_approve(changing, first)
+    changing.policy("erase")
+    assert not to_approve(changing, again)
+    # The walk met somebody's identifier that was never on the list for this person.
+    changing.write("UPDATE identifiers SET keyed_hash = '\\x00' WHERE request_id = :r", r=again)
+    assert to_approve(changing, again)
+
+
+def test_the_policy_report_waits_for_a_review(changing: ChangingSystem) -> None:
+    changing.policy("report")
+    changing.erased(ADA)
+    changing.shows(ADA)
     assert changing.sync() == 1
-    changing.company.drive()
     (again,) = changing.opened()
-    assert (again.state, again.reason, again.doubts[0]["reason"]) == ("in_progress", "needs_review", "reappeared")
-    assert changing.company.steps(again.id) == {}
-    continue_request(changing.company.stores, again.id, drop=[], verify=[], actor="key:x")
-    changing.company.drive()
-    assert changing.company.request(again.id).reason == "awaiting_approval"
+    assert (again.state, again.reason, again.duty) == ("in_progress", "needs_review", None)
+    assert again.doubts[0]["reason"] == "reappeared"
+    assert sum('"review_opened"' in entry for entry in changing.entries()) == 1
 
 
-def test_the_policy_erase_asks_nobody_about_whom_the_list_knew(changing: ChangingSystem) -> None:
-    policy(changing, "erase")
-    person = ordinary(changing)
-    changing.erase(person)
-    changing.shows(email_of(person))
-    changing.sync()
-    changing.company.drive()
-    (again,) = changing.opened()
-    assert again.state == "fulfilled"
-    plan = changing.company.rows("SELECT approval_reasons FROM plans WHERE request_id = :r", r=again.id)[0]
-    assert plan.approval_reasons == []
-
-
-def test_the_policy_erase_asks_about_somebody_to_whom_an_identifier_passed(changing: ChangingSystem) -> None:
-    """The mailbox of an erased person is another customer's now, says the graph."""
-    import duckdb
-
-    policy(changing, "erase")
-    person, other = changing.company.world.ordinary[:2]
-    changing.erase(person)
-    with duckdb.connect(str(changing.company.warehouse)) as warehouse:
-        columns = [row[0] for row in warehouse.execute("DESCRIBE identity_edges").fetchall()]
-        edge = {"left_kind": "email", "left_value": person.emails[0], "right_kind": "email"}
-        row = {**dict.fromkeys(columns), **edge, "right_value": other.emails[0], "source": "crm"}
-        marks = ", ".join("?" for _ in columns)
-        warehouse.execute(f"INSERT INTO identity_edges VALUES ({marks})", [row[name] for name in columns])
-    changing.shows(email_of(person))
-    changing.sync()
-    changing.company.drive()
-    (again,) = changing.opened()
-    assert again.reason == "awaiting_approval"
-    assert changing.company.residue(other) != []
-
-
-# --- trouble -----------------------------------------------------------------------------------------------------------
+# --- trouble ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_blind_credential_moves_nothing_and_is_told(changing: ChangingSystem) -> None:
-    changing.erase(ordinary(changing))
-    changing.shows(email_of(ordinary(changing)))
+    changing.erased(ADA)
+    changing.shows(ADA)
     changing.refuses = CredentialsRefused("blind_credential")
     assert changing.sync() == 0
     row = changing.row
@@ -301,45 +295,54 @@ def test_a_blind_credential_moves_nothing_and_is_told(changing: ChangingSystem) 
 
 
 def test_trouble_that_passes_is_tried_again_sooner(changing: ChangingSystem) -> None:
+    wait = "SELECT extract(epoch FROM due_at - clock_timestamp()) AS seconds FROM suppression_syncs"
     changing.refuses = TemporarilyUnavailable("timeout")
     changing.sync()
-    wait = "SELECT extract(epoch FROM due_at - clock_timestamp()) AS s FROM suppression_syncs"
-    assert changing.company.rows(wait)[0].s < 30
+    assert changing.read(wait)[0].seconds < 30
     changing.refuses = CredentialsRefused("unauthorized")
     changing.sync()
-    assert changing.company.rows(wait)[0].s > 600
+    assert changing.read(wait)[0].seconds > 600
 
 
 def test_pages_are_read_to_the_end_and_then_rested(changing: ChangingSystem) -> None:
     for _ in range(7):
         changing.shows(STRANGER)
+    assert due_syncs(changing.stores, changing.settings, nudge_again_seconds=60.0) == [(SYSTEM, "zendesk")]
+    assert due_syncs(changing.stores, changing.settings, nudge_again_seconds=60.0) == []
     changing.sync()
-    assert changing.asked == [None, "3", "6"]
-    assert changing.row.cursor == "7"
-    assert changing.company.rows("SELECT due_at > clock_timestamp() AS rests FROM suppression_syncs")[0].rests
+    assert (changing.asked, changing.row.cursor) == ([None, "3", "6"], "7")
+    assert due_syncs(changing.stores, changing.settings, nudge_again_seconds=60.0) == []
+    assert changing.row.lease_until is None
 
 
-def test_a_system_that_is_gone_is_not_read(changing: ChangingSystem) -> None:
-    use(changing.company, without(changing.company, SYSTEM))
+def test_a_sync_that_is_switched_off_and_a_system_that_is_gone_are_not_read(changing: ChangingSystem) -> None:
+    off = settings_with().suppression.model_copy(update={"sync_every_seconds": 0.0})
+    settings = changing.settings
+    assert due_syncs(changing.stores, _with(settings, suppression=off), nudge_again_seconds=60.0) == []
+    assert due_syncs(changing.stores, _with(settings, systems=()), nudge_again_seconds=60.0) == []
+    changing.runtime.settings = _with(settings, systems=())
     changing.sync()
     assert changing.asked == []
 
 
-# --- the mechanisms, switched off --------------------------------------------------------------------------------------
+def _with(settings: Any, **changes: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(settings, **changes)
+
+
+# --- the mechanisms, switched off -------------------------------------------------------------------------------------
 
 
 def _moves_the_cursor_first(patch: pytest.MonkeyPatch) -> None:
     whole = record_changes.open_reappearances
 
-    def early(connection: Any, settings: Any, system: Any, drafts: Any, now: Any) -> None:
-        engine = connection.engine
-        with engine.begin() as other:
-            from sqlalchemy import text
-
+    def late(connection: Any, *args: Any) -> None:
+        with connection.engine.begin() as other:
             other.execute(text("UPDATE suppression_syncs SET cursor = '1'"))
-        whole(connection, settings, system, drafts, now)
+        whole(connection, *args)
 
-    patch.setattr(record_changes, "open_reappearances", early)
+    patch.setattr(record_changes, "open_reappearances", late)
 
 
 def _hashes_as_it_came(patch: pytest.MonkeyPatch) -> None:
@@ -348,19 +351,22 @@ def _hashes_as_it_came(patch: pytest.MonkeyPatch) -> None:
 
 def _forgets_what_was_told(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(know_reappeared, "_told", lambda *args: frozenset())
+
+
+def _sees_no_open_request(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(know_reappeared, "_holders", lambda *args: {})
 
 
 def _reads_removed_entries(patch: pytest.MonkeyPatch) -> None:
-    from sqlalchemy import text
-
-    patch.setattr(know_reappeared, "_ENTRIES", text(str(know_reappeared._ENTRIES).replace("removed_at IS NULL", "true")))
+    statement = str(know_reappeared._ENTRIES).replace("removed_at IS NULL", "true")
+    patch.setattr(know_reappeared, "_ENTRIES", text(statement))
 
 
 MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], Callable[[ChangingSystem], None]]] = {
     "cursor_moved_before_commit": (_moves_the_cursor_first, a_crash_before_the_commit_leaves_nothing_behind),
-    "normalisation_skipped": (_hashes_as_it_came, test_only_what_stands_on_the_list_is_taken_from_a_record),
+    "normalisation_skipped": (_hashes_as_it_came, only_what_stands_on_the_list_is_taken_from_a_record),
     "dedupe_off": (_forgets_what_was_told, a_page_that_is_delivered_twice_opens_one_request),
+    "open_requests_unseen": (_sees_no_open_request, test_somebody_at_work_is_waited_for_and_then_looked_for_again),
     "removed_at_ignored": (_reads_removed_entries, whoever_is_not_on_the_list_any_more_is_nobodys),
 }
 
@@ -372,5 +378,3 @@ def test_each_wrong_version_is_caught(changing: ChangingSystem, mutant: str) -> 
         switch_off(patch)
         with pytest.raises(AssertionError):
             scenario(changing)
-
-
