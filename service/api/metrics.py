@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 
 from service.domain.api_key import KeyRefusal
 from service.storage.stores import Stores
@@ -78,8 +79,31 @@ class _Stored:
     def __init__(self, counts: WorkCounts) -> None:
         self._counts = counts
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        """The gauges of this reading."""
+    def _syncs(self) -> Iterable[Metric]:
+        found = CounterMetricFamily(
+            "expunge_reappearances", "Erased people who were seen again in a system.", labels=("system",)
+        )
+        for system, count in self._counts.reappearances.items():
+            found.add_metric((system,), count)
+        age = GaugeMetricFamily(
+            "expunge_suppression_sync_age_seconds",
+            "Since a system's changes were read last, by a credential that sees.",
+            labels=("system",),
+        )
+        for system, seconds in self._counts.sync_age_seconds.items():
+            age.add_metric((system,), seconds)
+        failing = GaugeMetricFamily(
+            "expunge_suppression_sync_failing",
+            "Attempts in a row at reading a system's changes that failed, by the last one's code.",
+            labels=("system", "code"),
+        )
+        for (system, code), count in self._counts.sync_failing.items():
+            failing.add_metric((system, code), count)
+        yield from (found, age, failing)
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges of this reading, and what the store itself counts."""
+        yield from self._syncs()
         requests = GaugeMetricFamily(
             "expunge_requests", "Unfinished requests by state and reason.", labels=("state", "reason")
         )

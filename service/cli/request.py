@@ -263,6 +263,8 @@ def _show(view: dict[str, Any], as_json: bool) -> None:
     out.print(f"received {view['received_at']}, to be answered by {view['respond_by']}{extended}")
     if view["linked_to"]:
         out.print(f"linked to {view['linked_to']}")
+    if view["reappearance_of"]:
+        out.print(f"an erased person who re-appeared: their first request is {view['reappearance_of']}")
     for doubt in view["doubts"]:
         out.print(f"doubt: {doubt['reason']} about {', '.join(doubt['identifiers'])}")
     if view["plan"]:

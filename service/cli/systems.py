@@ -65,7 +65,9 @@ def list_all(url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson =
 def _now(system: Mapping[str, Any]) -> str:
     if system["down_since"] is not None:
         return f"down since {system['down_since']}"
-    return f"rests until {system['rest_until']}: {system['rest_reason']}" if system["rest_until"] else ""
+    if system["rest_until"]:
+        return f"rests until {system['rest_until']}: {system['rest_reason']}"
+    return f"changes not read: {system['changes_error']}" if system["changes_error"] else ""
 
 
 @app.command()

@@ -22,7 +22,8 @@ class WorkCounts:
     """One reading: unfinished requests by (state, reason), unfinished steps by (system, state), and single counts.
 
     `parked` is by (system, the reason's word before the colon). `oldest_due_seconds` says per connected system for how
-    long the step that waits longest could have been worked on.
+    long the step that waits longest could have been worked on. `reappearances`: how many the suppression sync ever
+    found in a system; `sync_age_seconds`: since its changes were read last; `sync_failing`: by (system, error).
     """
 
     requests: Mapping[tuple[str, str], int]
@@ -32,6 +33,9 @@ class WorkCounts:
     parked: Mapping[tuple[str, str], int]
     oldest_due_seconds: Mapping[str, float]
     imports: Mapping[str, int]
+    reappearances: Mapping[str, int]
+    sync_age_seconds: Mapping[str, float]
+    sync_failing: Mapping[tuple[str, str], int]
     overdue: int
     holds: int
     audit_pending: int
@@ -67,6 +71,11 @@ _SYSTEMS = text(
     " WHERE state = 'active'"
 )
 _IMPORTS = text("SELECT state, count(*) AS n FROM imports GROUP BY state")
+_SYNCS = text(
+    "SELECT u.system, u.found, u.last_error, u.tries,"
+    " extract(epoch FROM clock_timestamp() - coalesce(u.last_success_at, u.created_at))::float8 AS age"
+    " FROM suppression_syncs u JOIN systems y ON y.name = u.system WHERE y.state = 'active'"
+)
 _HOLDS = text("SELECT count(*) FROM holds WHERE lifted_at IS NULL AND (until IS NULL OR until > clock_timestamp())")
 _FINDINGS = text("SELECT code, count(*) AS n FROM audit_findings GROUP BY code")
 _CONFLICTS = text("SELECT anchor, code, count(*) AS n FROM anchor_conflicts WHERE accepted_at IS NULL GROUP BY 1, 2")
@@ -79,6 +88,7 @@ def count_work(stores: Stores) -> WorkCounts:
         read_by_index(connection)
         requests = connection.execute(_REQUESTS).all()
         systems = connection.execute(_SYSTEMS).all()
+        syncs = connection.execute(_SYNCS).all()
         pending, refused = pending_count(connection)
         return WorkCounts(
             requests={(row.state, row.reason or ""): row.n for row in requests},
@@ -88,6 +98,9 @@ def count_work(stores: Stores) -> WorkCounts:
             parked={(row.system, row.reason): row.n for row in connection.execute(_PARKED)},
             oldest_due_seconds={row.name: oldest_due_seconds(connection, row.name) for row in systems},
             imports={row.state: row.n for row in connection.execute(_IMPORTS)},
+            reappearances={row.system: row.found for row in syncs},
+            sync_age_seconds={row.system: row.age for row in syncs},
+            sync_failing={(row.system, row.last_error): row.tries for row in syncs if row.last_error},
             overdue=sum(row.overdue for row in requests),
             holds=connection.execute(_HOLDS).scalar_one(),
             audit_pending=pending,

@@ -197,8 +197,14 @@ def postpone_sync(stores: Stores, sync: LeasedSync, *, seconds: float, error: st
         )
 
 
-def open_syncs(connection: Connection, systems: Sequence[str]) -> None:
-    """Rows for systems that tell their changes, as far as they have none."""
+def keep_syncs(connection: Connection, settings: Settings, systems: Sequence[str]) -> None:
+    """Rows for these systems, which tell their changes; none while the sync is switched off.
+
+    Whoever switches it on again reads from the list's first entry on: what happened meanwhile is found, too.
+    """
+    if not settings.suppression.sync_every_seconds:
+        connection.execute(text("DELETE FROM suppression_syncs"))
+        return
     connection.execute(
         text("INSERT INTO suppression_syncs (system) SELECT unnest(CAST(:names AS text[])) ON CONFLICT DO NOTHING"),
         {"names": list(systems)},

@@ -49,6 +49,7 @@ class SystemView:
 
     `down_since`: it gave no answer in several passes and is only probed. `rest_until`: nothing is sent until then, for
     the `rest_reason` (`system_down`, `rate_limited`: the vendor asked for it, `rate_window`: our own gate).
+    `changes_read_at`: when the suppression sync last read what changed there; `changes_error`: why it couldn't since.
     """
 
     name: str
@@ -61,6 +62,8 @@ class SystemView:
     down_since: datetime | None
     rest_until: datetime | None
     rest_reason: str | None
+    changes_read_at: datetime | None
+    changes_error: str | None
     declaration: DeclarationView | None
 
 
@@ -69,8 +72,8 @@ def list_systems(stores: Stores, settings: Settings) -> list[SystemView]:
     with stores.engine.begin() as connection:
         rows = connection.execute(
             text(
-                "SELECT *, coalesce(rest_until > clock_timestamp(), false) AS rests FROM systems"
-                " ORDER BY position, name"
+                "SELECT y.*, coalesce(y.rest_until > clock_timestamp(), false) AS rests,"
+                " u.last_success_at, u.last_error FROM systems y LEFT JOIN suppression_syncs u ON u.system = y.name ORDER BY y.position, y.name"
             )
         ).all()
     return [_view(row, settings) for row in rows]
@@ -89,6 +92,8 @@ def _view(row: Row[Any], settings: Settings) -> SystemView:
         down_since=row.down_since,
         rest_until=row.rest_until if row.rests else None,
         rest_reason=row.rest_reason if row.rests else None,
+        changes_read_at=row.last_success_at,
+        changes_error=row.last_error,
         declaration=None if kind is None else _declared(kind, row.name, settings),
     )
 

@@ -116,6 +116,7 @@ class RequestView:
     sealed: bool
     external_reference: str | None
     linked_to: UUID | None
+    reappearance_of: UUID | None
     doubts: list[DoubtView]
     plan: PlanView | None
     identifiers: list[IdentifierView]
@@ -156,6 +157,7 @@ def show_request(stores: Stores, request_id: UUID, *, reader: str | None = None,
         sealed=row.sealed_at is not None,
         external_reference=row.external_reference,
         linked_to=row.linked_to,
+        reappearance_of=row.reappearance_of,
         doubts=[_doubt(doubt) for doubt in row.doubts],
         plan=plan,
         identifiers=shown,

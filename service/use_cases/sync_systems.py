@@ -16,7 +16,7 @@ from service.settings import ConfiguredSystem, Settings
 from service.storage.changes import Change, Version, log_changes
 from service.storage.rows import check_again, database_now, version_of
 from service.storage.stores import Stores
-from service.use_cases.lease_sync import begin_sync_anew, open_syncs
+from service.use_cases.lease_sync import begin_sync_anew, keep_syncs
 from service.use_cases.system_rules import rules_of
 
 _LOCK = 0x53595354
@@ -35,7 +35,7 @@ def sync_systems(stores: Stores, settings: Settings) -> None:
         for name, row in known.items():
             if name not in configured and row.state == "active":
                 _remove(connection, row)
-        open_syncs(connection, [s.config.name for s in settings.systems if _tells_changes(s)])
+        keep_syncs(connection, settings, [s.config.name for s in settings.systems if _tells_changes(s)])
 
 
 def _tells_changes(system: ConfiguredSystem) -> bool:

@@ -148,6 +148,8 @@ def test_alerts_speak_of_metrics_and_labels_that_exist(monkeypatch: pytest.Monke
         "expunge_anchor_conflicts > 0",
         "expunge_system_down == 1",
         "expunge_anchor_lag_entries",
+        "expunge_reappearances_total[1h]) > 0",
+        "expunge_suppression_sync_age_seconds >",
     ],
 )
 def test_what_matters_has_an_alert(wanted: str) -> None:

@@ -48,6 +48,7 @@ from service.domain.outcomes import (
     after_confirm,
 )
 from service.domain.parked_reasons import CONNECTORS_OWN, EXPLANATIONS, explain
+from service.domain.reappearance import REAPPEARED, ReappearancePolicy
 from service.domain.request import DenialReason, Progress, RequestState
 from service.settings import SYSTEM_EXTRAS, AnchorSettings, IdentityGraphSettings, VaultSettings
 from service.storage.vendor_gate import NOT_COMPARED
@@ -184,6 +185,7 @@ def test_every_environment_variable_is_named() -> None:
         ApprovalReason,
         ImportState,
         ImportFormat,
+        ReappearancePolicy,
     ],
 )
 def test_every_word_is_in_the_readme(words: type[StrEnum]) -> None:
@@ -255,7 +257,7 @@ def test_every_reason_to_park_is_explained_where_it_is_shown() -> None:
 
 
 def test_every_reason_of_a_review_is_in_its_runbook() -> None:
-    doubts = {doubt.value for doubt in DoubtReason} | {settle_identity._NOBODY, settle_identity._MEETS}
+    doubts = {doubt.value for doubt in DoubtReason} | {settle_identity._NOBODY, settle_identity._MEETS, REAPPEARED}
     assert missing(doubts, REVIEWS) == []
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from service.storage.secrets import load_secrets
 from service.storage.stores import Stores
-from service.use_cases.lease_sync import open_syncs
+from service.use_cases.lease_sync import keep_syncs
 from service.use_cases.sync_systems import sync_systems
 from tests.integration.picking.rows import settings_with
 from tests.integration.suppression.changing_system import SYSTEM, ChangingSystem
@@ -25,7 +25,7 @@ def changing(
     stores = Stores.open(database_url, key_database_url, load_secrets(settings))
     sync_systems(stores, settings)
     with stores.engine.begin() as connection:
-        open_syncs(connection, [SYSTEM])
+        keep_syncs(connection, settings, [SYSTEM])
     runtime = Runtime(settings, stores)
     made = ChangingSystem(settings, stores, runtime)
     monkeypatch.setattr(sync_suppression.operations, "changed_since", made.changed_since)
