@@ -57,7 +57,8 @@ def _sync(runtime: Runtime, entry: Entry, leased: LeasedSync, stay_seconds: floa
     until = time.monotonic() + stay_seconds
     opened = 0
     try:
-        for waited in waits_that_are_over(runtime.stores, leased.system, limit=_PAGES_AGAIN):
+        again = waits_that_are_over(runtime.stores, leased.system, limit=_PAGES_AGAIN)
+        for waited in again:
             changes = _read(runtime, entry, leased.system, waited.cursor, waited.begin_at)
             opened += _record(runtime, leased, changes, waited)
         cursor, begin_at, more = leased.cursor, leased.begin_at, True
@@ -75,7 +76,11 @@ def _sync(runtime: Runtime, entry: Entry, leased: LeasedSync, stay_seconds: floa
     except _Failed as failed:
         _postpone(runtime, leased, failed.error)
         return opened
-    give_back_sync(runtime.stores, leased)
+    if len(again) == _PAGES_AGAIN:
+        # There may be more of them: they don't wait for the next regular time.
+        postpone_sync(runtime.stores, leased, seconds=0.0, error=None)
+    else:
+        give_back_sync(runtime.stores, leased)
     return opened
 
 

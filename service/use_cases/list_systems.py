@@ -73,7 +73,8 @@ def list_systems(stores: Stores, settings: Settings) -> list[SystemView]:
         rows = connection.execute(
             text(
                 "SELECT y.*, coalesce(y.rest_until > clock_timestamp(), false) AS rests,"
-                " u.last_success_at, u.last_error FROM systems y LEFT JOIN suppression_syncs u ON u.system = y.name ORDER BY y.position, y.name"
+                " u.last_success_at, u.last_error"
+                " FROM systems y LEFT JOIN suppression_syncs u ON u.system = y.name ORDER BY y.position, y.name"
             )
         ).all()
     return [_view(row, settings) for row in rows]
