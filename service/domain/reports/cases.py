@@ -63,7 +63,10 @@ class Recipient:
 
 @dataclass
 class Case:
-    """One request. `answer` is `fulfilled`, `denied`, `revoked`, `expired`, or None while it is open."""
+    """One request. `answer` is `fulfilled`, `denied`, `revoked`, `expired`, or None while it is open.
+
+    `reappearance_of`: nobody asked; the suppression sync opened it for an erased person whose first request is that one.
+    """
 
     request_id: str
     subject: str
@@ -82,6 +85,7 @@ class Case:
     denial_reason: str | None = None
     approved_by: list[str] = field(default_factory=list)
     linked_to: str | None = None
+    reappearance_of: str | None = None
     steps: list[Recipient] = field(default_factory=list)
 
 
@@ -151,6 +155,8 @@ def _request(case: Case, event: str, data: Mapping[str, Any], entry: Mapping[str
     if event in _ANSWERED:
         case.answer, case.answered_at = _ANSWERED[event], at
         case.denial_reason = data.get("reason") if event == "request_denied" else None
+    elif event == "person_reappeared":
+        case.reappearance_of, case.manner = data["origin"], "reappearance"
     elif event == "request_extended":
         case.extended_at, case.extension_reason = at, data["reason"]
         case.respond_by = _instant(data["respond_by"])

@@ -42,6 +42,8 @@ def report_metrics(question: Question) -> Report:
     """A row per year and kind, and one per year over all kinds."""
     groups: dict[tuple[str, str], list[Case]] = defaultdict(list)
     for case in question.cases():
+        if case.reappearance_of is not None:
+            continue
         year = f"{question.period.day_of(case.received_at).year:04d}"
         for kind in (case.kind, EVERY_KIND):
             groups[(year, kind)].append(case)
@@ -73,6 +75,7 @@ def report_metrics(question: Question) -> Report:
             "Days are calendar days from receipt to the answer that complied or denied.",
             "Requests that were never verified count as denied (unverifiable); nothing was answered, so no days count.",
             "`reason_...` splits `denied` by the recorded reason.",
+            "What the suppression sync opened, for erased people who re-appeared, is nobody's request and isn't counted.",
         ],
         _charts(rows),
     )

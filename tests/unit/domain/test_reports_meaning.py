@@ -430,3 +430,17 @@ def test_a_report_of_nothing_can_be_written(story: Story) -> None:
         assert report.rows == []
         for form in FORMATS:
             assert render(report, source(), form)
+
+
+# --- people who re-appeared -------------------------------------------------------------------------------------------
+
+
+def test_a_reappearance_is_nobodys_request_and_is_not_counted_as_one(story: Story) -> None:
+    story.request("asked", at(0))
+    story.about("asked", "request_fulfilled", at(5))
+    story.request("seen", at(9))
+    story.about("seen", "person_reappeared", at(9), origin=name_of("asked"), system="support", records=1)
+    years = {r["kind"]: r["received"] for r in report_metrics(asked(story)).rows}
+    assert years == {"erasure": 1, "all": 1}
+    manners = {r["request_id"]: r["manner"] for r in report_requests(asked(story)).rows}
+    assert manners == {name_of("asked"): "api", name_of("seen"): "reappearance"}
