@@ -15,9 +15,8 @@ from service.domain.reappearance import ReappearancePolicy
 from service.settings import Settings
 from service.storage.packed import listed
 
-_ALL = text("SELECT id FROM requests WHERE id = ANY(CAST(:ids AS uuid[])) AND reappearance_of IS NOT NULL")
 _WITH_OTHERS = text(
-    "SELECT r.id FROM requests r WHERE r.id = ANY(CAST(:ids AS uuid[])) AND r.reappearance_of IS NOT NULL"
+    "SELECT r.id FROM requests r WHERE r.id = ANY(CAST(:ids AS uuid[]))"
     " AND EXISTS (SELECT 1 FROM identifiers i WHERE i.request_id = r.id AND i.use = 'planned' AND NOT EXISTS ("
     " SELECT 1 FROM suppression_entries e JOIN requests o ON o.id = e.request_id"
     " WHERE e.keyed_hash = i.keyed_hash AND e.removed_at IS NULL AND o.id <> r.id"
@@ -28,6 +27,8 @@ _WITH_OTHERS = text(
 def reappearances_to_approve(
     connection: Connection, settings: Settings, request_ids: Sequence[UUID]
 ) -> frozenset[UUID]:
-    """Those of these requests, whose identifiers are planned already, that wait for an approval."""
-    asked = _WITH_OTHERS if ReappearancePolicy(settings.suppression.reappearance) is ReappearancePolicy.ERASE else _ALL
-    return frozenset(connection.execute(asked, {"ids": listed(request_ids)}).scalars())
+    """Those of these re-appearances, whose identifiers are planned already, that wait for an approval."""
+    policy = ReappearancePolicy(settings.suppression.reappearance)
+    if not request_ids or policy is not ReappearancePolicy.ERASE:
+        return frozenset(request_ids)
+    return frozenset(connection.execute(_WITH_OTHERS, {"ids": listed(request_ids)}).scalars())

@@ -135,7 +135,9 @@ def _freeze(
         row.name: row.connector for row in connection.execute(text("SELECT name, connector FROM systems"))
     }
     rules = _rules(settings)
-    reappeared = reappearances_to_approve(connection, settings, [request.id for request, _ in planned])
+    reappeared = reappearances_to_approve(
+        connection, settings, [request.id for request, _ in planned if request.reappearance_of is not None]
+    )
     plans = [
         _plan(rules, r, steps, hashes[r.id], connectors, added.get(r.id, 0), r.id in reappeared) for r, steps in planned
     ]

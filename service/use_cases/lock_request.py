@@ -16,7 +16,7 @@ from service.storage.changes import Change
 from service.storage.rows import version_of
 from service.use_cases.open_steps import OpenedStep
 
-PLANNED_COLUMNS = "id, subject, state, reason, duty, plan_version, version, entry_hash"
+PLANNED_COLUMNS = "id, subject, state, reason, duty, plan_version, reappearance_of, version, entry_hash"
 """What freezing, releasing and answering read of a request."""
 
 

@@ -77,7 +77,8 @@ def _locked(connection: Connection, fences: Mapping[UUID, int]) -> list[Row[Any]
     return list(
         connection.execute(
             text(
-                "SELECT r.id, r.subject, r.respond_by, r.lane, r.doubts, r.plan_version, r.version, r.entry_hash"
+                "SELECT r.id, r.subject, r.respond_by, r.lane, r.doubts, r.plan_version, r.reappearance_of,"
+                " r.version, r.entry_hash"
                 " FROM requests r JOIN unnest(CAST(:ids AS uuid[]), CAST(:fences AS integer[]))"
                 " AS n(id, fence) USING (id) WHERE r.fence = n.fence AND r.duty = 'identify'"
                 " AND NOT r.identity_reviewed ORDER BY r.id FOR NO KEY UPDATE OF r"

@@ -65,7 +65,7 @@ class Recipient:
 class Case:
     """One request. `answer` is `fulfilled`, `denied`, `revoked`, `expired`, or None while it is open.
 
-    `reappearance_of`: nobody asked; the suppression sync opened it for an erased person whose first request is that one.
+    `reappearance_of`: nobody asked; the suppression sync opened it for an erased person, whose first request that is.
     """
 
     request_id: str
