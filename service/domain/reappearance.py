@@ -75,8 +75,8 @@ class Known:
     """What the store knows about the hashes of a page.
 
     `holders`: unfinished requests that cover a hash. `refused`: (person, hash) of re-appearances that a human denied or
-    the person revoked: the answer stands until the person asks anew. `told`: states of records that opened a request
-    already.
+    the person revoked, and what a reviewer of one said isn't theirs: it stands until the person asks anew. `told`:
+    states of records that opened a request already.
     """
 
     entries: Sequence[Entry] = ()

@@ -32,8 +32,8 @@ _ORIGINS = text(
 _REFUSED = text(
     "SELECT DISTINCT r.reappearance_of AS person, i.keyed_hash FROM requests r"
     " JOIN identifiers i ON i.request_id = r.id"
-    " WHERE r.reappearance_of = ANY(CAST(:people AS uuid[])) AND r.state IN ('denied', 'revoked')"
-    " AND i.keyed_hash = ANY(CAST(:hashes AS bytea[]))"
+    " WHERE r.reappearance_of = ANY(CAST(:people AS uuid[]))"
+    " AND (r.state IN ('denied', 'revoked') OR i.use = 'dropped') AND i.keyed_hash = ANY(CAST(:hashes AS bytea[]))"
 )
 _TOLD = text(
     "SELECT a.record_hash, a.changed_at FROM unnest(CAST(:records AS bytea[])) AS n(record_hash)"

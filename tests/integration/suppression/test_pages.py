@@ -243,6 +243,20 @@ def test_a_denied_reappearance_is_not_asked_about_again(changing: ChangingSystem
     assert changing.sync() == 1
 
 
+def test_what_a_reviewer_dropped_is_not_asked_about_again(changing: ChangingSystem) -> None:
+    changing.erased(ADA, PHONE)
+    changing.shows(ADA, PHONE)
+    changing.sync()
+    (again,) = changing.opened()
+    changing.write("UPDATE identifiers SET use = 'dropped' WHERE request_id = :r AND kind = 'phone'", r=again.id)
+    changing.shows(PHONE, STRANGER)
+    assert (changing.sync(), changing.waits()) == (0, [])
+    changing.end(again.id)
+    changing.shows(ADA, PHONE)
+    assert changing.sync() == 1
+    assert changing.kinds_of(changing.opened()[1].id) == ["email"]
+
+
 # --- what is done -----------------------------------------------------------------------------------------------------
 
 
