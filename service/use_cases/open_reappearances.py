@@ -206,7 +206,3 @@ def _set_aside(connection: Connection, drafts: Sequence[Draft]) -> None:
         ).bindparams(bindparam("doubts", type_=JSONB)),
         rows,
     )
-
-
-def _ids(draft: Draft) -> list[str]:
-    return sorted(str(identifier.id) for identifier in draft.sealed.identifiers)
