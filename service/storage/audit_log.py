@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, text
+from sqlalchemy import Connection, text
 
 from service.domain.audit_entry import AuditEntry, NotAuditable, Position, position_of
 from service.domain.certificate_envelope import ProvenEntry
@@ -20,7 +20,7 @@ from service.domain.signed_note import Checkpoint
 from service.storage.audit_findings import AuditLogBroken
 from service.storage.audit_pruned import pruned_prefix
 from service.storage.audit_tree import inclusion_proofs
-from service.storage.driver_words import in_driver_words
+from service.storage.driver_words import Answered, in_driver_words, in_transaction, run
 from service.storage.packed import Packed
 
 # The order inside one call is kept, since one transaction may log several versions of one object.
@@ -40,21 +40,21 @@ def append(connection: Connection, entries: Sequence[AuditEntry]) -> None:
     One statement for any number; takes no lock that another writer waits for.
     """
     if entries:
-        connection.exec_driver_sql(in_driver_words(_APPEND), {"entries": Packed(entry.encode() for entry in entries)})
+        run(connection, _APPEND, {"entries": Packed(entry.encode() for entry in entries)})
 
 
 def append_with(
     connection: Connection, entries: Sequence[AuditEntry], statement: str, values: Mapping[str, Any]
-) -> CursorResult[Any]:
+) -> Answered:
     """Logs entries and runs the change that they tell of, in one statement: half the cost of two on a busy store.
 
     `statement` is our own INSERT, UPDATE or DELETE, or a SELECT over further WITH queries that it begins with a comma
     for. No part of it comes from outside. `values` has no name `entry` or `entries`.
     """
     if len(entries) == 1:
-        return connection.exec_driver_sql(_logging(_APPEND_ONE, statement), {**values, "entry": entries[0].encode()})
+        return in_transaction(connection, _logging(_APPEND_ONE, statement), {**values, "entry": entries[0].encode()})
     logged = Packed([entry.encode() for entry in entries])
-    return connection.exec_driver_sql(_logging(_APPEND, statement), {**values, "entries": logged})
+    return in_transaction(connection, _logging(_APPEND, statement), {**values, "entries": logged})
 
 
 @lru_cache(maxsize=256)

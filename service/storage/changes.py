@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from service.domain.audit_entry import AuditEntry
 from service.domain.audit_shapes import AuditValue
 from service.storage.audit_log import append, append_with
-from service.storage.driver_words import in_driver_words
+from service.storage.driver_words import run
 from service.storage.packed import Packed, counted
 
 RowKey = tuple[str, str]
@@ -134,8 +134,7 @@ def chain_entries(
 def write_versions(connection: Connection, versions: Mapping[RowKey, Version]) -> None:
     """Write new counters and hashes, one statement per kind of row. Raises RowNotThere."""
     for row, of_row in _by_row(versions).items():
-        update = in_driver_words(_update(row, len(of_row) == 1))
-        done = connection.exec_driver_sql(update, _columns(row, of_row))
+        done = run(connection, _update(row, len(of_row) == 1), _columns(row, of_row))
         _all_there(done.rowcount, of_row)
 
 

@@ -6,13 +6,14 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import Format
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from service.domain.audit_entry import position_of
 from service.storage.changes import Change, RowNotThere, Version, change_rows, log_changes
 from service.storage.engine import open_engine
 from service.storage.packed import Packed
+from tests.integration.statements_said import statements_said
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 _INSERT = text(
@@ -48,9 +49,7 @@ def pending(connection: Connection) -> list[bytes]:
 
 
 def test_a_change_travels_with_its_entry_and_counter_in_one_statement(engine: Engine, rows: list[UUID]) -> None:
-    statements: list[str] = []
-    with engine.begin() as connection:
-        event.listen(connection, "before_cursor_execute", lambda _, __, statement, *___: statements.append(statement))
+    with engine.begin() as connection, statements_said() as statements:
         changes = [change(row, says="request_denied", reason="no_match") for row in rows]
         versions = change_rows(
             connection, "request", "state = :state", {"state": "denied"}, changes, actor="worker", at=AT
@@ -73,7 +72,6 @@ def test_a_change_travels_with_its_entry_and_counter_in_one_statement(engine: En
 
 
 def test_several_entries_of_one_row_and_of_several_kinds_are_one_statement(engine: Engine, rows: list[UUID]) -> None:
-    statements: list[str] = []
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -81,9 +79,9 @@ def test_several_entries_of_one_row_and_of_several_kinds_are_one_statement(engin
                 " VALUES ('desk', 'zendesk', 'active', 'ab', 1, 1)"
             )
         )
-        event.listen(connection, "before_cursor_execute", lambda _, __, statement, *___: statements.append(statement))
         changes = [change(rows[0]), change(rows[0]), Change("system", "desk", Version(), "system_removed")]
-        versions = log_changes(connection, changes, actor="worker", at=AT)
+        with statements_said() as statements:
+            versions = log_changes(connection, changes, actor="worker", at=AT)
     assert len(statements) == 1
     with engine.begin() as connection:
         assert [position_of(entry).version for entry in pending(connection)] == [1, 2, 1]
@@ -119,10 +117,10 @@ def test_changes_of_another_kind_are_refused_where_one_kind_is_changed(engine: E
 
 
 def test_no_change_is_no_statement(engine: Engine) -> None:
-    with engine.begin() as connection:
-        event.listen(connection, "before_cursor_execute", lambda *_: pytest.fail("a statement was sent"))
+    with engine.begin() as connection, statements_said() as statements:
         assert log_changes(connection, [], actor="worker", at=AT) == {}
         assert change_rows(connection, "request", "state = 'open'", {}, [], actor="worker", at=AT) == {}
+    assert statements == []
 
 
 def test_entries_travel_in_binary_whatever_bytes_and_gaps_they_have(engine: Engine) -> None:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from connectors.base.callbacks import Callback
 from service.domain.outcomes import ENDED, StepState
@@ -17,6 +17,7 @@ from service.storage.keyed_hash import Pepper
 from service.storage.stores import Stores
 from service.use_cases import count_work, hear_callback
 from tests.integration.picking.rows import SYSTEM, Desk, settings_with
+from tests.integration.statements_said import statements_said
 
 UNFINISHED = {StepState.DUE, StepState.WAITING, StepState.LEASED, StepState.ACCEPTED, StepState.PARKED}
 WORK = {"steps", "requests"}
@@ -24,14 +25,8 @@ WORK = {"steps", "requests"}
 
 def read_rows(desk: Desk, ask: Callable[[], object]) -> tuple[dict[str, int], set[str]]:
     """How many rows of steps and requests are read by asking this, and which of them table by table."""
-    said: list[tuple[str, Any]] = []
-
-    def listen(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
-        said.append((statement, parameters))
-
-    event.listen(desk.engine, "before_cursor_execute", listen)
-    ask()
-    event.remove(desk.engine, "before_cursor_execute", listen)
+    with statements_said() as said:
+        ask()
     rows, whole = dict.fromkeys(WORK, 0), set()
     with desk.engine.begin() as connection:
         for statement, parameters in said:

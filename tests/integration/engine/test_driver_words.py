@@ -1,0 +1,74 @@
+"""Statements said to the driver itself belong to the caller's transaction, and fail like all the others."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError, MultipleResultsFound, NoResultFound, OperationalError
+
+from service.storage.driver_words import run
+from service.storage.engine import open_engine
+
+_KEEP = "INSERT INTO vendor_admissions (id) VALUES (CAST(:id AS uuid))"
+_ONE = "6b1f9a52-51b1-4b6d-8f6e-3a4a1c1d2e3f"
+
+
+@pytest.fixture
+def engine(database_url: str) -> Engine:
+    return open_engine(database_url)
+
+
+def count(engine: Engine) -> int:
+    with engine.begin() as connection:
+        return int(run(connection, "SELECT count(*) FROM vendor_admissions").scalar_one())
+
+
+def test_what_is_said_is_committed_and_rolled_back_with_the_transaction(engine: Engine) -> None:
+    with engine.connect() as connection, connection.begin() as transaction:
+        assert run(connection, _KEEP, {"id": _ONE}).rowcount == 1
+        transaction.rollback()
+    assert count(engine) == 0
+    with engine.begin() as connection:
+        run(connection, _KEEP, {"id": _ONE})
+    assert count(engine) == 1
+
+
+def test_a_transaction_that_nobody_began_is_the_callers_to_commit(engine: Engine) -> None:
+    with engine.connect() as connection:
+        run(connection, _KEEP, {"id": _ONE})
+    assert count(engine) == 0
+    with engine.connect() as connection:
+        run(connection, _KEEP, {"id": _ONE})
+        connection.commit()
+    assert count(engine) == 1
+
+
+def test_a_refused_statement_raises_the_common_errors_without_its_values(engine: Engine) -> None:
+    with engine.begin() as connection:
+        run(connection, _KEEP, {"id": _ONE})
+    told = {"id": _ONE, "told": "ada@example.test"}
+    with pytest.raises(IntegrityError) as error, engine.begin() as connection:
+        run(connection, f"{_KEEP} RETURNING CAST(:told AS text)", told)
+    assert "ada" not in f"{error.value}{error.value!r}"
+    assert error.value.__cause__ is None
+
+
+def test_a_lost_connection_is_not_used_again(engine: Engine) -> None:
+    with pytest.raises(OperationalError) as error, engine.begin() as connection:
+        run(connection, "SELECT pg_terminate_backend(pg_backend_pid())")
+    assert error.value.connection_invalidated
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
+
+
+def test_rows_are_read_as_asked(engine: Engine) -> None:
+    three = "SELECT n, n * 2 AS twice FROM generate_series(1, :n) AS n ORDER BY n"
+    with engine.begin() as connection:
+        assert [(row.n, row.twice) for row in run(connection, three, {"n": 2}).all()] == [(1, 2), (2, 4)]
+        assert run(connection, three, {"n": 2}).scalars() == [1, 2]
+        assert run(connection, three, {"n": 1}).one().twice == 2
+        assert run(connection, three, {"n": 0}).one_or_none() is None
+        with pytest.raises(MultipleResultsFound):
+            run(connection, three, {"n": 2}).scalar_one()
+        with pytest.raises(NoResultFound):
+            run(connection, three, {"n": 0}).scalar_one()
