@@ -179,8 +179,9 @@ class Placing:
 
     def _said(self, step: LeasedStep, move: Next, result: Result, look: Answer | None) -> dict[str, AuditValue]:
         said: dict[str, AuditValue] = {
-            "phase": move.phase,
-            "state": move.state,
+            # As plain words: an entry's words are looked up by their types, too, and enums would be checked each time.
+            "phase": move.phase.value,
+            "state": move.state.value,
             "reason": move.reason,
             "due_at": None if move.due_at is None else instant_text(move.due_at),
             "attempt": step.attempt,
@@ -192,7 +193,7 @@ class Placing:
         if look is not None:
             said["look"] = name_of(look)
         if move.has_ended:
-            said["outcome"] = move.state
+            said["outcome"] = move.state.value
         return said
 
 
