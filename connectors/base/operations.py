@@ -85,15 +85,17 @@ def changed_since(connector: Connector, cursor: str | None, begin_at: datetime) 
 
 def is_addressable(connector: Connector, subject: Subject) -> bool:
     """True if the person has a frozen record in this system or an identifier of a kind that it understands."""
-    if connector.declaration.erases_by is ErasesBy.RECORDS and subject.records:
+    declaration = connector.declaration
+    if subject.records and declaration.erases_by is ErasesBy.RECORDS:
         return True
-    return any(i.kind in connector.declaration.identifier_kinds for i in subject.identifiers)
+    return not declaration.identifier_kinds.isdisjoint([i.kind for i in subject.identifiers])
 
 
 def _narrowed(connector: Connector, subject: Subject) -> Subject:
     """The person as this system may see them: identifiers of other kinds stay with us."""
     kinds = connector.declaration.identifier_kinds
-    return replace(subject, identifiers=tuple(i for i in subject.identifiers if i.kind in kinds))
+    seen = tuple([i for i in subject.identifiers if i.kind in kinds])
+    return subject if len(seen) == len(subject.identifiers) else replace(subject, identifiers=seen)
 
 
 def _per_person(
@@ -103,7 +105,7 @@ def _per_person(
     unaddressable: _Got | ConnectorError,
 ) -> dict[str, _Got | ConnectorError]:
     """Ask for those who can be addressed; each person has exactly one answer, an error of the call is everyone's."""
-    people = tuple(_narrowed(connector, s) for s in batch.subjects if is_addressable(connector, s))
+    people = tuple([_narrowed(connector, s) for s in batch.subjects if is_addressable(connector, s)])
     asked = {s.ref for s in people}
     answers: dict[str, _Got | ConnectorError] = {s.ref: unaddressable for s in batch.subjects if s.ref not in asked}
     if not people:
