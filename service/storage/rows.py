@@ -25,7 +25,7 @@ _CHECK = "INSERT INTO request_checks (request_id) SELECT unnest(CAST(:ids AS uui
 
 def database_now(connection: Connection) -> datetime:
     """The database's clock: the only one by which leases and due times are judged."""
-    now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    now: datetime = run(connection, "SELECT clock_timestamp()").scalar_one()
     return now
 
 
@@ -44,13 +44,12 @@ def lock_steps(connection: Connection, request_ids: Sequence[UUID], columns: str
 
     `columns` is our own text and has `id`, `request_id` and `position`: whoever locks many reads what is needed.
     """
-    rows = connection.execute(
-        text(
-            f"SELECT {columns} FROM steps WHERE request_id = ANY(CAST(:ids AS uuid[]))"  # noqa: S608 - our own text
-            " ORDER BY id FOR NO KEY UPDATE"
-        ),
-        {"ids": list(request_ids)},
-    )
+    rows = run(
+        connection,
+        f"SELECT {columns} FROM steps WHERE request_id = ANY(CAST(:ids AS uuid[]))"  # noqa: S608 - our own text
+        " ORDER BY id FOR NO KEY UPDATE",
+        {"ids": listed(request_ids)},
+    ).all()
     found: dict[UUID, list[Row[Any]]] = {request_id: [] for request_id in request_ids}
     for row in sorted(rows, key=lambda row: (row.position, row.id)):
         found[row.request_id].append(row)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from connectors.base.values import Identifier, Record
 from service.storage.driver_words import run
@@ -39,23 +39,22 @@ def seal_identifier(key: bytes, request_id: UUID, row_id: UUID, value: str) -> b
     return seal(key, value.encode("utf-8", "surrogatepass"), _identifier_context(request_id, row_id))
 
 
+_OF_REQUESTS = (
+    "SELECT id, request_id, origin, kind, sealed, keyed_hash, use, exclusion, verification_method, verified_at"
+    " FROM identifiers WHERE request_id = ANY(CAST(:ids AS uuid[])) ORDER BY request_id, id"
+)
+
+
 def read_identifiers(
     connection: Connection, request_ids: Sequence[UUID], keys: Mapping[str, bytes] | None
 ) -> dict[UUID, list[StoredIdentifier]]:
     """All identifiers of these requests; opened where `keys` holds the request's key and the value isn't gone."""
-    rows = connection.execute(
-        text(
-            "SELECT id, request_id, origin, kind, sealed, keyed_hash, use, exclusion, verification_method, verified_at"
-            " FROM identifiers WHERE request_id = ANY(CAST(:ids AS uuid[])) ORDER BY request_id, id"
-        ),
-        {"ids": list(request_ids)},
-    )
     found: dict[UUID, list[StoredIdentifier]] = {request_id: [] for request_id in request_ids}
-    for row in rows:
+    for row in run(connection, _OF_REQUESTS, {"ids": listed(found)}).all():
         key = (keys or {}).get(request_owner(row.request_id))
         identifier = None
         if key is not None and row.sealed is not None:
-            value = unseal(key, bytes(row.sealed), _identifier_context(row.request_id, row.id))
+            value = unseal(key, row.sealed, _identifier_context(row.request_id, row.id))
             identifier = Identifier(row.kind, value.decode("utf-8", "surrogatepass"))
         found[row.request_id].append(
             StoredIdentifier(
@@ -63,7 +62,7 @@ def read_identifiers(
                 request_id=row.request_id,
                 origin=row.origin,
                 kind=row.kind,
-                keyed_hash=bytes(row.keyed_hash),
+                keyed_hash=row.keyed_hash,
                 use=row.use,
                 exclusion=row.exclusion,
                 verification_method=row.verification_method,

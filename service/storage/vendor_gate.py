@@ -15,12 +15,13 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, text
 
 from service.domain.anchor import Conflict
+from service.storage.driver_words import run
 
 NOT_COMPARED = "no_anchor_reachable"
 """The code of the conflict that stands while no anchor at all could be asked; it goes by itself when one could."""
 _EVERY_ANCHOR = "every_anchor"
 
-_IS_OPEN = text(
+_IS_OPEN = (
     "SELECT NOT EXISTS (SELECT 1 FROM anchor_conflicts WHERE accepted_at IS NULL)"
     " AND (CAST(:admission AS uuid) IS NULL OR EXISTS (SELECT 1 FROM vendor_admissions WHERE id = :admission))"
 )
@@ -50,7 +51,7 @@ class OpenConflict:
 
 def gate_is_open(connection: Connection, admission: UUID | None = None) -> bool:
     """Whether work that calls vendors may be leased; with `admission`, by the process that got it."""
-    found: bool = connection.execute(_IS_OPEN, {"admission": admission}).scalar_one()
+    found: bool = run(connection, _IS_OPEN, {"admission": admission}).scalar_one()
     return found
 
 

@@ -23,6 +23,7 @@ from service.domain.plan import PlannedSystem, plan_hash
 from service.domain.request import Progress, RequestState
 from service.settings import Settings
 from service.storage.changes import Change, change_rows
+from service.storage.driver_words import run
 from service.storage.packed import Packed, counted, listed
 from service.storage.rows import lock_steps
 from service.use_cases.approve_reappearance import reappearances_to_approve
@@ -131,9 +132,7 @@ def _freeze(
 ) -> list[_Plan]:
     """The plans of these requests and their steps, written, with their identifiers on the suppression list."""
     hashes, added = _plan_identifiers(connection, [request for request, _ in planned], now)
-    connectors: dict[str, str] = {
-        row.name: row.connector for row in connection.execute(text("SELECT name, connector FROM systems"))
-    }
+    connectors: dict[str, str] = dict(run(connection, "SELECT name, connector FROM systems").all())
     rules = _rules(settings)
     reappeared = reappearances_to_approve(
         connection, settings, [request.id for request, _ in planned if request.reappearance_of is not None]
@@ -179,7 +178,7 @@ def _plan(
     )
 
 
-_INSERT = text(
+_INSERT = (
     "INSERT INTO plans (request_id, version, hash, frozen_at, approval_reasons)"
     " SELECT id, version, hash, :now, string_to_array(reasons, ',') FROM unnest(CAST(:ids AS uuid[]),"
     " CAST(:versions AS integer[]), CAST(:hashes AS text[]), CAST(:reasons AS text[]))"
@@ -188,7 +187,8 @@ _INSERT = text(
 
 
 def _insert(connection: Connection, plans: Sequence[_Plan], now: datetime) -> None:
-    connection.execute(
+    run(
+        connection,
         _INSERT,
         {
             "ids": listed(p.request.id for p in plans),
@@ -230,7 +230,7 @@ def _frozen(plan: _Plan, begun: Mapping[UUID, Sequence[Begun]]) -> Change:
 
 
 # What was on the list before stays as it is: another version of the plan adds what is new in it.
-_PLAN_IDENTIFIERS = text(
+_PLAN_IDENTIFIERS = (
     "WITH planned AS (UPDATE identifiers i SET use = 'planned', plan_version = n.version"
     " FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[])) AS n(id, version)"
     " WHERE i.request_id = n.id AND i.use = 'pending' RETURNING i.request_id, i.keyed_hash, i.kind, i.pepper_version),"
@@ -239,7 +239,7 @@ _PLAN_IDENTIFIERS = text(
     " ON CONFLICT (keyed_hash, request_id) DO NOTHING RETURNING request_id)"
     " SELECT request_id, keyed_hash FROM planned UNION ALL SELECT request_id, NULL FROM added"
 )
-_PLANNED_BEFORE = text(
+_PLANNED_BEFORE = (
     "SELECT request_id, keyed_hash FROM identifiers WHERE request_id = ANY(CAST(:ids AS uuid[])) AND use = 'planned'"
 )
 
@@ -252,12 +252,12 @@ def _plan_identifiers(
     hashes: dict[UUID, set[bytes]] = {request.id: set() for request in requests}
     before = [request.id for request in requests if request.plan_version]
     if before:
-        for request_id, keyed_hash in connection.execute(_PLANNED_BEFORE, {"ids": listed(before)}):
+        for request_id, keyed_hash in run(connection, _PLANNED_BEFORE, {"ids": listed(before)}).all():
             hashes[request_id].add(keyed_hash)
     added: Counter[UUID] = Counter()
     versions = counted(request.plan_version + 1 for request in requests)
     values = {"ids": listed(hashes), "versions": versions, "now": now}
-    for request_id, keyed_hash in connection.execute(_PLAN_IDENTIFIERS, values):
+    for request_id, keyed_hash in run(connection, _PLAN_IDENTIFIERS, values).all():
         if keyed_hash is None:
             added[request_id] += 1
         else:

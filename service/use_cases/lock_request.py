@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from service.domain.audit_shapes import AuditValue
 from service.storage.changes import Change
+from service.storage.driver_words import run
+from service.storage.packed import listed
 from service.storage.rows import version_of
 from service.use_cases.open_steps import OpenedStep
 
@@ -25,13 +27,12 @@ def lock_requests(connection: Connection, request_ids: Iterable[UUID], columns: 
 
     `columns` is our own text and has `id`: whoever locks many reads what is needed.
     """
-    rows = connection.execute(
-        text(
-            f"SELECT {columns} FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"  # noqa: S608 - our own text
-            " ORDER BY id FOR NO KEY UPDATE"
-        ),
-        {"ids": list(request_ids)},
-    )
+    rows = run(
+        connection,
+        f"SELECT {columns} FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"  # noqa: S608 - our own text
+        " ORDER BY id FOR NO KEY UPDATE",
+        {"ids": listed(request_ids)},
+    ).all()
     return {row.id: row for row in rows}
 
 

@@ -12,13 +12,14 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from service.domain.audit_shapes import AuditValue
 from service.domain.cluster import Cluster
 from service.domain.outcomes import Phase, StepState
 from service.settings import Settings
 from service.storage.changes import Change
+from service.storage.driver_words import run
 from service.storage.packed import Packed, counted, listed, packed, timed
 from service.storage.rows import version_of
 from service.use_cases.system_rules import rules_of
@@ -70,11 +71,12 @@ class FirstPlace:
     plan_version: int | None = None
 
 
+_ACTIVE = "SELECT name, position FROM systems WHERE state = 'active' ORDER BY position, name"
+
+
 def active_systems(connection: Connection, settings: Settings) -> list[ActiveSystem]:
     """The systems that a request has a step in, in their order."""
-    rows = connection.execute(
-        text("SELECT name, position FROM systems WHERE state = 'active' ORDER BY position, name")
-    ).all()
+    rows = run(connection, _ACTIVE).all()
     return [ActiveSystem(row.name, row.position, _searches_first(settings, row.name)) for row in rows]
 
 
@@ -105,7 +107,7 @@ def settled_change(request: Row[Any], cluster: Cluster, steps: Sequence[OpenedSt
     return Change("request", str(request.id), version_of(request), "request_settled", request.subject, data)
 
 
-_INSERT = text(
+_INSERT = (
     "INSERT INTO steps (id, request_id, system, position, phase, state, reason, due_at, respond_by, lane, located,"
     " waits_for_order, plan_version) SELECT * FROM unnest("
     " CAST(:ids AS uuid[]), CAST(:requests AS uuid[]), CAST(:systems AS text[]), CAST(:positions AS integer[]),"
@@ -120,7 +122,8 @@ def insert_steps(connection: Connection, places: Sequence[FirstPlace]) -> None:
     if not places:
         return
     steps = [place.step for place in places]
-    connection.execute(
+    run(
+        connection,
         _INSERT,
         {
             "ids": listed(step.id for step in steps),

@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from service.domain.outcomes import EARLIER_SYSTEM, ENDED, Phase, StepState
 from service.domain.request import WITHDRAWN_STATES, Duty, Progress, RequestState
+from service.storage.driver_words import run
+from service.storage.packed import listed
 
 _HAS_ENDED = "state IN ({})".format(", ".join(f"'{state}'" for state in sorted(ENDED)))
 _FINISHED = sorted({RequestState.FULFILLED, *WITHDRAWN_STATES, RequestState.EXPIRED})
@@ -31,7 +33,7 @@ _IS_TOLD = (
     f"{_HAS_ENDED} OR state = '{StepState.ACCEPTED}' AND phase = '{Phase.CONFIRM}'"
     f" AND reason IS DISTINCT FROM '{EARLIER_SYSTEM}'"
 )
-_SEE = text(
+_SEE = (
     "SELECT r.id, a.freezes, c.goes_on, c.answers, d.frees, d.seals FROM requests r"  # noqa: S608 - our own words
     # One probe of an index for each request, however many steps are in the table.
     " CROSS JOIN LATERAL (SELECT count(*) AS steps,"
@@ -75,4 +77,4 @@ class Following:
 
 def see_what_follows(connection: Connection, request_ids: Iterable[UUID]) -> list[Following]:
     """Those of these requests for which something follows."""
-    return [Following(*row) for row in connection.execute(_SEE, {"ids": list(request_ids)})]
+    return [Following(*row) for row in run(connection, _SEE, {"ids": listed(request_ids)}).all()]

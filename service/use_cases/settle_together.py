@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from service.domain.cluster import Cluster, Person
 from service.settings import Settings
+from service.storage.driver_words import run
 from service.storage.key_store import request_owner
 from service.storage.packed import Packed, counted, listed
 from service.storage.rows import database_now
@@ -72,20 +73,29 @@ def _without_company(
     return fences
 
 
+_LOCKED = (
+    "SELECT r.id, r.subject, r.respond_by, r.lane, r.doubts, r.plan_version, r.reappearance_of, r.version, r.entry_hash"
+    " FROM requests r JOIN unnest(CAST(:ids AS uuid[]), CAST(:fences AS integer[])) AS n(id, fence) USING (id)"
+    " WHERE r.fence = n.fence AND r.duty = 'identify' AND NOT r.identity_reviewed ORDER BY r.id FOR NO KEY UPDATE OF r"
+)
+
+
 def _locked(connection: Connection, fences: Mapping[UUID, int]) -> list[Row[Any]]:
     """Those whose lease is still the caller's, and about whom no human said anything."""
-    return list(
-        connection.execute(
-            text(
-                "SELECT r.id, r.subject, r.respond_by, r.lane, r.doubts, r.plan_version, r.reappearance_of,"
-                " r.version, r.entry_hash"
-                " FROM requests r JOIN unnest(CAST(:ids AS uuid[]), CAST(:fences AS integer[]))"
-                " AS n(id, fence) USING (id) WHERE r.fence = n.fence AND r.duty = 'identify'"
-                " AND NOT r.identity_reviewed ORDER BY r.id FOR NO KEY UPDATE OF r"
-            ),
-            {"ids": listed(fences), "fences": counted(fences.values())},
-        )
-    )
+    return run(connection, _LOCKED, {"ids": listed(fences), "fences": counted(fences.values())}).all()
+
+
+# By hash first: planned as one join, whoever is unfinished was read once for each of these people.
+_MEETING = (
+    "WITH met AS MATERIALIZED (SELECT own.id, i.request_id, i.verification_method, i.origin"
+    " FROM unnest(CAST(:ids AS uuid[]), CAST(:hashes AS bytea[])) AS own(id, hash)"
+    " CROSS JOIN LATERAL (SELECT request_id, verification_method, origin FROM identifiers"
+    " WHERE keyed_hash = own.hash AND request_id <> own.id AND use IN ('planned', 'pending') OFFSET 0) AS i)"
+    " SELECT DISTINCT met.id FROM met JOIN requests me ON me.id = met.id JOIN requests r"
+    " ON r.id = met.request_id AND r.state IN ('open', 'in_progress') AND r.linked_to IS NULL"
+    " WHERE r.located_until IS NOT NULL OR ((r.created_at, r.id) < (me.created_at, me.id)"
+    " AND (met.verification_method IS NOT NULL OR met.origin = 'graph'))"
+)
 
 
 def _meeting(
@@ -95,18 +105,8 @@ def _meeting(
     pairs = [(row.id, stores.pepper.of_identifier(member)) for row in rows for member in clusters[row.id].members]
     if not pairs:
         return set()
-    found = connection.execute(
-        text(
-            # By hash first: planned as one join, whoever is unfinished was read once for each of these people.
-            "WITH met AS MATERIALIZED (SELECT own.id, i.request_id, i.verification_method, i.origin"
-            " FROM unnest(CAST(:ids AS uuid[]), CAST(:hashes AS bytea[])) AS own(id, hash)"
-            " CROSS JOIN LATERAL (SELECT request_id, verification_method, origin FROM identifiers"
-            " WHERE keyed_hash = own.hash AND request_id <> own.id AND use IN ('planned', 'pending') OFFSET 0) AS i)"
-            " SELECT DISTINCT met.id FROM met JOIN requests me ON me.id = met.id JOIN requests r"
-            " ON r.id = met.request_id AND r.state IN ('open', 'in_progress') AND r.linked_to IS NULL"
-            " WHERE r.located_until IS NOT NULL OR ((r.created_at, r.id) < (me.created_at, me.id)"
-            " AND (met.verification_method IS NOT NULL OR met.origin = 'graph'))"
-        ),
-        {"ids": listed(request_id for request_id, _ in pairs), "hashes": Packed(keyed_hash for _, keyed_hash in pairs)},
-    )
-    return set(found.scalars())
+    values = {
+        "ids": listed(request_id for request_id, _ in pairs),
+        "hashes": Packed(keyed_hash for _, keyed_hash in pairs),
+    }
+    return set(run(connection, _MEETING, values).scalars())
