@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.properties.engine.machine import EngineMachine
+from tests.properties.engine.machine import EngineMachine, Focus
 from tests.properties.engine.mutants import MUTANTS
 from tests.properties.engine.world import SYSTEMS, InvariantBroken, World, opened
 
@@ -35,10 +35,10 @@ def world(database_url: str, key_database_url: str, tmp_path: Path, monkeypatch:
 def unsearched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every system is told whom to erase: plans are frozen as their requests are settled."""
     for name in SYSTEMS:
-        monkeypatch.setitem(SYSTEMS, name, "told")
+        monkeypatch.setitem(SYSTEMS, name, ("told", "told_at_once"))
 
 
-def run(world: World, profile: settings, focus: frozenset[str] | None = None) -> None:
+def run(world: World, profile: settings, focus: Focus | None = None) -> None:
     """Run the machine in this world."""
 
     class Machine(EngineMachine):
