@@ -20,7 +20,8 @@ from tests.properties.engine.world import SYSTEMS, InvariantBroken, World, opene
 
 RUNS = int(os.environ.get("EXPUNGE_MACHINE_RUNS", "100"))
 _SHARES = 2
-_MOST_RUNS_FOR_A_MUTANT = 150
+# The slowest were noticed after 54 and 38 runs, most within 20 (measured).
+_MOST_RUNS_FOR_A_MUTANT = 300
 _ANY = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck), stateful_step_count=50)
 _WITHOUT_SHRINKING = settings(_ANY, phases=(Phase.generate,), report_multiple_bugs=False)
 

@@ -30,6 +30,7 @@ from tests.properties.engine.world import SYSTEMS, InvariantBroken, World
 
 _MOST_RECORDS = 8
 _MOST_PASSES = 3
+_AS_OFTEN_IN_FOCUS = 2
 _RENEWED_EVERY = timedelta(seconds=10)
 _SEEDS = st.integers(0, 2**64 - 1)
 
@@ -46,7 +47,7 @@ class Act:
 
 @dataclass(frozen=True)
 class Focus:
-    """Runs of a few acts beside the needed ones; with these kinds of systems and these moods where there is a choice.
+    """Runs of a few acts, often, beside the needed; of these kinds of systems, and in these moods where one may choose.
 
     `always_approve`: every plan waits for its approval; else those of every fourth run.
     """
@@ -68,7 +69,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.passes: list[WorkerPass] = []
         self.chance: Chance
         self._seed = 0
-        self._left_out: frozenset[str] = frozenset()
+        self._weights: dict[str, int] = {}
 
     @initialize(seed=_SEEDS)
     def begin(self, seed: int) -> None:
@@ -77,7 +78,9 @@ class EngineMachine(RuleBasedStateMachine):
         self.chance = Chance(str(seed))
         optional = [name for name, act in ACTS.items() if not act.is_needed]
         focus = self.focus or Focus(frozenset(optional) - {*self.chance.some(optional, len(optional) // 2)})
-        self._left_out = frozenset(optional) - focus.acts
+        often = 1 if self.focus is None else _AS_OFTEN_IN_FOCUS
+        self._weights = {name: act.weight for name, act in ACTS.items() if act.is_needed}
+        self._weights |= {name: ACTS[name].weight * often for name in optional if name in focus.acts}
         kinds = {name: self.chance.one([k for k in may if k in focus.kinds] or may) for name, may in SYSTEMS.items()}
         approves = focus.always_approve or self.chance.once_in(4)
         # Rarely: most leases would be refused for want of company, and the run be of nobody who works.
@@ -93,12 +96,8 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(seed=_SEEDS)
     def act(self, seed: int) -> None:
         self.chance = Chance(f"{self._seed}/{seed}")
-        possible = [
-            name
-            for name, act in ACTS.items()
-            if name not in self._left_out and act.is_possible(self)
-            for _ in range(act.weight)
-        ]
+        weights = self._weights.items()
+        possible = [name for name, weight in weights if ACTS[name].is_possible(self) for _ in range(weight)]
         ACTS[self.chance.one(possible)].do(self)
 
     @invariant()
@@ -177,9 +176,17 @@ class EngineMachine(RuleBasedStateMachine):
         """A vendor takes long over one call, while its lease is renewed as it should be."""
         lease = self.chance.one(self.renewable()).lease
         assert lease is not None
-        for _ in range(self.chance.number(1, 5)):
+        for _ in range(self.chance.number(2, 5)):
             self.world.move_clock(_RENEWED_EVERY)
             lease.renew_once()
+
+    def stop_somebody(self) -> None:
+        """Somebody whom a pass is about is held, or their request withdrawn, while it is under way."""
+        step = self.chance.one(self.chance.one(self.renewable()).leased.steps)
+        if self.chance.once_in(2):
+            people.hold(self.world, self.chance, step.subject.identifiers)
+        else:
+            people.withdraw(self.world, self.chance, [step.request_id])
 
     def deliver_again(self) -> None:
         """Answers that were recorded arrive a second time."""
@@ -253,13 +260,13 @@ def _is_due(machine: EngineMachine) -> bool:
 
 
 ACTS: dict[str, Act] = {
-    "turn": Act(EngineMachine.turn, 2, is_needed=True),
+    "turn": Act(EngineMachine.turn, is_needed=True),
     "settle": Act(EngineMachine.settle, 2, is_needed=True),
     "work": Act(EngineMachine.work, 14, is_needed=True, is_possible=_is_due),
     "wait_until_due": Act(
-        EngineMachine.wait_until_due, 4, is_needed=True, is_possible=lambda m: ticks.next_due(m.world)
+        EngineMachine.wait_until_due, 6, is_needed=True, is_possible=lambda m: ticks.next_due(m.world)
     ),
-    "tick": Act(EngineMachine.tick, 4, is_needed=True),
+    "tick": Act(EngineMachine.tick, 3, is_needed=True),
     "submit": Act(_of_people(people.submit)),
     "review": Act(_of_people(people.review), 2, is_possible=lambda m: people.requests(m.world, "needs_review")),
     "verify": Act(_of_people(people.review), is_possible=lambda m: people.requests(m.world, "need_user_verification")),
@@ -279,6 +286,7 @@ ACTS: dict[str, Act] = {
     "kill": Act(EngineMachine.kill, is_possible=EngineMachine.running),
     "renew": Act(EngineMachine.renew, 2, is_possible=EngineMachine.renewable),
     "take_long": Act(EngineMachine.take_long, 2, is_possible=EngineMachine.renewable),
+    "stop_somebody": Act(EngineMachine.stop_somebody, 2, is_possible=EngineMachine.renewable),
     "deliver_again": Act(EngineMachine.deliver_again, 3, is_possible=EngineMachine.delivered),
     "come_again": Act(EngineMachine.come_again),
     "wait": Act(EngineMachine.wait, 2),

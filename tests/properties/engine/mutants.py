@@ -182,6 +182,7 @@ _APPROVING = frozenset({"approve", "come_again", "resolve"})
 _RESOLVING = frozenset({"resolve"})
 _AT_ONCE = frozenset({"by_records_at_once", "told_at_once"})
 _WITH_DELAY = frozenset({"by_records", "by_identifiers"})
+_BUSY = frozenset({Mood.BUSY, Mood.BUSY_FOR_LONG})
 _LYING = frozenset({Mood.LIES, Mood.LIES_ABSENT})
 MUTANTS: dict[str, tuple[Mutant, Focus]] = {
     mutant.__name__: (mutant, focus)
@@ -190,18 +191,18 @@ MUTANTS: dict[str, tuple[Mutant, Focus]] = {
         (sweeper_off, Focus(_STOPPING)),
         (belief_from_the_first_effect, Focus(_STOPPING)),
         (hold_ignored_at_lease, Focus(_HOLDING)),
-        (hold_ignored_at_renewal, Focus(frozenset({"hold", "begin_pass", "go_on", "take_long"}))),
+        (hold_ignored_at_renewal, Focus(frozenset({"begin_pass", "stop_somebody", "take_long", "go_on"}))),
         (approval_ignored_at_freeze, Focus(_APPROVING)),
-        (approval_ignored_at_lease, Focus(_RESOLVING | {"wait"}, _WITH_DELAY, always_approve=True)),
+        (approval_ignored_at_lease, Focus(frozenset({"wait"}), _WITH_DELAY, _BUSY, always_approve=True)),
         (confirm_skipped, Focus(_RESOLVING, _WITH_DELAY)),
         (delay_ignored, Focus(_RESOLVING, _WITH_DELAY)),
         (erased_is_proof_at_once, Focus(_RESOLVING, _AT_ONCE)),
         (finds_at_once_ignored, Focus(_RESOLVING, _AT_ONCE, _LYING)),
         (delay_ignored_at_once, Focus(_RESOLVING, _WITH_DELAY)),
         (attempt_after_call, Focus(_STOPPING)),
-        (token_forgotten, Focus(_STOPPING)),
+        (token_forgotten, Focus(_STOPPING, moods=frozenset({Mood.JOB, Mood.LOST}))),
         (nobody_asked_to_look, Focus(_RESOLVING)),
-        (parked_without_entry, Focus(frozenset({"configure"}))),
+        (parked_without_entry, Focus(frozenset({"configure", "hold"}))),
         (suppression_forgotten, Focus(_RESOLVING)),
     )
 }
