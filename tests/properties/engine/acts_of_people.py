@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from uuid import UUID
 
 from connectors.base.values import Identifier
@@ -123,9 +124,9 @@ def approve(world: World, chance: Chance) -> None:
         world.tell("approved")
 
 
-def withdraw(world: World, chance: Chance) -> None:
+def withdraw(world: World, chance: Chance, among: Sequence[UUID] = ()) -> None:
     """Denied by the privacy team or revoked by the requester."""
-    request = UUID(chance.one(requests(world))["id"])
+    request = chance.one(among or [UUID(row["id"]) for row in requests(world)])
     denies = chance.once_in(2)
     with contextlib.suppress(Refusal):
         if denies:
@@ -141,9 +142,9 @@ def extend(world: World, chance: Chance) -> None:
         extend_request(world.stores, world.settings, request, reason=ExtensionReason.COMPLEXITY, actor="cli")
 
 
-def hold(world: World, chance: Chance) -> None:
+def hold(world: World, chance: Chance, known_by: Sequence[Identifier] = ()) -> None:
     """The legal department holds a person."""
-    identifier = chance.one(IDENTIFIERS[chance.one(PEOPLE)])
+    identifier = chance.one(known_by or IDENTIFIERS[chance.one(PEOPLE)])
     at = world.clock.now()
     until = at + chance.moment() if chance.once_in(2) else None
     placed = place_hold(

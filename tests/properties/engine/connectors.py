@@ -1,4 +1,5 @@
-"""Three kinds of systems that speak to a model vendor: by records, by identifiers, and one that can't be looked into.
+"""The kinds of systems that speak to a model vendor: by records, by identifiers, and one that can't be looked into; the
+first two also with a vendor that needs no time, so that the look follows the erasing call in the same pass.
 
 A connector acts out the moods that the machine chose for the pass, and tells the pass before and after everything that
 a process can die at. It keeps the rules of the interface; what the engine makes of the answers is under test.
@@ -7,7 +8,7 @@ a process can die at. It keeps the rules of the interface; what the engine makes
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar
@@ -31,7 +32,7 @@ from tests.properties.engine.vendor import HeldRecord, ModelVendor
 if TYPE_CHECKING:
     from tests.properties.engine.worker import WorkerPass
 
-CONFIRM_AFTER = timedelta(seconds=70)
+_CONFIRM_AFTER = timedelta(seconds=70)
 POLL_EVERY = timedelta(seconds=20)
 _PURGE_AFTER = timedelta(seconds=200)
 _HIDDEN_FOR = timedelta(seconds=50)
@@ -44,7 +45,7 @@ BY_RECORDS = Declaration(
     erases_by=ErasesBy.RECORDS,
     max_subjects_per_call=dict.fromkeys(Operation, 3),
     max_concurrency=2,
-    delays=Delays(confirm_after=CONFIRM_AFTER, poll_every=POLL_EVERY),
+    delays=Delays(confirm_after=_CONFIRM_AFTER, poll_every=POLL_EVERY),
     order=10,
 )
 BY_IDENTIFIERS = replace(
@@ -63,6 +64,15 @@ TOLD = replace(
     searches_first=False,
     order=30,
 )
+# Three are erased in one call and two looked at: a full batch has its looks in a pass of their own.
+BY_RECORDS_AT_ONCE = replace(
+    BY_RECORDS,
+    name="by_records_at_once",
+    operations=frozenset(Operation) - {Operation.SUPPRESS},
+    max_subjects_per_call=dict.fromkeys(Operation, 3) | {Operation.CONFIRM: 2},
+    delays=Delays(poll_every=POLL_EVERY),
+)
+TOLD_AT_ONCE = replace(TOLD, name="told_at_once", delays=Delays(poll_every=POLL_EVERY))
 UNSEEN = replace(
     BY_RECORDS,
     name="unseen",
@@ -81,7 +91,7 @@ def current_pass() -> WorkerPass:
 
 
 class ModelConnector(Connector):
-    """What the three have in common."""
+    """What they have in common."""
 
     Credentials: ClassVar[type[NoPolicy]] = NoPolicy
 
@@ -136,7 +146,7 @@ class ModelConnector(Connector):
     def confirm_absence(self, batch: Batch) -> Answers:
         answers: dict[str, Answer | ConnectorError] = {}
         for subject in batch.subjects:
-            mood = self._told(subject, batch)
+            mood = self._told(subject, batch, current_pass().look_moods)
             if (error := error_of(mood)) is not None:
                 answers[subject.ref] = error
             elif mood is not Mood.SILENT:
@@ -150,13 +160,13 @@ class ModelConnector(Connector):
     def _now(self) -> datetime:
         return current_pass().world.clock.now()
 
-    def _told(self, subject: Subject, batch: Batch) -> Mood:
+    def _told(self, subject: Subject, batch: Batch, moods: Mapping[str, Mood] | None = None) -> Mood:
         """The vendor hears of a person; the process may have died just before."""
         current_pass().pause("call")
         current_pass().told(subject)
         if current_pass().mood is PassMood.REFUSED:
             raise RequestRefused("batch_refused", status=400)
-        mood = current_pass().moods[subject.ref]
+        mood = (moods or current_pass().moods)[subject.ref]
         if mood is Mood.BREAKS:
             raise ValueError("the connector's own code failed")
         return mood
@@ -175,8 +185,9 @@ class ModelConnector(Connector):
             return error_of(mood)
         targets, unplanned = self._targets(subject)
         if mood is Mood.LIES:
+            # Never beyond the declared delay: nobody could notice that. Where there is none, the next look sees it.
             for held in targets:
-                held.hidden_until = self._now() + _HIDDEN_FOR
+                held.hidden_until = self._now() + min(_HIDDEN_FOR, self.delay("confirm_after"))
             return Answer.erased(_counted(targets))
         if (batch.key, subject.ref) in self._vendor.jobs or mood is Mood.JOB:
             return self._by_job(subject, batch, lease, targets)
@@ -310,4 +321,18 @@ class Told(ByIdentifiers):
         raise AssertionError("nobody asks it for a search")
 
 
-MODEL_CONNECTORS: dict[str, type[Connector]] = {c.declaration.name: c for c in (ByRecords, ByIdentifiers, Unseen, Told)}
+class ByRecordsAtOnce(ByRecords):
+    """Its vendor shows at once what it did."""
+
+    declaration = BY_RECORDS_AT_ONCE
+
+
+class ToldAtOnce(Told):
+    """Neither a search before nor a delay after."""
+
+    declaration = TOLD_AT_ONCE
+
+
+MODEL_CONNECTORS: dict[str, type[Connector]] = {
+    c.declaration.name: c for c in (ByRecords, ByIdentifiers, Unseen, Told, ByRecordsAtOnce, ToldAtOnce)
+}

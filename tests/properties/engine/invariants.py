@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from service.domain.outcomes import ENDED, StepState
-from tests.properties.engine.connectors import CONFIRM_AFTER, MODEL_CONNECTORS
+from tests.properties.engine.connectors import MODEL_CONNECTORS
 from tests.properties.engine.ledger import WITHDRAWN
 from tests.properties.engine.snapshot import Row, Snapshot
 
@@ -133,7 +133,7 @@ def _end_was_earned(world: World, rows: Snapshot, step: Row) -> Iterator[str]:
             yield f"{state} although nobody looked"
         elif look.still_held:
             yield f"{state} although the vendor holds {len(look.still_held)} records"
-        elif any(look.at < e.at + CONFIRM_AFTER for e in effects):
+        elif any(look.at < e.at + declared.delays.confirm_after for e in effects):
             yield f"{state} by a look that came too early"
         if state == StepState.ABSENT and effects:
             yield "absent although something was erased"

@@ -61,6 +61,7 @@ class Ledger:
     _frozen: dict[tuple[str, int, str], frozenset[str]] = field(default_factory=dict)
     _keys: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     _tokens: dict[str, bytes] = field(default_factory=dict)
+    _seen_at_once: dict[str, int] = field(default_factory=dict)
     rows: Snapshot = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +78,10 @@ class Ledger:
             if step["plan_version"] is not None:
                 key = (step["request_id"], version, step["system"])
                 self._frozen.setdefault(key, frozenset(step["record_hashes"]))
+            if step["rounds"] > self._seen_at_once.get(step["id"], step["rounds"]):
+                # A look in the erasing pass found something: who is erased again after a look goes with a new key.
+                del self._seen_at_once[step["id"]]
+                self._keys.pop((step["id"], "erase"), None)
             for phase in ("suppress", "erase"):
                 if step["phase"] != phase or step["state"] in ("parked", "waiting"):
                     self._keys.pop((step["id"], phase), None)
@@ -98,6 +103,8 @@ class Ledger:
         held = vendor.truly_held(subject.identifiers, subject.records, now)
         vendor.looks[subject.ref] = Look(now, frozenset(held))
         step = self._step(subject)
+        if works_on.leased.phase is Phase.ERASE:
+            self._seen_at_once[step["id"]] = step["rounds"]
         missing = self._understood(step, self._planned(step)) - set(subject.identifiers)
         if missing:
             self._note(works_on, subject, f"looked without {len(missing)} planned identifiers")
@@ -119,6 +126,8 @@ class Ledger:
                 self._note(works_on, step.subject, "leased although the person was held before")
             if request in self.withdrawn_at:
                 self._note(works_on, step.subject, "leased although the request was withdrawn before")
+            if not self._is_approved(self._step(step.subject)):
+                self._note(works_on, step.subject, "leased although nobody approved the plan")
 
     def told(self, works_on: WorkerPass, subject: Subject) -> None:
         """The vendor hears of a person (I4, I5)."""
@@ -163,10 +172,10 @@ class Ledger:
                 self._note(works_on, subject, "acted after a hold took effect")
         if request in self.withdrawn_at and now >= self.withdrawn_at[request] + MAY_GO_ON_FOR:
             self._note(works_on, subject, "acted after the request was withdrawn")
-        allowed = self._allowed_versions(request)
-        if step["plan_version"] is None or not any(v >= step["plan_version"] for v in allowed):
+        if not self._is_approved(step):
             self._note(works_on, subject, "acted on a plan that nobody approved")
         if MODEL_CONNECTORS[self.world.kind_of(works_on.leased.system)].declaration.erases_by is ErasesBy.RECORDS:
+            allowed = self._allowed_versions(request)
             frozen = {h for v in allowed for h in self._frozen.get((request, v, step["system"]), ())}
             if not {self._hash(step, r) for r in records} <= frozen:
                 self._note(works_on, subject, "acted on a record that isn't in an approved plan")
@@ -175,6 +184,11 @@ class Ledger:
         """Whether a hold is in force on the person of a request."""
         now = self.world.clock.now()
         return any(h.is_in_force(now) and h.identifiers & self._held_by(request) for h in self.holds.values())
+
+    def _is_approved(self, step: Row) -> bool:
+        """Whether the step's plan, or a later one that holds all of it, needed no approval or has it."""
+        version = step["plan_version"]
+        return version is not None and any(v >= version for v in self._allowed_versions(step["request_id"]))
 
     def _allowed_versions(self, request: str) -> list[int]:
         return [

@@ -58,10 +58,12 @@ _ERRORS = (
     Mood.SILENT,
     Mood.BREAKS,
 )
+# And a lie is what does the most harm.
+_LIES = (Mood.LIES, Mood.LIES, Mood.LIES_ABSENT)
 MOODS: Mapping[Phase, tuple[Mood, ...]] = {
     Phase.LOCATE: (Mood.HONEST, *_ERRORS, Mood.UNADDRESSABLE),
     Phase.SUPPRESS: (Mood.HONEST, *_ERRORS, Mood.UNADDRESSABLE, Mood.LOST, Mood.WRONG_KIND, Mood.ACCEPTS),
-    Phase.ERASE: (Mood.BUSY, *(m for m in Mood if m is not Mood.ACCEPTS)),
+    Phase.ERASE: (Mood.BUSY, *_LIES, *(m for m in Mood if m is not Mood.ACCEPTS)),
     Phase.CONFIRM: (
         Mood.HONEST,
         *_ERRORS,

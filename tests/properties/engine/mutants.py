@@ -14,7 +14,16 @@ import pytest
 from sqlalchemy import text
 
 from connectors.base.values import Answer, AnswerKind
-from service.domain.outcomes import Next, StepFacts, StepState, SystemRules
+from service.domain import outcomes
+from service.domain.outcomes import (
+    Next,
+    Phase,
+    StepFacts,
+    StepState,
+    SystemRules,
+    is_worth_a_look,
+    looks_at_once,
+)
 from service.use_cases import freeze_plan as freezing
 from service.use_cases import (
     guard_lease,
@@ -26,7 +35,11 @@ from service.use_cases import (
     system_rules,
 )
 from service.use_cases.lease_steps import LeasedBatch
+from service.use_cases.system_rules import rules_of
+from tests.properties.engine.machine import Focus
+from tests.properties.engine.moods import Mood
 from workers import held_lease
+from workers import perform as performing
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
 
@@ -58,7 +71,16 @@ def approval_ignored_at_freeze(patch: pytest.MonkeyPatch) -> None:
 
 
 def approval_ignored_at_lease(patch: pytest.MonkeyPatch) -> None:
-    """A step whose plan grew goes on under the old approval."""
+    """A step that is searched late goes on without waiting for its plan's approval, and the lease doesn't ask for it.
+
+    Both: while the rule of searches stands, no step comes to the lease unapproved; else the lease stops it.
+    """
+    rule = place_answers.after_locate
+
+    def after_locate(facts: StepFacts, *given: Any, **named: Any) -> Next:
+        return rule(replace(facts, awaiting_approval=False), *given, **named)
+
+    patch.setattr(place_answers, "after_locate", after_locate)
     stopped = guard_lease._stopped
     patch.setattr(guard_lease, "_stopped", lambda connection, steps: (stopped(connection, steps)[0], set()))
 
@@ -124,27 +146,64 @@ def belief_from_the_first_effect(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(held_lease.HeldLease, "__init__", begin_late)
 
 
+def erased_is_proof_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Where the look follows in the same pass, nobody looks: the erasing call's word is taken for what was seen."""
+
+    def look_at_once(runtime: Any, connector: Any, leased: LeasedBatch, results: Any) -> dict[str, Answer]:
+        if leased.phase is not Phase.ERASE or not looks_at_once(rules_of(runtime.settings, leased.system)):
+            return {}
+        done = [ref for ref, said in results.items() if isinstance(said, Answer) and is_worth_a_look(said)]
+        return dict.fromkeys(done, Answer.already_absent())
+
+    patch.setattr(performing, "_look_at_once", look_at_once)
+
+
+def finds_at_once_ignored(patch: pytest.MonkeyPatch) -> None:
+    """A look that follows in the same pass counts as absence, also where it found something."""
+    rule = place_answers.after_look
+
+    def after_look(facts: StepFacts, erased: Next, look: Answer, rules: SystemRules, now: Any) -> Next:
+        blind = Answer.already_absent() if look.kind is AnswerKind.PARTIAL else look
+        return rule(facts, erased, blind, rules, now)
+
+    patch.setattr(place_answers, "after_look", after_look)
+
+
+def delay_ignored_at_once(patch: pytest.MonkeyPatch) -> None:
+    """The look follows the erasing call at once where the vendor needs time, too."""
+    for module in (performing, outcomes, system_rules):
+        patch.setattr(module, "looks_at_once", lambda rules: rules.can_confirm)
+
+
 _STOPPING = frozenset({"begin_pass", "go_on", "wait", "kill"})
 _LATE = frozenset({"begin_pass", "go_on", "wait", "deliver_again"})
 _HOLDING = frozenset({"hold", "lift", "resolve", "begin_pass", "go_on"})
 _APPROVING = frozenset({"approve", "come_again", "resolve"})
-MUTANTS: dict[str, tuple[Mutant, frozenset[str]]] = {
+_RESOLVING = frozenset({"resolve"})
+_AT_ONCE = frozenset({"by_records_at_once", "told_at_once"})
+_WITH_DELAY = frozenset({"by_records", "by_identifiers"})
+_BUSY = frozenset({Mood.BUSY, Mood.BUSY_FOR_LONG})
+_LYING = frozenset({Mood.LIES, Mood.LIES_ABSENT})
+MUTANTS: dict[str, tuple[Mutant, Focus]] = {
     mutant.__name__: (mutant, focus)
     for mutant, focus in (
-        (fence_off, _LATE),
-        (sweeper_off, _STOPPING),
-        (belief_from_the_first_effect, _STOPPING),
-        (hold_ignored_at_lease, _HOLDING),
-        (hold_ignored_at_renewal, _HOLDING | {"renew", "wait"}),
-        (approval_ignored_at_freeze, _APPROVING),
-        (approval_ignored_at_lease, _APPROVING),
-        (confirm_skipped, frozenset({"resolve"})),
-        (delay_ignored, frozenset({"resolve"})),
-        (attempt_after_call, _STOPPING),
-        (token_forgotten, _STOPPING),
-        (nobody_asked_to_look, frozenset({"resolve"})),
-        (parked_without_entry, frozenset({"configure"})),
-        (suppression_forgotten, frozenset({"resolve"})),
+        (fence_off, Focus(_LATE)),
+        (sweeper_off, Focus(_STOPPING)),
+        (belief_from_the_first_effect, Focus(_STOPPING)),
+        (hold_ignored_at_lease, Focus(_HOLDING)),
+        (hold_ignored_at_renewal, Focus(frozenset({"begin_pass", "stop_somebody", "take_long", "go_on"}))),
+        (approval_ignored_at_freeze, Focus(_APPROVING)),
+        (approval_ignored_at_lease, Focus(frozenset({"wait"}), _WITH_DELAY, _BUSY, always_approve=True)),
+        (confirm_skipped, Focus(_RESOLVING, _WITH_DELAY)),
+        (delay_ignored, Focus(_RESOLVING, _WITH_DELAY)),
+        (erased_is_proof_at_once, Focus(_RESOLVING, _AT_ONCE)),
+        (finds_at_once_ignored, Focus(_RESOLVING, _AT_ONCE, _LYING)),
+        (delay_ignored_at_once, Focus(_RESOLVING, _WITH_DELAY)),
+        (attempt_after_call, Focus(_STOPPING)),
+        (token_forgotten, Focus(_STOPPING, moods=frozenset({Mood.JOB, Mood.LOST}))),
+        (nobody_asked_to_look, Focus(_RESOLVING)),
+        (parked_without_entry, Focus(frozenset({"configure", "hold"}))),
+        (suppression_forgotten, Focus(_RESOLVING)),
     )
 }
-"""Each with the acts, beside the needed ones, that are likeliest to show it: so that few runs suffice."""
+"""Each with the acts, kinds and moods that are likeliest to show it: so that few runs suffice."""

@@ -187,12 +187,12 @@ def _nothing_is_left(world: World) -> None:
 
 def _canaries(world: World) -> Iterator[str]:
     """I9 at the end: after sealing, nobody's value stands anywhere."""
+    counts = [
+        f"SELECT '{table}', count(*) FROM {table} t WHERE t::text LIKE '%canary%' OR t::text LIKE :hex"
+        for table in world.tables
+    ]
     with world.stores.engine.begin() as connection:
-        for table in world.tables:
-            found = connection.execute(
-                text(f"SELECT count(*) FROM {table} t WHERE t::text LIKE '%canary%' OR t::text LIKE :hex"),
-                {"hex": f"%{b'canary'.hex()}%"},
-            ).scalar_one()
+        for table, found in connection.execute(text(" UNION ALL ".join(counts)), {"hex": f"%{b'canary'.hex()}%"}):
             if found:
                 yield f"I9: personal data in {found} rows of {table}"
 

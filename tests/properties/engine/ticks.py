@@ -77,9 +77,13 @@ def lease(
     if leased is None:
         return None
     world.check()
-    moods = {step.ref: choose(leased.phase) for step in leased.steps}
-    works_on = WorkerPass(world, leased, moods, mood)
+    moods = look_moods = {step.ref: choose(leased.phase) for step in leased.steps}
+    if leased.phase is Phase.ERASE and world.is_looked_at_once(system):
+        look_moods = {step.ref: choose(Phase.CONFIRM) for step in leased.steps}
+    works_on = WorkerPass(world, leased, moods, look_moods, mood)
     world.tell(f"{system} leased {leased.phase} fence {leased.fence}: {mood} {[str(m) for m in moods.values()]}")
+    if look_moods is not moods:
+        world.tell(f"  looks, if any: {[str(m) for m in look_moods.values()]}")
     world.ledger.leased(works_on)
     return works_on
 

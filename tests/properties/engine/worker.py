@@ -60,10 +60,18 @@ class _Once:
 class WorkerPass:
     """One leased batch in the hands of one process."""
 
-    def __init__(self, world: World, leased: LeasedBatch, moods: Mapping[str, Mood], mood: PassMood) -> None:
+    def __init__(
+        self,
+        world: World,
+        leased: LeasedBatch,
+        moods: Mapping[str, Mood],
+        look_moods: Mapping[str, Mood],
+        mood: PassMood,
+    ) -> None:
         self.world = world
         self.leased = leased
         self.moods = moods
+        self.look_moods = look_moods
         self.mood = mood
         self.leased_at = world.clock.now()
         self.lease: SteppedLease | None = None

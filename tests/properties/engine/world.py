@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -37,8 +37,14 @@ _FENCE = (
     " ARRAY(SELECT step_id FROM attempts a WHERE a.batch_id = b.id AND a.fence = %(f)s AND a.ended_at IS NULL) AS tried"
     " FROM batches b WHERE id = %(id)s"
 )
-SYSTEMS: dict[str, str] = {"alpha": "by_records", "beta": "by_identifiers", "gamma": "unseen"}
-"""The connected systems and the kind of each."""
+SYSTEMS: dict[str, tuple[str, ...]] = {
+    "alpha": ("by_records", "by_records_at_once"),
+    "beta": ("by_identifiers", "told_at_once"),
+    "gamma": ("unseen",),
+}
+"""The connected systems and what kinds each may be of; a run has one of them."""
+_ACCEPTS_NOT_ADDRESSABLE = "beta"
+_MOST_RECORDS_UNASKED = 2
 
 
 class InvariantBroken(AssertionError):  # noqa: N818 - says what is true
@@ -67,16 +73,17 @@ class World:
         self.stores: Stores = databases.product
         self.clock = Clock()
         self._key: SigningKey | None = None
-        self.begin(always_approve=False, max_records=3)
+        self.begin({name: kinds[0] for name, kinds in SYSTEMS.items()}, always_approve=False, coalesces=False)
 
-    def begin(self, *, always_approve: bool, max_records: int) -> None:
-        """A new run: nothing ever happened."""
+    def begin(self, kinds: Mapping[str, str], *, always_approve: bool, coalesces: bool) -> None:
+        """A new run: nothing ever happened. `kinds`: of each system; `coalesces`: steps wait for company in a batch."""
         self._chance.drawn = 0
         self._databases.empty()
         self.clock.restart()
         self.graph = ModelGraph()
         self.vendors = {name: ModelVendor(name) for name in SYSTEMS}
-        self._whole = self._parsed({"always": always_approve, "max_records_per_system": max_records})
+        self._kinds = kinds
+        self._whole = self._parsed(always_approve=always_approve, coalesce_seconds=2.0 if coalesces else 0.0)
         self.settings = self._whole
         self.ledger = Ledger(self)
         self._eye = AuditEye()
@@ -180,26 +187,36 @@ class World:
 
     def kind_of(self, system: str) -> str:
         """The connector of a system."""
-        return SYSTEMS[system]
+        return self._kinds[system]
+
+    def is_looked_at_once(self, system: str) -> bool:
+        """Whether the system's vendor needs no time, so that a look may follow the erasing call in its pass."""
+        declared = MODEL_CONNECTORS[self.kind_of(system)].declaration
+        return declared.can_confirm and not declared.delays.confirm_after
 
     def accepts_not_addressable(self, system: str) -> bool:
         """Whether the system's policy ends steps of people whom it can't address."""
         return self._whole.system(system).accept_not_addressable
 
-    def _parsed(self, approval: dict[str, object]) -> Settings:
+    def _parsed(self, *, always_approve: bool, coalesce_seconds: float) -> Settings:
         table = {
             "service": {"data_directory": str(self._directory)},
-            "engine": {"lease_seconds": 30.0, "hold_delay_seconds": 30.0, "key_retention_seconds": 3600.0},
-            "approval": approval,
+            "engine": {
+                "lease_seconds": 30.0,
+                "hold_delay_seconds": 30.0,
+                "key_retention_seconds": 3600.0,
+                "coalesce_seconds": coalesce_seconds,
+            },
+            "approval": {"always": always_approve, "max_records_per_system": _MOST_RECORDS_UNASKED},
             "identity_graph": {"base_url": "model://graph", "one_per_person_kinds": ["customer_id"]},
             "systems": [
                 {
                     "name": name,
                     "connector": kind,
                     "base_url": "model://vendor",
-                    "when_not_addressable": "accept" if kind == "by_identifiers" else "review",
+                    "when_not_addressable": "accept" if name == _ACCEPTS_NOT_ADDRESSABLE else "review",
                 }
-                for name, kind in SYSTEMS.items()
+                for name, kind in self._kinds.items()
             ],
         }
         return parse_settings(table)
