@@ -54,6 +54,12 @@ def test_the_engine_keeps_its_promises(world: World) -> None:
     run(world, settings(_WITHOUT_SHRINKING, max_examples=4, stateful_step_count=30, derandomize=True))
 
 
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_finds_what_it_switches_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The long runs come seldom; code that a mutant replaces moves more often."""
+    MUTANTS[name][0](monkeypatch)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("share", range(_SHARES))

@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from connectors.base.values import Answer, AnswerKind
 from service.domain import outcomes
@@ -130,10 +129,10 @@ def parked_without_entry(patch: pytest.MonkeyPatch) -> None:
 
 def suppression_forgotten(patch: pytest.MonkeyPatch) -> None:
     """The frozen identifiers don't go on the list."""
-    written = freezing._PLAN_IDENTIFIERS.text
+    written = freezing._PLAN_IDENTIFIERS
     without = written.replace(" FROM planned ON CONFLICT", " FROM planned WHERE false ON CONFLICT")
     assert without != written
-    patch.setattr(freezing, "_PLAN_IDENTIFIERS", text(without))
+    patch.setattr(freezing, "_PLAN_IDENTIFIERS", without)
 
 
 def belief_from_the_first_effect(patch: pytest.MonkeyPatch) -> None:
