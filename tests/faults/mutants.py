@@ -20,14 +20,17 @@ def _endless_leases() -> None:
     """Every lease and renewal is granted for years: nothing is ever taken back from a dead worker."""
     from service.use_cases import hold_lease, lease_steps
 
-    def endless(said: str) -> str:
-        return said.replace("make_interval(secs => :lease)", "interval '9 years'")
+    def endless(said: str, name: str) -> str:
+        granted = f"make_interval(secs => :{name})"
+        assert granted in said
+        return said.replace(granted, "interval '9 years'")
 
-    change_rows, renewed = lease_steps.change_rows, hold_lease.text
-    lease_steps.change_rows = lambda connection, row, said, *more, **named: change_rows(
-        connection, row, endless(said), *more, **named
+    lease_steps._TAKE = endless(lease_steps._TAKE, "seconds")
+    lease_steps._TAKE_NEW = endless(lease_steps._TAKE_NEW, "seconds")
+    renewed = hold_lease.text
+    hold_lease.text = lambda said: renewed(  # type: ignore[assignment]
+        endless(said, "lease") if "SET lease_until" in said else said
     )
-    hold_lease.text = lambda said: renewed(endless(said))  # type: ignore[assignment]
 
 
 def _no_fence() -> None:
