@@ -88,7 +88,8 @@ def is_addressable(connector: Connector, subject: Subject) -> bool:
     declaration = connector.declaration
     if subject.records and declaration.erases_by is ErasesBy.RECORDS:
         return True
-    return not declaration.identifier_kinds.isdisjoint([i.kind for i in subject.identifiers])
+    # Asked one by one: a connector that takes any kind says so by what it contains.
+    return any(i.kind in declaration.identifier_kinds for i in subject.identifiers)
 
 
 def _narrowed(connector: Connector, subject: Subject) -> Subject:
