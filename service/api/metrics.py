@@ -5,7 +5,7 @@ Labels are routes as written, states, system names and reason codes: never ids, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -79,107 +79,101 @@ class _Stored:
     def __init__(self, counts: WorkCounts) -> None:
         self._counts = counts
 
-    def _syncs(self) -> Iterable[Metric]:
+    def collect(self) -> Iterator[Metric]:
+        """The gauges of this reading, and what the store itself counts."""
+        yield from self._work()
+        yield from self._systems()
+        yield from self._audit()
         found = CounterMetricFamily(
             "expunge_reappearances", "Erased people who were seen again in a system.", labels=("system",)
         )
         for system, count in self._counts.reappearances.items():
             found.add_metric((system,), count)
-        age = GaugeMetricFamily(
-            "expunge_suppression_sync_age_seconds",
-            "Since a system's changes were read last, by a credential that sees.",
-            labels=("system",),
-        )
-        for system, seconds in self._counts.sync_age_seconds.items():
-            age.add_metric((system,), seconds)
-        failing = GaugeMetricFamily(
-            "expunge_suppression_sync_failing",
-            "Attempts in a row at reading a system's changes that failed, by the last one's code.",
-            labels=("system", "code"),
-        )
-        for (system, code), count in self._counts.sync_failing.items():
-            failing.add_metric((system, code), count)
-        yield from (found, age, failing)
+        yield found
 
-    def collect(self) -> Iterable[Metric]:
-        """The gauges of this reading, and what the store itself counts."""
-        yield from self._syncs()
-        requests = GaugeMetricFamily(
-            "expunge_requests", "Unfinished requests by state and reason.", labels=("state", "reason")
-        )
-        for (state, reason), count in self._counts.requests.items():
-            requests.add_metric((state, reason), count)
-        steps = GaugeMetricFamily("expunge_steps", "Unfinished steps by system and state.", labels=("system", "state"))
-        for (system, state), count in self._counts.steps.items():
-            steps.add_metric((system, state), count)
-        down = GaugeMetricFamily(
-            "expunge_system_down", "1 for a system that gives no answer and is only probed.", labels=("system",)
-        )
-        for system, is_down in self._counts.systems_down.items():
-            down.add_metric((system,), is_down)
-        rest = GaugeMetricFamily(
-            "expunge_system_rest_seconds",
-            "How long nothing will be sent to a system, and why.",
-            labels=("system", "reason"),
-        )
-        for (system, reason), seconds in self._counts.systems_at_rest.items():
-            rest.add_metric((system, reason), seconds)
-        yield down
-        yield rest
-        parked = GaugeMetricFamily(
+    def _work(self) -> Iterator[Metric]:
+        now = self._counts
+        yield _gauge("expunge_requests", "Unfinished requests by state and reason.", ("state", "reason"), now.requests)
+        yield _gauge("expunge_steps", "Unfinished steps by system and state.", ("system", "state"), now.steps)
+        yield _gauge(
             "expunge_steps_parked",
             "Steps that wait for a human, by the reason's word.",
-            labels=("system", "reason"),
+            ("system", "reason"),
+            now.parked,
         )
-        for (system, reason), count in self._counts.parked.items():
-            parked.add_metric((system, reason), count)
-        oldest = GaugeMetricFamily(
+        yield _gauge(
             "expunge_steps_oldest_due_seconds",
             "For how long the step that waits longest could have been worked on; 0 if none waits.",
-            labels=("system",),
+            ("system",),
+            now.oldest_due_seconds,
         )
-        for system, seconds in self._counts.oldest_due_seconds.items():
-            oldest.add_metric((system,), seconds)
-        yield parked
-        yield oldest
-        imports = GaugeMetricFamily("expunge_imports", "Imports by state.", labels=("state",))
-        for state, count in self._counts.imports.items():
-            imports.add_metric((state,), count)
-        yield requests
-        yield steps
-        yield imports
-        yield GaugeMetricFamily(
-            "expunge_requests_overdue", "Unfinished requests past respond_by.", value=self._counts.overdue
+        yield _gauge("expunge_imports", "Imports by state.", ("state",), now.imports)
+        yield GaugeMetricFamily("expunge_requests_overdue", "Unfinished requests past respond_by.", value=now.overdue)
+        yield GaugeMetricFamily("expunge_holds", "Legal holds in force.", value=now.holds)
+
+    def _systems(self) -> Iterator[Metric]:
+        now = self._counts
+        yield _gauge(
+            "expunge_system_down",
+            "1 for a system that gives no answer and is only probed.",
+            ("system",),
+            now.systems_down,
         )
-        yield GaugeMetricFamily("expunge_holds", "Legal holds in force.", value=self._counts.holds)
-        yield GaugeMetricFamily(
-            "expunge_audit_pending", "Audit entries not in the tree yet.", value=self._counts.audit_pending
+        yield _gauge(
+            "expunge_system_rest_seconds",
+            "How long nothing will be sent to a system, and why.",
+            ("system", "reason"),
+            now.systems_at_rest,
         )
+        yield _gauge(
+            "expunge_suppression_sync_age_seconds",
+            "Since a system's changes were read last, by a credential that sees.",
+            ("system",),
+            now.sync_age_seconds,
+        )
+        yield _gauge(
+            "expunge_suppression_sync_failing",
+            "Attempts in a row at reading a system's changes that failed, by the last one's code.",
+            ("system", "code"),
+            now.sync_failing,
+        )
+
+    def _audit(self) -> Iterator[Metric]:
+        now = self._counts
+        yield GaugeMetricFamily("expunge_audit_pending", "Audit entries not in the tree yet.", value=now.audit_pending)
         yield GaugeMetricFamily(
-            "expunge_audit_refused", "Audit entries that don't fit their chain.", value=self._counts.audit_refused
+            "expunge_audit_refused", "Audit entries that don't fit their chain.", value=now.audit_refused
         )
         yield GaugeMetricFamily(
             "expunge_audit_oldest_pending_seconds",
             "Age of the oldest audit entry that waits for the sequencer.",
-            value=self._counts.audit_oldest_pending_seconds,
+            value=now.audit_oldest_pending_seconds,
         )
-        findings = GaugeMetricFamily(
-            "expunge_audit_findings", "Faults found in the audit log: nothing is signed over them.", labels=("code",)
+        yield _gauge(
+            "expunge_audit_findings",
+            "Faults found in the audit log: nothing is signed over them.",
+            ("code",),
+            now.audit_findings,
         )
-        for code, count in self._counts.audit_findings.items():
-            findings.add_metric((code,), count)
-        conflicts = GaugeMetricFamily(
+        yield _gauge(
             "expunge_anchor_conflicts",
             "Disagreements with an anchor that nobody accepted: no vendor is called.",
-            labels=("anchor", "code"),
+            ("anchor", "code"),
+            now.anchor_conflicts,
         )
-        for (anchor, code), count in self._counts.anchor_conflicts.items():
-            conflicts.add_metric((anchor, code), count)
-        lag = GaugeMetricFamily(
-            "expunge_anchor_lag_entries", "Entries that an anchor's newest head doesn't cover.", labels=("anchor",)
+        yield _gauge(
+            "expunge_anchor_lag_entries",
+            "Entries that an anchor's newest head doesn't cover.",
+            ("anchor",),
+            now.anchor_lag_entries,
         )
-        for anchor, count in self._counts.anchor_lag_entries.items():
-            lag.add_metric((anchor,), count)
-        yield findings
-        yield conflicts
-        yield lag
+
+
+def _gauge(
+    name: str, what: str, labels: Sequence[str], values: Mapping[str, float] | Mapping[tuple[str, str], float]
+) -> GaugeMetricFamily:
+    """One value for each combination of labels."""
+    family = GaugeMetricFamily(name, what, labels=labels)
+    for of, value in values.items():
+        family.add_metric((of,) if isinstance(of, str) else of, value)
+    return family

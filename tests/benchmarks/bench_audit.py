@@ -13,10 +13,8 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +31,6 @@ from sqlalchemy import Connection, Engine, text
 from service.cli import verify_audit
 from service.domain.audit_entry import AuditEntry
 from service.domain.signed_note import SigningKey
-from service.embedded import EmbeddedServers
 from service.storage import audit_log
 from service.storage.audit_tree import inclusion_proof, stored_size
 from service.storage.changes import Change, Version, change_rows
@@ -42,6 +39,8 @@ from service.storage.engine import open_engine
 from service.storage.migrate import migrate
 from service.use_cases.export_audit import export_audit
 from service.use_cases.sequence_audit import sequence_audit
+from tests.benchmarks.own_servers import own_servers
+from tests.benchmarks.results import tell
 
 MILLION = 1_000_000
 THREADS = 4
@@ -364,22 +363,12 @@ def main() -> None:
         export_once(options.export_to)
         return
     out: Path = options.out
-    scratch = Path(tempfile.mkdtemp(prefix="expunge-"))
-    scratch.chmod(0o711)
-    try:
-        with EmbeddedServers(scratch / "data", outside=scratch / "outside") as running:
-            migrate(running.database_url)
-            engine = open_engine(running.database_url, pool_size=THREADS)
-            found = run(engine, scratch, float(os.environ.get("BENCH_SCALE", "1")))
-            engine.dispose()
-    finally:
-        shutil.rmtree(scratch)
-    names = {item["name"] for item in found}
-    earlier = json.loads(out.read_text()) if out.exists() else []
-    kept = [item for item in earlier if item["name"] not in names]
-    out.write_text(json.dumps([*kept, *found], indent=2) + "\n")
-    for item in found:
-        print(f"{item['name']:28} {item['value']:>12} {item['unit']:4} ratio {item['ratio']} to {item['yardstick_is']}")
+    with own_servers() as (running, scratch):
+        migrate(running.database_url)
+        engine = open_engine(running.database_url, pool_size=THREADS)
+        found = run(engine, scratch, float(os.environ.get("BENCH_SCALE", "1")))
+        engine.dispose()
+    tell(found, out)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ the same answers; the yardstick has neither pacer nor lease, nor does it check a
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ import httpx
 
 from connectors.base.toolkit.http import VendorClient
 from tests.benchmarks.fanout.installation import Vendor, vendor
+from tests.benchmarks.results import tell
 from workers.rate_gate import RateGate
 from workers.system_pacer import SystemPacer
 
@@ -108,11 +108,7 @@ def main() -> None:
     people = max(50, int(1_000 * float(os.environ.get("BENCH_SCALE", "1"))))
     with vendor() as found:
         results = [measure(found, people, 7, threads) for threads in (1, 4, 8)]
-    for each in results:
-        print(json.dumps(each))
-    known = json.loads(out.read_text()) if out.exists() else []
-    names = {each["name"] for each in results}
-    out.write_text(json.dumps([*(k for k in known if k["name"] not in names), *results], indent=2) + "\n")
+    tell(results, out)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ kept, and the share of time that the machine was taken away (steal) is reported.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import tempfile
@@ -39,6 +38,7 @@ from tests.benchmarks.fanout.installation import (
 )
 from tests.benchmarks.fanout.plugin import install_plugin
 from tests.benchmarks.fanout.vendor import MOST_PEOPLE_PER_CALL
+from tests.benchmarks.results import tell
 
 _LONGEST_ROUND_SECONDS = 900.0
 _LAG_EVERY_SECONDS = 0.5
@@ -357,14 +357,7 @@ def main() -> None:
     share = (_steal() - stolen) / max(time.perf_counter() - begun, 0.001) / (psutil.cpu_count() or 1)
     for each in found_results:
         each["steal_share"] = round(share, 4)
-        print(json.dumps(each))
-    _merge(arguments.out, found_results)
-
-
-def _merge(path: Path, results: list[dict[str, Any]]) -> None:
-    known = json.loads(path.read_text()) if path.exists() else []
-    names = {each["name"] for each in results}
-    path.write_text(json.dumps([*(k for k in known if k["name"] not in names), *results], indent=2) + "\n")
+    tell(found_results, arguments.out)
 
 
 if __name__ == "__main__":

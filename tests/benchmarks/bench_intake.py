@@ -14,11 +14,9 @@ import argparse
 import http.client
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,12 +30,13 @@ from uuid import uuid4
 from sqlalchemy import make_url
 
 from service.domain.api_key import Scope
-from service.embedded import EmbeddedServers
 from service.settings import parse_settings
 from service.storage.migrate import migrate, migrate_keys
 from service.storage.secrets import load_secrets
 from service.storage.stores import Stores
 from service.use_cases.create_key import create_key
+from tests.benchmarks.own_servers import own_servers
+from tests.benchmarks.results import tell
 
 ROUNDS = 7
 CLIENTS = 16
@@ -210,21 +209,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     out: Path = parser.parse_args().out
-    scratch = Path(tempfile.mkdtemp(prefix="expunge-"))
-    scratch.chmod(0o711)
-    try:
-        with EmbeddedServers(scratch / "data", outside=scratch / "outside") as running:
-            migrate(running.database_url)
-            migrate_keys(running.key_database_url)
-            found = run(running, scratch, float(os.environ.get("BENCH_SCALE", "1")))
-    finally:
-        shutil.rmtree(scratch)
-    names = {item["name"] for item in found}
-    earlier = json.loads(out.read_text()) if out.exists() else []
-    kept = [item for item in earlier if item["name"] not in names]
-    out.write_text(json.dumps([*kept, *found], indent=2) + "\n")
-    for item in found:
-        print(f"{item['name']:28} {item['value']:>12} {item['unit']:4} ratio {item['ratio']} to {item['yardstick_is']}")
+    with own_servers() as (running, scratch):
+        migrate(running.database_url)
+        migrate_keys(running.key_database_url)
+        found = run(running, scratch, float(os.environ.get("BENCH_SCALE", "1")))
+    tell(found, out)
 
 
 if __name__ == "__main__":

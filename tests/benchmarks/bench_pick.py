@@ -9,10 +9,7 @@ else; both are asked in turns, with the statistics of a store in which nothing w
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
-import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -20,9 +17,10 @@ from typing import Any
 from uuid import uuid4
 
 from service.domain.fairness import URGENT_LANE
-from service.embedded import EmbeddedServers
 from service.storage.engine import open_engine
 from service.storage.migrate import migrate
+from tests.benchmarks.own_servers import own_servers
+from tests.benchmarks.results import tell
 from tests.integration.picking.rows import Desk, settings_with
 
 PEOPLE = 100
@@ -71,29 +69,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     out: Path = parser.parse_args().out
     scale = float(os.environ.get("BENCH_SCALE", "1"))
-    scratch = Path(tempfile.mkdtemp(prefix="expunge-"))
-    scratch.chmod(0o711)
-    try:
-        with EmbeddedServers(scratch / "data", durable=False, outside=scratch / "outside") as running:
-            desks = []
-            for url in (running.database_url, running.key_database_url):
-                migrate(url)
-                desks.append(Desk(open_engine(url)).open())
-            full, empty = desks
-            fill(full, int(1_000_000 * scale), int(100_000 * scale))
-            empty.write("ANALYZE")
-            empty.add(PEOPLE, days_left=20)
-            found = measure(full, empty)
-            for desk in desks:
-                desk.engine.dispose()
-    finally:
-        shutil.rmtree(scratch)
-    earlier = json.loads(out.read_text()) if out.exists() else []
-    kept = [item for item in earlier if item["name"] != found["name"]]
-    out.write_text(json.dumps([*kept, found], indent=2) + "\n")
-    print(
-        f"{found['name']:28} {found['value']:>12} {found['unit']:4} ratio {found['ratio']} to {found['yardstick_is']}"
-    )
+    with own_servers(durable=False) as (running, _):
+        desks = []
+        for url in (running.database_url, running.key_database_url):
+            migrate(url)
+            desks.append(Desk(open_engine(url)).open())
+        full, empty = desks
+        fill(full, int(1_000_000 * scale), int(100_000 * scale))
+        empty.write("ANALYZE")
+        empty.add(PEOPLE, days_left=20)
+        found = measure(full, empty)
+        for desk in desks:
+            desk.engine.dispose()
+    tell([found], out)
 
 
 if __name__ == "__main__":

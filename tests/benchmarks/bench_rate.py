@@ -12,7 +12,6 @@ share of refusals is the same without the rate gate, where only the vendor's Ret
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import tempfile
@@ -41,6 +40,7 @@ from service.cli.installation import prepare, processes, servers
 from service.settings import Settings, load_settings
 from service.storage.stores import Stores
 from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
+from tests.benchmarks.results import tell
 
 CALLS, SECONDS = 40, 5
 PEOPLE = 200
@@ -178,14 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
-    found = results(float(os.environ.get("BENCH_SCALE", "1")))
-    for each in found:
-        print(json.dumps(each))
-    if options.out is not None:
-        before = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else []
-        names = {each["name"] for each in found}
-        kept = [each for each in before if each["name"] not in names]
-        options.out.write_text(json.dumps(kept + found, indent=2) + "\n", encoding="utf-8")
+    tell(results(float(os.environ.get("BENCH_SCALE", "1"))), options.out)
 
 
 if __name__ == "__main__":

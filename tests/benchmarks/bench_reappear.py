@@ -10,10 +10,7 @@ included. Nothing is asserted here.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
-import tempfile
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +19,6 @@ from statistics import median
 from typing import Any
 
 from connectors.base.values import Changes, Identifier, Record, Seen
-from service.embedded import EmbeddedServers
 from service.storage.engine import open_engine
 from service.storage.keyed_hash import Pepper
 from service.storage.migrate import migrate
@@ -30,6 +26,8 @@ from service.storage.secrets import load_secrets
 from service.storage.stores import Stores
 from service.use_cases.lease_sync import lease_sync
 from service.use_cases.record_changes import record_changes
+from tests.benchmarks.own_servers import own_servers
+from tests.benchmarks.results import tell
 from tests.integration.picking.rows import SYSTEM, Desk, settings_with
 
 RECORDS = 6_000
@@ -102,30 +100,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     out: Path = parser.parse_args().out
     scale = float(os.environ.get("BENCH_SCALE", "1"))
-    scratch = Path(tempfile.mkdtemp(prefix="expunge-"))
-    scratch.chmod(0o711)
-    try:
-        with EmbeddedServers(scratch / "data", durable=False, outside=scratch / "outside") as running:
-            settings = settings_with(data_directory=str(scratch / "ours"))
-            secrets = load_secrets(settings)
-            pairs = []
-            for url, entries in ((running.database_url, int(1_000_000 * scale)), (running.key_database_url, 0)):
-                migrate(url)
-                desk = Desk(open_engine(url)).open()
-                fill(desk, entries)
-                pairs.append((Stores.open(url, url, replace(secrets, pepper=Pepper(b"p" * 32))), desk))
-            found = measure(pairs[0], pairs[1], settings)
-            for stores, desk in pairs:
-                stores.close()
-                desk.engine.dispose()
-    finally:
-        shutil.rmtree(scratch)
-    earlier = json.loads(out.read_text()) if out.exists() else []
-    kept = [item for item in earlier if item["name"] != found["name"]]
-    out.write_text(json.dumps([*kept, found], indent=2) + "\n")
-    print(
-        f"{found['name']:28} {found['value']:>12} {found['unit']:4} ratio {found['ratio']} to {found['yardstick_is']}"
-    )
+    with own_servers(durable=False) as (running, scratch):
+        settings = settings_with(data_directory=str(scratch / "ours"))
+        secrets = load_secrets(settings)
+        pairs = []
+        for url, entries in ((running.database_url, int(1_000_000 * scale)), (running.key_database_url, 0)):
+            migrate(url)
+            desk = Desk(open_engine(url)).open()
+            fill(desk, entries)
+            pairs.append((Stores.open(url, url, replace(secrets, pepper=Pepper(b"p" * 32))), desk))
+        found = measure(pairs[0], pairs[1], settings)
+        for stores, desk in pairs:
+            stores.close()
+            desk.engine.dispose()
+    tell([found], out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ Nothing is asserted here; tests/integration/connectors/test_salesforce/test_conn
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.base.runner import Outcome
+from tests.benchmarks.results import tell
 from tests.integration.connectors.test_salesforce.connecting import Served, serving
 from tests.integration.connectors.test_salesforce.world import ORDINARY_MARKS, ordinary_world
 
@@ -66,13 +66,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file that the results are added to")
     out = parser.parse_args().out
     few = float(os.environ.get("BENCH_SCALE", "1")) < 1
-    results = [bench_calls(people) for people in TARGETS if people < 1_000 or not few]
-    for each in results:
-        print(json.dumps(each))
-    if out is not None:
-        known = json.loads(out.read_text()) if out.exists() else []
-        named = {each["name"] for each in results}
-        out.write_text(json.dumps([*(e for e in known if e.get("name") not in named), *results], indent=1) + "\n")
+    tell([bench_calls(people) for people in TARGETS if people < 1_000 or not few], out)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -133,13 +133,7 @@ class ManyPerCall(_BenchConnector):
         ids = [i for s in going for i in s.record_ids("people")]
         reply = self._client.request("POST", "/delete", expect=(200,), json_body={"ids": ids})
         gone = set(reply.field("deleted", list))
-        answers: dict[str, Answer | TemporarilyUnavailable] = {
-            s.ref: TemporarilyUnavailable("stopped") for s in batch.subjects
-        }
-        for subject in going:
-            count = len(gone.intersection(subject.record_ids("people")))
-            answers[subject.ref] = Answer.erased({"people": count}) if count else Answer.already_absent()
-        return answers
+        return _answers(batch, {s.ref: len(gone.intersection(s.record_ids("people"))) for s in going})
 
     def confirm_absence(self, batch: Batch) -> Answers:
         found = self._ids([email for s in batch.subjects for email in s.values("email")])
@@ -169,13 +163,20 @@ class ToldPerCall(ManyPerCall):
         told = [email for s in going for email in s.values("email")]
         reply = self._client.request("POST", "/forget", expect=(200,), json_body={"emails": told})
         gone = set(reply.field("forgotten", list))
-        answers: dict[str, Answer | TemporarilyUnavailable] = {
-            s.ref: TemporarilyUnavailable("stopped") for s in batch.subjects
-        }
-        for subject in going:
-            count = len(gone.intersection(subject.values("email")))
-            answers[subject.ref] = Answer.erased({"people": count}) if count else Answer.already_absent()
-        return answers
+        return _answers(batch, {s.ref: len(gone.intersection(s.values("email"))) for s in going})
+
+
+def _answers(batch: Batch, gone: Mapping[str, int]) -> Answers:
+    """How many records of each person went; whoever isn't among them was not to be touched."""
+    answers: dict[str, Answer | TemporarilyUnavailable] = {}
+    for subject in batch.subjects:
+        if subject.ref not in gone:
+            answers[subject.ref] = TemporarilyUnavailable("stopped")
+        elif count := gone[subject.ref]:
+            answers[subject.ref] = Answer.erased({"people": count})
+        else:
+            answers[subject.ref] = Answer.already_absent()
+    return answers
 
 
 def _located(found: dict[str, str], subject: Subject) -> Located:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from service.domain.audit_entry import AuditEntry, decode_entry
 from service.domain.replay import Difference, Replay, StoredObject, differences
 
@@ -42,6 +44,22 @@ SETTLED = entry(
 )
 RELEASED = entry("plan_released", "request", REQUEST, 3, SETTLED.digest(), steps=[STEP], phases=["erase"])
 LEASED = entry("step_lease_expired", "step", STEP, 1, None, phase="erase", state="due", reason="lease_expired")
+FROZEN = entry(
+    "plan_frozen",
+    "request",
+    REQUEST,
+    3,
+    SETTLED.digest(),
+    plan=1,
+    plan_hash="ab" * 32,
+    identifiers=1,
+    records=1,
+    systems=["mail", "crm"],
+    needs_approval=[],
+    suppressed=1,
+    steps=[STEP],
+    phases=["erase"],
+)
 WHOLE = (SUBMITTED, SETTLED, RELEASED)
 
 
@@ -62,31 +80,9 @@ def of_steps(replay: Replay, *rows: StoredObject) -> tuple[list[Difference], int
     return [difference for difference in found if difference.object == "step"], beyond
 
 
-def test_steps_begin_and_go_on_with_their_requests_entries() -> None:
-    replay = replayed(*WHOLE)
-    assert of_steps(replay, step(STEP, "erase"), step(OTHER, "locate")) == ([], 0)
-    (difference,), _ = of_steps(replay, step(STEP, "locate"), step(OTHER, "locate"))
-    assert (difference.object_id, difference.field, difference.logged) == (STEP, "phase", "erase")
-
-
-def test_steps_that_begin_with_the_frozen_plan_go_on_with_its_entry() -> None:
-    frozen = entry(
-        "plan_frozen",
-        "request",
-        REQUEST,
-        3,
-        SETTLED.digest(),
-        plan=1,
-        plan_hash="ab" * 32,
-        identifiers=1,
-        records=1,
-        systems=["mail", "crm"],
-        needs_approval=[],
-        suppressed=1,
-        steps=[STEP],
-        phases=["erase"],
-    )
-    replay = replayed(SUBMITTED, SETTLED, frozen)
+@pytest.mark.parametrize("begins", [RELEASED, FROZEN], ids=["with_the_approval", "with_the_plan"])
+def test_steps_begin_and_go_on_with_their_requests_entries(begins: AuditEntry) -> None:
+    replay = replayed(SUBMITTED, SETTLED, begins)
     assert of_steps(replay, step(STEP, "erase"), step(OTHER, "locate")) == ([], 0)
     (difference,), _ = of_steps(replay, step(STEP, "locate"), step(OTHER, "locate"))
     assert (difference.object_id, difference.field, difference.logged) == (STEP, "phase", "erase")
