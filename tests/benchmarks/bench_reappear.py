@@ -42,8 +42,10 @@ def fill(desk: Desk, entries: int) -> None:
     for start in range(0, entries, _A_STATEMENT):
         desk.write(
             "INSERT INTO suppression_entries (keyed_hash, request_id, kind, added_at)"
-            " SELECT sha256(n::text::bytea), r.id, 'email', now() FROM generate_series(:start, :end) AS n"
-            " JOIN (SELECT id, row_number() OVER () - 1 AS place FROM requests) AS r ON r.place = n % :requests",
+            " SELECT sha256(n::text::bytea), r.id, 'email', now()"
+            " FROM generate_series(CAST(:start AS bigint), CAST(:end AS bigint)) AS n"
+            " JOIN (SELECT id, row_number() OVER () - 1 AS place FROM requests) AS r"
+            " ON r.place = n % CAST(:requests AS bigint)",
             start=start,
             end=min(start + _A_STATEMENT, entries) - 1,
             requests=max(1, entries // _A_REQUEST),
