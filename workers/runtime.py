@@ -168,7 +168,7 @@ def runtime() -> Runtime:
     """This thread's runtime, opened on first use from the file that EXPUNGE_CONFIG names."""
     if getattr(_local, "pid", None) != os.getpid():
         settings = load_settings(Path(os.environ[CONFIG_VARIABLE]))
-        _local.runtime = Runtime(settings, open_stores(settings, pool_size=2), consumed_queues())
+        _local.runtime = Runtime(settings, open_stores(settings, pool_size=2, plans_once=True), consumed_queues())
         _local.pid = os.getpid()
     opened: Runtime = _local.runtime
     return opened

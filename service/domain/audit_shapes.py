@@ -125,13 +125,10 @@ def one_of(*values: str) -> Shape:
 
 def list_of(item: Shape) -> Shape:
     """At most 500 values of one shape."""
+    accepts = item.accepts
     return Shape(
         f"list of {item.name}",
-        lambda value: (
-            isinstance(value, (list, tuple))
-            and len(value) <= _LONGEST_LIST
-            and all(item.accepts(each) for each in value)
-        ),
+        lambda value: isinstance(value, (list, tuple)) and len(value) <= _LONGEST_LIST and all(map(accepts, value)),
     )
 
 

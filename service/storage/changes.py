@@ -7,9 +7,9 @@ and with `change_rows` the change itself, too. What a change says is decided by 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -31,8 +31,7 @@ class Version(NamedTuple):
     entry_hash: bytes | None = None
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One change of one row. `row` names the table's kind (`request`, `step`, ...), `key` its primary key."""
 
     row: str
@@ -40,7 +39,7 @@ class Change:
     version: Version
     event: str
     subject: str | None = None
-    data: Mapping[str, AuditValue] = field(default_factory=dict)
+    data: Mapping[str, AuditValue] = MappingProxyType({})
 
 
 _TABLES = {

@@ -14,6 +14,7 @@ from typing import Protocol
 from sqlalchemy import Column, Connection, DateTime, Engine, LargeBinary, MetaData, Table, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from service.storage.packed import Packed
 from service.storage.sealing import seal, unseal
 from service.storage.statements import Statements
 
@@ -29,7 +30,7 @@ data_keys = Table(
 )
 
 
-_GET = "SELECT owner, wrapped FROM data_keys WHERE owner = ANY(%(owners)s)"
+_GET = "SELECT owner, wrapped FROM data_keys WHERE owner = ANY(CAST(%(owners)s AS text[]))"
 # A server's start is its name: to the microsecond, no two have the same.
 _CREATE_NEW = (
     "WITH how AS MATERIALIZED (SELECT set_config('synchronous_commit', CASE"
@@ -129,7 +130,7 @@ class KeyStore:
         """The keys that still exist; an owner whose key was destroyed is missing from the answer."""
         if not owners:
             return {}
-        rows = self._statements.run(_GET, {"owners": list(owners)})
+        rows = self._statements.run(_GET, {"owners": Packed(owners)})
         return self._read([(row.owner, row.wrapped) for row in rows])
 
     def one(self, owner: str) -> bytes:

@@ -24,13 +24,17 @@ _VARIABLES = {
 }
 
 
-def open_stores(settings: Settings, *, pool_size: int = 5) -> Stores:
-    """Open the main store and the key store. Raises ConfigurationError when no server is known."""
+def open_stores(settings: Settings, *, pool_size: int = 5, plans_once: bool = False) -> Stores:
+    """Open the main store and the key store. Raises ConfigurationError when no server is known.
+
+    `plans_once` as for `open_engine`.
+    """
     return Stores.open(
         server_url(settings, "database_url"),
         server_url(settings, "key_database_url"),
         load_secrets(settings),
         pool_size=pool_size,
+        plans_once=plans_once,
     )
 
 

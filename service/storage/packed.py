@@ -37,8 +37,14 @@ def counted(numbers: Iterable[int | None]) -> str:
 
 
 def timed(instants: Iterable[datetime | None]) -> str:
-    """An array of instants for `CAST(:name AS timestamptz[])`, in the same way."""
-    return "{" + ",".join(["NULL" if one is None else one.isoformat() for one in instants]) + "}"
+    """An array of instants for `CAST(:name AS timestamptz[])`, in the same way; most are one and the same."""
+    said: dict[datetime, str] = {}
+    return "{" + ",".join(["NULL" if one is None else said.get(one) or _said(one, said) for one in instants]) + "}"
+
+
+def _said(instant: datetime, said: dict[datetime, str]) -> str:
+    said[instant] = instant.isoformat()
+    return said[instant]
 
 
 def send_packed() -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -87,12 +87,19 @@ _PEOPLE = (
 )
 
 
-def read_people(connection: Connection, keys: Mapping[UUID, bytes]) -> dict[UUID, list[OpenIdentifier]]:
-    """The identifiers of these requests, by whose keys they are opened; those whose values are gone are left out."""
+def read_people(connection: Connection, request_ids: Iterable[UUID]) -> list[Any]:
+    """The identifiers of these requests as they are stored, for `open_people`; those whose values are gone are left
+    out."""
+    return run(connection, _PEOPLE, {"ids": listed(request_ids)}).all()
+
+
+def open_people(people: Iterable[Any], keys: Mapping[UUID, bytes]) -> dict[UUID, list[OpenIdentifier]]:
+    """Open what `read_people` found, for the requests whose keys are here."""
     found: dict[UUID, list[OpenIdentifier]] = {request_id: [] for request_id in keys}
     contexts = {request_id: f"request/{request_id}/identifier/" for request_id in keys}
-    for row in run(connection, _PEOPLE, {"ids": listed(keys)}).all():
-        request_id, row_id, kind, sealed, use, exclusion = row
+    for request_id, row_id, kind, sealed, use, exclusion in people:
+        if request_id not in keys:
+            continue
         value = unseal(keys[request_id], sealed, contexts[request_id] + row_id)
         identifier = Identifier(kind, value.decode("utf-8", "surrogatepass"))
         found[request_id].append(OpenIdentifier(identifier, use, exclusion))

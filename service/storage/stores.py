@@ -27,10 +27,18 @@ class Stores:
     _key_engine: Engine = field(repr=False)
 
     @classmethod
-    def open(cls, database_url: str, key_database_url: str, secrets: Secrets, *, pool_size: int = 5) -> Stores:
-        """Open both databases; nothing is connected before the first use."""
-        key_engine = open_engine(key_database_url, pool_size=pool_size)
-        engine = open_engine(database_url, pool_size=pool_size)
+    def open(
+        cls,
+        database_url: str,
+        key_database_url: str,
+        secrets: Secrets,
+        *,
+        pool_size: int = 5,
+        plans_once: bool = False,
+    ) -> Stores:
+        """Open both databases; nothing is connected before the first use. `plans_once` as for `open_engine`."""
+        key_engine = open_engine(key_database_url, pool_size=pool_size, plans_once=plans_once)
+        engine = open_engine(database_url, pool_size=pool_size, plans_once=plans_once)
         return cls(
             engine=engine,
             keys=KeyStore(key_engine, secrets.wrapper),

@@ -25,7 +25,7 @@ from service.storage.driver_words import run
 from service.storage.import_gate import lane_goes_on
 from service.storage.key_store import batch_owner, request_owner
 from service.storage.packed import counted, listed
-from service.storage.sealed_identifiers import OpenIdentifier, read_people, unseal_records
+from service.storage.sealed_identifiers import OpenIdentifier, open_people, read_people, unseal_records
 from service.storage.sealing import unseal
 from service.storage.stores import Stores
 from service.storage.vendor_gate import gate_is_open
@@ -132,10 +132,12 @@ def lease_steps(
     asked_at = time.monotonic()
     with stores.engine.begin() as connection:
         leased = _lease(connection, settings, system, at_most) if gate_is_open(connection, admission) else None
-    if leased is None:
-        return None
-    taken, rows = leased
-    return _open(stores, taken, rows, asked_at)
+        if leased is None:
+            return None
+        taken, rows = leased
+        # As they are, sealed: opened when the lease is committed. A transaction of their own would cost more.
+        people = read_people(connection, {row.request_id for row in rows})
+    return _open(stores, taken, rows, people, asked_at)
 
 
 def _lease(
@@ -290,14 +292,15 @@ def _write_attempts(
     run(connection, _ATTEMPT, values | {"steps": listed(s.id for s in steps), "numbers": numbers})
 
 
-def _open(stores: Stores, taken: Taken, rows: Sequence[Row[Any]], asked_at: float) -> LeasedBatch:
+def _open(
+    stores: Stores, taken: Taken, rows: Sequence[Row[Any]], sealed: Sequence[Any], asked_at: float
+) -> LeasedBatch:
     """Open the people's identifiers and records, after the lease is committed and before anything is called."""
     batch = taken.batch
     owners = {row.request_id: request_owner(row.request_id) for row in rows}
     keys = stores.keys.get([*owners.values(), batch_owner(batch.id)])
     by_request = {request_id: keys[owner] for request_id, owner in owners.items() if owner in keys}
-    with stores.engine.begin() as connection:
-        people = read_people(connection, by_request)
+    people = open_people(sealed, by_request)
     steps: list[LeasedStep] = []
     for row in rows:
         key = by_request.get(row.request_id)

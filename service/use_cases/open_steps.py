@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row
@@ -58,8 +58,7 @@ class OpenedStep:
         return StepState.WAITING if self.located else StepState.DUE
 
 
-@dataclass(frozen=True, slots=True)
-class FirstPlace:
+class FirstPlace(NamedTuple):
     """Where a step stands when its row is written."""
 
     step: OpenedStep

@@ -60,12 +60,11 @@ class Heard:
 @dataclass(frozen=True)
 class BatchNow:
     """What is known beside the steps' own rows: of the batch, its new parts by step, requests whose plan is frozen and
-    locked, and whether the system was removed."""
+    locked, and what is true around them."""
 
     batch: BatchFacts
     parts: Mapping[UUID, UUID]
     frozen_requests: Collection[UUID]
-    is_removed: bool
     surroundings: Surroundings
 
 
@@ -122,7 +121,7 @@ class Placing:
 
     def _placed(self, row: Row[Any], step: LeasedStep) -> Place:
         move = self._move(row, step, self.known.surroundings.facts(row))
-        if self.known.is_removed and move.state in NOT_DONE_YET:
+        if self.known.surroundings.is_removed and move.state in NOT_DONE_YET:
             move = replace(move, state=StepState.PARKED, reason=SYSTEM_REMOVED, due_at=None)
         result, look = self.heard.results[step.ref], self.heard.looks.get(step.ref)
         failed = isinstance(result, ConnectorError)

@@ -43,8 +43,8 @@ from service.use_cases.system_rules import rules_of
 from service.use_cases.write_moves import Findings, Moved, Place, write_moves
 
 _LOCK = (
-    "SELECT s.id, s.request_id, s.phase, s.tries, s.rounds, s.effect_possible, s.retained, s.plan_version, s.located,"
-    " s.waits_for_order,"
+    "SELECT s.id, s.request_id, s.position, s.phase, s.tries, s.rounds, s.effect_possible, s.retained, s.plan_version,"
+    " s.located, s.waits_for_order,"
     " s.record_hashes <> '{}' AS has_records, s.counts, s.version, s.entry_hash,"
     # Mostly empty, and nothing is quicker to read than nothing.
     " nullif(s.erased, '{}') AS erased, nullif(s.left_over, '{}') AS left_over,"
@@ -130,12 +130,12 @@ class _Recording:
 
     def record(self) -> tuple[int, bool]:
         """Move every step on. Returns how many ended, and whether the batch is over."""
-        now = database_now(self.connection)
         rows = self._lock_steps(only_leased=True)
         # Steps that are tried again at once, in which new batch: the call failed for all of them alike.
         parts = split_failed(self.connection, self.leased, self.batch, rows, self.heard.results)
-        around = surroundings(self.connection, rows)
-        known = BatchNow(self.batch, parts, self.frozen_requests, self._system_is_removed(), around)
+        around = surroundings(self.connection, self.leased.system, rows)
+        now = around.now
+        known = BatchNow(self.batch, parts, self.frozen_requests, around)
         rules = rules_of(self.settings, self.leased.system)
         placing = Placing(self.leased, self.heard, rules, known, now)
         leased = [(rows[step.step_id], step) for step in self.leased.steps if step.step_id in rows]
@@ -192,12 +192,6 @@ class _Recording:
             {"ids": ids},
         )
         self.frozen_requests = {row.id for row in frozen}
-
-    def _system_is_removed(self) -> bool:
-        """True if the system was taken out of the configuration while its steps were leased."""
-        asked = run(self.connection, "SELECT state <> 'active' FROM systems WHERE name = :s", {"s": self.leased.system})
-        found: bool = asked.scalar_one()
-        return found
 
     def _lock_steps(self, *, only_leased: bool) -> dict[UUID, Row[Any]]:
         statement = _LOCK_LEASED if only_leased else _LOCK

@@ -7,9 +7,8 @@ steps; whoever freezes a plan that needs no approval writes both in one go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
@@ -38,8 +37,7 @@ PlannedStep = Row[Any] | OpenedStep
 PROGRESS = f"CASE WHEN r.state = '{RequestState.IN_PROGRESS}' THEN '{Progress.ERASING}' END"
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(NamedTuple):
     """How one step begins: due at an instant, or parked for a reason."""
 
     step: PlannedStep

@@ -12,12 +12,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from service.domain.outcomes import EARLIER_SYSTEM, ENDED, Phase, StepState
+from service.domain.outcomes import EARLIER_SYSTEM, Phase, StepState
 from service.domain.request import WITHDRAWN_STATES, Duty, Progress, RequestState
 from service.storage.driver_words import run
 from service.storage.packed import listed
 
-_HAS_ENDED = "state IN ({})".format(", ".join(f"'{state}'" for state in sorted(ENDED)))
+_HAS_ENDED = "ended_at IS NOT NULL"
 _FINISHED = sorted({RequestState.FULFILLED, *WITHDRAWN_STATES, RequestState.EXPIRED})
 _IS_FINISHED = "r.state IN ({})".format(", ".join(f"'{state}'" for state in _FINISHED))
 BUSY = f"NOT {_HAS_ENDED} AND phase <> '{Phase.CONFIRM}'"

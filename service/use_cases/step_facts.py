@@ -5,8 +5,9 @@ Decides nothing; domain.outcomes does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,21 +17,34 @@ from service.domain.outcomes import Phase, StepFacts
 from service.domain.request import WITHDRAWN_STATES, Progress
 from service.storage.driver_words import run
 from service.storage.holds import held_requests
-from service.storage.packed import listed
+from service.storage.packed import counted, listed
 
-_STATES = "SELECT id, state, reason FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"
-# A step in its erasing call may be looked at in the same pass, so it knows whether it would have to wait, too.
-_WAITING = (
-    "SELECT DISTINCT s.id FROM steps s JOIN steps e ON e.request_id = s.request_id"
-    " AND e.position < s.position WHERE s.id = ANY(CAST(:ids AS uuid[]))"
-    " AND s.phase IN ('erase', 'confirm') AND e.ended_at IS NULL AND e.phase <> 'confirm'"
+# All that is asked behind the steps' lock, and so as it is then: a decision that comes later finds the answer recorded.
+_AROUND = (
+    "SELECT clock_timestamp() AS now,"
+    " (SELECT state <> 'active' FROM systems WHERE name = :system) AS is_removed,"
+    " coalesce(r.withdrawn, '{}') AS withdrawn, coalesce(r.unapproved, '{}') AS unapproved,"
+    # A step in its erasing call may be looked at in the same pass, so it knows whether it would have to wait, too.
+    " ARRAY(SELECT a.request_id FROM unnest(CAST(:asking AS uuid[]), CAST(:positions AS integer[]))"
+    " AS a(request_id, position) WHERE EXISTS (SELECT 1 FROM steps e WHERE e.request_id = a.request_id"
+    " AND e.position < a.position AND e.ended_at IS NULL AND e.phase <> 'confirm')) AS waiting"
+    " FROM (SELECT array_agg(id) FILTER (WHERE state = ANY(CAST(:withdrawn AS text[]))) AS withdrawn,"
+    " array_agg(id) FILTER (WHERE reason = :unapproved) AS unapproved"
+    " FROM requests WHERE id = ANY(CAST(:requests AS uuid[]))) AS r"
 )
+_MAY_WAIT = frozenset({Phase.ERASE, Phase.CONFIRM})
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Of some steps: which of their requests are held, withdrawn or not approved, and which steps must wait."""
+    """What is true around some steps of one system: which of their requests are held, withdrawn or not approved, and in
+    which ones the step must wait for an earlier system.
 
+    `now`: the database's clock behind the steps' lock. `is_removed`: their system was taken out of the configuration.
+    """
+
+    now: datetime
+    is_removed: bool
     held: frozenset[UUID]
     withdrawn: frozenset[UUID]
     unapproved: frozenset[UUID]
@@ -43,7 +57,7 @@ class Surroundings:
             request_id in self.held,
             request_id in self.withdrawn,
             request_id in self.unapproved,
-            row.id in self.waiting,
+            request_id in self.waiting,
         )
 
     def facts(self, row: Row[Any]) -> StepFacts:
@@ -63,17 +77,27 @@ class Surroundings:
         )
 
 
-def surroundings(connection: Connection, rows: Mapping[UUID, Row[Any]]) -> Surroundings:
-    """Of these locked steps. Requests are read, not locked: a decision that comes later finds the answer recorded."""
+def surroundings(connection: Connection, system: str, rows: Mapping[UUID, Row[Any]]) -> Surroundings:
+    """Of these locked steps of one system. Requests are read, not locked."""
     request_ids = list({row.request_id for row in rows.values()})
-    held = held_requests(connection, request_ids)
-    states = run(connection, _STATES, {"ids": listed(request_ids)}).all()
-    waiting: Iterable[UUID] = ()
-    if any(row.phase != Phase.LOCATE for row in rows.values()):
-        waiting = run(connection, _WAITING, {"ids": listed(rows)}).scalars()
+    asking = [row for row in rows.values() if row.phase in _MAY_WAIT]
+    around = run(
+        connection,
+        _AROUND,
+        {
+            "system": system,
+            "requests": listed(request_ids),
+            "withdrawn": sorted(WITHDRAWN_STATES),
+            "unapproved": Progress.AWAITING_APPROVAL,
+            "asking": listed(row.request_id for row in asking),
+            "positions": counted(row.position for row in asking),
+        },
+    ).one()
     return Surroundings(
-        frozenset(held),
-        frozenset(row.id for row in states if row.state in WITHDRAWN_STATES),
-        frozenset(row.id for row in states if row.reason == Progress.AWAITING_APPROVAL),
-        frozenset(waiting),
+        around.now,
+        around.is_removed,
+        frozenset(held_requests(connection, request_ids)),
+        frozenset(around.withdrawn),
+        frozenset(around.unapproved),
+        frozenset(around.waiting),
     )

@@ -99,7 +99,8 @@ def test_removed_between_search_and_freeze_and_back_after_it(company: Company) -
 def test_without_the_recorders_and_the_sweepers_eye_a_step_of_a_removed_system_is_lost(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_answers._Recording, "_system_is_removed", lambda self: False)
+    around = record_answers.surroundings
+    monkeypatch.setattr(record_answers, "surroundings", lambda *given: replace(around(*given), is_removed=False))
     monkeypatch.setattr(sweep_leases, "_park_removed", lambda connection, limit: 0)
     quicken(company)
     request = company.submit(person_in(company, "support"))

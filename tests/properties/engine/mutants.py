@@ -66,7 +66,7 @@ def hold_ignored_at_renewal(patch: pytest.MonkeyPatch) -> None:
 
 def approval_ignored_at_freeze(patch: pytest.MonkeyPatch) -> None:
     """However far a plan reaches, nobody is asked."""
-    patch.setattr(freezing, "needs_approval", lambda radius, rules: ())
+    patch.setattr(freezing, "needs_approval", lambda *given, **named: ())
 
 
 def approval_ignored_at_lease(patch: pytest.MonkeyPatch) -> None:
