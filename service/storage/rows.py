@@ -1,9 +1,9 @@
 """Small readings that several use cases share: the database's clock, a locked request with its version.
 
-Rows are locked FOR NO KEY UPDATE here and in every use case, never FOR UPDATE: a second UPDATE of a row in one
-transaction makes PostgreSQL check its foreign keys again, which takes FOR KEY SHARE on the request, the batch and the
-system. FOR UPDATE conflicts with that, and whoever held a request and wanted its steps met whoever held the steps: a
-deadlock, and a batch that stayed leased until the sweep.
+Rows are locked FOR NO KEY UPDATE here and in every use case, never FOR UPDATE: whoever writes a row with a foreign key
+takes FOR KEY SHARE on the request, hold or import that it names, also where a second UPDATE in one transaction makes
+PostgreSQL check it again. FOR UPDATE conflicts with that. While steps had such keys, whoever held a request and wanted
+its steps met whoever held the steps: a deadlock, and a batch that stayed leased until the sweep.
 """
 
 from __future__ import annotations

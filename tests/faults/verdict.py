@@ -106,6 +106,12 @@ def attempts(company: Company) -> list[str]:
             "SELECT count(*) FROM attempts a JOIN attempts b ON b.batch_id = a.batch_id AND b.step_id = a.step_id"
             " AND b.fence > a.fence AND b.started_at < a.ended_at WHERE NOT a.late"
         ),
+        # No foreign key watches over these (storage.tables.work).
+        "steps without their request, system or batch": (
+            "SELECT count(*) FROM steps s WHERE NOT EXISTS (SELECT 1 FROM requests r WHERE r.id = s.request_id)"
+            " OR NOT EXISTS (SELECT 1 FROM systems y WHERE y.name = s.system) OR s.batch_id IS NOT NULL"
+            " AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.id = s.batch_id)"
+        ),
     }
     return [f"{n} {what}" for what, statement in checks.items() if (n := company.rows(statement)[0].count)]
 

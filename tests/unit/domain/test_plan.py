@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.domain.canonical_json import encode_canonical
 from service.domain.plan import PlannedSystem, plan_hash
 
 hashes = st.lists(st.binary(min_size=4, max_size=4), max_size=4)
@@ -24,6 +26,21 @@ systems = st.lists(
 
 def content(identifiers: list[bytes], planned: list[PlannedSystem]) -> object:
     return set(identifiers), {(s.system, s.connector, frozenset(s.record_hashes)) for s in planned}
+
+
+@given(hashes, systems, st.integers(1, 9))
+def test_it_is_taken_over_the_canonical_form(identifiers: list[bytes], planned: list[PlannedSystem], n: int) -> None:
+    form = {
+        "subject": "ab",
+        "version": n,
+        "identifiers": sorted({h.hex() for h in identifiers}),
+        "systems": [
+            {"system": s.system, "connector": s.connector, "records": sorted({h.hex() for h in s.record_hashes})}
+            for s in sorted(planned, key=lambda s: s.system)
+        ],
+    }
+    expected = hashlib.sha256(encode_canonical(form)).hexdigest()  # type: ignore[arg-type]  # lists of str are JSON
+    assert plan_hash("ab", n, identifiers, planned) == expected
 
 
 @given(hashes, systems, st.randoms())

@@ -1,4 +1,4 @@
-"""A step's system and batch aren't checked by the database at every write any more: see storage.tables.work."""
+"""A step's request, system and batch aren't checked by the database at every write any more: see storage.tables.work."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Drop two foreign keys; no row changes."""
+    """Drop three foreign keys; no row changes."""
+    op.drop_constraint("fk_steps_request_id_requests", "steps", type_="foreignkey")
     op.drop_constraint("fk_steps_system_systems", "steps", type_="foreignkey")
     op.drop_constraint("fk_steps_batch_id_batches", "steps", type_="foreignkey")
