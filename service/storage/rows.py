@@ -21,6 +21,10 @@ from service.storage.driver_words import run
 from service.storage.packed import listed
 
 _CHECK = "INSERT INTO request_checks (request_id) SELECT unnest(CAST(:ids AS uuid[]))"
+_CHECK_LATER = (
+    "INSERT INTO request_checks (request_id, look_at) SELECT id, clock_timestamp() + make_interval(secs => :seconds)"
+    " FROM unnest(CAST(:ids AS uuid[])) AS n(id)"
+)
 
 
 def database_now(connection: Connection) -> datetime:
@@ -85,3 +89,9 @@ def check_again(connection: Connection, request_ids: Sequence[UUID]) -> None:
     """Ask that these requests be looked at again, once this transaction is committed. Takes no lock."""
     if request_ids:
         run(connection, _CHECK, {"ids": listed(dict.fromkeys(request_ids))})
+
+
+def check_later(connection: Connection, request_ids: Sequence[UUID], seconds: float) -> None:
+    """The same, to be looked at in so many seconds."""
+    if request_ids:
+        run(connection, _CHECK_LATER, {"ids": listed(dict.fromkeys(request_ids)), "seconds": seconds})

@@ -23,19 +23,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.domain.request import Duty, RequestState
 from service.settings import Settings
 from service.storage.changes import Change, change_rows, log_changes
-from service.storage.rows import check_again, database_now, version_of
+from service.storage.rows import check_again, check_later, database_now, version_of
 from service.storage.stores import Stores
 from service.use_cases.freeze_plan import freeze_plans
 from service.use_cases.lock_request import PLANNED_COLUMNS, lock_requests, request_change
-from service.use_cases.see_what_follows import BUSY, WAITS_FOR_EARLIER, see_what_follows
+from service.use_cases.see_what_follows import BUSY, WAITS_FOR_EARLIER, Following, see_what_follows
 
 log = structlog.get_logger(__name__)
 
 # What somebody else is just taking is left to them: nobody waits for an asking. By place, since a join may take anew
 # for each row that it looks at.
 _TAKE_OLDEST = text(
-    "DELETE FROM request_checks WHERE ctid = ANY(ARRAY(SELECT ctid FROM request_checks ORDER BY id LIMIT :n"
-    " FOR NO KEY UPDATE SKIP LOCKED)) RETURNING request_id"
+    "DELETE FROM request_checks WHERE ctid = ANY(ARRAY(SELECT ctid FROM request_checks"
+    " WHERE look_at <= (SELECT clock_timestamp()) ORDER BY id LIMIT :n FOR NO KEY UPDATE SKIP LOCKED))"
+    " RETURNING request_id"
 )
 _TAKE_OF_ONE = text(
     "DELETE FROM request_checks WHERE ctid = ANY(ARRAY(SELECT ctid FROM request_checks WHERE request_id = :id"
@@ -90,12 +91,12 @@ def _advance_alone(stores: Stores, settings: Settings, request_id: UUID) -> bool
 
 
 def _advance(connection: Connection, settings: Settings, ids: Sequence[UUID]) -> None:
-    seen = see_what_follows(connection, ids)
+    seen = _now(connection, settings, see_what_follows(connection, ids))
     if not seen:
         return
     locked = _lock_with_linked(connection, [each.id for each in seen])
     # Seen again under lock: somebody may have taken what follows in between.
-    seen = see_what_follows(connection, [each.id for each in seen])
+    seen = _now(connection, settings, see_what_follows(connection, [each.id for each in seen]))
     now = database_now(connection)
     freeze_plans(connection, settings, [locked[each.id] for each in seen if each.freezes], now)
     _let_later_systems_begin(connection, [each.id for each in seen if each.goes_on], now)
@@ -105,6 +106,12 @@ def _advance(connection: Connection, settings: Settings, ids: Sequence[UUID]) ->
     for request in ended.values():
         _free_or_answer_linked(connection, request, now)
     _plan_sealing(connection, [each.id for each in seen if each.seals and not each.answers], seal_at)
+
+
+def _now(connection: Connection, settings: Settings, seen: Sequence[Following]) -> list[Following]:
+    """Those for which something follows now. A lease's time later nobody who recorded at this moment is still at it."""
+    check_later(connection, [each.id for each in seen if each.looks_later], settings.engine.lease_seconds)
+    return [each for each in seen if each.is_something]
 
 
 def _lock_with_linked(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:

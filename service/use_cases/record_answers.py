@@ -146,7 +146,7 @@ class _Recording:
         note_jobs(self.connection, self.stores.pepper, self.leased.system, moves, said)
         self._park_keyless(now)
         over = self._give_back(now)
-        ask_to_look(self.connection, [(row, move) for row, _, move in moves])
+        ask_to_look(self.connection, [(row, move) for row, _, move in moves], around.left_to_others)
         return sum(move.has_ended for _, _, move in moves), over
 
     def record_late(self) -> None:

@@ -34,9 +34,10 @@ _IS_TOLD = (
     f" AND reason IS DISTINCT FROM '{EARLIER_SYSTEM}'"
 )
 _SEE = (
-    "SELECT r.id, a.freezes, c.goes_on, c.answers, d.frees, d.seals FROM requests r"  # noqa: S608 - our own words
+    "SELECT r.id, a.freezes, c.goes_on, c.answers, d.frees, d.seals, b.is_planned AND s.leased AS looks_later"  # noqa: S608
+    " FROM requests r"
     # One probe of an index for each request, however many steps are in the table.
-    " CROSS JOIN LATERAL (SELECT count(*) AS steps,"
+    f" CROSS JOIN LATERAL (SELECT count(*) AS steps, coalesce(bool_or(state = '{StepState.LEASED}'), false) AS leased,"
     f" coalesce(bool_or({_SEARCHES}), false) AS searching, coalesce(bool_and({_HAS_ENDED}), true) AS all_ended,"
     f" coalesce(bool_and({_IS_TOLD}), true) AS all_told, min(position) FILTER (WHERE {BUSY}) AS first_busy,"
     f" min(position) FILTER (WHERE {WAITS_FOR_EARLIER} AND due_at > (SELECT clock_timestamp())) AS first_waiting"
@@ -53,18 +54,20 @@ _SEE = (
     f" AND l.state = '{RequestState.IN_PROGRESS}' AND l.reason = '{Progress.LINKED}') AS frees,"
     " (b.is_planned AND a.is_finished OR c.answers) AND r.duty IS NULL AND r.sealed_at IS NULL AND s.all_ended"
     " AS seals) AS d"
-    " WHERE r.id = ANY(CAST(:ids AS uuid[])) AND (a.freezes OR c.goes_on OR c.answers OR d.frees OR d.seals)"
+    " WHERE r.id = ANY(CAST(:ids AS uuid[]))"
+    " AND (a.freezes OR c.goes_on OR c.answers OR d.frees OR d.seals OR b.is_planned AND s.leased)"
     " ORDER BY r.id"
 )
 
 
 @dataclass(frozen=True)
 class Following:
-    """What follows for one request; at least one of these.
+    """What follows for one request; at least one of these, or it `looks_later`.
 
     `freezes`: its searches have answered, or patience is over. `goes_on`: a later system needn't wait any more.
     `answers`: every step has ended or is accepted. `frees`: others are linked to it, and it ends. `seals`: its sealing
-    can be planned.
+    can be planned. `looks_later`: a step is leased, whose recorder may have left the asking to a step that has ended
+    since (ask_to_look): nobody else may ask again.
     """
 
     id: UUID
@@ -73,8 +76,14 @@ class Following:
     answers: bool
     frees: bool
     seals: bool
+    looks_later: bool
+
+    @property
+    def is_something(self) -> bool:
+        """True if there is anything to do now."""
+        return self.freezes or self.goes_on or self.answers or self.frees or self.seals
 
 
 def see_what_follows(connection: Connection, request_ids: Iterable[UUID]) -> list[Following]:
-    """Those of these requests for which something follows."""
+    """Those of these requests for which something follows, or that must be looked at later."""
     return [Following(*row) for row in run(connection, _SEE, {"ids": listed(request_ids)}).all()]

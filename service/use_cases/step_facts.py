@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from service.domain.outcomes import Phase, StepFacts
+from service.domain.outcomes import EARLIER_SYSTEM, Phase, StepFacts
 from service.domain.request import WITHDRAWN_STATES, Progress
 from service.storage.driver_words import run
 from service.storage.holds import held_requests
@@ -21,16 +21,20 @@ from service.storage.packed import counted, listed
 
 # All that is asked behind the steps' lock, and so as it is then: a decision that comes later finds the answer recorded.
 _AROUND = (
-    "SELECT clock_timestamp() AS now,"
-    " (SELECT state <> 'active' FROM systems WHERE name = :system) AS is_removed,"
-    " coalesce(r.withdrawn, '{}') AS withdrawn, coalesce(r.unapproved, '{}') AS unapproved,"
-    # A step in its erasing call may be looked at in the same pass, so it knows whether it would have to wait, too.
-    " ARRAY(SELECT a.request_id FROM unnest(CAST(:asking AS uuid[]), CAST(:positions AS integer[]))"
-    " AS a(request_id, position) WHERE EXISTS (SELECT 1 FROM steps e WHERE e.request_id = a.request_id"
-    " AND e.position < a.position AND e.ended_at IS NULL AND e.phase <> 'confirm')) AS waiting"
+    "SELECT clock_timestamp() AS now,"  # noqa: S608 - our own words
+    " (SELECT state <> 'active' FROM systems WHERE name = :system) AS is_removed, r.*, o.*"
     " FROM (SELECT array_agg(id) FILTER (WHERE state = ANY(CAST(:withdrawn AS text[]))) AS withdrawn,"
     " array_agg(id) FILTER (WHERE reason = :unapproved) AS unapproved"
-    " FROM requests WHERE id = ANY(CAST(:requests AS uuid[]))) AS r"
+    " FROM requests WHERE id = ANY(CAST(:requests AS uuid[]))) AS r,"
+    # A step in its erasing call may be looked at in the same pass, so it knows whether it would have to wait, too.
+    " (SELECT array_agg(a.request_id) FILTER (WHERE e.waits) AS waiting,"
+    " array_agg(a.request_id) FILTER (WHERE e.is_due AND NOT e.in_turn) AS left_to_others"
+    " FROM unnest(CAST(:asking AS uuid[]), CAST(:positions AS integer[])) AS a(request_id, position)"
+    " CROSS JOIN LATERAL (SELECT"
+    " coalesce(bool_or(position < a.position AND ended_at IS NULL AND phase <> 'confirm'), false) AS waits,"
+    " coalesce(bool_or(state = 'due' AND plan_version IS NOT NULL AND NOT waits_for_order), false) AS is_due,"
+    f" coalesce(bool_or(waits_for_order OR reason = '{EARLIER_SYSTEM}'), false) AS in_turn"
+    " FROM steps WHERE request_id = a.request_id) AS e) AS o"
 )
 _MAY_WAIT = frozenset({Phase.ERASE, Phase.CONFIRM})
 
@@ -41,6 +45,7 @@ class Surroundings:
     which ones the step must wait for an earlier system.
 
     `now`: the database's clock behind the steps' lock. `is_removed`: their system was taken out of the configuration.
+    `left_to_others`: requests of which another step is due, and none waits for its turn (see ask_to_look).
     """
 
     now: datetime
@@ -49,6 +54,7 @@ class Surroundings:
     withdrawn: frozenset[UUID]
     unapproved: frozenset[UUID]
     waiting: frozenset[UUID]
+    left_to_others: frozenset[UUID]
 
     def of(self, row: Row[Any]) -> tuple[bool, bool, bool, bool]:
         """Held, withdrawn, not approved, waiting: as far as this step is concerned."""
@@ -97,7 +103,8 @@ def surroundings(connection: Connection, system: str, rows: Mapping[UUID, Row[An
         around.now,
         around.is_removed,
         frozenset(held_requests(connection, request_ids)),
-        frozenset(around.withdrawn),
-        frozenset(around.unapproved),
-        frozenset(around.waiting),
+        frozenset(around.withdrawn or ()),
+        frozenset(around.unapproved or ()),
+        frozenset(around.waiting or ()),
+        frozenset(around.left_to_others or ()),
     )

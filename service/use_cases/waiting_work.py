@@ -8,7 +8,8 @@ from service.storage.stores import Stores
 
 # By the oldest row, through the index: a plain EXISTS reads its way through all the rows that were just deleted.
 _WAITING = text(
-    "SELECT (SELECT id FROM request_checks ORDER BY id LIMIT 1) IS NOT NULL OR EXISTS (SELECT 1 FROM requests"
+    "SELECT (SELECT id FROM request_checks WHERE look_at <= (SELECT clock_timestamp()) ORDER BY id LIMIT 1) IS NOT NULL"
+    " OR EXISTS (SELECT 1 FROM requests"
     " WHERE duty = 'freeze' AND due_at <= (SELECT clock_timestamp()))"
 )
 

@@ -78,6 +78,8 @@ def test_with_the_token_forgotten_a_second_job_is_opened(slow: Chaos) -> None:
 
 
 _LIMIT = {"calls": 20, "per_seconds": 4}
+# A call is permitted when it is sent. On a computer that is busy one may arrive later than those that came after it.
+_ON_THE_WAY_SECONDS = 0.4
 
 
 @pytest.mark.timeout(600)
@@ -88,7 +90,8 @@ def test_only_without_the_rate_gate_a_vendor_is_called_too_often(chaos: Chaos, m
     faults = {} if mutant is None else {MUTANT: mutant}
     with chaos.running(workers=2, **faults) as installation:
         chaos.assert_ended(installation, 400)
-    most = {name: verdict.most_calls(chaos.company, name, _LIMIT["per_seconds"]) for name in SUPPORT}
+    seconds = _LIMIT["per_seconds"] - _ON_THE_WAY_SECONDS
+    most = {name: verdict.most_calls(chaos.company, name, seconds) for name in SUPPORT}
     assert all(calls <= _LIMIT["calls"] for calls in most.values()) == (mutant is None), most
 
 

@@ -180,9 +180,11 @@ class AttemptRow(Base):
 
 
 class RequestCheckRow(Base):
-    """A request that someone should look at again, because one of its steps moved on. Appended to without locks."""
+    """A request that someone should look at again from `look_at` on, because one of its steps moved on. Appended to
+    without locks."""
 
     __tablename__ = "request_checks"
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     request_id: Mapped[UUID]
+    look_at: Mapped[datetime] = mapped_column(Instant, server_default=text("clock_timestamp()"))

@@ -14,6 +14,7 @@ from service.domain.outcomes import EARLIER_SYSTEM, Next, Phase, StepState
 from service.use_cases import ask_to_look as asking
 from service.use_cases.ask_to_look import ask_to_look
 from service.use_cases.see_what_follows import Following, see_what_follows
+from service.use_cases.step_facts import surroundings
 from tests.company import Company
 from tests.scenes import person_in, quicken, turn_until
 
@@ -119,3 +120,55 @@ def test_who_is_asked_for(company: Company, planned: UUID) -> None:
             ask_to_look(connection, [(row, Next(state, Phase.ERASE))])
             asked = connection.execute(text("DELETE FROM request_checks")).rowcount
             assert asked == expected, (state, plan_version, waits)
+
+
+LEFT = (
+    (StepState.ERASED_VERIFIED, 1, 0),
+    (StepState.ERASED_VERIFIED, None, 1),
+    (StepState.ACCEPTED, 1, 1),
+    (StepState.PARKED, 1, 1),
+)
+
+
+def test_only_the_asking_after_an_end_is_left_to_another_step(company: Company, planned: UUID) -> None:
+    step = company.steps(planned)["support"]
+    with company.stores.engine.begin() as connection:
+        for state, plan_version, expected in LEFT:
+            row: Any = SimpleNamespace(
+                id=step.id, request_id=planned, phase="erase", plan_version=plan_version, waits_for_order=False
+            )
+            ask_to_look(connection, [(row, Next(state, Phase.ERASE))], {planned})
+            asked = connection.execute(text("DELETE FROM request_checks")).rowcount
+            assert asked == expected, (state, plan_version)
+
+
+# State, whether it waits for its turn, its reason, its plan; whether an end may be left to it.
+OTHERS = (
+    (StepState.DUE, False, None, 1, True),
+    (StepState.DUE, True, None, 1, False),
+    (StepState.DUE, False, EARLIER_SYSTEM, 1, False),
+    (StepState.DUE, False, None, None, False),
+    (StepState.LEASED, False, None, 1, False),
+    (StepState.ACCEPTED, False, None, 1, False),
+    (StepState.PARKED, False, "legal_hold", 1, False),
+    (StepState.ERASED_VERIFIED, False, None, 1, False),
+)
+
+
+def test_to_whom_an_end_may_be_left(company: Company, planned: UUID) -> None:
+    one, other, third, *_ = (step.id for step in company.steps(planned).values())
+    with company.stores.engine.connect() as connection, connection.begin() as transaction:
+        put(connection, one, state="leased", phase="erase")
+        for state, waits, reason, plan_version, expected in OTHERS:
+            values = {"state": state, "waits_for_order": waits, "reason": reason, "plan_version": plan_version}
+            put(connection, other, phase="erase", **values)
+            assert (planned in left_to_others(connection, one)) is expected, (state, waits, reason, plan_version)
+        put(connection, other, state="due", waits_for_order=False, reason=None, plan_version=1)
+        put(connection, third, state="due", phase="erase", waits_for_order=True)
+        assert left_to_others(connection, one) == frozenset(), "a third one waits for its turn"
+        transaction.rollback()
+
+
+def left_to_others(connection: Connection, step: UUID) -> frozenset[UUID]:
+    row = connection.execute(text("SELECT * FROM steps WHERE id = :id"), {"id": step}).one()
+    return surroundings(connection, row.system, {step: row}).left_to_others

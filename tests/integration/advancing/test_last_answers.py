@@ -9,10 +9,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, text
 
+from service.domain.outcomes import Next, Phase, StepState
 from service.storage import rows
 from service.use_cases import advance_requests as advancing
 from service.use_cases.advance_requests import advance_requests
+from service.use_cases.ask_to_look import ask_to_look
 from service.use_cases.see_what_follows import see_what_follows
+from service.use_cases.step_facts import surroundings
 from tests.company import Company
 from tests.scenes import person_in, quicken, turn_until, write
 
@@ -136,3 +139,65 @@ def test_two_that_look_at_once_answer_once(company: Company, asked: UUID, monkey
         "SELECT 1 FROM audit_pending WHERE convert_from(entry, 'UTF8')::jsonb->>'event' = 'request_fulfilled'"
     )
     assert len(entries) == 1
+
+
+def record(connection: Connection, system: str, request: UUID) -> None:
+    """What recording an end comes to: what is around it, the end, and the asking, as far as it isn't left to others."""
+    row = connection.execute(
+        text("SELECT * FROM steps WHERE request_id = :r AND system = :s"), {"r": request, "s": system}
+    ).one()
+    around = surroundings(connection, system, {row.id: row})
+    end_of = "UPDATE steps SET state = 'erased_verified', ended_at = clock_timestamp(), due_at = NULL WHERE id = :id"
+    connection.execute(text(end_of), {"id": row.id})
+    ask_to_look(connection, [(row, Next(StepState.ERASED_VERIFIED, Phase.CONFIRM))], around.left_to_others)
+
+
+def left_to_one_that_ends_first(company: Company, request: UUID) -> None:
+    """The first of two steps leaves the asking to the second, which is leased and ends before the first commits."""
+    first, second, *others = company.steps(request)
+    with company.stores.engine.begin() as connection:
+        end(connection, [company.steps(request)[name] for name in others], request)
+        connection.execute(text("DELETE FROM request_checks"))
+    write(company, "UPDATE steps SET state = 'due', due_at = clock_timestamp() WHERE system = :s", s=second)
+    with company.stores.engine.begin() as slow:
+        record(slow, first, request)
+        assert slow.execute(text("SELECT count(*) FROM request_checks")).scalar_one() == 0, "it asked itself"
+        write(company, "UPDATE steps SET state = 'leased', due_at = NULL WHERE system = :s", s=second)
+        with company.stores.engine.begin() as quick:
+            record(quick, second, request)
+        assert advance_requests(company.stores, company.settings) == 1
+        assert company.request(request).state == "in_progress"
+    assert advance_requests(company.stores, company.settings) == 0, "nobody asks a second time"
+
+
+def test_an_end_that_was_left_to_a_step_that_ended_first_is_looked_at_after_a_lease(
+    company: Company, asked: UUID
+) -> None:
+    left_to_one_that_ends_first(company, asked)
+    seconds = company.rows("SELECT extract(epoch FROM look_at - clock_timestamp()) AS left FROM request_checks")
+    assert [0 < row.left <= company.settings.engine.lease_seconds for row in seconds] == [True]
+    write(company, "UPDATE request_checks SET look_at = clock_timestamp()")
+    assert advance_requests(company.stores, company.settings) == 1
+    assert company.request(asked).state == "fulfilled"
+    assert company.rows("SELECT 1 FROM request_checks") == []
+
+
+def test_without_looking_later_it_would_be_lost(company: Company, asked: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(advancing, "check_later", lambda *given: None)
+    left_to_one_that_ends_first(company, asked)
+    assert company.rows("SELECT 1 FROM request_checks") == []
+    assert company.request(asked).state == "in_progress"
+
+
+def test_of_many_systems_one_asks(company: Company, asked: UUID) -> None:
+    systems = list(company.steps(asked))
+    write(company, "UPDATE steps SET state = 'due', due_at = clock_timestamp()")
+    asks = 0
+    for system in systems:
+        write(company, "UPDATE steps SET state = 'leased', due_at = NULL WHERE system = :s", s=system)
+        with company.stores.engine.begin() as connection:
+            record(connection, system, asked)
+        asks += len(company.rows("SELECT 1 FROM request_checks"))
+    assert (len(systems) > 2, asks) == (True, 1)
+    assert advance_requests(company.stores, company.settings) == 1
+    assert company.request(asked).state == "fulfilled"

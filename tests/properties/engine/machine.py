@@ -31,6 +31,7 @@ from tests.properties.engine.world import SYSTEMS, InvariantBroken, World
 _MOST_RECORDS = 8
 _MOST_PASSES = 3
 _AS_OFTEN_IN_FOCUS = 2
+_TO_ITS_END = 50
 _RENEWED_EVERY = timedelta(seconds=10)
 _SEEDS = st.integers(0, 2**64 - 1)
 
@@ -158,7 +159,21 @@ class EngineMachine(RuleBasedStateMachine):
 
     def go_on(self) -> None:
         """It goes on, for a while or to its end."""
-        self._go_on(self.chance.one(self.running()), self.chance.one((1, 2, 3, 50)))
+        self._go_on(self.chance.one(self.running()), self.chance.one((1, 2, 3, _TO_ITS_END)))
+
+    def outlive_lease(self) -> None:
+        """One sleeps until its lease is over and somebody else has what it had; then it goes on to its end."""
+        sleeper = self.chance.one(self.running())
+        self.world.move_clock(timedelta(seconds=self.world.settings.engine.lease_seconds + 1))
+        ticks.sweep(self.world)
+        self.world.check()
+        follower = (
+            self._leased(sleeper.leased.system) if sleeper.leased.system in ticks.due_systems(self.world) else None
+        )
+        if follower is not None:
+            self.passes.append(follower)
+            self._go_on(follower, self.chance.number(0, 3))
+        self._go_on(sleeper, _TO_ITS_END)
 
     def kill(self) -> None:
         """It is killed."""
@@ -232,8 +247,8 @@ class EngineMachine(RuleBasedStateMachine):
         """Passes whose answers were recorded."""
         return [p for p in self.passes if p.is_over and p.delivery is not None]
 
-    def _leased(self) -> WorkerPass | None:
-        system = self.chance.one(ticks.due_systems(self.world))
+    def _leased(self, system: str | None = None) -> WorkerPass | None:
+        system = system or self.chance.one(ticks.due_systems(self.world))
         moods = self.focus.moods if self.focus is not None else Mood
         return ticks.lease(self.world, system, partial(self.chance.mood, moods=moods), self.chance.pass_mood())
 
@@ -283,6 +298,7 @@ ACTS: dict[str, Act] = {
         EngineMachine.begin_pass, 8, is_possible=lambda m: _is_due(m) and len(m.running()) < _MOST_PASSES
     ),
     "go_on": Act(EngineMachine.go_on, 4, is_possible=EngineMachine.running),
+    "outlive_lease": Act(EngineMachine.outlive_lease, 2, is_possible=EngineMachine.running),
     "kill": Act(EngineMachine.kill, is_possible=EngineMachine.running),
     "renew": Act(EngineMachine.renew, 2, is_possible=EngineMachine.renewable),
     "take_long": Act(EngineMachine.take_long, 2, is_possible=EngineMachine.renewable),

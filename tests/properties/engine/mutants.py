@@ -119,7 +119,7 @@ def token_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def nobody_asked_to_look(patch: pytest.MonkeyPatch) -> None:
     """When a step has moved, nobody looks whether the request is done."""
-    patch.setattr(record_answers, "ask_to_look", lambda connection, moves: None)
+    patch.setattr(record_answers, "ask_to_look", lambda *given: None)
 
 
 def parked_without_entry(patch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,8 @@ def delay_ignored_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 _STOPPING = frozenset({"begin_pass", "go_on", "wait", "kill"})
-_LATE = frozenset({"begin_pass", "go_on", "wait", "deliver_again"})
+_LATE = frozenset({"begin_pass", "go_on", "outlive_lease", "deliver_again"})
+_SLEEPING = frozenset({"begin_pass", "go_on", "outlive_lease"})
 _HOLDING = frozenset({"hold", "lift", "resolve", "begin_pass", "go_on"})
 _APPROVING = frozenset({"approve", "come_again", "resolve"})
 _RESOLVING = frozenset({"resolve"})
@@ -188,7 +189,7 @@ MUTANTS: dict[str, tuple[Mutant, Focus]] = {
     for mutant, focus in (
         (fence_off, Focus(_LATE)),
         (sweeper_off, Focus(_STOPPING)),
-        (belief_from_the_first_effect, Focus(_STOPPING)),
+        (belief_from_the_first_effect, Focus(_SLEEPING)),
         (hold_ignored_at_lease, Focus(_HOLDING)),
         (hold_ignored_at_renewal, Focus(frozenset({"begin_pass", "stop_somebody", "take_long", "go_on"}))),
         (approval_ignored_at_freeze, Focus(_APPROVING)),

@@ -77,6 +77,7 @@ def _next(world: World) -> timedelta | None:
     ]
     instants += [r["lease_until"] for r in rows.requests.values() if r["duty"] is not None]
     instants += [b["lease_until"] for b in rows.batches.values()]
+    instants += rows.checks.values()
     instants += [h.until for h in world.ledger.holds.values() if not h.is_lifted and h.until and h.until > now]
     due = [i - now for i in instants if i is not None]
     return min(due, default=None)

@@ -21,7 +21,8 @@ READ = (
     " (SELECT jsonb_agg(to_jsonb(y)) FROM systems y) AS systems,"
     " (SELECT jsonb_agg(to_jsonb(e)) FROM (SELECT request_id, encode(keyed_hash, 'hex') AS hash, removed_at"
     "   FROM suppression_entries) e) AS suppressed,"
-    " (SELECT jsonb_agg(DISTINCT request_id) FROM request_checks) AS checks,"
+    " (SELECT jsonb_object_agg(c.request_id, c.look_at) FROM (SELECT request_id, min(look_at) AS look_at"
+    "   FROM request_checks GROUP BY 1) c) AS checks,"
     " (SELECT jsonb_agg(jsonb_build_array(id, encode(entry, 'hex')) ORDER BY id) FROM audit_pending"
     "   WHERE id > %(seen)s) AS entries"
 )
@@ -29,7 +30,7 @@ READ = (
 
 @dataclass
 class Snapshot:
-    """Rows by primary key, new audit entries as bytes in their order."""
+    """Rows by primary key, new audit entries as bytes in their order; `checks`: from when on a request is looked at."""
 
     now: datetime
     requests: dict[str, Row] = field(default_factory=dict)
@@ -40,7 +41,7 @@ class Snapshot:
     holds: dict[str, Row] = field(default_factory=dict)
     systems: dict[str, Row] = field(default_factory=dict)
     suppressed: dict[str, dict[str, bool]] = field(default_factory=dict)
-    checks: frozenset[str] = frozenset()
+    checks: dict[str, datetime] = field(default_factory=dict)
     entries: list[tuple[int, bytes]] = field(default_factory=list)
 
     def steps_of(self, request_id: str) -> list[Row]:
@@ -65,7 +66,7 @@ def taken_from(row: Any, now: datetime) -> Snapshot:
     taken.systems = {y["name"]: y for y in row.systems or ()}
     for entry in row.suppressed or ():
         taken.suppressed.setdefault(entry["request_id"], {})[entry["hash"]] = entry["removed_at"] is None
-    taken.checks = frozenset(row.checks or ())
+    taken.checks = {request: datetime.fromisoformat(at) for request, at in (row.checks or {}).items()}
     taken.entries = [(number, bytes.fromhex(raw)) for number, raw in row.entries or ()]
     return taken
 

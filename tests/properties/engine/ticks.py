@@ -115,7 +115,10 @@ def turn(world: World) -> int:
 
 
 def _advanced(world: World) -> int:
-    if not world.rows.checks and not any(r["duty"] == "freeze" for r in world.rows.requests.values()):
+    # The database counts its own readings of the clock, as in due_systems.
+    now = world.clock.now() + timedelta(milliseconds=100)
+    is_asked = any(at <= now for at in world.rows.checks.values())
+    if not is_asked and not any(r["duty"] == "freeze" for r in world.rows.requests.values()):
         return 0
     done = advance(world)
     world.check()
@@ -142,6 +145,7 @@ def next_due(world: World) -> datetime | None:
     instants = [s["due_at"] for s in rows.steps.values()]
     instants += [r["due_at"] for r in rows.requests.values() if r["duty"] is not None]
     instants += [r["lease_until"] for r in rows.requests.values()]
+    instants += rows.checks.values()
     instants += [b["lease_until"] for b in rows.batches.values()]
     instants += [h.until for h in world.ledger.holds.values() if not h.is_lifted]
     return min((i for i in instants if i is not None and i > now), default=None)

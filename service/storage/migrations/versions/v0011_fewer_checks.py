@@ -1,7 +1,11 @@
-"""A step's request, system and batch aren't checked by the database at every write any more: see storage.tables.work."""
+"""A step's request, system and batch aren't checked by the database at every write any more: see storage.tables.work.
+
+A request may be looked at again later than now.
+"""
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0011"
@@ -11,7 +15,11 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Drop three foreign keys; no row changes."""
+    """Drop three foreign keys, and add a column to a table that holds rows for seconds."""
     op.drop_constraint("fk_steps_request_id_requests", "steps", type_="foreignkey")
     op.drop_constraint("fk_steps_system_systems", "steps", type_="foreignkey")
     op.drop_constraint("fk_steps_batch_id_batches", "steps", type_="foreignkey")
+    op.add_column(
+        "request_checks",
+        sa.Column("look_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+    )
