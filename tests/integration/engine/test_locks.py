@@ -79,15 +79,17 @@ def test_a_commit_of_which_nobody_heard_keeps_its_key(company: Company, monkeypa
     assert company.residue(person) == []
 
 
-def rewrite_a_step(company: Company, request: UUID) -> None:
-    """What a recorded answer does to a step: two UPDATEs in one transaction, so its foreign keys are checked again."""
+def rewrite_its_rows(company: Company, request: UUID) -> None:
+    """What settling and freezing do to an identifier: two UPDATEs in one transaction, so its foreign key is checked
+    again. Steps have none any more."""
     with company.stores.engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '300ms'"))
         for _ in range(2):
             connection.execute(text("UPDATE steps SET tries = tries WHERE request_id = :id"), {"id": request})
+            connection.execute(text("UPDATE identifiers SET use = use WHERE request_id = :id"), {"id": request})
 
 
-def test_whoever_holds_a_request_does_not_stop_its_steps(company: Company) -> None:
+def test_whoever_holds_a_request_does_not_stop_its_rows(company: Company) -> None:
     """Seen in a demo: `advance` held a request and wanted its steps, a recorded batch held these and wanted it."""
     request = company.submit(person_in(company, "support"))
     turn(company.runtime, only=lambda name: False)
@@ -95,7 +97,7 @@ def test_whoever_holds_a_request_does_not_stop_its_steps(company: Company) -> No
 
     with company.stores.engine.begin() as holder:
         rows.lock_request(holder, request)
-        rewrite_a_step(company, request)
+        rewrite_its_rows(company, request)
 
 
 def test_a_plain_for_update_would_stop_them(company: Company) -> None:
@@ -105,4 +107,4 @@ def test_a_plain_for_update_would_stop_them(company: Company) -> None:
     with company.stores.engine.begin() as holder:
         holder.execute(text("SELECT 1 FROM requests WHERE id = :id FOR UPDATE"), {"id": request})
         with pytest.raises(OperationalError):
-            rewrite_a_step(company, request)
+            rewrite_its_rows(company, request)
