@@ -19,6 +19,9 @@ T = TypeVar("T")
 REPEATED = 3
 """So often in a row a call breaks down before a person may be the cause."""
 
+MOST_DEATHS = 16
+"""So many processes in a row die with a person, the last of them with nobody else, before a human must look."""
+
 _ONLY_LOOKS = frozenset({Phase.LOCATE, Phase.CONFIRM})
 _BREAKS_DOWN = frozenset({408, 500, 504})
 

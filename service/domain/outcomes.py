@@ -57,6 +57,7 @@ WITHDRAWN = "withdrawn"
 EARLIER_SYSTEM = "earlier_system_first"
 SYSTEM_REMOVED = "system_removed"
 KEY_GONE = "key_gone"
+PROCESS_DIED = "process_died"
 NOT_DONE_YET = frozenset({StepState.WAITING, StepState.DUE, StepState.ACCEPTED})
 
 # How often a system is looked at that an earlier one may still feed. The earlier one's end brings the look forward.

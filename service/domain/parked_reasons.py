@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from service.domain.outcomes import KEY_GONE, LEGAL_HOLD, SYSTEM_REMOVED, WITHDRAWN
+from service.domain.outcomes import KEY_GONE, LEGAL_HOLD, PROCESS_DIED, SYSTEM_REMOVED, WITHDRAWN
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,12 @@ EXPLANATIONS: Mapping[str, Explanation] = MappingProxyType(
         KEY_GONE: Explanation(
             "The request's key is missing in the key store: nobody can be addressed any more.",
             "See the runbook restore_from_backup; submit the person anew, then attest `unresolved`.",
+        ),
+        PROCESS_DIED: Explanation(
+            "Every worker process that worked on this person died, sixteen in a row, the last with nobody else in the "
+            "batch.",
+            "The workers' log and the machine's (out of memory?) say why. Report it; after a fix: retry. Or erase by "
+            "hand and attest `unresolved`.",
         ),
         "not_addressable": Explanation(
             "The person has no identifier that this system understands: nothing was looked at.",

@@ -6,14 +6,16 @@ Also tidies what no lease will ever come by again: steps of removed systems, bat
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from service.domain.bisecting import REPEATED, halves
-from service.domain.outcomes import SYSTEM_REMOVED, Phase, StepState
+from service.domain.bisecting import MOST_DEATHS, REPEATED, halves
+from service.domain.outcomes import PROCESS_DIED, SYSTEM_REMOVED, Phase, StepState
 from service.storage.changes import Change, log_changes
 from service.storage.key_store import batch_owner
 from service.storage.rows import database_now, version_of
@@ -25,8 +27,8 @@ from service.use_cases.split_batch import open_parts
 def sweep_leases(stores: Stores, *, limit: int = 200) -> int:
     """Give back expired leases: steps become due now, their fence grows, an effect counts as possible.
 
-    Steps of removed systems park wherever they came from, and batches that nobody is in any more end, with their
-    tokens' keys. Returns how many steps were freed or parked.
+    Who kills every process alone parks. Steps of removed systems park wherever they came from, and batches that nobody
+    is in any more end, with their tokens' keys. Returns how many steps were freed or parked.
     """
     with stores.engine.begin() as connection:
         freed = _free_expired(connection, limit)
@@ -88,7 +90,26 @@ def _free_expired(connection: Connection, limit: int) -> int:
         for s in steps
     ]
     log_changes(connection, changes, actor="worker", at=now)
+    _park_killers(connection, steps, now)
     return len(steps)
+
+
+def _park_killers(connection: Connection, steps: Sequence[Row[Any]], now: datetime) -> None:
+    """Who was alone in the lease, and with whom process after process died: trying for ever would kill for ever."""
+    leased = Counter(s.batch_id for s in steps)
+    alone = [s.id for s in steps if s.tries >= MOST_DEATHS and leased[s.batch_id] == 1]
+    if not alone:
+        return
+    killers = connection.execute(
+        text(
+            "SELECT s.* FROM steps s WHERE s.id = ANY(CAST(:ids AS uuid[]))"
+            # Tries count every error in a row; only attempts without any answer tell of a process that died.
+            " AND :most = (SELECT count(*) FROM (SELECT ended_at FROM attempts WHERE step_id = s.id"
+            " ORDER BY number DESC LIMIT :most) AS last WHERE ended_at IS NULL)"
+        ),
+        {"ids": alone, "most": MOST_DEATHS},
+    ).all()
+    park_steps(connection, killers, PROCESS_DIED, actor="worker", at=now)
 
 
 def _batches_after(connection: Connection, batches: Sequence[Row[Any]], steps: Sequence[Row[Any]]) -> dict[UUID, UUID]:

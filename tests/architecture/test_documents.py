@@ -38,6 +38,7 @@ from service.domain.outcomes import (
     ENDED,
     KEY_GONE,
     LEGAL_HOLD,
+    PROCESS_DIED,
     SYSTEM_REMOVED,
     WITHDRAWN,
     Next,
@@ -216,7 +217,7 @@ def test_every_problem_and_regime_is_in_the_readme() -> None:
 
 def park_reasons() -> set[str]:
     """Reasons as the rules themselves give them; codes after a colon are the connectors'."""
-    reasons = {LEGAL_HOLD, WITHDRAWN, SYSTEM_REMOVED, KEY_GONE, AMBIGUOUS_RECORD}
+    reasons = {LEGAL_HOLD, WITHDRAWN, SYSTEM_REMOVED, KEY_GONE, PROCESS_DIED, AMBIGUOUS_RECORD}
     for kind in ConnectorError.__subclasses__():
         reason = decide(kind("code"), tries=1, time_left=timedelta(days=1), now=NOW).reason
         if reason is not None:
@@ -236,7 +237,7 @@ def _parked(answer: Answer) -> Next:
 
 def test_every_reason_to_park_is_in_the_readme_and_in_its_runbook() -> None:
     reasons = park_reasons()
-    assert len(reasons) == 11
+    assert len(reasons) == 12
     assert missing(reasons) == []
     assert missing(reasons, PARKED) == []
     assert missing((decision.value for decision in Decision), PARKED) == []

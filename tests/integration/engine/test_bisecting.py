@@ -19,11 +19,14 @@ from connectors.base.errors import (
 from connectors.base.interface import Answers, Connector, Findings, Lease, Operation
 from connectors.base.values import Answer, Batch, Located, Record, Visibility
 from connectors.zendesk.connector import ZendeskConnector
-from service.domain.outcomes import Phase
+from service.domain.bisecting import MOST_DEATHS
+from service.domain.outcomes import PROCESS_DIED, Phase
 from service.use_cases import lease_steps as lease_module
 from service.use_cases import split_batch, sweep_leases
 from service.use_cases.hold_lease import save_resume_token
 from service.use_cases.lease_steps import lease_steps
+from service.use_cases.resolve_step import ResolutionReason
+from service.use_cases.retry_steps import retry_steps
 from service.use_cases.sync_systems import sync_systems
 from tests.company import Company
 from tests.drive import turn
@@ -262,3 +265,61 @@ def test_without_parting_one_person_holds_everybody(company: Company, monkeypatc
     stub, deadly = until_erasing(company, 8)
     assert kill(company, stub, deadly, lives=12) == 12
     assert stub.gone == set()
+
+
+def die_with(company: Company, deaths: int) -> None:
+    """So many processes die in their pass over whoever is due, and everybody's time passes."""
+    for _ in range(deaths):
+        assert lease_steps(company.stores, company.settings, "support") is not None
+        write(company, "UPDATE batches SET lease_until = clock_timestamp() WHERE lease_until IS NOT NULL")
+        sweep_leases.sweep_leases(company.stores)
+        write(company, "UPDATE steps SET due_at = clock_timestamp() WHERE state = 'due'")
+
+
+def test_whoever_kills_process_after_process_alone_parks_and_can_go_on(company: Company) -> None:
+    _, steps = begin(company, 1, lambda what, batch, lease: None)
+    (ref,) = steps
+    die_with(company, MOST_DEATHS - 1)
+    assert state(company, ref).state == "due"
+    die_with(company, 1)
+    assert (state(company, ref).state, state(company, ref).reason) == ("parked", PROCESS_DIED)
+    assert lease_steps(company.stores, company.settings, "support") is None
+
+    freed = retry_steps(
+        company.stores, system="support", parked_as=PROCESS_DIED, reason=ResolutionReason.CAUSE_FIXED, actor="cli"
+    )
+    assert freed.retried == 1
+    die_with(company, 1)
+    assert state(company, ref).state == "due", "one more death isn't sixteen"
+    company.drive(patience_seconds=5)
+    assert state(company, ref).state == "erased_verified"
+
+
+def test_errors_in_a_row_are_no_deaths(company: Company) -> None:
+    """A vendor that is down for a day, and then one process that dies."""
+    _, steps = begin(company, 1, lambda what, batch, lease: None)
+    (ref,) = steps
+    die_with(company, MOST_DEATHS - 1)
+    write(company, "UPDATE attempts SET ended_at = clock_timestamp() WHERE number = 7")
+    die_with(company, 1)
+    assert state(company, ref).state == "due"
+
+
+def test_nobody_parks_for_the_deaths_of_a_whole_batch(company: Company) -> None:
+    """A machine that kills whatever runs on it is nobody's fault who was in a batch just then."""
+    _, steps = begin(company, 4, lambda what, batch, lease: None)
+    write(company, "UPDATE steps SET tries = :n WHERE system = 'support'", n=MOST_DEATHS)
+    leased = lease_steps(company.stores, company.settings, "support")
+    assert leased is not None
+    assert len(leased.steps) > 1
+    write(company, "UPDATE batches SET lease_until = clock_timestamp() WHERE lease_until IS NOT NULL")
+    sweep_leases.sweep_leases(company.stores)
+    assert {state(company, ref).state for ref in steps} == {"due"}
+
+
+def test_without_parking_one_person_kills_for_ever(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_leases, "_park_killers", lambda *given: None)
+    _, steps = begin(company, 1, lambda what, batch, lease: None)
+    (ref,) = steps
+    die_with(company, MOST_DEATHS + 2)
+    assert state(company, ref).state == "due"
