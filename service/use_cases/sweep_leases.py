@@ -78,6 +78,12 @@ def _free_expired(connection: Connection, limit: int) -> int:
             "batches": [stays.get(s.id) for s in steps],
         },
     )
+    _log_expired(connection, steps, now)
+    _park_killers(connection, steps, now)
+    return len(steps)
+
+
+def _log_expired(connection: Connection, steps: Sequence[Row[Any]], now: datetime) -> None:
     changes = [
         Change(
             "step",
@@ -90,8 +96,6 @@ def _free_expired(connection: Connection, limit: int) -> int:
         for s in steps
     ]
     log_changes(connection, changes, actor="worker", at=now)
-    _park_killers(connection, steps, now)
-    return len(steps)
 
 
 def _park_killers(connection: Connection, steps: Sequence[Row[Any]], now: datetime) -> None:
