@@ -194,6 +194,9 @@ class ModelConnector(Connector):
         kept = targets[-1:] if mood in (Mood.LOCKED, Mood.RETAINS) else []
         gone = [h for h in targets if h not in kept]
         self._save(lease, f"found {subject.ref}")
+        # Right before the effect, as the interface says: the process may have slept since it saved.
+        if gone and not lease.may_proceed(subject.ref):
+            return TemporarilyUnavailable("stopped")
         if gone:
             current_pass().acts_on(subject, frozenset(h.record for h in gone))
             later = _PURGE_AFTER if mood is Mood.LATER else timedelta(0)
@@ -223,11 +226,15 @@ class ModelConnector(Connector):
             return Answer.partial(left, records=_counted(gone), reason=mood.value)
         return Answer.erased(_counted(gone)) if gone else Answer.already_absent()
 
-    def _by_job(self, subject: Subject, batch: Batch, lease: Lease, targets: Collection[HeldRecord]) -> Answer:
+    def _by_job(
+        self, subject: Subject, batch: Batch, lease: Lease, targets: Collection[HeldRecord]
+    ) -> Answer | ConnectorError:
         """The vendor's job erases when it is ready; it is opened once and asked for until then."""
         key = (batch.key, subject.ref)
         if key not in self._vendor.jobs:
             self._save(lease, f"opening {subject.ref}")
+            if not lease.may_proceed(subject.ref):
+                return TemporarilyUnavailable("stopped")
             current_pass().acts_on(subject, frozenset(h.record for h in targets))
             self._vendor.jobs[key] = ready_at = self._now() + _PURGE_AFTER
             self._vendor.purge(subject.ref, batch.key, targets, self._now(), ready_at)
