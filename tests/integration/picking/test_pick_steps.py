@@ -114,7 +114,7 @@ def test_the_store_remembers_who_had_the_last_batch_alone(desk: Desk, monkeypatc
     asked: list[UUID | None] = []
     real = pick_steps.in_turn
     monkeypatch.setattr(pick_steps, "in_turn", lambda heads, last: asked.append(last) or real(heads, last))
-    monkeypatch.setattr("service.use_cases.lease_steps._open", lambda stores, batch, rows, asked_at: batch)
+    monkeypatch.setattr("service.use_cases.lease_steps._open", lambda stores, batch, *others: batch)
     desk.add(30, lane=BULK, days_left=3)
     for _ in range(2):
         assert lease_steps(desk.stores, AT_ONCE, SYSTEM) is not None
