@@ -69,13 +69,13 @@ class Installation:
         self.done["process suspended"] += 1
 
     def wake_stopped(self, directory: Path, *, seconds: float = 15.0) -> set[str]:
-        """Wake the processes that stopped themselves after an effect, once somebody else has what they held.
+        """Wake the processes that stopped themselves after an effect, while somebody else has what they held.
 
         Returns the names of the stops, which are over then.
         """
         taken_over = (
             "SELECT 1 FROM attempts a JOIN attempts b ON b.step_id = a.step_id AND b.batch_id = a.batch_id"
-            " AND b.fence > a.fence WHERE a.phase = 'erase' AND a.ended_at IS NULL LIMIT 1"
+            " AND b.fence > a.fence AND b.ended_at IS NULL WHERE a.phase = 'erase' AND a.ended_at IS NULL LIMIT 1"
         )
         woken: set[str] = set()
         for path in directory.iterdir():
