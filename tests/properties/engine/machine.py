@@ -162,8 +162,14 @@ class EngineMachine(RuleBasedStateMachine):
         self._go_on(self.chance.one(self.running()), self.chance.one((1, 2, 3, _TO_ITS_END)))
 
     def outlive_lease(self) -> None:
-        """One sleeps until its lease is over and somebody else has what it had; then it goes on to its end."""
-        sleeper = self.chance.one(self.running())
+        """One sleeps until its lease is over and somebody else has what it had; then it goes on to its end. Perhaps it
+        fell asleep before it did anything."""
+        begins = _is_due(self) and self.chance.once_in(2)
+        sleeper = self._leased() if begins or not self.running() else self.chance.one(self.running())
+        if sleeper is None:
+            return
+        if sleeper not in self.passes:
+            self.passes.append(sleeper)
         self.world.move_clock(timedelta(seconds=self.world.settings.engine.lease_seconds + 1))
         ticks.sweep(self.world)
         self.world.check()
@@ -189,19 +195,25 @@ class EngineMachine(RuleBasedStateMachine):
 
     def take_long(self) -> None:
         """A vendor takes long over one call, while its lease is renewed as it should be."""
-        lease = self.chance.one(self.renewable()).lease
-        assert lease is not None
+        self._take_long(self.chance.one(self.renewable()))
+
+    def _take_long(self, works_on: WorkerPass) -> None:
+        assert works_on.lease is not None
         for _ in range(self.chance.number(2, 5)):
             self.world.move_clock(_RENEWED_EVERY)
-            lease.renew_once()
+            works_on.lease.renew_once()
 
     def stop_somebody(self) -> None:
-        """Somebody whom a pass is about is held, or their request withdrawn, while it is under way."""
-        step = self.chance.one(self.chance.one(self.renewable()).leased.steps)
+        """Somebody whom a pass is about is held, or their request withdrawn, while it is under way, perhaps for long."""
+        works_on = self.chance.one(self.renewable())
+        step = self.chance.one(works_on.leased.steps)
         if self.chance.once_in(2):
             people.hold(self.world, self.chance, step.subject.identifiers)
         else:
             people.withdraw(self.world, self.chance, [step.request_id])
+        if self.chance.once_in(2):
+            self._take_long(works_on)
+            self._go_on(works_on, _TO_ITS_END)
 
     def deliver_again(self) -> None:
         """Answers that were recorded arrive a second time."""
@@ -298,7 +310,7 @@ ACTS: dict[str, Act] = {
         EngineMachine.begin_pass, 8, is_possible=lambda m: _is_due(m) and len(m.running()) < _MOST_PASSES
     ),
     "go_on": Act(EngineMachine.go_on, 4, is_possible=EngineMachine.running),
-    "outlive_lease": Act(EngineMachine.outlive_lease, 2, is_possible=EngineMachine.running),
+    "outlive_lease": Act(EngineMachine.outlive_lease, 2, is_possible=lambda m: m.running() or _is_due(m)),
     "kill": Act(EngineMachine.kill, is_possible=EngineMachine.running),
     "renew": Act(EngineMachine.renew, 2, is_possible=EngineMachine.renewable),
     "take_long": Act(EngineMachine.take_long, 2, is_possible=EngineMachine.renewable),
