@@ -204,7 +204,7 @@ class EngineMachine(RuleBasedStateMachine):
             works_on.lease.renew_once()
 
     def stop_somebody(self) -> None:
-        """Somebody whom a pass is about is held, or their request withdrawn, while it is under way, perhaps for long."""
+        """Somebody whom a pass is about is held, or withdraws, while it is under way, perhaps for long."""
         works_on = self.chance.one(self.renewable())
         step = self.chance.one(works_on.leased.steps)
         if self.chance.once_in(2):
