@@ -20,8 +20,8 @@ from tests.properties.engine.world import SYSTEMS, InvariantBroken, World, opene
 
 RUNS = int(os.environ.get("EXPUNGE_MACHINE_RUNS", "100"))
 _SHARES = 2
-# The slowest were noticed after 54 and 38 runs, most within 20 (measured).
-_MOST_RUNS_FOR_A_MUTANT = 300
+# Most are noticed within 20 runs, but chance has its say: of 17 two weren't within 300, once (measured 2026-11-29).
+_MOST_RUNS_FOR_A_MUTANT = 1_000
 _ANY = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck), stateful_step_count=50)
 _WITHOUT_SHRINKING = settings(_ANY, phases=(Phase.generate,), report_multiple_bugs=False)
 
