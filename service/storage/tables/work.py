@@ -97,8 +97,9 @@ class StepRow(Base):
     accepted step waits for; `hinted_at` is when the last callback had it looked at.
 
     `request_id`, `system` and `batch_id` are no foreign keys: each is written in the transaction that has just read or
-    written the other row, none of which is ever deleted, and the checks cost a tenth of all that the database did for a
-    step (measured 2026-11-28). The chaos runs look for steps without them.
+    written the other row, and the checks cost a tenth of all that the database did for a step (measured 2026-11-28).
+    Requests and systems are never deleted; a batch only long after it ended, which nobody joins, and only if no step
+    names it (archive_attempts). The chaos runs look for steps without them.
     """
 
     __tablename__ = "steps"

@@ -72,3 +72,11 @@ def test_rows_are_read_as_asked(engine: Engine) -> None:
             run(connection, three, {"n": 2}).scalar_one()
         with pytest.raises(NoResultFound):
             run(connection, three, {"n": 0}).scalar_one()
+
+
+@pytest.mark.parametrize(("plans_once", "mode"), [(True, "force_generic_plan"), (False, "auto")])
+def test_only_who_says_the_same_for_ever_plans_once(database_url: str, plans_once: bool, mode: str) -> None:
+    engine = open_engine(database_url, plans_once=plans_once)
+    with engine.begin() as connection:
+        assert connection.execute(text("SHOW plan_cache_mode")).scalar_one() == mode
+    engine.dispose()

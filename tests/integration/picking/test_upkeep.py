@@ -66,3 +66,19 @@ def test_attempts_of_requests_that_were_sealed_long_ago_are_deleted_in_bounded_s
     desk.write("UPDATE requests SET sealed_at = now() - interval '91 days'")
     assert archive_attempts(desk.stores, settings) == 2
     assert {row.id for row in desk.rows("SELECT id FROM batches")} == {own}
+
+
+def test_a_batch_that_a_step_still_names_is_not_deleted(desk: Desk) -> None:
+    """No foreign key would keep it any more."""
+    named, forgotten = desk.batch(), desk.batch()
+    desk.add(2, state="absent", phase="confirm", batch=named)
+    attempt(desk, named)
+    desk.write(
+        "INSERT INTO attempts (step_id, batch_id, fence, phase, number, started_at)"
+        " SELECT s.id, :b, 1, 'erase', 2, now() FROM steps s",
+        b=forgotten,
+    )
+    desk.write("UPDATE batches SET ended_at = now()")
+    desk.write("UPDATE requests SET sealed_at = now() - interval '91 days'")
+    assert archive_attempts(desk.stores, settings_with()) == 2
+    assert {row.id for row in desk.rows("SELECT id FROM batches")} == {named}
