@@ -13,23 +13,31 @@ endif
 .PHONY: setup demo test check format conformance chaos bench lock clean
 .DELETE_ON_ERROR:
 
+# With a recipe of its own, so that make doesn't say that there is nothing to be done.
 setup: $(READY)
+	@:
 
 # uv itself comes from the lock, too: its block of lines is handed to pip. uv doesn't read pip's settings, so the
 # address of a mirror that is configured for pip only is passed on; uv's own settings go first. It trusts what the system trusts.
 # Compiled here once: where Python may not write bytecode, every process would compile all that it imports (`make demo` starts fifteen).
+# Each step is announced before it runs, because the installation can take a minute; where nothing is to be done, nothing is printed.
 $(READY): requirements.lock pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	@echo 'setup 1/4: creating the Python environment .venv'
 	@$(BIN)/python -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear .venv
+	@echo 'setup 2/4: installing the installer (uv)'
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.txt
+	@echo "setup 3/4: downloading and installing $$(grep -c '^[a-z].*==' requirements.lock) packages (up to a minute or two the first time)"
 	@set -e; \
 	index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true)}}}"; \
 	install() { env $${index:+UV_DEFAULT_INDEX="$$index"} $(BIN)/uv pip "$$@" --quiet --system-certs --python $(BIN)/python; }; \
 	install sync --compile-bytecode --require-hashes requirements.lock; \
 	install install --no-deps --no-build-isolation --offline --editable .
+	@echo 'setup 4/4: compiling Expunge'
 	@$(BIN)/python -m compileall -q connectors service workers
 	@touch $@
+	@echo 'setup: done; the command is $(BIN)/expunge'
 
 demo: setup
 	@$(BIN)/expunge demo
