@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from connectors.base.values import Identifier
 from service.domain.deadlines import REGIMES
+from service.domain.instants import OutsideTheCalendar, in_utc
 from service.domain.normalisation import MAX_VALUE_CHARACTERS
 from service.domain.request import DenialReason
 from service.use_cases.extend_request import ExtensionReason
@@ -51,6 +52,13 @@ def _only_text(value: Any) -> Any:
     return value
 
 
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return in_utc(value)
+    except OutsideTheCalendar:
+        raise PydanticCustomError("outside_the_calendar", "lies outside the years 1 to 9999") from None
+
+
 def _recent(value: datetime) -> datetime:
     now = datetime.now(UTC)
     if value > now + CLOCK_SKEW:
@@ -69,9 +77,10 @@ def _coming(value: datetime) -> datetime:
     return value
 
 
-AnyInstant = Annotated[AwareDatetime, BeforeValidator(_only_text)]
-PastInstant = Annotated[AwareDatetime, BeforeValidator(_only_text), AfterValidator(_recent)]
-ComingInstant = Annotated[AwareDatetime, BeforeValidator(_only_text), AfterValidator(_coming)]
+# Every instant of the API is one of these three: in UTC, and inside the calendar of every time zone.
+AnyInstant = Annotated[AwareDatetime, BeforeValidator(_only_text), AfterValidator(_in_utc)]
+PastInstant = Annotated[AnyInstant, AfterValidator(_recent)]
+ComingInstant = Annotated[AnyInstant, AfterValidator(_coming)]
 Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 IdentifierKind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 

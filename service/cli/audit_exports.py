@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from service.cli.client import Unusable
 from service.domain.audit_selection import Selection
+from service.domain.instants import OutsideTheCalendar, in_utc
 from service.domain.reports.report import Period
 from service.domain.signed_note import SigningKey
 from service.settings import Settings
@@ -37,13 +38,15 @@ def parse_instant(text: str | None, zone: ZoneInfo) -> datetime | None:
         return None
     try:
         if len(text) == 10:
-            return datetime.combine(date.fromisoformat(text), time.min, tzinfo=zone)
+            return in_utc(datetime.combine(date.fromisoformat(text), time.min, tzinfo=zone))
         at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            raise Unusable("an instant needs an offset: 2026-01-31T12:00:00Z")
+        return in_utc(at)
+    except OutsideTheCalendar as outside:
+        raise Unusable(str(outside)) from None
     except ValueError:
         raise Unusable("a period is given in days (2026-01-31) or RFC 3339 instants") from None
-    if at.tzinfo is None:
-        raise Unusable("an instant needs an offset: 2026-01-31T12:00:00Z")
-    return at
 
 
 def is_complete(stores: Stores) -> bool:
