@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,18 +24,10 @@ from service.cli.audit_exports import (
     write_export,
     write_report,
 )
-from service.cli.client import (
-    DEFAULT_URL,
-    EXIT_REFUSED,
-    EXIT_UNUSABLE,
-    Api,
-    KeyFile,
-    Unusable,
-    Url,
-    console,
-    short_errors,
-)
+from service.cli.client import DEFAULT_URL, EXIT_REFUSED, EXIT_UNUSABLE, Api, KeyFile, Unusable, Url, short_errors
 from service.cli.direct import DEFAULT_CONFIG, Config, opened
+from service.cli.groups import command_group
+from service.cli.printing import note, say
 from service.domain.audit_selection import Selection
 from service.domain.reports.rendering import FORMATS
 from service.domain.reports.report import NoPeriod, parse_period
@@ -50,9 +41,7 @@ from service.use_cases.export_audit import ExportedLog, export_audit
 from service.use_cases.print_certificate import NotACertificate, print_certificate
 from service.use_cases.report_from_log import REPORTS
 
-app = typer.Typer(
-    name="audit", help="The audit log and its evidence.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+app = command_group("audit", "The audit log and its evidence.")
 
 
 @app.command()
@@ -77,7 +66,7 @@ def export(
         else:
             count = write_export(stores, key, selection, form, out)[1]
     manifest = "" if form == "jsonl" else f"--manifest {manifest_of(out).name} "
-    console().print(f"{count} entries; verify with: expunge audit verify {manifest}{out.name}")
+    say(f"{count} entries; verify with: expunge audit verify {manifest}{out.name}")
 
 
 @app.command()
@@ -98,7 +87,7 @@ def report(
         except NoPeriod as error:
             raise Unusable(str(error)) from None
         rows = write_report(stores, settings, key, Asked(name, asked, regime, form), out)
-    console().print(f"{rows} rows; verify with: expunge audit verify --manifest {manifest_of(out).name} {out.name}")
+    say(f"{rows} rows; verify with: expunge audit verify --manifest {manifest_of(out).name} {out.name}")
 
 
 @app.command("print")
@@ -125,14 +114,14 @@ def _evidence(config: Path, out: Path) -> Iterator[tuple[Settings, Stores, Signi
             yield settings, stores, key
             public = out.parent / PUBLIC_KEY_FILE
             public.write_text(f"{key.trusted}\n", encoding="ascii")
-            for note in handover_notes(audit_key_directory(settings)):
-                (out.parent / note.name).write_bytes(note.read_bytes())
+            for each in handover_notes(audit_key_directory(settings)):
+                (out.parent / each.name).write_bytes(each.read_bytes())
     except AuditLogBroken as broken:
-        sys.stderr.write(f"THE AUDIT LOG IS BROKEN: {broken}\n")
+        note(f"THE AUDIT LOG IS BROKEN: {broken}")
         raise typer.Exit(EXIT_REFUSED) from None
     except (OSError, SigningKeyUnusable) as error:
         text = error.strerror if isinstance(error, OSError) else str(error)
-        sys.stderr.write(f"can't export: {text}\n")
+        note(f"can't export: {text}")
         raise typer.Exit(EXIT_UNUSABLE) from None
 
 
@@ -165,7 +154,7 @@ def certificate(
             out.write_bytes(content)
         except OSError as error:
             raise Unusable(f"can't write {out.name}: {error.strerror}") from None
-    console().print(f"{out.name}; verify with: expunge audit verify --certificate {out.name}")
+    say(f"{out.name}; verify with: expunge audit verify --certificate {out.name}")
 
 
 def _write(stores: Stores, key: SigningKey, out: Path) -> ExportedLog:

@@ -5,7 +5,6 @@ Decides what an operator sees. Acts carry the operator's name into the log; exit
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,8 +14,9 @@ from typing import Annotated
 import typer
 
 from service.cli import verify_audit
-from service.cli.client import EXIT_REFUSED, EXIT_UNUSABLE, console
+from service.cli.client import EXIT_REFUSED, EXIT_UNUSABLE
 from service.cli.direct import DEFAULT_CONFIG, Config, opened
+from service.cli.printing import note, say
 from service.settings import Settings
 from service.storage.anchors.configured import configured_anchors
 from service.storage.audit_findings import AuditLogBroken
@@ -51,7 +51,7 @@ def anchor(config: Config = DEFAULT_CONFIG) -> None:
         checkpoint_everything(stores.engine, key)
         anchors = configured_anchors(settings)
         turn = anchor_checkpoint(stores.engine, key.current(), anchors)
-    console().print(f"head of {turn.size} entries; new at: {', '.join(turn.published) or 'none'}")
+    say(f"head of {turn.size} entries; new at: {', '.join(turn.published) or 'none'}")
     if turn.comparison is not None and not _show(turn.comparison):
         raise typer.Exit(EXIT_REFUSED)
 
@@ -63,7 +63,7 @@ def reconcile(
 ) -> None:
     """Compare the store with every anchor; after a restore, accept it, so that systems are called again."""
     if accept and operator is None:
-        sys.stderr.write("--accept is a named person's act: give --operator\n")
+        note("--accept is a named person's act: give --operator")
         raise typer.Exit(EXIT_UNUSABLE)
     with _stores(config) as (settings, stores):
         key, anchors = audit_signing_key(settings), configured_anchors(settings)
@@ -72,10 +72,10 @@ def reconcile(
             raise typer.Exit(0 if agrees else EXIT_REFUSED)
         left = accept_restored_store(stores.engine, key, anchors, operator=operator)
     for conflict in left:
-        console().print(f"still open: {conflict.anchor}: {conflict.code} ({conflict.detail})")
+        say(f"still open: {conflict.anchor}: {conflict.code} ({conflict.detail})")
     if left:
         raise typer.Exit(EXIT_REFUSED)
-    console().print("accepted; systems are called again")
+    say("accepted; systems are called again")
 
 
 def replay(
@@ -87,8 +87,8 @@ def replay(
     """Rebuild the states from the log and compare them with the rows: the difference must be 0."""
     if export is not None:
         arguments = [str(export)] if key is None else [str(export), "--key", str(key)]
-        for note in handover or ():
-            arguments += ["--handover", str(note)]
+        for path in handover or ():
+            arguments += ["--handover", str(path)]
         if code := verify_audit.main(arguments):
             raise typer.Exit(code)
     with _stores(config) as (_, stores):
@@ -97,11 +97,11 @@ def replay(
         else:
             with export.open("rb") as file:
                 report = replay_audit(stores.engine, file)
-    console().print(f"{report.entries} entries of {report.objects} objects, difference {len(report.differences)}")
+    say(f"{report.entries} entries of {report.objects} objects, difference {len(report.differences)}")
     if report.beyond_retention:
-        console().print(f"{report.beyond_retention} rows are older than the log's beginning")
+        say(f"{report.beyond_retention} rows are older than the log's beginning")
     for each in report.differences[:_MOST_SHOWN]:
-        console().print(f"{each.object} {each.object_id} {each.field}: log {each.logged}, store {each.stored}")
+        say(f"{each.object} {each.object_id} {each.field}: log {each.logged}, store {each.stored}")
     if report.differences:
         raise typer.Exit(EXIT_REFUSED)
 
@@ -111,7 +111,7 @@ def prune(operator: Operator, config: Config = DEFAULT_CONFIG) -> None:
     with _stores(config) as (settings, stores):
         retention = timedelta(seconds=settings.audit.retention_seconds)
         done = prune_audit(stores.engine, audit_signing_key(settings), retention=retention, operator=operator)
-    console().print(f"{done.removed} entries removed; the log begins at {done.size}")
+    say(f"{done.removed} entries removed; the log begins at {done.size}")
 
 
 def rotate_key(operator: Operator, config: Config = DEFAULT_CONFIG) -> None:
@@ -120,19 +120,19 @@ def rotate_key(operator: Operator, config: Config = DEFAULT_CONFIG) -> None:
         service = configured_key_service(settings)
         directory, origin = audit_key_directory(settings), settings.keys.audit_origin
         done = rotate_signing_key(stores.engine, directory, origin, operator=operator, service=service)
-    console().print(f"old key {done.old.fingerprint} signed up to {done.size} entries")
-    console().print(f"new key {done.new.fingerprint}")
-    console().print(f"handover note: {done.kept_at.name} in the key directory")
+    say(f"old key {done.old.fingerprint} signed up to {done.size} entries")
+    say(f"new key {done.new.fingerprint}")
+    say(f"handover note: {done.kept_at.name} in the key directory")
 
 
 def _show(comparison: Comparison) -> bool:
     """Print what anchors say; True if one at least agrees and none disagrees."""
     for name in comparison.agree:
-        console().print(f"{name}: agrees")
+        say(f"{name}: agrees")
     for name, code in comparison.unreachable:
-        console().print(f"{name}: not reachable ({code})")
+        say(f"{name}: not reachable ({code})")
     for conflict in comparison.conflicts:
-        console().print(f"{conflict.anchor}: DISAGREES, {conflict.code} ({conflict.detail})")
+        say(f"{conflict.anchor}: DISAGREES, {conflict.code} ({conflict.detail})")
     return bool(comparison.agree) and not comparison.conflicts
 
 
@@ -142,9 +142,9 @@ def _stores(config: Path) -> Iterator[tuple[Settings, Stores]]:
         with opened(config) as found:
             yield found
     except AuditLogBroken as broken:
-        sys.stderr.write(f"THE AUDIT LOG IS BROKEN: {broken}\n")
+        note(f"THE AUDIT LOG IS BROKEN: {broken}")
         raise typer.Exit(EXIT_REFUSED) from None
     except (OSError, SigningKeyUnusable) as error:
         shown = error.strerror if isinstance(error, OSError) else str(error)
-        sys.stderr.write(f"can't do that: {shown}\n")
+        note(f"can't do that: {shown}")
         raise typer.Exit(EXIT_UNUSABLE) from None

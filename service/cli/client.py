@@ -1,7 +1,8 @@
-"""How commands speak to the API: one call, and what a person is told when it isn't answered as hoped.
+"""Call the API for a command, and put errors into words.
 
-Decides where URL and key come from, and the exit codes: 1 if the service refused, 2 if it couldn't be asked. Neither a
-key nor an identifier is ever taken from the command line: other users of the machine see it.
+Decides where URL and key come from, and the exit codes: 1 if the service refused (its 4xx problems), 2 if it couldn't
+be asked (no connection, a 5xx problem, an answer that isn't this API's). Neither a key nor an identifier is ever taken
+from the command line, because other users of the machine see it.
 """
 
 from __future__ import annotations
@@ -13,22 +14,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import httpx
 import typer
-from rich.console import Console
-from rich.table import Table
+
+from service.cli.printing import note
 
 EXIT_REFUSED, EXIT_UNUSABLE = 1, 2
 KEY_VARIABLE = "EXPUNGE_API_KEY"
 _TIMEOUT_SECONDS = 60.0
 _LARGEST_FILE_BYTES = 1024 * 1024
 
-Url = Annotated[str, typer.Option("--url", envvar="EXPUNGE_URL", help="Where the API is.")]
+Url = Annotated[
+    str, typer.Option("--url", envvar="EXPUNGE_URL", help="Where the API is, such as https://expunge.example.")
+]
 KeyFile = Annotated[
     Path | None, typer.Option("--key-file", help=f"File with the API key; without it {KEY_VARIABLE} is read.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print what the API answered.")]
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
@@ -48,11 +51,18 @@ class Broken(Exception):  # noqa: N818 - says what is true
         self.was_connected = was_connected
 
 
+class _Answer(dict[str, Any]):
+    """An object in an answer. A member that isn't there means that something else than Expunge answered."""
+
+    def __missing__(self, key: str) -> Any:
+        raise Unusable(f"the answer has no {key!r}: is --url an Expunge of this version?")
+
+
 class Api:
-    """The API of one installation, with one key."""
+    """The API of one installation, with one key. Raises Unusable for a URL or a key that can't be used."""
 
     def __init__(self, url: str, key_file: Path | None) -> None:
-        self._url = url.rstrip("/")
+        self._url = _checked_url(url)
         self._key = _read_key(key_file)
 
     def call(
@@ -64,8 +74,8 @@ class Api:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
-        """The answer's JSON. Raises Refused, Unusable."""
-        return self.fetch(method, path, body, query=query, headers=headers).json()
+        """Return the object that the API answered. Raises Refused, Unusable."""
+        return self.parsed(self.fetch(method, path, body, query=query, headers=headers).text)
 
     def fetch(
         self,
@@ -76,7 +86,7 @@ class Api:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """The answer as it came. Raises Refused, Unusable."""
+        """Return the answer as it came. Raises Refused, Unusable."""
         given = {name: value for name, value in (query or {}).items() if value is not None}
         try:
             answer = httpx.request(
@@ -87,14 +97,15 @@ class Api:
                 headers={"Authorization": f"Bearer {self._key}", **(headers or {})},
                 timeout=_TIMEOUT_SECONDS,
             )
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Unusable(f"can't ask the API ({type(error).__name__}); is --url right?") from None
-        if answer.is_success:
-            return answer
-        raise Refused(_worded(answer))
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from None
+        except _CLIENT_CANNOT_START as error:
+            raise self._not_started(error) from None
+        _check_success(answer)
+        return answer
 
     def stream(self, method: str, path: str, body: Iterator[bytes], *, headers: Mapping[str, str]) -> Iterator[str]:
-        """The answer's lines as they come. Raises Refused, and Broken where it ends before its end."""
+        """Yield the answer's lines as they come. Raises Refused, Unusable, and Broken where it ends before its end."""
         try:
             with httpx.stream(
                 method,
@@ -105,37 +116,100 @@ class Api:
             ) as answer:
                 if not answer.is_success:
                     answer.read()
-                    raise Refused(_worded(answer))
+                    _check_success(answer)
                 yield from answer.iter_lines()
-        except httpx.InvalidURL:
-            raise Unusable("can't ask the API; is --url right?") from None
         except httpx.HTTPError as error:
             raise Broken(type(error).__name__, was_connected=not isinstance(error, httpx.ConnectError)) from None
+        except _CLIENT_CANNOT_START as error:
+            raise self._not_started(error) from None
+
+    def parsed(self, answer: str) -> Any:
+        """Return the JSON object of an answer or of a line of one. Raises Unusable for anything else."""
+        try:
+            document = json.loads(answer, object_hook=_Answer)
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            raise Unusable(f"{self._url} answered, but not with a JSON object: is --url an Expunge?")
+        return document
+
+    def _unreachable(self, error: httpx.HTTPError) -> Unusable:
+        if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
+            return Unusable(f"can't connect to {self._url} ({type(error).__name__}): is it up, and is --url right?")
+        if isinstance(error, httpx.TimeoutException):
+            return Unusable(f"{self._url} didn't answer in {_TIMEOUT_SECONDS:.0f} seconds; the command may be repeated")
+        return Unusable(f"the connection to {self._url} failed ({type(error).__name__}): is --url right?")
+
+    def _not_started(self, error: Exception) -> Unusable:
+        hint = "are the environment's proxy and certificate settings right?"
+        return Unusable(f"can't ask {self._url} ({type(error).__name__}): {hint}")
 
 
-def _worded(answer: httpx.Response) -> str:
+# A proxy's address of unknown form, a missing package for a SOCKS proxy, a file of certificates that isn't there.
+_CLIENT_CANNOT_START = (ValueError, ImportError, OSError, httpx.InvalidURL)
+
+
+def _checked_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        # Reading the port checks it.
+        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        usable = usable and text.isprintable() and not ("@" in url.netloc or url.query or url.fragment)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise Unusable("--url: give the API's address as http://host:port or https://host, without user, query or #")
+    return text.rstrip("/")
+
+
+def _check_success(answer: httpx.Response) -> None:
+    """Raises Refused where the service refused; Unusable where it couldn't answer, or something else did."""
+    if answer.is_success:
+        return
+    worded = _worded(answer)
+    if worded is None:
+        hint = "is --url right, and does every proxy in between work?"
+        raise Unusable(f"HTTP {answer.status_code}, and the answer isn't from Expunge: {hint}")
+    pause = answer.headers.get("retry-after", "")
+    if pause.isascii() and pause.isdigit():
+        worded += f"\n  try again in {pause} seconds"
+    if answer.status_code >= 500:
+        raise Unusable(worded)
+    raise Refused(worded)
+
+
+def _worded(answer: httpx.Response) -> str | None:
+    """The problem in words, or None if the answer isn't one of this API's problems."""
     try:
         problem = answer.json()
         lines = [f"{problem['status']} {problem['code']}: {problem['detail'] or problem['title']}"]
         lines += [f"  {error['field'] or '(whole)'}: {error['reason']}" for error in problem["errors"]]
-    except (ValueError, KeyError, TypeError):
-        return f"HTTP {answer.status_code}, not from this API"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
     return "\n".join(lines)
 
 
 def _read_key(path: Path | None) -> str:
     key = os.environ.get(KEY_VARIABLE, "") if path is None else read_file(path).strip()
-    if not key or not key.isascii() or not key.isprintable():
-        raise Unusable(f"no API key: give --key-file or set {KEY_VARIABLE}")
+    if not key:
+        where = f"give --key-file or set {KEY_VARIABLE}" if path is None else f"{path.name} is empty"
+        raise Unusable(f"no API key: {where}")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        where = KEY_VARIABLE if path is None else path.name
+        raise Unusable(f"{where} holds no API key: expected one line, as `expunge keys create` prints it")
     return key
 
 
 def read_file(path: Path) -> str:
-    """A small text file, or standard input for `-`. Raises Unusable."""
+    """Return a small text file, or standard input for `-`. Raises Unusable."""
     try:
-        raw = sys.stdin.buffer.read(_LARGEST_FILE_BYTES + 1) if str(path) == "-" else path.read_bytes()
+        if str(path) == "-":
+            raw = sys.stdin.buffer.read(_LARGEST_FILE_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                raw = file.read(_LARGEST_FILE_BYTES + 1)
         if len(raw) > _LARGEST_FILE_BYTES:
-            raise Unusable("the file is too large")
+            raise Unusable(f"{path.name} is too large: at most {_LARGEST_FILE_BYTES} bytes")
         return raw.decode("utf-8")
     except OSError as error:
         raise Unusable(f"can't read {path.name}: {error.strerror}") from None
@@ -144,11 +218,11 @@ def read_file(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in a file. Raises Unusable, which repeats nothing of it."""
+    """Return the JSON value in a file. Raises Unusable, which repeats nothing of it."""
     try:
         return json.loads(read_file(path))
     except (ValueError, RecursionError):
-        raise Unusable("the file isn't JSON") from None
+        raise Unusable(f"{path.name} isn't JSON") from None
 
 
 @contextmanager
@@ -157,26 +231,8 @@ def short_errors() -> Iterator[None]:
     try:
         yield
     except Refused as refused:
-        sys.stderr.write(f"{refused}\n")
+        note(str(refused))
         raise typer.Exit(EXIT_REFUSED) from None
     except Unusable as unusable:
-        sys.stderr.write(f"{unusable}\n")
+        note(str(unusable))
         raise typer.Exit(EXIT_UNUSABLE) from None
-
-
-def show_json(document: Any) -> None:
-    """Print a document for programs."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
-
-
-def show_table(title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
-    """Print rows for people; None is an empty cell."""
-    table = Table(*columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    console().print(table)
-
-
-def console() -> Console:
-    """Standard output without markup: what the service answers is text, not formatting."""
-    return Console(markup=False, highlight=False)

@@ -6,32 +6,25 @@ something needs a human, 2 the call or its files can't be used. What a run does 
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from connectors.base.config import ConfigurationError
 from connectors.base.interface import Operation
 from connectors.base.registry import connector_class
 from connectors.base.runner import NEEDS_A_HUMAN, Line, Outcome, Summary, run
+from service.cli.groups import command_group
+from service.cli.printing import Wide, note, show_json_line, show_table
 from service.cli.subjects_file import open_connector, read_subjects
 
 EXIT_NEEDS_A_HUMAN, EXIT_UNUSABLE, EXIT_PENDING = 1, 2, 3
 
 # A pretty traceback would print local variables, and those are people.
-app = typer.Typer(
-    name="connector",
-    help="Try a connector out, without the service.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = command_group("connector", "Try a connector out, without the service.")
 
 
 @app.callback()
@@ -50,6 +43,7 @@ def run_connector(
         typer.Option(min=0.0, help="Seconds to wait for jobs, confirmation delays and retries; default: to the end."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per person and a last one of totals.")] = False,
+    wide: Wide = False,
 ) -> None:
     """Locate, erase, suppress or confirm the people of a file in one system, and say how each of them ended."""
     try:
@@ -69,7 +63,7 @@ def run_connector(
         opened.close()
     if as_json:
         planned = {"planned_calls": dict(summary.planned_calls)} if summary.planned_calls else {}
-        _write({"calls": summary.calls, "seconds": round(summary.seconds, 3)} | planned)
+        show_json_line({"calls": summary.calls, "seconds": round(summary.seconds, 3)} | planned)
     else:
         _print_table(lines, summary)
     raise typer.Exit(exit_code(summary.outcomes))
@@ -84,13 +78,8 @@ def exit_code(outcomes: Mapping[Outcome, int]) -> int:
 
 
 def _refuse(text: str) -> NoReturn:
-    sys.stderr.write(f"{text}\n")
+    note(text)
     raise typer.Exit(EXIT_UNUSABLE)
-
-
-def _write(document: Mapping[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
 
 
 def _print_json(line: Line) -> None:
@@ -106,26 +95,26 @@ def _print_json(line: Line) -> None:
         document["plan_hash"] = line.plan_hash
     if line.look_again_at is not None:
         document["look_again_at"] = line.look_again_at.isoformat()
-    _write(document)
+    show_json_line(document)
 
 
 def _print_table(lines: list[Line], summary: Summary) -> None:
-    table = Table("subject", "outcome", "reason", "records", "left", "not covered", "look again at")
-    for line in lines:
-        table.add_row(
+    rows = [
+        (
             line.subject,
             line.outcome.value,
-            line.reason or "",
+            line.reason,
             ", ".join(f"{count} {name}" for name, count in line.records.items()),
             ", ".join(f"{each.object} ({each.reason})" for each in line.left),
             ", ".join(line.not_covered),
-            line.look_again_at.isoformat(timespec="seconds") if line.look_again_at else "",
+            line.look_again_at and line.look_again_at.isoformat(timespec="seconds"),
         )
-    console = Console(markup=False, highlight=False)
-    console.print(table)
-    console.print(f"{summary.calls} calls, {summary.seconds:.1f} s")
+        for line in lines
+    ]
+    show_table("people", ("subject", "outcome", "reason", "records", "left", "not covered", "look again at"), rows)
+    note(f"{summary.calls} calls, {summary.seconds:.1f} s")
     for plan_hash in sorted({line.plan_hash for line in lines if line.plan_hash is not None}):
-        console.print(f"plan {plan_hash}", soft_wrap=True)
+        note(f"plan {plan_hash}")
     if summary.planned_calls:
         told = ", ".join(f"{count} {name}" for name, count in summary.planned_calls.items())
-        console.print(f"planned: {sum(summary.planned_calls.values())} calls ({told})", soft_wrap=True)
+        note(f"planned: {sum(summary.planned_calls.values())} calls ({told})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.base.config import ConfigurationError
 from service.cli.client import EXIT_REFUSED, EXIT_UNUSABLE
+from service.cli.printing import note
 from service.domain.refusals import Refusal
 from service.settings import Settings, load_settings
 from service.storage.open_installation import open_stores
@@ -40,11 +40,11 @@ def short_refusals() -> Iterator[None]:
     try:
         yield
     except Refusal as refusal:
-        sys.stderr.write(f"{refusal.code}: {refusal.reason}\n")
+        note(f"{refusal.code}: {refusal.reason}")
         raise typer.Exit(EXIT_REFUSED) from None
     except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
+        note(f"{error}")
         raise typer.Exit(EXIT_UNUSABLE) from None
     except SQLAlchemyError as error:
-        sys.stderr.write(f"the database can't be used ({type(error).__name__}): is the service up and migrated?\n")
+        note(f"the database can't be used ({type(error).__name__}): is the service up and migrated?")
         raise typer.Exit(EXIT_UNUSABLE) from None

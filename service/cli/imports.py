@@ -6,8 +6,6 @@ the same requests. The file is streamed, never held, and its content is never sh
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -17,25 +15,12 @@ from uuid import UUID, uuid4
 
 import typer
 
-from service.cli.client import (
-    DEFAULT_URL,
-    EXIT_REFUSED,
-    Api,
-    AsJson,
-    Broken,
-    KeyFile,
-    Unusable,
-    Url,
-    console,
-    short_errors,
-    show_json,
-    show_table,
-)
+from service.cli.client import DEFAULT_URL, EXIT_REFUSED, Api, Broken, KeyFile, Unusable, Url, short_errors
+from service.cli.groups import command_group
+from service.cli.printing import AsJson, Wide, note, say, show_json, show_json_line, show_table
 from service.domain.imports import ImportFormat
 
-app = typer.Typer(
-    name="imports", help="Follow and steer imports.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+app = command_group("imports", "Follow and steer imports.")
 ImportId = Annotated[UUID, typer.Argument(help="The import's id.", show_default=False)]
 _MEDIA_TYPES = {ImportFormat.JSONL: "application/jsonl", ImportFormat.CSV: "text/csv"}
 _TRIES = 5
@@ -55,16 +40,16 @@ def import_requests(
     with short_errors():
         api, key = Api(url, key_file), idempotency_key or uuid4().hex
         media_type = _MEDIA_TYPES[form or _format_of(file)]
-        sys.stderr.write(f"import key {key}: repeat with --idempotency-key {key} to go on\n")
-        last = _sent(api, file, key, media_type, _print_line if as_json else _print_refusal)
+        note(f"import key {key}: repeat with --idempotency-key {key} to go on")
+        last = _sent(api, file, key, media_type, show_json_line if as_json else _print_refusal)
     if not as_json:
         counts = ", ".join(f"{last[word]} {word}" for word in ("accepted", "linked", "replayed", "refused"))
-        console().print(f"import {last['import']}: {last['lines']} lines, {counts}")
+        say(f"import {last['import']}: {last['lines']} lines, {counts}")
     if not last["complete"]:
         problem = last["problem"]
-        sys.stderr.write(f"not complete: {problem['code']}: {problem['detail'] or problem['title']}\n")
+        note(f"not complete: {problem['code']}: {problem['detail'] or problem['title']}")
         for error in problem["errors"]:
-            sys.stderr.write(f"  {error['field']}: {error['reason']}\n")
+            note(f"  {error['field']}: {error['reason']}")
     if last["refused"] or not last["complete"]:
         raise typer.Exit(EXIT_REFUSED)
 
@@ -96,7 +81,7 @@ def _sent(api: Api, file: Path, key: str, media_type: str, show: Callable[[dict[
 def _answer(api: Api, file: Path, key: str, media_type: str) -> Generator[dict[str, Any], None, None]:
     headers = {"Idempotency-Key": key, "Content-Type": media_type}
     for line in api.stream("POST", "/v1/requests/batch", _pieces(file), headers=headers):
-        yield json.loads(line)
+        yield api.parsed(line)
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
@@ -115,15 +100,11 @@ def _format_of(path: Path) -> ImportFormat:
     return known[path.suffix.lower()]
 
 
-def _print_line(verdict: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(verdict) + "\n")
-
-
 def _print_refusal(verdict: dict[str, Any]) -> None:
     if verdict["status"] == "refused":
         problem = verdict["problem"]
         why = "; ".join(f"{error['field'] or '(whole)'}: {error['reason']}" for error in problem["errors"])
-        console().print(f"line {verdict['line']} refused: {problem['code']}: {why}")
+        say(f"line {verdict['line']} refused: {problem['code']}: {why}")
 
 
 @app.command("list")
@@ -133,6 +114,7 @@ def list_page(
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
+    wide: Wide = False,
 ) -> None:
     """List imports, newest first."""
     with short_errors():
@@ -140,17 +122,19 @@ def list_page(
     if as_json:
         show_json(page)
         return
-    rows: list[tuple[object, ...]] = [
+    rows = [
         (each["id"], each["state"], each["format"], each["created_at"], each["received_at"], each["accepted"])
         for each in page["imports"]
     ]
     show_table("imports", ("id", "state", "format", "begun", "received whole", "accepted"), rows)
     if page["next_cursor"]:
-        console().print(f"more: --cursor {page['next_cursor']}")
+        note(f"more: --cursor {page['next_cursor']}")
 
 
 @app.command()
-def show(import_id: ImportId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+def show(
+    import_id: ImportId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
+) -> None:
     """Show one import, its requests counted by state, and its first refused lines."""
     with short_errors():
         api = Api(url, key_file)
@@ -169,19 +153,25 @@ def show(import_id: ImportId, url: Url = DEFAULT_URL, key_file: KeyFile = None, 
 
 
 @app.command()
-def pause(import_id: ImportId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+def pause(
+    import_id: ImportId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
+) -> None:
     """Let an import rest; deadlines run on."""
     _steer(import_id, "pause", url, key_file, as_json)
 
 
 @app.command()
-def resume(import_id: ImportId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+def resume(
+    import_id: ImportId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
+) -> None:
     """Let a paused import go on."""
     _steer(import_id, "resume", url, key_file, as_json)
 
 
 @app.command()
-def cancel(import_id: ImportId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+def cancel(
+    import_id: ImportId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
+) -> None:
     """Revoke everything of an import that hasn't ended. It can't be taken back."""
     _steer(import_id, "cancel", url, key_file, as_json)
 
@@ -197,8 +187,8 @@ def _steer(import_id: UUID, verb: str, url: str, key_file: Path | None, as_json:
 
 def _show(view: dict[str, Any]) -> None:
     whole = view["received_at"] or "not whole yet"
-    console().print(f"{view['id']}  {view['format']}, {view['state']}: {view['accepted']} accepted, received {whole}")
-    rows: list[tuple[object, ...]] = [(each["state"], each["reason"], each["requests"]) for each in view["requests"]]
+    say(f"{view['id']}  {view['format']}, {view['state']}: {view['accepted']} accepted, received {whole}")
+    rows = [(each["state"], each["reason"], each["requests"]) for each in view["requests"]]
     show_table("requests", ("state", "reason", "requests"), rows)
     if view["overdue"]:
-        console().print(f"OVERDUE: {view['overdue']}")
+        say(f"OVERDUE: {view['overdue']}")

@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from service.cli.client import AsJson, console, show_json, show_table
 from service.cli.direct import DEFAULT_CONFIG, Config, opened
+from service.cli.groups import command_group
+from service.cli.printing import AsJson, Wide, say, show_json, show_table
 from service.domain.api_key import Scope
 from service.use_cases.create_key import create_key
 from service.use_cases.list_keys import list_keys
 from service.use_cases.revoke_key import revoke_key
 
-app = typer.Typer(name="keys", help="API keys.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = command_group("keys", "API keys.")
 
 
 @app.command()
@@ -40,12 +41,12 @@ def create(
             }
         )
         return
-    console().print(key.token, soft_wrap=True)
-    console().print(f"until {key.expires_at.isoformat(timespec='seconds')}; it isn't shown again")
+    say(key.token)
+    say(f"until {key.expires_at.isoformat(timespec='seconds')}; it isn't shown again")
 
 
 @app.command("list")
-def list_all(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+def list_all(config: Config = DEFAULT_CONFIG, as_json: AsJson = False, wide: Wide = False) -> None:
     """List all keys, without their secrets."""
     with opened(config) as (_, stores):
         keys = list_keys(stores)
@@ -65,9 +66,7 @@ def list_all(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
             ]
         )
         return
-    rows: list[tuple[object, ...]] = [
-        (key.prefix, key.name, key.state, key.expires_at.date(), ", ".join(key.scopes)) for key in keys
-    ]
+    rows = [(key.prefix, key.name, key.state, key.expires_at.date(), ", ".join(key.scopes)) for key in keys]
     show_table("keys", ("prefix", "name", "state", "until", "scopes"), rows)
 
 
@@ -79,4 +78,4 @@ def revoke(
     """Revoke a key: from now on it opens nothing."""
     with opened(config) as (_, stores):
         revoke_key(stores, prefix=prefix, actor="cli")
-    console().print(f"revoked {prefix}")
+    say(f"revoked {prefix}")

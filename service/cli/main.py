@@ -1,20 +1,20 @@
-"""The `expunge` command: mounts the sub-commands and nothing else."""
+"""The `expunge` command: mounts the sub-commands, and says its version."""
 
 from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from service.cli import audit, audit_upkeep, connector, imports, keys, request, steps, systems
 from service.cli.demo.run import demo
+from service.cli.groups import command_group
+from service.cli.printing import say
 from service.cli.up import up
 from service.cli.workers import workers
 
-app = typer.Typer(
-    name="expunge",
-    help="Propagate a person's deletion to every system that holds their data, and prove it.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = command_group("expunge", "Propagate a person's deletion to every system that holds their data, and prove it.")
 app.command()(up)
 app.command()(workers)
 app.command()(demo)
@@ -26,6 +26,22 @@ audit_upkeep.add_to(audit.app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="keys")
 app.add_typer(connector.app, name="connector")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"expunge {version('expunge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def expunge(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Propagate a person's deletion to every system that holds their data, and prove it."""
+
 
 if __name__ == "__main__":
     app()

@@ -12,28 +12,16 @@ from uuid import UUID, uuid4
 
 import typer
 
-from service.cli.client import (
-    DEFAULT_URL,
-    Api,
-    AsJson,
-    KeyFile,
-    Unusable,
-    Url,
-    console,
-    read_json,
-    short_errors,
-    show_json,
-    show_table,
-)
+from service.cli.client import DEFAULT_URL, Api, KeyFile, Unusable, Url, read_json, short_errors
+from service.cli.groups import command_group
 from service.cli.imports import import_requests
+from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
 from service.domain.request import DenialReason
 from service.use_cases.extend_request import ExtensionReason
 from service.use_cases.resolve_step import Decision, ResolutionReason
 
 # A pretty traceback would print local variables, and those are people.
-app = typer.Typer(
-    name="request", help="Submit and follow requests.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+app = command_group("request", "Submit and follow requests.")
 RequestId = Annotated[UUID, typer.Argument(help="The request's id.", show_default=False)]
 
 
@@ -65,9 +53,9 @@ def submit(
     if as_json:
         show_json(receipt)
         return
-    console().print(f"accepted {receipt['id']}, to be answered by {receipt['respond_by']}")
+    say(f"accepted {receipt['id']}, to be answered by {receipt['respond_by']}")
     if receipt["linked_to"]:
-        console().print(f"the same person's request {receipt['linked_to']} covers it")
+        say(f"the same person's request {receipt['linked_to']} covers it")
 
 
 app.command("import")(import_requests)
@@ -84,6 +72,7 @@ def list_page(
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
+    wide: Wide = False,
 ) -> None:
     """List requests, newest first."""
     query = {"state": state, "reason": reason, "overdue": overdue, "parked": parked, "limit": limit, "cursor": cursor}
@@ -92,7 +81,7 @@ def list_page(
     if as_json:
         show_json(page)
         return
-    rows: list[tuple[object, ...]] = [
+    rows = [
         (
             each["id"],
             _standing(each),
@@ -105,11 +94,13 @@ def list_page(
     ]
     show_table("requests", ("id", "state", "respond by", "ended", "parked", "reference"), rows)
     if page["next_cursor"]:
-        console().print(f"more: --cursor {page['next_cursor']}")
+        note(f"more: --cursor {page['next_cursor']}")
 
 
 @app.command()
-def show(request_id: RequestId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+def show(
+    request_id: RequestId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
+) -> None:
     """Show one request."""
     with short_errors():
         view = Api(url, key_file).call("GET", f"/v1/requests/{request_id}")
@@ -122,6 +113,7 @@ def lookup(
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
+    wide: Wide = False,
 ) -> None:
     """Did you delete me? Finds requests by an identifier, sealed ones included."""
     with short_errors():
@@ -129,12 +121,12 @@ def lookup(
     if as_json:
         show_json(found)
         return
-    rows: list[tuple[object, ...]] = [
+    rows = [
         (each["id"], _standing(each), each["received_at"], each["answered_at"], "yes" if each["sealed"] else "")
         for each in found["requests"]
     ]
     show_table("requests", ("id", "state", "received", "answered", "sealed"), rows)
-    console().print("on the suppression list" if found["suppressed"] else "not on the suppression list")
+    say("on the suppression list" if found["suppressed"] else "not on the suppression list")
 
 
 @app.command()
@@ -146,6 +138,7 @@ def review(
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
+    wide: Wide = False,
 ) -> None:
     """Go on with a request that waits for a review, or link it."""
     with short_errors():
@@ -169,6 +162,7 @@ def approve(
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
+    wide: Wide = False,
 ) -> None:
     """Approve a far-reaching plan, as the second person."""
     _decide(request_id, "approve", {"plan_hash": plan_hash}, url, key_file, as_json)
@@ -181,13 +175,16 @@ def deny(
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
+    wide: Wide = False,
 ) -> None:
     """Deny a request."""
     _decide(request_id, "deny", {"reason": reason.value}, url, key_file, as_json)
 
 
 @app.command()
-def revoke(request_id: RequestId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+def revoke(
+    request_id: RequestId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
+) -> None:
     """Take a request back, at the data subject's wish."""
     _decide(request_id, "revoke", None, url, key_file, as_json)
 
@@ -199,13 +196,16 @@ def extend(
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
+    wide: Wide = False,
 ) -> None:
     """Take the one extension that the law allows."""
     _decide(request_id, "extend", {"reason": reason.value}, url, key_file, as_json)
 
 
 @app.command()
-def expedite(request_id: RequestId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+def expedite(
+    request_id: RequestId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
+) -> None:
     """Mark a request as urgent: its steps go before all others."""
     _decide(request_id, "expedite", None, url, key_file, as_json)
 
@@ -219,6 +219,7 @@ def resolve(
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
+    wide: Wide = False,
 ) -> None:
     """Decide about a parked step."""
     body = {"decision": decision.value, "reason": reason.value}
@@ -226,14 +227,16 @@ def resolve(
 
 
 @app.command()
-def reveal(request_id: RequestId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+def reveal(
+    request_id: RequestId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
+) -> None:
     """Show a request's identifiers in clear. Audited."""
     with short_errors():
         revealed = Api(url, key_file).call("POST", f"/v1/requests/{request_id}/reveal")
     if as_json:
         show_json(revealed)
         return
-    rows: list[tuple[object, ...]] = [
+    rows = [
         (each["id"], each["kind"], each["value"], each["origin"], each["use"], each["exclusion"])
         for each in revealed["identifiers"]
     ]
@@ -257,19 +260,18 @@ def _show(view: dict[str, Any], as_json: bool) -> None:
     if as_json:
         show_json(view)
         return
-    out = console()
-    out.print(f"{view['id']}  {view['kind']} under {view['regime']}: {_standing(view)}")
+    say(f"{view['id']}  {view['kind']} under {view['regime']}: {_standing(view)}")
     extended = " (extended)" if view["extended"] else ""
-    out.print(f"received {view['received_at']}, to be answered by {view['respond_by']}{extended}")
+    say(f"received {view['received_at']}, to be answered by {view['respond_by']}{extended}")
     if view["linked_to"]:
-        out.print(f"linked to {view['linked_to']}")
+        say(f"linked to {view['linked_to']}")
     if view["reappearance_of"]:
-        out.print(f"an erased person who re-appeared: their first request is {view['reappearance_of']}")
+        say(f"an erased person who re-appeared: their first request is {view['reappearance_of']}")
     for doubt in view["doubts"]:
-        out.print(f"doubt: {doubt['reason']} about {', '.join(doubt['identifiers'])}")
+        say(f"doubt: {doubt['reason']} about {', '.join(doubt['identifiers'])}")
     if view["plan"]:
         plan = view["plan"]
-        out.print(f"plan {plan['version']} {plan['hash']} {', '.join(plan['approval_reasons'])}".rstrip())
+        say(f"plan {plan['version']} {plan['hash']} {', '.join(plan['approval_reasons'])}".rstrip())
     identifiers: list[tuple[object, ...]] = [
         (
             each["id"],

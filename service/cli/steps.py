@@ -8,22 +8,13 @@ from uuid import UUID
 
 import typer
 
-from service.cli.client import (
-    DEFAULT_URL,
-    Api,
-    AsJson,
-    KeyFile,
-    Unusable,
-    Url,
-    console,
-    short_errors,
-    show_json,
-    show_table,
-)
+from service.cli.client import DEFAULT_URL, Api, KeyFile, Unusable, Url, short_errors
+from service.cli.groups import command_group
+from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
 from service.use_cases.list_steps import ListedState
 from service.use_cases.resolve_step import Decision, ResolutionReason
 
-app = typer.Typer(name="steps", help="Steps that haven't ended.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = command_group("steps", "Steps that haven't ended.")
 
 
 class AttestedOutcome(StrEnum):
@@ -44,6 +35,7 @@ def list_page(
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
+    wide: Wide = False,
 ) -> None:
     """List steps, parked ones unless told otherwise, with what their reasons mean."""
     query = {"state": state.value, "system": system, "reason": reason, "limit": limit, "cursor": cursor}
@@ -52,7 +44,7 @@ def list_page(
     if as_json:
         show_json(page)
         return
-    rows: list[tuple[object, ...]] = [
+    rows = [
         (
             each["id"],
             each["system"],
@@ -70,9 +62,9 @@ def list_page(
         (each["reason"] or "").partition(":")[0]: each["explanation"] for each in page["steps"] if each["explanation"]
     }
     for word, explanation in explained.items():
-        console().print(f"{word}: {explanation['means']}\n  {explanation['next']}")
+        note(f"{word}: {explanation['means']}\n  {explanation['next']}")
     if page["next_cursor"]:
-        console().print(f"more: --cursor {page['next_cursor']}")
+        note(f"more: --cursor {page['next_cursor']}")
 
 
 @app.command()
@@ -97,9 +89,9 @@ def retry(
     if as_json:
         show_json(answer)
     elif step_id is not None:
-        console().print(f"{answer['id']} {answer['state']}")
+        say(f"{answer['id']} {answer['state']}")
     else:
-        console().print(f"{answer['retried']} go on, {answer['held']} are held, {answer['withdrawn']} were withdrawn")
+        say(f"{answer['retried']} go on, {answer['held']} are held, {answer['withdrawn']} were withdrawn")
 
 
 def _retry_all(api: Api, body: dict[str, Any]) -> dict[str, int]:
@@ -133,4 +125,4 @@ def attest(
     if as_json:
         show_json(ended)
         return
-    console().print(f"{ended['id']} {ended['state']} ({ended['reason']})")
+    say(f"{ended['id']} {ended['state']} ({ended['reason']})")

@@ -11,23 +11,15 @@ import typer
 from connectors.base.config import ConfigurationError
 from connectors.base.errors import ConnectorError
 from connectors.base.registry import connector_class
-from service.cli.client import (
-    DEFAULT_URL,
-    EXIT_REFUSED,
-    Api,
-    AsJson,
-    KeyFile,
-    Url,
-    short_errors,
-    show_json,
-    show_table,
-)
+from service.cli.client import DEFAULT_URL, EXIT_REFUSED, Api, KeyFile, Url, short_errors
 from service.cli.direct import DEFAULT_CONFIG, Config, short_refusals
+from service.cli.groups import command_group
+from service.cli.printing import AsJson, Wide, show_json, show_table
 from service.settings import ConfiguredSystem, Settings, load_settings
 from service.storage.open_installation import open_stores
 from service.use_cases.record_check import record_checks
 
-app = typer.Typer(name="systems", help="Connected systems.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = command_group("systems", "Connected systems.")
 
 
 @dataclass(frozen=True)
@@ -39,14 +31,14 @@ class _Checked:
 
 
 @app.command("list")
-def list_all(url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+def list_all(url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False) -> None:
     """List the systems as the service knows them."""
     with short_errors():
         answer = Api(url, key_file).call("GET", "/v1/systems")
     if as_json:
         show_json(answer)
         return
-    rows: list[tuple[object, ...]] = [
+    rows = [
         (
             each["name"],
             each["connector"],
@@ -71,7 +63,7 @@ def _now(system: Mapping[str, Any]) -> str:
 
 
 @app.command()
-def check(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+def check(config: Config = DEFAULT_CONFIG, as_json: AsJson = False, wide: Wide = False) -> None:
     """Ask every configured system whether our credential is accepted and sees. Exit code 1 if one isn't.
 
     Needs no running service; where one is up, `systems list` shows the results from then on.
@@ -83,7 +75,7 @@ def check(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     if as_json:
         show_json([{"system": r.system, "ok": r.ok, "result": r.result, "detail": r.detail} for r in results])
     else:
-        rows: list[tuple[object, ...]] = [(r.system, "ok" if r.ok else "FAILED", r.result, r.detail) for r in results]
+        rows = [(r.system, "ok" if r.ok else "FAILED", r.result, r.detail) for r in results]
         show_table("systems", ("name", "", "proof or error", "detail"), rows)
     if not all(result.ok for result in results):
         raise typer.Exit(EXIT_REFUSED)

@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.base.config import ConfigurationError
 from service.cli.installation import Servers, environment, system_workers
+from service.cli.printing import note
 from service.cli.supervise import Supervisor
 from service.settings import SYSTEMS_QUEUE, Settings, load_settings, queue_of_kind
 from service.storage.open_installation import open_stores, server_url
 from service.use_cases.check_readiness import check_readiness
-
-console = Console(stderr=True)
 
 
 def workers(
@@ -46,15 +44,15 @@ def workers(
         _check_keys(settings)
         _check(settings, found)
     except ConfigurationError as error:
-        console.print(f"[red]{error}[/red]")
+        note(str(error))
         raise typer.Exit(2) from None
     logs = settings.service.data_directory / "logs"
     logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     with Supervisor(environment(settings, found), logs) as supervisor:
         supervisor.add(system_workers(queue, count or processes, f"extra-{os.getpid()}"))
-        console.print(f"{count or processes} workers take {queue}. Stop them with Ctrl-C.")
+        note(f"{count or processes} workers take {queue}. Stop them with Ctrl-C.")
         over.wait()
-        console.print("stopping")
+        note("stopping")
 
 
 def _asked(settings: Settings, kind: str | None) -> tuple[str, int]:

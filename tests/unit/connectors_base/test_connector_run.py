@@ -112,7 +112,7 @@ def test_the_table_names_everybody_and_prints_no_identifier(files: tuple[Path, P
     result = call(files)
     assert "s1" in result.stdout
     assert "parked" in result.stdout
-    assert "calls" in result.stdout
+    assert "calls" in result.stderr
     assert ADA not in result.output
 
 
