@@ -6,6 +6,7 @@ requests, deadlines, tables, Celery. It doesn't retry across attempts and never 
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ from connectors.base.config import (
 from connectors.base.errors import ConnectorError
 from connectors.base.pacing import RateLimit as RateLimit
 from connectors.base.values import Answer, Batch, Changes, Located, Preview, Visibility
+
+# The audit log takes nothing in which a telephone number could hide: at most six digits.
+_GAP = re.compile(r"(?=.{1,80}$)([a-z_.:-]*[0-9]){0,6}[a-z_.:-]*", re.ASCII)
 
 Answers = Mapping[str, Answer | ConnectorError]
 """Per person (`Subject.ref`): an answer, or the error that concerns this person only."""
@@ -85,7 +89,8 @@ class Declaration:
     nothing: the vendor is told identifiers and erases what stands under exactly these, and a look afterwards is
     possible. Such a connector needs no `locate`. `tells_changes`: `changed_since` says which people's records were
     created or changed, so that erased people who re-appear are found; where `proves_sight` is declared too, it proves
-    its sight like `locate`. Raises ValueError for a declaration that contradicts itself.
+    its sight like `locate`. `not_covered`: codes of what no erasure through this connector reaches; the engine puts
+    them on every certificate, so no answer repeats them. Raises ValueError for a declaration that contradicts itself.
     """
 
     name: str
@@ -109,6 +114,9 @@ class Declaration:
     level: str = "draft"
 
     def __post_init__(self) -> None:
+        for gap in self.not_covered:
+            if not _GAP.fullmatch(gap):
+                raise ValueError(f"{self.name}: not_covered takes codes such as `backups`: a-z, 0-9, _, at most 80")
         if not self.searches_first and (self.erases_by is not ErasesBy.IDENTIFIERS or not self.can_confirm):
             raise ValueError(f"{self.name}: who isn't searched first is erased by identifiers, and can be looked for")
 

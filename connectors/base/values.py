@@ -87,7 +87,8 @@ class Located:
 
     `records`: the roots to erase by id (dependents needn't be listed). `counts`: rows per object, dependents included
     where cheap. `identifiers`: every *other* identifier that the found records carry, so that the engine can
-    ask the identity graph whether one of them is somebody else's.
+    ask the identity graph whether one of them is somebody else's. `not_covered`: codes of what this search couldn't see
+    of this person, beside what the connector's declaration names for everybody; the engine adds that itself.
     """
 
     records: tuple[Record, ...] = ()
@@ -166,6 +167,7 @@ class Answer:
     `resumes`: with ACCEPTED, whether `erase` must be called again with the resume token (a vendor's job is running)
     or only a look is owed; `jobs` are the vendor's names of the jobs that are waited for, by which a callback finds
     this person (hashed before they are stored). `reason` is a code, never a vendor's text.
+    `not_covered`: as in Located.
     """
 
     kind: AnswerKind

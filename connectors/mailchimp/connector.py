@@ -214,7 +214,7 @@ class MailchimpConnector(Connector):
         searched = [record_id for email in emails(subject) for record_id in self._api.search(email)]
         if searched:
             return Answer.partial(left_of(dict.fromkeys(searched), "still_found_by_search"))
-        return Answer.already_absent(not_covered=NOT_COVERED)
+        return Answer.already_absent()
 
     def _each(
         self,

@@ -24,7 +24,6 @@ from connectors.mailchimp.jobs import (
     split,
 )
 from connectors.mailchimp.people import (
-    NOT_COVERED,
     OBJECT,
     Outcomes,
     carry_out,
@@ -198,10 +197,10 @@ class Erasure:
             return problem
         left = left_of(refused, "not_permitted") + left_of((m.record_id for m in new), "not_in_plan")
         if left:
-            return Answer.partial(left, records=records, found=found, not_covered=NOT_COVERED)
+            return Answer.partial(left, records=records, found=found)
         if deletions.done:
-            return Answer.erased(records, not_covered=NOT_COVERED)
-        return Answer.already_absent(not_covered=NOT_COVERED)
+            return Answer.erased(records)
+        return Answer.already_absent()
 
     def _tags(self, list_id: str) -> frozenset[str]:
         if list_id not in self._phone_tags:
@@ -209,4 +208,4 @@ class Erasure:
         return self._phone_tags[list_id]
 
     def _accepted(self) -> Answer:
-        return Answer.accepted(datetime.now(UTC) + self._poll_every, resumes=True, not_covered=NOT_COVERED)
+        return Answer.accepted(datetime.now(UTC) + self._poll_every, resumes=True)

@@ -151,7 +151,6 @@ def located(subject: Subject, members: Iterable[Member], phone_tags: Callable[[s
         records=tuple(Record(OBJECT, m.record_id) for m in rows),
         counts={OBJECT: len(rows)} if rows else {},
         identifiers=tuple(others),
-        not_covered=NOT_COVERED,
     )
 
 

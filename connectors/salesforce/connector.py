@@ -130,7 +130,7 @@ class SalesforceConnector(Connector):
     def _locate(self, schema: Schema, batch: Batch) -> dict[str, Located]:
         search = self._search(schema)
         sights = search.for_people(batch.subjects)
-        findings = {s.ref: search.located(s, sights[s.ref], NOT_COVERED) for s in batch.subjects}
+        findings = {s.ref: search.located(s, sights[s.ref]) for s in batch.subjects}
         if not self._policy.count_related:
             return findings
         owners: dict[Key, set[str]] = {}

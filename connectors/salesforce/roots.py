@@ -112,8 +112,8 @@ class RootSearch:
         self._follow_ties(sights)
         return sights
 
-    def located(self, subject: Subject, sight: Sight, not_covered: tuple[str, ...] = ()) -> Located:
-        """The sight in the engine's words, with what isn't looked at anyway."""
+    def located(self, subject: Subject, sight: Sight) -> Located:
+        """Return the sight as the engine's findings, with the objects that this org's schema can't search."""
         keys = sorted({*sight.roots, *sight.copies})
         counts: dict[str, int] = defaultdict(int)
         for name, _ in keys:
@@ -130,7 +130,7 @@ class RootSearch:
             records=tuple(Record(name, record_id) for name, record_id in keys),
             counts=dict(counts),
             identifiers=tuple(others.values()),
-            not_covered=(*not_covered, *self._rules.unsearchable(self._schema)),
+            not_covered=self._rules.unsearchable(self._schema),
         )
 
     def is_person(self, name: str, row: Mapping[str, Any]) -> bool:

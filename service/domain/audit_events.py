@@ -129,8 +129,13 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         # Access, systems, configuration.
         "key_created": event("key", roles=list_of(CODE), expires_at=optional(INSTANT)),
         "key_revoked": event("key", reason=optional(CODE)),
-        "system_added": event("system", connector=CODE, configuration_hash=optional(HEX)),
-        "system_changed": event("system", connector=optional(CODE), configuration_hash=HEX),
+        # `not_covered`: what the system's connector declares that no erasure there reaches.
+        "system_added": event(
+            "system", connector=CODE, configuration_hash=optional(HEX), not_covered=optional(list_of(CODE))
+        ),
+        "system_changed": event(
+            "system", connector=optional(CODE), configuration_hash=HEX, not_covered=optional(list_of(CODE))
+        ),
         "system_paused": event("system", reason=CODE),
         "system_resumed": event("system", reason=optional(CODE)),
         "system_removed": event("system", reason=optional(CODE)),

@@ -78,6 +78,7 @@ class SystemRules:
     poll_every: timedelta
     max_rounds: int = 3
     searches_first: bool = True
+    not_covered: tuple[str, ...] = ()
 
     def may_have_something(self, *, found: bool) -> bool:
         """False only if a search could have found something and did not."""

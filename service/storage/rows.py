@@ -20,6 +20,9 @@ from service.storage.changes import Version
 from service.storage.driver_words import run
 from service.storage.packed import listed
 
+# For a step `s` in its system `y`: what was noted of this step, and what the system's connector declares.
+EVERY_GAP = "ARRAY(SELECT DISTINCT unnest(s.not_covered || y.not_covered) ORDER BY 1)"
+
 _CHECK = "INSERT INTO request_checks (request_id) SELECT unnest(CAST(:ids AS uuid[]))"
 _CHECK_LATER = (
     "INSERT INTO request_checks (request_id, look_at) SELECT id, clock_timestamp() + make_interval(secs => :seconds)"

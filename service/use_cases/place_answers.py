@@ -137,7 +137,12 @@ class Placing:
             self._said(step, move, result, look),
             batch_id=part or (self.leased.id if keeps else None),
             had_effect=newly_possible or any(move.erased.values()) or (failed and self.leased.phase is Phase.ERASE),
-            not_covered=(*getattr(result, "not_covered", ()), *(look.not_covered if look is not None else ())),
+            not_covered=(
+                *getattr(result, "not_covered", ()),
+                *(look.not_covered if look is not None else ()),
+                # Kept with the step, because a later version of the connector may declare less.
+                *(self.rules.not_covered if move.has_ended else ()),
+            ),
         )
 
     def _move(self, row: Row[Any], step: LeasedStep, facts: StepFacts) -> Next:

@@ -18,7 +18,7 @@ from service.domain.outcomes import StepState
 from service.domain.refusals import NotFound
 from service.storage.changes import log_event
 from service.storage.key_store import request_owner
-from service.storage.rows import database_now
+from service.storage.rows import EVERY_GAP, database_now
 from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers
 from service.storage.stores import Stores
 
@@ -221,7 +221,11 @@ def _steps(connection: Connection, request_id: UUID) -> list[StepView]:
         view = AttemptView(row.number, row.phase, row.started_at, row.ended_at, row.answer, row.code, row.look)
         attempts.setdefault(row.step_id, []).append(view)
     steps = connection.execute(
-        text("SELECT * FROM steps WHERE request_id = :id ORDER BY position, system"), {"id": request_id}
+        text(
+            f"SELECT s.*, {EVERY_GAP} AS gaps FROM steps s JOIN systems y ON y.name = s.system"  # noqa: S608 - our own words
+            " WHERE s.request_id = :id ORDER BY s.position, s.system"
+        ),
+        {"id": request_id},
     )
     return [_step(step, attempts.get(step.id, [])) for step in steps]
 
@@ -238,6 +242,6 @@ def _step(row: Row[Any], attempts: list[AttemptView]) -> StepView:
         tries=row.tries,
         erased=dict(row.erased),
         left_over=dict(row.left_over),
-        not_covered=list(row.not_covered),
+        not_covered=list(row.gaps),
         attempts=attempts,
     )

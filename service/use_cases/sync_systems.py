@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from connectors.base.registry import connector_class
+from service.domain.audit_shapes import AuditValue
 from service.domain.outcomes import SYSTEM_REMOVED, Phase, StepState, SystemRules, first_phase
 from service.settings import ConfiguredSystem, Settings
 from service.storage.changes import Change, Version, log_changes
@@ -45,31 +46,38 @@ def _tells_changes(system: ConfiguredSystem) -> bool:
 def _upsert(connection: Connection, settings: Settings, system: ConfiguredSystem, row: Row[Any] | None) -> None:
     config = system.config
     declaration = connector_class(config.connector).declaration
-    values = {
+    values: dict[str, Any] = {
         "name": config.name,
         "connector": config.connector,
         "fingerprint": system.fingerprint,
         "position": declaration.order if config.order is None else config.order,
         "max_concurrency": config.max_concurrency or declaration.max_concurrency,
+        "not_covered": sorted(set(declaration.not_covered)),
     }
     if row is not None and row.state == "active" and all(getattr(row, k) == v for k, v in values.items()):
         return
     connection.execute(
         text(
-            "INSERT INTO systems (name, connector, state, fingerprint, position, max_concurrency)"
-            " VALUES (:name, :connector, 'active', :fingerprint, :position, :max_concurrency)"
+            "INSERT INTO systems (name, connector, state, fingerprint, position, max_concurrency, not_covered)"
+            " VALUES (:name, :connector, 'active', :fingerprint, :position, :max_concurrency,"
+            " CAST(:not_covered AS text[]))"
             " ON CONFLICT (name) DO UPDATE SET connector = excluded.connector, state = 'active',"
             " fingerprint = excluded.fingerprint, position = excluded.position,"
-            " max_concurrency = excluded.max_concurrency"
+            " max_concurrency = excluded.max_concurrency, not_covered = excluded.not_covered"
         ),
         values,
     )
     event = "system_added" if row is None or row.state != "active" else "system_changed"
-    data = {"configuration_hash": system.fingerprint, "connector": config.connector}
+    data: dict[str, AuditValue] = {
+        "configuration_hash": system.fingerprint,
+        "connector": config.connector,
+        "not_covered": values["not_covered"],
+    }
     version = Version() if row is None else version_of(row)
     now = database_now(connection)
     log_changes(connection, [Change("system", config.name, version, event, None, data)], actor="service", at=now)
-    begin_sync_anew(connection, config.name)
+    if row is None or row.state != "active" or row.fingerprint != system.fingerprint:
+        begin_sync_anew(connection, config.name)
     if row is not None and row.state != "active":
         rules = rules_of(settings, config.name)
         _move(connection, config.name, "s.state = 'parked' AND s.reason = :removed", "step_unparked", rules)

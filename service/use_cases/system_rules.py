@@ -24,6 +24,7 @@ def rules_of(settings: Settings, system: str) -> SystemRules:
         searches_first=declaration.searches_first,
         poll_every=delays.get("poll_every", declaration.delays.poll_every),
         max_rounds=settings.engine.max_plan_rounds,
+        not_covered=declaration.not_covered,
     )
 
 

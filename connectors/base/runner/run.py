@@ -247,7 +247,7 @@ class _Run:
         person = self.open.pop(ref)
         self.outcomes[outcome] += 1
         counts = person.records() if records is None else records
-        covered = tuple(person.not_covered)
+        covered = tuple(dict.fromkeys((*self.declaration.not_covered, *person.not_covered)))
         self.on_line(Line(ref, outcome, reason, dict(counts), left, covered, look_again_at, plan_hash))
 
 

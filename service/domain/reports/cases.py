@@ -95,6 +95,8 @@ class Register:
 
     cases: dict[str, Case] = field(default_factory=dict)
     connectors: dict[str, str] = field(default_factory=dict)
+    gaps: dict[str, list[str]] = field(default_factory=dict)
+    """What each system's connector declared last that it doesn't cover."""
     _steps: dict[str, Recipient] = field(default_factory=dict)
 
     def see(self, entry: Mapping[str, Any]) -> None:
@@ -116,6 +118,11 @@ class Register:
             _step(step, event, data, _instant(entry["at"]))
         elif event in ("system_added", "system_changed") and data.get("connector"):
             self.connectors[entry["object_id"]] = data["connector"]
+            self.gaps[entry["object_id"]] = data.get("not_covered") or []
+
+    def not_covered(self, system: str) -> str | None:
+        """The declared gaps of a system as one cell; None where the log names none."""
+        return "; ".join(self.gaps.get(system, ())) or None
 
     def steps_of(self, case: Case) -> list[Recipient]:
         """The steps that carried a request out: those of the earlier request that it was linked to, if it was."""

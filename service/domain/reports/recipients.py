@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from service.domain.audit_shapes import instant_text
-from service.domain.reports.report import Question, Report, counted
+from service.domain.reports.report import NOT_COVERED_NOTE, Question, Report, counted
 
 NAME = "recipients"
 
@@ -28,6 +28,7 @@ def report_recipients(question: Question) -> Report:
             "result_at": None if step.ended_at is None else instant_text(step.ended_at),
             "records_erased": step.erased,
             "records_left": step.left,
+            "not_covered": question.register.not_covered(step.system),
         }
         for case in question.cases()
         for step in sorted(question.register.steps_of(case), key=lambda step: step.system)
@@ -48,8 +49,12 @@ def report_recipients(question: Question) -> Report:
             "result_at": "result at (UTC)",
             "records_erased": "records erased",
             "records_left": "records left",
+            "not_covered": "not covered",
         },
         rows,
-        ["`told at` is when the recipient first answered a call to erase or suppress; empty if it was never asked to."],
+        [
+            "`told at` is when the recipient first answered a call to erase or suppress; empty if it never was.",
+            NOT_COVERED_NOTE,
+        ],
         [counted("By result", dict(sorted(results.items())))],
     )

@@ -23,6 +23,9 @@ _MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
 _DAYS = re.compile(r"(\d{4}-\d{2}-\d{2})\.\.(\d{4}-\d{2}-\d{2})", re.ASCII)
 
 
+NOT_COVERED_NOTE = "`not covered` is what the connector of a system declared last that no erasure there reaches."
+
+
 class NoPeriod(ValueError):  # noqa: N818 - says what is true of the text
     """The text names no period: YYYY, YYYY-Qn, YYYY-MM or YYYY-MM-DD..YYYY-MM-DD (both days included)."""
 

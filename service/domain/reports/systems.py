@@ -10,7 +10,7 @@ from fractions import Fraction
 from service.domain.csv_text import Cell
 from service.domain.outcomes import ENDED, StepState
 from service.domain.reports.cases import Recipient
-from service.domain.reports.report import Bar, Chart, Question, Report, mean_text, median_text
+from service.domain.reports.report import NOT_COVERED_NOTE, Bar, Chart, Question, Report, mean_text, median_text
 
 NAME = "systems"
 _OUTCOMES = tuple(state for state in StepState if state in ENDED)
@@ -24,6 +24,7 @@ def report_systems(question: Question) -> Report:
             by_system[step.system].append(step)
     rows = [
         {"system": name, "connector": question.register.connectors.get(name), **_counts(by_system[name])}
+        | {"not_covered": question.register.not_covered(name)}
         for name in sorted(by_system)
     ]
     return Report(
@@ -43,9 +44,13 @@ def report_systems(question: Question) -> Report:
             "records_left": "records left",
             "median_hours": "median hours to the outcome",
             "mean_hours": "mean hours to the outcome",
+            "not_covered": "not covered",
         },
         rows,
-        ["Hours are from the opening of a step to its outcome, the vendor's own delay and every wait included."],
+        [
+            "Hours are from the opening of a step to its outcome, the vendor's own delay and every wait included.",
+            NOT_COVERED_NOTE,
+        ],
         [Chart("Median hours to the outcome", _hours(rows)), Chart("Steps by system", _steps(rows))],
     )
 

@@ -27,7 +27,8 @@ class SystemRow(Base):
 
     `last_bulk` is the bulk submission that had the last batch to itself: it comes last when others wait.
     Nothing is leased until `rest_until`, for the `rest_reason`. `failed_passes` counts those in a row that got no
-    answer at all; `down_since` is set while the breaker is open. `is_slow`: its last pass took long.
+    answer at all; `down_since` is set while the breaker is open. `is_slow`: its last pass took long. `not_covered`: the
+    gaps that its connector declared at the last start; they stay when the connector is removed.
     """
 
     __tablename__ = "systems"
@@ -47,6 +48,7 @@ class SystemRow(Base):
     failed_passes: Mapped[int] = mapped_column(server_default="0")
     down_since: Mapped[datetime | None] = mapped_column(Instant)
     is_slow: Mapped[bool] = mapped_column(server_default="false")
+    not_covered: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     version: Mapped[int] = mapped_column(server_default="0")
     entry_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
 
