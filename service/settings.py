@@ -21,7 +21,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import phonenumbers
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from connectors.base.config import ConfigurationError, SystemConfig, SystemModel, check_keys, parse_model
+from connectors.base.config import (
+    ConfigurationError,
+    IdentifierKind,
+    SystemConfig,
+    SystemModel,
+    check_keys,
+    parse_model,
+)
 from connectors.base.registry import connector_class
 
 
@@ -125,8 +132,10 @@ class IdentityGraphSettings(SystemModel):
         default_factory=dict,
         description="names of left_kind, left_value, right_kind, right_value, source, confidence",
     )
-    shared_kinds: frozenset[str] = Field(frozenset(), description="kinds never walked through nor used")
-    one_per_person_kinds: frozenset[str] = Field(frozenset(), description="two values of one such kind need a review")
+    shared_kinds: frozenset[IdentifierKind] = Field(frozenset(), description="kinds never walked through nor used")
+    one_per_person_kinds: frozenset[IdentifierKind] = Field(
+        frozenset(), description="two values of one such kind need a review"
+    )
     max_neighbours: int = Field(50, ge=1, description="more neighbours make a supernode")
     max_cluster: int = Field(100, ge=1, description="more identifiers need a review")
     max_rounds: int = Field(12, ge=1, description="rounds of the walk")

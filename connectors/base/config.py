@@ -12,13 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from connectors.base.pacing import Pacer, RateLimit
+from connectors.base.values import KIND_PATTERN, MAX_KIND_CHARACTERS
 
 _Model = TypeVar("_Model", bound=BaseModel)
+
+IdentifierKind = Annotated[str, StringConstraints(pattern=f"^{KIND_PATTERN}$", max_length=MAX_KIND_CHARACTERS)]
+"""The type of a configured identifier kind; the same rule as `values.is_identifier_kind`."""
 
 
 class ConfigurationError(ValueError):

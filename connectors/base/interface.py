@@ -31,7 +31,7 @@ from connectors.base.config import (
 )
 from connectors.base.errors import ConnectorError
 from connectors.base.pacing import RateLimit as RateLimit
-from connectors.base.values import Answer, Batch, Changes, Located, Preview, Visibility
+from connectors.base.values import Answer, Batch, Changes, Located, Preview, Visibility, is_identifier_kind
 
 # The audit log takes nothing in which a telephone number could hide: at most six digits.
 _GAP = re.compile(r"(?=.{1,80}$)([a-z_.:-]*[0-9]){0,6}[a-z_.:-]*", re.ASCII)
@@ -117,6 +117,9 @@ class Declaration:
         for gap in self.not_covered:
             if not _GAP.fullmatch(gap):
                 raise ValueError(f"{self.name}: not_covered takes codes such as `backups`: a-z, 0-9, _, at most 80")
+        malformed = [kind for kind in self.identifier_kinds if not is_identifier_kind(kind)]
+        if malformed:
+            raise ValueError(f"{self.name}: {min(malformed)!r} is not the name of an identifier kind")
         if not self.searches_first and (self.erases_by is not ErasesBy.IDENTIFIERS or not self.can_confirm):
             raise ValueError(f"{self.name}: who isn't searched first is erased by identifiers, and can be looked for")
 
@@ -224,6 +227,11 @@ class Connector(ABC):
         override = self.system.delays.get(name)
         declared: timedelta = getattr(self.declaration.delays, name)
         return declared if override is None else override
+
+    @classmethod
+    def kinds_of(cls, system: SystemConfig) -> frozenset[str]:
+        """Identifier kinds that this system understands. Override it where the system's policy adds some."""
+        return cls.declaration.identifier_kinds
 
     @classmethod
     def limits(cls, system: SystemConfig) -> tuple[RateLimit, ...]:

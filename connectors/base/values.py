@@ -5,10 +5,24 @@ All are frozen; none prints the personal data that it carries. Nothing here does
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+MAX_KIND_CHARACTERS = 63
+# At most six digits: kinds are written into the audit log, where no value may look like a telephone number.
+KIND_PATTERN = "[a-z](?:[a-z_]*[0-9]){0,6}[a-z_]*"
+_KIND = re.compile(KIND_PATTERN)
+
+
+def is_identifier_kind(text: str) -> bool:
+    """True for the name of an identifier kind: 1 to 63 of a-z, 0-9 and _, a letter first, at most six digits.
+
+    The only rule for kinds: the API, imports, configuration, declarations, normalisation and the audit log ask it.
+    """
+    return len(text) <= MAX_KIND_CHARACTERS and _KIND.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, order=True)

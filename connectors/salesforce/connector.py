@@ -79,6 +79,12 @@ class SalesforceConnector(Connector):
     Credentials = SalesforceCredentials
     Policy = SalesforcePolicy
 
+    @classmethod
+    def kinds_of(cls, system: SystemConfig) -> frozenset[str]:
+        """The declared kinds, and those of the fields that the policy names."""
+        assert isinstance(system.policy, SalesforcePolicy)
+        return Rules(dict(system.policy.fields), system.policy.home_region).all_kinds
+
     def __init__(self, system: SystemConfig) -> None:
         super().__init__(system)
         credentials, policy = system.credentials, system.policy
@@ -88,7 +94,7 @@ class SalesforceConnector(Connector):
         self._rules = Rules(dict(policy.fields), policy.home_region)
         # The engine asks the instance which kinds it understands, and some of them are the system's own choice.
         self.declaration = replace(  # type: ignore[misc]  # an instance's own value of a class variable, on purpose
-            type(self).declaration, identifier_kinds=self._rules.all_kinds
+            type(self).declaration, identifier_kinds=self.kinds_of(system)
         )
         self._session = SalesforceSession(
             timeout_seconds=system.timeout_seconds, share=policy.daily_call_share, pacer=system.pacer

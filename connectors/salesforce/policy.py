@@ -12,9 +12,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
-from connectors.base.config import SystemModel
+from connectors.base.config import IdentifierKind, SystemModel
 
-_Rule = Annotated[str, StringConstraints(pattern=r"^(delete|anonymise|unlink|retain:[a-z][a-z0-9_]{0,60})$")]
+_Rule = Annotated[
+    str,
+    # A reason is written into the audit log: at most six digits.
+    StringConstraints(
+        pattern=r"^(delete|anonymise|unlink|retain:[a-z](?:[a-z_]*[0-9]){0,6}[a-z_]*)$", max_length=len("retain:") + 61
+    ),
+]
 _KEPT_BY_LAW = "retain:commercial_records"
 
 DEFAULT_OBJECTS: Mapping[str, str] = {
@@ -50,9 +56,9 @@ class SalesforcePolicy(SystemModel):
 
     api_version: Annotated[str, StringConstraints(pattern=r"^\d{2,3}\.0$")] = "66.0"
     objects: dict[str, _Rule] = Field(default_factory=dict)
-    fields: dict[str, Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]] = Field(default_factory=dict)
+    fields: dict[str, IdentifierKind] = Field(default_factory=dict)
     values: dict[str, str] = Field(default_factory=dict)
-    shared_kinds: tuple[str, ...] = ()
+    shared_kinds: tuple[IdentifierKind, ...] = ()
     home_region: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = None
     internal_users: Literal["review", "anonymise"] = "review"
     purge: Literal["auto", "hard_delete", "recycle_bin", "none"] = "auto"

@@ -80,7 +80,7 @@ class WarehouseConnector(Connector):
             statement_timeout_seconds=system.policy.statement_timeout_seconds,
         )
         # Which kinds this warehouse understands is said by its tables, not by the class.
-        self.__dict__["declaration"] = replace(type(self).declaration, identifier_kinds=_kinds(system.policy))
+        self.__dict__["declaration"] = replace(type(self).declaration, identifier_kinds=self.kinds_of(system))
 
     @classmethod
     def parse_system(cls, entry: Mapping[str, Any]) -> SystemConfig:
@@ -89,6 +89,12 @@ class WarehouseConnector(Connector):
         assert isinstance(system.credentials, WarehouseCredentials)
         parse_location(system.base_url, system.credentials, f"systems[{system.name}]")
         return system
+
+    @classmethod
+    def kinds_of(cls, system: SystemConfig) -> frozenset[str]:
+        """The kinds of its tables' columns; every kind with the identity graph's rows."""
+        assert isinstance(system.policy, WarehousePolicy)
+        return _kinds(system.policy)
 
     def check_credentials(self) -> Visibility:
         """Every table and column is there, this user sees every row of them and may change them as the policy says,

@@ -12,10 +12,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from connectors.base.config import SystemModel
+from connectors.base.values import is_identifier_kind
 from connectors.warehouse.names import name_parts, quoted
 
-_KIND = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_REASON = re.compile(r"[a-z0-9_.:-]{1,80}")
+# At most six digits, as every code of the audit log.
+_REASON = re.compile(r"(?=.{1,80}$)(?:[a-z_.:-]*[0-9]){0,6}[a-z_.:-]*")
 
 
 def _as_tuple(value: Any) -> Any:
@@ -76,8 +77,8 @@ class TablePolicy(SystemModel):
     @classmethod
     def _kinds(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         for kind, columns in value.items():
-            if not _KIND.fullmatch(kind):
-                raise ValueError("an identifier kind is lower-case letters, digits and _")
+            if not is_identifier_kind(kind):
+                raise ValueError("an identifier kind is lower-case letters, at most six digits, and _")
             if not columns:
                 raise ValueError("an identifier kind needs a column")
         return value
@@ -87,7 +88,7 @@ class TablePolicy(SystemModel):
         if (self.action is Action.RETAIN) != (self.reason is not None):
             raise ValueError("`reason` goes with action = 'retain', and only with it")
         if self.reason is not None and not _REASON.fullmatch(self.reason):
-            raise ValueError("a reason is a code of lower-case letters, digits and _.:-")
+            raise ValueError("a reason is a code of lower-case letters, at most six digits, and _.:-")
         if (self.action is Action.NULL) != bool(self.columns):
             raise ValueError("`columns` goes with action = 'null', and only with it")
         kept = {column for _, column in self.identifier_columns} - set(self.columns)

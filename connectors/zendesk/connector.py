@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import SecretStr, StringConstraints, model_validator
+from pydantic import SecretStr, model_validator
 
-from connectors.base.config import SystemConfig, SystemModel
+from connectors.base.config import IdentifierKind, SystemConfig, SystemModel
 from connectors.base.errors import ConnectorError, CredentialsRefused
 from connectors.base.interface import (
     Answers,
@@ -60,7 +60,7 @@ class ZendeskPolicy(SystemModel):
     """
 
     tickets: Literal["delete", "retain"] = "delete"
-    external_id_kind: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")] = _DEFAULT_EXTERNAL_ID
+    external_id_kind: IdentifierKind = _DEFAULT_EXTERNAL_ID
     scan_deleted_users: bool = True
 
 
@@ -95,16 +95,21 @@ class ZendeskConnector(Connector):
     Credentials = ZendeskCredentials
     Policy = ZendeskPolicy
 
+    @classmethod
+    def kinds_of(cls, system: SystemConfig) -> frozenset[str]:
+        """E-mail, phone, Zendesk's user id, and the kind that this system keeps in `external_id`."""
+        assert isinstance(system.policy, ZendeskPolicy)
+        return frozenset({EMAIL, PHONE, system.policy.external_id_kind, USER_ID})
+
     def __init__(self, system: SystemConfig) -> None:
         super().__init__(system)
         credentials, policy = system.credentials, system.policy
         if not isinstance(credentials, ZendeskCredentials) or not isinstance(policy, ZendeskPolicy):
             raise TypeError("a Zendesk system is built by ZendeskConnector.parse_system")
         self._policy = policy
-        kinds = frozenset({EMAIL, PHONE, policy.external_id_kind, USER_ID})
         # The engine asks the instance which kinds it understands, and one of them is the system's own choice.
         self.declaration = replace(  # type: ignore[misc]  # an instance's own value of a class variable, on purpose
-            type(self).declaration, identifier_kinds=kinds
+            type(self).declaration, identifier_kinds=self.kinds_of(system)
         )
         self._client = _client(system, credentials)
         self._api = ZendeskApi(self._client)

@@ -7,7 +7,6 @@ column's: nothing of what stood in the line.
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from connectors.base.values import is_identifier_kind
 from service.api.body_lines import RawLine
 from service.api.problems import FieldError, Trouble, pointer
 from service.api.request_body import check_json
@@ -25,7 +25,7 @@ from service.use_cases.accept_lines import Line, LineRefusal
 
 FIXED_COLUMNS = ("kind", "regime", "received_at", "external_reference", "verification_method", "verified_at")
 REQUIRED_COLUMNS = ("kind", "regime", "received_at")
-_IDENTIFIER_COLUMN = re.compile(r"identifier\.([a-z][a-z0-9_]{0,62})", re.ASCII)
+_IDENTIFIER = "identifier."
 _BOM = b"\xef\xbb\xbf"
 _NO_PLACES: Mapping[str, str] = MappingProxyType({})
 
@@ -157,16 +157,20 @@ def _checked_header(header: RawLine) -> list[str]:
         raise Trouble(422, "validation", errors=[FieldError(field="", reason="columns_not_separated_by_commas")])
     errors = []
     for place, name in enumerate(names, start=1):
-        if name not in FIXED_COLUMNS and not _IDENTIFIER_COLUMN.fullmatch(name):
+        if name not in FIXED_COLUMNS and not _is_identifier_column(name):
             errors.append(FieldError(field=f"/columns/{place}", reason="unknown_column"))
         elif name in names[: place - 1] and name in FIXED_COLUMNS:
             errors.append(FieldError(field=f"/columns/{place}", reason="column_twice"))
     errors += [FieldError(field=f"/{name}", reason="missing_column") for name in REQUIRED_COLUMNS if name not in names]
-    if not any(_IDENTIFIER_COLUMN.fullmatch(name) for name in names):
+    if not any(_is_identifier_column(name) for name in names):
         errors.append(FieldError(field="/identifiers", reason="missing_column"))
     if errors:
         raise Trouble(422, "validation", errors=errors)
     return names
+
+
+def _is_identifier_column(name: str) -> bool:
+    return name.startswith(_IDENTIFIER) and is_identifier_kind(name.removeprefix(_IDENTIFIER))
 
 
 @lru_cache(maxsize=256)

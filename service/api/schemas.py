@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from connectors.base.config import IdentifierKind
 from connectors.base.values import Identifier
 from service.domain.deadlines import REGIMES
 from service.domain.instants import OutsideTheCalendar, in_utc
@@ -82,7 +83,6 @@ AnyInstant = Annotated[AwareDatetime, BeforeValidator(_only_text), AfterValidato
 PastInstant = Annotated[AnyInstant, AfterValidator(_recent)]
 ComingInstant = Annotated[AnyInstant, AfterValidator(_coming)]
 Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-IdentifierKind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
 def _names_a_proof(value: str) -> str:

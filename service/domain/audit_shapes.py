@@ -18,6 +18,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TypeAlias
 
+from connectors.base.values import is_identifier_kind
 from service.domain.canonical_json import LARGEST_INT
 
 AuditValue: TypeAlias = "str | int | bool | Sequence[AuditValue] | None"
@@ -116,6 +117,7 @@ ID = Shape("id", is_id)
 COUNT = Shape("whole number", _is_count)
 FLAG = Shape("true or false", lambda value: isinstance(value, bool))
 INSTANT = Shape("instant", is_instant)
+KIND = Shape("identifier kind", lambda value: isinstance(value, str) and is_identifier_kind(value))
 
 
 def one_of(*values: str) -> Shape:

@@ -14,13 +14,12 @@ from collections.abc import Callable, Mapping
 import idna
 import phonenumbers
 
-from connectors.base.values import Identifier
+from connectors.base.values import Identifier, is_identifier_kind
 
 MAX_VALUE_CHARACTERS = 512
 EMAIL = "email"
 PHONE = "phone"
 
-_KIND = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, lone surrogates, line and paragraph separators
 _DOMAIN_LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_DOMAIN_LABEL}(?:\.{_DOMAIN_LABEL})*")
@@ -52,7 +51,7 @@ def normalise(identifier: Identifier, default_region: str | None) -> Identifier:
     """
     if default_region is not None and default_region not in phonenumbers.SUPPORTED_REGIONS:
         raise ValueError("unknown default region for phone numbers")
-    if not _KIND.fullmatch(identifier.kind):
+    if not is_identifier_kind(identifier.kind):
         raise InvalidIdentifier("kind", "malformed")
     text = identifier.value.strip()
     _check_text(text)

@@ -17,10 +17,12 @@ from sqlalchemy import text
 
 from connectors.base import operations
 from connectors.base.errors import LeaseLost
+from service.storage.key_store import batch_owner
 from service.use_cases import hold_lease, lease_steps, record_answers, sweep_leases
 from service.use_cases.lease_steps import LeasedBatch
 from tests.company import Company
 from tests.drive import turn
+from tests.scenes import write
 from workers.held_lease import HeldLease
 from workers.perform import perform
 
@@ -194,6 +196,29 @@ def test_a_swept_batch_can_neither_renew_nor_save(company: Company) -> None:
         hold_lease.renew_lease(company.stores, company.settings, leased)
     with pytest.raises(LeaseLost):
         hold_lease.save_resume_token(company.stores, leased, b"token")
+
+
+def test_a_token_that_comes_after_the_batch_ended_leaves_no_key(company: Company) -> None:
+    to_phase(company, "support", "erase")
+    leased = lease(company, "support")
+    write(company, "UPDATE batches SET ended_at = clock_timestamp() WHERE id = :id", id=leased.id)
+
+    with pytest.raises(LeaseLost):
+        hold_lease.save_resume_token(company.stores, leased, b"token")
+
+    assert company.stores.keys.get([batch_owner(leased.id)]) == {}
+
+
+def test_a_token_that_comes_late_leaves_the_key_of_a_batch_that_goes_on(company: Company) -> None:
+    to_phase(company, "support", "erase")
+    leased = lease(company, "support")
+    hold_lease.save_resume_token(company.stores, leased, b"token")
+    expire(company, leased)
+
+    with pytest.raises(LeaseLost):
+        hold_lease.save_resume_token(company.stores, leased, b"late")
+
+    assert len(company.stores.keys.get([batch_owner(leased.id)])) == 1
 
 
 def test_a_retry_has_the_same_key_and_the_saved_token(company: Company) -> None:

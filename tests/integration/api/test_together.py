@@ -261,7 +261,7 @@ def test_a_fault_of_ours_in_one_does_not_harm_its_neighbours(
 
 
 def test_without_coming_alone_the_neighbours_are_harmed(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submitting, "_is_certainly_not_written", lambda error: False)
+    monkeypatch.setattr(submitting, "is_certainly_not_written", lambda error: False)
     _taken_meanwhile(counter.office, monkeypatch)
     answers = counter.together(_sent(counter.office), _sent(counter.office, external_reference="taken"))
 

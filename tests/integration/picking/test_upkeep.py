@@ -37,6 +37,23 @@ def test_orphaned_keys_are_found_behind_the_keys_of_long_requests(desk: Desk, st
     assert set(stores.keys.get([*owners, *orphans])) == set(owners)
 
 
+def test_no_key_is_swept_while_the_store_may_be_an_older_one(desk: Desk, stores: Stores) -> None:
+    """In a restored store newer requests are missing, and come back with a newer backup."""
+    owner = request_owner(UUID(int=7))
+    stores.keys.create([owner])
+    desk.write("INSERT INTO anchor_conflicts (anchor, code, detail) VALUES ('file', 'smaller', '')")
+
+    assert sweep_orphan_keys(stores, older_than_seconds=0.0) == 0
+    desk.write("UPDATE anchor_conflicts SET accepted_at = clock_timestamp(), accepted_by = 'somebody'")
+    assert sweep_orphan_keys(stores, older_than_seconds=0.0) == 1
+
+
+def test_a_key_of_an_owner_of_another_kind_is_not_swept(desk: Desk, stores: Stores) -> None:
+    stores.keys.create(["epoch/7"])
+
+    assert sweep_orphan_keys(stores, older_than_seconds=0.0) == 0
+
+
 def attempt(desk: Desk, batch: UUID) -> None:
     desk.write(
         "INSERT INTO attempts (step_id, batch_id, fence, phase, number, started_at)"

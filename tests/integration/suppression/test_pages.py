@@ -156,10 +156,11 @@ def test_whoever_lost_the_lease_records_nothing(changing: ChangingSystem) -> Non
     changing.shows(ADA)
     late, now = changing.leased(), changing.leased()
     assert lease_sync(changing.stores, SYSTEM) is None
-    page = changing.changed_since(None, None, late.begin_at)
+    page, keys = changing.changed_since(None, None, late.begin_at), changing.keys()
     with pytest.raises(LeaseLost):
         record_changes.record_changes(changing.stores, changing.settings, late, page)
     assert (changing.opened(), changing.row.cursor) == ([], None)
+    assert changing.keys() == keys
     assert len(record_changes.record_changes(changing.stores, changing.settings, now, page)) == 1
     assert changing.row.cursor == "1"
 
