@@ -7,11 +7,24 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from pathlib import Path
+from typing import Any
 
 import structlog
 
 # httpx logs URLs; SQLAlchemy and kombu can log parameters and bodies.
 _QUIET = ("httpx", "httpcore", "kombu", "amqp", "sqlalchemy", "urllib3", "uvicorn.access")
+
+
+_PLACES = 6
+
+
+def fault_of(error: BaseException) -> dict[str, Any]:
+    """What a log line may say about an exception: its type and where it was raised, never its text."""
+    frames = traceback.extract_tb(error.__traceback__)[-_PLACES:]
+    places = [f"{Path(frame.filename).stem}:{frame.lineno}" for frame in frames]
+    return {"error": type(error).__name__, "raised_at": places}
 
 
 def configure_logs(level: str = "INFO") -> None:

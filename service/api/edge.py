@@ -7,9 +7,7 @@ since it may carry what somebody sent.
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 import structlog
@@ -17,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.metrics import Metrics
 from service.api.problems import Trouble, problem_response
+from service.logs import fault_of
 
 HEADERS: Mapping[str, str] = MappingProxyType(
     {
@@ -32,7 +31,6 @@ HEADERS: Mapping[str, str] = MappingProxyType(
 # No answer of ours sets one of them itself, so they are added as they go over the wire.
 _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_PLACES = 6
 
 log = structlog.get_logger(__name__)
 
@@ -76,6 +74,4 @@ def _route(scope: Scope) -> str:
 
 
 def _report(error: Exception) -> None:
-    frames = traceback.extract_tb(error.__traceback__)[-_PLACES:]
-    places = [f"{Path(frame.filename).stem}:{frame.lineno}" for frame in frames]
-    log.error("unhandled_exception", error=type(error).__name__, raised_at=places)
+    log.error("unhandled_exception", **fault_of(error))

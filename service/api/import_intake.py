@@ -27,7 +27,7 @@ from service.api.line_readers import LineReader, Unreadable
 from service.api.problems import FieldError, Problem, Trouble, problem_of, trouble_of
 from service.domain.audit_shapes import instant_text
 from service.domain.imports import MAX_LINES
-from service.use_cases.accept_lines import Accepted, LineRefusal, Verdict, accept_lines
+from service.use_cases.accept_lines import INTERNAL, Accepted, Line, LineRefusal, Verdict, accept_lines, fault
 from service.use_cases.begin_import import Import, receive_import
 
 MEDIA_TYPE = "application/jsonl"
@@ -49,6 +49,7 @@ _STATUS = MappingProxyType(
         "validation": 422,
         "invalid": 422,
         "kind_not_available": 422,
+        INTERNAL: 500,
     }
 )
 
@@ -201,10 +202,18 @@ class ImportAnswer(Response):
         )
 
     def _accept(self, raws: Sequence[RawLine]) -> list[Verdict]:
-        lines = [line for raw in raws if (line := self._reader.take(raw)) is not None]
+        lines = [line for raw in raws if (line := self._read(raw)) is not None]
         if self._counts.total() + len(lines) > MAX_LINES:
             raise Trouble(413, "too_large", f"at most {MAX_LINES} lines; the last {LINES_PER_SET} were not taken in")
         return accept_lines(self._door.stores, self._door.settings, self._import, lines) if lines else []
+
+    def _read(self, raw: RawLine) -> Line | None:
+        try:
+            return self._reader.take(raw)
+        except (Trouble, Unreadable):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this line's and not the others'
+            return Line(raw.number, fault(self._import, raw.number, error))
 
     def _last_line(self, problem: Problem | None) -> dict[str, Any]:
         words = {word: self._counts[word] for word in ("accepted", "linked", "replayed", "refused")}

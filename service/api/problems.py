@@ -15,17 +15,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolExhausted
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
 
 from service.domain.refusals import Refusal
-from service.storage.new_requests import StoreMoved
+from service.storage.new_requests import STORE_UNAVAILABLE
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_SECONDS = 2
-UNAVAILABLE = (OperationalError, InterfaceError, PoolExhausted, StoreMoved)
 
 TITLES: Mapping[str, str] = MappingProxyType(
     {
@@ -145,7 +142,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, _of_refusal)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(HTTPException, _of_http)
-    for unavailable in UNAVAILABLE:
+    for unavailable in STORE_UNAVAILABLE:
         app.add_exception_handler(unavailable, _of_database)
 
 
@@ -166,7 +163,7 @@ def trouble_of(error: Exception) -> Trouble:
     if isinstance(error, Refusal):
         errors = () if error.field is None else (FieldError(field=_place(error.field), reason=error.reason),)
         return Trouble(error.status, error.code, error.reason, errors)
-    if isinstance(error, UNAVAILABLE):
+    if isinstance(error, STORE_UNAVAILABLE):
         return Trouble(503, "unavailable", headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
     return Trouble(500, "internal")
 

@@ -15,7 +15,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from service.storage.packed import Packed, counted, listed, packed, timed
 
@@ -83,6 +84,23 @@ class RememberedKey:
 
 class StoreMoved(Exception):  # noqa: N818 - says what is true
     """The store's server is another one than a moment ago, and nothing was written: trying again helps."""
+
+
+STORE_UNAVAILABLE = (OperationalError, InterfaceError, PoolExhausted, StoreMoved)
+"""Errors that say nothing about what was to be written: trying again later helps."""
+
+_DEADLOCK, _LOCK_TIMEOUT = "40P01", "55P03"
+
+
+def is_certainly_not_written(error: Exception) -> bool:
+    """True if a transaction that ended with this error wrote nothing.
+
+    An error of the connection can come after the commit; all others come before it, and the database then rolls back.
+    """
+    if not isinstance(error, DBAPIError):
+        return True
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    return isinstance(error, IntegrityError | DataError) or sqlstate in (_DEADLOCK, _LOCK_TIMEOUT)
 
 
 _NAMES = ", ".join(_COLUMNS)

@@ -14,14 +14,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from service.domain.idempotency import is_same_body
 from service.domain.refusals import IdempotencyConflict, ReferenceInUse, Refusal, Sealed
+from service.logs import fault_of
 from service.settings import Settings
-from service.storage.key_store import request_owner
-from service.storage.new_requests import NewRequest, insert_requests
+from service.storage.new_requests import (
+    STORE_UNAVAILABLE,
+    NewRequest,
+    insert_requests,
+    is_certainly_not_written,
+)
 from service.storage.rows import check_again, database_now
 from service.storage.stores import Stores
 from service.use_cases.begin_import import Import, lock_open_import
@@ -31,10 +37,15 @@ from service.use_cases.prepare_submission import (
     SealedSubmission,
     Submission,
     check_submission,
+    discard_keys,
     seal_submissions,
 )
 from service.use_cases.write_request import TICK, ImportLine, new_request
 
+log = structlog.get_logger(__name__)
+
+INTERNAL = "internal"
+"""The code of a line that a fault of ours keeps out; it is taken when it is sent again after the repair."""
 _TRIES = 5  # Another submission may take a reference between our look and our commit.
 _KNOWN_COLUMNS = "id, import_id, import_line, import_fingerprint, external_reference, linked_to, respond_by, sealed_at"
 _KNOWN = text(
@@ -101,10 +112,17 @@ def accept_lines(stores: Stores, settings: Settings, importing: Import, lines: S
             checked[line.number] = check_submission(stores.pepper, settings, line.content)
         except Refusal as refusal:
             results[line.number] = _refused(refusal, line.places)
-    places = {line.number: line.places for line in lines}
-    writing = _Writing(stores, settings, importing, checked, places)
-    results |= writing.results(results)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this line's and not the others'
+            results[line.number] = fault(importing, line.number, error)
+    writing = _Writing(stores, settings, importing, {line.number: line.places for line in lines})
+    results |= writing.results(checked, results)
     return [Verdict(line.number, results[line.number]) for line in lines]
+
+
+def fault(importing: Import, number: int, error: Exception) -> LineRefusal:
+    """The verdict on a line that a fault of ours keeps out. The error's text may be personal and isn't logged."""
+    log.error("import_line_failed", import_id=str(importing.id), line=number, **fault_of(error))
+    return LineRefusal(INTERNAL)
 
 
 class _Writing:
@@ -115,16 +133,39 @@ class _Writing:
         stores: Stores,
         settings: Settings,
         importing: Import,
-        checked: Mapping[int, CheckedSubmission],
         places: Mapping[int, Mapping[str, str]],
     ) -> None:
         self._stores = stores
         self._settings = settings
         self._import = importing
-        self._checked = checked
         self._places = places
+        self._checked: Mapping[int, CheckedSubmission] = {}
 
-    def results(self, unreadable: Mapping[int, Accepted | LineRefusal]) -> dict[int, Accepted | LineRefusal]:
+    def results(
+        self, checked: Mapping[int, CheckedSubmission], unreadable: Mapping[int, Accepted | LineRefusal]
+    ) -> dict[int, Accepted | LineRefusal]:
+        """Write the set. If an unexpected error stops it, write its halves, until the line that causes it is alone.
+
+        A refusal of the whole import and a store that doesn't answer are no line's fault: both are raised.
+        """
+        self._checked = checked
+        try:
+            return self._written(unreadable)
+        except (Refusal, *STORE_UNAVAILABLE):
+            raise
+        except Exception as error:
+            if not checked:
+                raise
+            numbers = list(checked)
+            if len(numbers) == 1:
+                refusal = fault(self._import, numbers[0], error)
+                self.results({}, {**unreadable, numbers[0]: refusal})
+                return {numbers[0]: refusal}
+        half = len(numbers) // 2
+        results = self.results({number: checked[number] for number in numbers[:half]}, unreadable)
+        return results | self.results({number: checked[number] for number in numbers[half:]}, {})
+
+    def _written(self, unreadable: Mapping[int, Accepted | LineRefusal]) -> dict[int, Accepted | LineRefusal]:
         """Write the set. A set that met another submission at a unique reference is looked at and written again."""
         with self._stores.engine.begin() as connection:
             known = self._known(connection)
@@ -132,20 +173,31 @@ class _Writing:
         fresh = self._fresh(known)
         of_fresh = [self._checked[number] for number in fresh]
         sealed = dict(zip(fresh, seal_submissions(self._stores, of_fresh, self._server_started_at), strict=True))
-        for left in reversed(range(_TRIES)):
+        request_ids = [each.request_id for each in sealed.values()]
+        try:
+            results = self._tried(sealed, unreadable)
+        except Exception as error:
+            if is_certainly_not_written(error):
+                discard_keys(self._stores, request_ids)
+            raise
+        used = {r.request_id for r in results.values() if isinstance(r, Accepted)}
+        discard_keys(self._stores, [request_id for request_id in request_ids if request_id not in used])
+        return results
+
+    def _tried(
+        self, sealed: Mapping[int, SealedSubmission], unreadable: Mapping[int, Accepted | LineRefusal]
+    ) -> dict[int, Accepted | LineRefusal]:
+        for _ in range(_TRIES - 1):
             try:
                 with self._stores.engine.begin() as connection:
-                    results = self._write(connection, sealed, unreadable)
-                break
+                    return self._write(connection, sealed, unreadable)
             except (IntegrityError, OperationalError) as error:
                 # 40P01: two imports waited for each other in a circle; this one was broken off by the database.
                 met = isinstance(error, IntegrityError) or getattr(error.orig, "sqlstate", None) == "40P01"
-                if not left or not met:
+                if not met:
                     raise
-        used = {r.request_id for r in results.values() if isinstance(r, Accepted)}
-        unused = [s.request_id for s in sealed.values() if s.request_id not in used]
-        self._stores.keys.destroy([request_owner(request_id) for request_id in unused])
-        return results
+        with self._stores.engine.begin() as connection:
+            return self._write(connection, sealed, unreadable)
 
     def _known(self, connection: Connection) -> dict[int | str, Row[Any]]:
         """Requests that these lines may mean: by number those without a reference, by reference whosesoever."""

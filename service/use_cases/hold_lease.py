@@ -5,7 +5,7 @@ A renewal brings back whose work must stop. Both fail with LeaseLost as soon as 
 
 from __future__ import annotations
 
-from sqlalchemy import text
+from sqlalchemy import exists, select, text
 
 from connectors.base.errors import LeaseLost
 from service.domain.outcomes import Phase
@@ -15,6 +15,7 @@ from service.storage.import_gate import HALTED_IMPORTS
 from service.storage.key_store import batch_owner
 from service.storage.sealing import seal
 from service.storage.stores import Stores
+from service.storage.tables.work import BatchRow
 from service.storage.vendor_gate import gate_is_open
 from service.use_cases.lease_steps import LeasedBatch
 
@@ -64,4 +65,15 @@ def save_resume_token(stores: Stores, leased: LeasedBatch, token: bytes) -> None
             {"token": sealed, "id": leased.id, "fence": leased.fence},
         ).rowcount
     if not saved:
+        _discard_key_of_ended(stores, leased)
         raise LeaseLost
+
+
+def _discard_key_of_ended(stores: Stores, leased: LeasedBatch) -> None:
+    """The batch may have ended, and its key been destroyed, before this process made the key once more."""
+    with stores.engine.begin() as connection:
+        is_open = connection.execute(
+            select(exists().where(BatchRow.id == leased.id, BatchRow.ended_at.is_(None)))
+        ).scalar_one()
+    if not is_open:
+        stores.keys.destroy([batch_owner(leased.id)])

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid4
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
 from connectors.base.values import Identifier
 from service.domain.deadlines import REGIMES
 from service.domain.idempotency import InvalidKey, body_fingerprint, parse_key
@@ -24,6 +27,8 @@ from service.storage.keyed_hash import Pepper
 from service.storage.new_requests import NewIdentifier
 from service.storage.sealed_identifiers import seal_identifier
 from service.storage.stores import Stores
+
+log = structlog.get_logger(__name__)
 
 KINDS = ("erasure", "suppression", "access")
 AVAILABLE_KINDS = ("erasure",)
@@ -99,10 +104,26 @@ def seal_submissions(
     request_ids = [uuid4() for _ in checked]
     owners = [request_owner(request_id) for request_id in request_ids]
     keys = stores.keys.create_new(owners, server_started_at=server_started_at)
-    return [
-        _sealed(keys[request_owner(request_id)], request_id, each)
-        for request_id, each in zip(request_ids, checked, strict=True)
-    ]
+    try:
+        return [
+            _sealed(keys[request_owner(request_id)], request_id, each)
+            for request_id, each in zip(request_ids, checked, strict=True)
+        ]
+    except Exception:
+        discard_keys(stores, request_ids)
+        raise
+
+
+def discard_keys(stores: Stores, request_ids: Sequence[UUID]) -> None:
+    """Destroy the data keys of requests that were certainly not written.
+
+    Never raises for a key store that doesn't answer: the caller has a result or an error of its own to tell, and the
+    sweep of orphaned keys destroys later what is left.
+    """
+    try:
+        stores.keys.destroy([request_owner(request_id) for request_id in request_ids])
+    except SQLAlchemyError as error:
+        log.warning("unused_keys_left", keys=len(request_ids), error=type(error).__name__)
 
 
 def _sealed(key: bytes, request_id: UUID, checked: CheckedSubmission) -> SealedSubmission:

@@ -16,13 +16,14 @@ from connectors.base.values import Changes, Identifier, Seen
 from service.domain.normalisation import InvalidIdentifier, normalise
 from service.domain.reappearance import Known, Reappeared, Sighting, Verdict, judge
 from service.settings import Settings
-from service.storage.key_store import request_owner
 from service.storage.keyed_hash import Pepper
+from service.storage.new_requests import is_certainly_not_written
 from service.storage.rows import database_now
 from service.storage.stores import Stores
 from service.use_cases.know_reappeared import what_is_known
 from service.use_cases.lease_sync import LeasedSync, Waited, advance_sync, end_wait, wait_for
 from service.use_cases.open_reappearances import Draft, open_reappearances, prepare_reappearances
+from service.use_cases.prepare_submission import discard_keys
 
 _LOCK = 0x52454150  # two systems may show the same person at once: the second one must see the first one's request
 
@@ -55,15 +56,21 @@ def record_changes(
             return []
     # The keys first, in their own database, as for every submission: nothing may be sealed under one that gets lost.
     drafts = prepare_reappearances(stores, settings, verdict.reappeared, _regimes(known), page.values)
-    with stores.engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        verdict = judge(page.sightings, what_is_known(connection, sync.system, page.sightings))
-        wanted = list(_still_wanted(verdict.reappeared, drafts))
-        now = database_now(connection)
-        open_reappearances(connection, settings, sync.system, wanted, now)
-        _finish(connection, settings, sync, changes, waited, verdict, found=len(verdict.reappeared))
+    drafted = [draft.request_id for draft in drafts]
+    try:
+        with stores.engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            verdict = judge(page.sightings, what_is_known(connection, sync.system, page.sightings))
+            wanted = list(_still_wanted(verdict.reappeared, drafts))
+            now = database_now(connection)
+            open_reappearances(connection, settings, sync.system, wanted, now)
+            _finish(connection, settings, sync, changes, waited, verdict, found=len(verdict.reappeared))
+    except Exception as error:
+        if is_certainly_not_written(error):
+            discard_keys(stores, drafted)
+        raise
     opened = [draft.request_id for draft in wanted]
-    stores.keys.destroy([request_owner(d.request_id) for d in drafts if d.request_id not in set(opened)])
+    discard_keys(stores, [request_id for request_id in drafted if request_id not in set(opened)])
     return opened
 
 

@@ -16,13 +16,18 @@ from datetime import timedelta
 from enum import Enum
 
 from sqlalchemy import text
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.domain.idempotency import is_same_body
 from service.domain.refusals import IdempotencyConflict, ReferenceInUse
 from service.settings import Settings
-from service.storage.key_store import request_owner
-from service.storage.new_requests import NewRequest, RememberedKey, insertion_of, on_one_server
+from service.storage.new_requests import (
+    NewRequest,
+    RememberedKey,
+    insertion_of,
+    is_certainly_not_written,
+    on_one_server,
+)
 from service.storage.packed import Packed, listed
 from service.storage.rows import check_again
 from service.storage.stores import Stores
@@ -33,6 +38,7 @@ from service.use_cases.prepare_submission import (
     Submission,
     SubmittedIdentifier,
     check_submission,
+    discard_keys,
     seal_submissions,
 )
 from service.use_cases.read_before import Before, KeyName, UsedKey, key_name, read_before
@@ -42,7 +48,6 @@ __all__ = ["Alone", "Receipt", "Submission", "SubmittedIdentifier", "submit_requ
 
 # How long submissions wait together for somebody else's transaction, before each waits for itself.
 _PATIENCE = timedelta(milliseconds=200)
-_DEADLOCK, _LOCK_TIMEOUT = "40P01", "55P03"
 _FORGET = text(
     "DELETE FROM idempotency_keys WHERE (api_key_id, key) IN ("
     "SELECT * FROM unnest(CAST(:api_keys AS uuid[]), CAST(:keys AS text[]))) AND expires_at <= clock_timestamp()"
@@ -140,12 +145,12 @@ def _written(
             _write(stores, before, new, remembered, patience=None if is_alone else _PATIENCE)
             return dict(zip(fresh, receipts, strict=True))
         except DBAPIError as refused:
-            if not _is_certainly_not_written(refused):
-                # Nobody knows: the connection may have broken after the commit, and without its key an accepted
-                # request is lost. The sweeper finds orphans.
+            if not is_certainly_not_written(refused):
+                # The connection may have broken after the commit, and without its key an accepted request is lost.
+                # If the request isn't there, the sweep of orphaned keys destroys the key.
                 raise
             error = refused
-    stores.keys.destroy([request_owner(each.request_id) for each in sealed])
+    discard_keys(stores, [each.request_id for each in sealed])
     if not is_alone:
         return dict.fromkeys(fresh, Alone.ALONE)
     ((place, checked),) = fresh.items()
@@ -194,12 +199,6 @@ def _write(
         connection.exec_driver_sql(*insertion)
         # These may have ended between our reading of them and our commit; nobody else would come by.
         check_again(connection, sorted(linked))
-
-
-def _is_certainly_not_written(error: DBAPIError) -> bool:
-    """Whether the database refused it for what was to be written, or for what it waited for."""
-    sqlstate = getattr(error.orig, "sqlstate", None)
-    return isinstance(error, IntegrityError | DataError) or sqlstate in (_DEADLOCK, _LOCK_TIMEOUT)
 
 
 def _lost_a_race(stores: Stores, checked: CheckedSubmission, error: IntegrityError) -> Receipt | Exception:
