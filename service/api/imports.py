@@ -135,7 +135,10 @@ def list_page(query: Annotated[ImportsQuery, Query()], door: TheDoor) -> ImportP
     **needs(Scope.REQUESTS_READ, 404),
 )
 def show(import_id: UUID, door: TheDoor) -> ImportView:
-    """Its state, and its requests counted by theirs. `GET /v1/requests?import_id=` lists them."""
+    """Its state, and its requests counted by theirs. `GET /v1/requests?import_id=` lists them.
+
+    `running`, `paused`, `completed` (the body came whole, and each request has ended), `cancelling`, `cancelled`.
+    """
     return show_import(door.stores, import_id)
 
 

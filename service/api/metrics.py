@@ -107,7 +107,7 @@ class _Stored:
             ("system",),
             now.oldest_due_seconds,
         )
-        yield _gauge("expunge_imports", "Imports by state.", ("state",), now.imports)
+        yield _gauge("expunge_imports", "Imports by state, ended ones included.", ("state",), now.imports)
         yield GaugeMetricFamily("expunge_requests_overdue", "Unfinished requests past respond_by.", value=now.overdue)
         yield GaugeMetricFamily("expunge_holds", "Legal holds in force.", value=now.holds)
 

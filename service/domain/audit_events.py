@@ -125,6 +125,9 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         "import_received": event("import", lines=COUNT, accepted=COUNT, refused=COUNT),
         "import_paused": event("import"),
         "import_resumed": event("import"),
+        "import_completed": event("import"),
+        # A line of a completed import was repaired and accepted.
+        "import_reopened": event("import"),
         "import_cancelled": event("import"),
         "import_ended": event("import"),
         # Access, systems, configuration.

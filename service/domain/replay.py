@@ -257,6 +257,8 @@ _EFFECTS: Mapping[str, Callable[[Mapping[str, Any]], Fields]] = MappingProxyType
         "import_begun": lambda data: {"state": ImportState.RUNNING, "format": data["format"]},
         "import_paused": lambda data: {"state": ImportState.PAUSED},
         "import_resumed": lambda data: {"state": ImportState.RUNNING},
+        "import_completed": lambda data: {"state": ImportState.COMPLETED},
+        "import_reopened": lambda data: {"state": ImportState.RUNNING},
         "import_cancelled": lambda data: {"state": ImportState.CANCELLING},
         "import_ended": lambda data: {"state": ImportState.CANCELLED},
         "key_created": lambda data: {

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from service.domain.idempotency import is_same_body
+from service.domain.imports import ImportState
 from service.domain.refusals import IdempotencyConflict, ReferenceInUse, Refusal, Sealed
 from service.logs import fault_of
 from service.settings import Settings
@@ -30,7 +31,7 @@ from service.storage.new_requests import (
 )
 from service.storage.rows import check_again, database_now
 from service.storage.stores import Stores
-from service.use_cases.begin_import import Import, lock_open_import
+from service.use_cases.begin_import import Import, change_import, lock_open_import
 from service.use_cases.link_submissions import Links, open_requests
 from service.use_cases.prepare_submission import (
     CheckedSubmission,
@@ -227,7 +228,7 @@ class _Writing:
         sealed: Mapping[int, SealedSubmission],
         unreadable: Mapping[int, Accepted | LineRefusal],
     ) -> dict[int, Accepted | LineRefusal]:
-        lock_open_import(connection, self._import.id)
+        importing = lock_open_import(connection, self._import.id)
         known = self._known(connection)
         fresh = [number for number in self._fresh(known) if number in sealed]
         new = self._new_requests(connection, {number: sealed[number] for number in fresh})
@@ -237,6 +238,9 @@ class _Writing:
                 text("UPDATE imports SET accepted = accepted + :n WHERE id = :id"),
                 {"n": len(new), "id": self._import.id},
             )
+            if importing.state == ImportState.COMPLETED:
+                actor = f"key:{self._import.submitted_by}"
+                change_import(connection, importing, ImportState.RUNNING, "import_reopened", actor=actor)
             check_again(connection, self._linked_elsewhere(new))
         results = dict(self._judged(known, new))
         self._note_refusals(connection, {**results, **unreadable})

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, text, update
 
 from service.domain.api_key import Caller
 from service.domain.idempotency import InvalidKey, parse_key
@@ -19,6 +19,7 @@ from service.domain.refusals import IdempotencyConflict, Invalid, NotFound, Wron
 from service.storage.changes import Change, log_changes
 from service.storage.rows import database_now, version_of
 from service.storage.stores import Stores
+from service.storage.tables.imports import ImportRow
 
 _BEGIN = text(
     "INSERT INTO imports (id, submitted_by, key, format, state) VALUES (:id, :by, :key, :format, :state)"
@@ -79,6 +80,12 @@ def lock_open_import(connection: Connection, import_id: UUID) -> Row[Any]:
     row = lock_import(connection, import_id)
     _must_take_lines(row)
     return row
+
+
+def change_import(connection: Connection, row: Row[Any], state: ImportState, event: str, *, actor: str) -> None:
+    """Write the state of a locked import, with its audit entry."""
+    connection.execute(update(ImportRow).where(ImportRow.id == row.id).values(state=state))
+    _log(connection, row, event, actor)
 
 
 def _must_take_lines(row: Row[Any]) -> None:

@@ -15,10 +15,8 @@ from sqlalchemy import Connection, text
 from service.domain.imports import CAN_CANCEL, CAN_PAUSE, CAN_RESUME, IMPORT_CANCELLED, ImportState
 from service.domain.refusals import WrongState
 from service.domain.request import UNFINISHED, RequestState
-from service.storage.changes import Change, log_changes
-from service.storage.rows import database_now, version_of
 from service.storage.stores import Stores
-from service.use_cases.begin_import import lock_import
+from service.use_cases.begin_import import change_import, lock_import
 from service.use_cases.withdraw_request import lock_with_followers, withdraw_locked
 
 _PORTION = 200
@@ -62,13 +60,7 @@ def _change(
         row = lock_import(connection, import_id)
         if row.state not in possible_in:
             raise WrongState(f"the import is {row.state}")
-        _write(connection, import_id, state)
-        change = Change("import", str(import_id), version_of(row), event)
-        log_changes(connection, [change], actor=actor, at=database_now(connection))
-
-
-def _write(connection: Connection, import_id: UUID, state: ImportState) -> None:
-    connection.execute(text("UPDATE imports SET state = :state WHERE id = :id"), {"state": state, "id": import_id})
+        change_import(connection, row, state, event, actor=actor)
 
 
 def _revoke_portion(connection: Connection, import_id: UUID) -> int:
@@ -83,7 +75,5 @@ def _revoke_portion(connection: Connection, import_id: UUID) -> int:
     if own:
         withdraw_locked(connection, rows, own, state=RequestState.REVOKED, reason=IMPORT_CANCELLED, actor="scheduler")
     if not ids:
-        _write(connection, import_id, ImportState.CANCELLED)
-        change = Change("import", str(import_id), version_of(importing), "import_ended")
-        log_changes(connection, [change], actor="scheduler", at=database_now(connection))
+        change_import(connection, importing, ImportState.CANCELLED, "import_ended", actor="scheduler")
     return len(own)

@@ -9,6 +9,7 @@ from celery import shared_task
 from service.use_cases.advance_requests import advance_requests
 from service.use_cases.anchor_checkpoint import anchor_checkpoint
 from service.use_cases.archive_attempts import archive_attempts
+from service.use_cases.complete_imports import complete_imports
 from service.use_cases.lift_hold import lapse_holds
 from service.use_cases.seal_request import seal_due_requests
 from service.use_cases.sequence_audit import CheckpointRule, sequence_audit
@@ -45,9 +46,9 @@ def advance(opened: Runtime) -> None:
 
 @shared_task(name="expunge.sweep")
 def sweep() -> int:
-    """Free what dead processes left leased; revoke what cancelled imports still have open."""
+    """Free the steps that dead processes left leased; revoke what cancelled imports have open; complete imports."""
     stores = runtime().stores
-    return sweep_leases(stores) + revoke_cancelled(stores)
+    return sweep_leases(stores) + revoke_cancelled(stores) + complete_imports(stores)
 
 
 @shared_task(name="expunge.seal")

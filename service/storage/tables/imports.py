@@ -17,7 +17,7 @@ from service.storage.tables.requests import Instant
 
 
 class ImportRow(Base):
-    """One import. `state` is `running`, `paused`, `cancelling` or `cancelled`; `received_at`: its body came whole."""
+    """One import. `state`: see domain.imports.ImportState; `received_at`: when its body last came whole."""
 
     __tablename__ = "imports"
 

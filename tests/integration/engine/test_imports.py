@@ -15,7 +15,7 @@ from service.domain.refusals import NotFound, WrongState
 from service.storage import import_gate
 from service.use_cases import lease_steps, pick_steps
 from service.use_cases.accept_lines import Accepted, Line, accept_lines
-from service.use_cases.begin_import import Import, begin_import
+from service.use_cases.begin_import import Import, begin_import, receive_import
 from service.use_cases.due_work import due_systems, has_due_identities
 from service.use_cases.hold_lease import renew_lease
 from service.use_cases.lease_steps import lease_steps as lease
@@ -26,6 +26,7 @@ from service.use_cases.watch_deadlines import watch_deadlines
 from tests.company import Company
 from tests.drive import turn
 from tests.scenes import caller, effects, endings, person_in, quicken, write
+from workers.tasks import control
 
 
 def imported(company: Company, *people: SamplePerson) -> tuple[Import, list[UUID]]:
@@ -78,6 +79,20 @@ def test_nothing_of_a_paused_import_is_begun_and_nobody_else_waits_for_it(compan
         resume_import(company.stores, importing.id, actor="cli")
     with pytest.raises(NotFound):
         pause_import(company.stores, uuid4(), actor="cli")
+
+
+def test_the_sweep_completes_an_import_whose_requests_are_answered(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quicken(company)
+    importing, (request,) = imported(company, person_in(company, "support"))
+    receive_import(company.stores, importing, lines=1, accepted=1, refused=0)
+    monkeypatch.setattr(control, "runtime", lambda: company.runtime)
+    control.sweep()
+    assert state_of(company, importing) == "running"
+    company.drive()
+    control.sweep()
+    assert (company.request(request).state, state_of(company, importing)) == ("fulfilled", "completed")
 
 
 def begun(company: Company) -> tuple[Import, UUID]:
