@@ -30,6 +30,7 @@ from connectors.base.config import (
     parse_model,
 )
 from connectors.base.registry import connector_class
+from service.connection_settings import ConnectionSettings
 
 
 class ServiceSettings(SystemModel):
@@ -38,6 +39,9 @@ class ServiceSettings(SystemModel):
     data_directory: Path = Field(Path("expunge-data"), description="embedded servers' data, keys and run files")
     listen_host: str = Field("127.0.0.1", description="address that the API listens on")
     listen_port: int = Field(8080, ge=0, le=65535, description="port that the API listens on; 0 takes a free one")
+    probe_port: int | None = Field(
+        None, ge=0, le=65535, description="port of a listener for `/healthz` and `/readyz` only; none if absent"
+    )
     workers: int = Field(4, ge=1, le=256, description="worker processes that speak to systems")
     own_workers: dict[str, int] = Field(
         default_factory=dict, description="kinds of connectors with workers of their own, and how many each"
@@ -275,6 +279,7 @@ class Settings:
     """Everything that was configured. `origin` is the file, for processes that must read it again."""
 
     service: ServiceSettings
+    connections: ConnectionSettings
     database: DatabaseSettings
     broker: BrokerSettings
     keys: KeySettings
@@ -301,6 +306,7 @@ class Settings:
 
 _SECTIONS: dict[str, type[SystemModel]] = {
     "service": ServiceSettings,
+    "connections": ConnectionSettings,
     "database": DatabaseSettings,
     "broker": BrokerSettings,
     "keys": KeySettings,

@@ -43,6 +43,7 @@ def create_app(stores: Stores, settings: Settings) -> FastAPI:
     )
     metrics = Metrics(stores)
     app.state.door = Door.of(stores, settings, metrics)
+    app.state.metrics = metrics
     app.state.turnstile = callbacks.Turnstile()
     for router in _ROUTERS:
         app.include_router(router)

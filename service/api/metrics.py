@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from service.api.connection_limits import Ended
 from service.domain.api_key import KeyRefusal
 from service.storage.stores import Stores
 from service.use_cases.count_work import WorkCounts, count_work
@@ -47,6 +48,14 @@ class Metrics:
         )
         for result in CALLBACK_RESULTS:
             self._callbacks.labels(result)
+        self._ended = Counter(
+            "expunge_http_connections_ended",
+            "Connections that a limit refused or ended.",
+            ("reason",),
+            registry=self._registry,
+        )
+        for ended in Ended:
+            self._ended.labels(ended.value)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one HTTP answer."""
@@ -60,6 +69,10 @@ class Metrics:
     def heard_callback(self, result: str) -> None:
         """Count one callback."""
         self._callbacks.labels(result).inc()
+
+    def ended_connection(self, reason: Ended) -> None:
+        """Count a connection that a limit refused or ended."""
+        self._ended.labels(reason.value).inc()
 
     def took_in(self, lines: Mapping[str, int]) -> None:
         """Count lines of an import by result."""

@@ -27,6 +27,7 @@ _RETRY_AFTER_SECONDS = 2
 TITLES: Mapping[str, str] = MappingProxyType(
     {
         "malformed_json": "The body isn't JSON in UTF-8",
+        "malformed_http": "The request isn't HTTP/1.1",
         "cut_off": "The body has no end",
         "validation": "The request isn't of the documented form",
         "invalid": "What was sent can't be meant",
@@ -34,7 +35,8 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "unauthenticated": "A valid API key is needed",
         "callback_refused": "This isn't a callback that is heard here",
         "too_many_calls": "Too many calls",
-        "too_slow": "The body came too slowly",
+        "too_many_connections": "This client has too many connections",
+        "too_slow": "The request came too slowly",
         "missing_scope": "The API key lacks a scope",
         "same_person": "A second person is needed",
         "not_found": "There is no such thing",

@@ -12,6 +12,7 @@ from email.message import Message
 from typing import Any, NoReturn
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
 from service.api.problems import FieldError, Trouble
@@ -52,12 +53,15 @@ async def read_at_most(request: Request, max_bytes: int) -> bytes:
     """The body as it came. Raises Trouble as soon as it is longer."""
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            # What is left isn't read: the connection ends with this answer.
-            raise Trouble(413, "too_large", f"at most {max_bytes} bytes", headers={"Connection": "close"})
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > max_bytes:
+                # What is left isn't read: the connection ends with this answer.
+                raise Trouble(413, "too_large", f"at most {max_bytes} bytes", headers={"Connection": "close"})
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise Trouble(400, "cut_off") from None
     return b"".join(chunks)
 
 

@@ -1,5 +1,6 @@
 """The documents say what the code does: names are taken from the code, and a missing one fails."""
 
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -130,7 +131,7 @@ def written(default: Any) -> str:
         return f"`{default:.15g}`"
     if isinstance(default, str | Path):
         return f'`"{default}"`'
-    return "`[]`" if isinstance(default, list | frozenset | set | tuple) else f"`{default}`"
+    return f"`{json.dumps(list(default))}`" if isinstance(default, list | frozenset | set | tuple) else f"`{default}`"
 
 
 def test_there_are_settings_to_look_for() -> None:
