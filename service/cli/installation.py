@@ -14,7 +14,9 @@ from pathlib import Path
 
 from connectors.base.config import ConfigurationError
 from connectors.base.registry import connector_class
+from service.cli.api_process import Listeners, api_child
 from service.cli.supervise import Child, Supervisor, python
+from service.data_directory import private_directory
 from service.embedded import EmbeddedServers
 from service.settings import AUDIT_QUEUE, CONTROL_QUEUE, SYSTEMS_QUEUE, Settings, queue_of_kind
 from service.storage.anchors.configured import configured_anchors
@@ -141,16 +143,21 @@ def _worker() -> list[str]:
     return [*_CELERY, "worker", "--without-gossip", "--without-mingle", "--without-heartbeat", "-Ofair"]
 
 
+def log_directory(settings: Settings) -> Path:
+    """Where the processes' logs are."""
+    return settings.service.data_directory / "logs"
+
+
 @contextlib.contextmanager
-def processes(settings: Settings, found: Servers) -> Iterator[Supervisor]:
+def processes(settings: Settings, found: Servers, listeners: Listeners) -> Iterator[Supervisor]:
     """API, workers and beat, until the end of the context."""
-    logs = settings.service.data_directory / "logs"
+    logs = log_directory(settings)
     run = settings.service.data_directory / "run"
     for directory in (logs, run):
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_directory(directory)
     config = str(settings.origin)
     with Supervisor(environment(settings, found), logs) as supervisor:
-        supervisor.add(Child("api", python("-m", "service.api.serve", "--config", config)))
+        supervisor.add(api_child(config, listeners))
         supervisor.add(system_workers(SYSTEMS_QUEUE, settings.service.workers, "systems"))
         for kind, count in settings.service.own_workers.items():
             supervisor.add(system_workers(queue_of_kind(kind), count, f"systems-{kind}"))
@@ -161,7 +168,7 @@ def processes(settings: Settings, found: Servers) -> Iterator[Supervisor]:
 
 
 def _write_private(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_directory(path.parent)
     path.unlink(missing_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:

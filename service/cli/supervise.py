@@ -31,6 +31,10 @@ class Child:
     name: str
     command: Sequence[str]
     grace_seconds: float = 10.0
+    descriptors: Sequence[int] = ()
+    """What of ours it inherits beside the lifeline."""
+    first_end: int | None = None
+    """The code with which it ended first; None if it never did."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     started_at: float = 0.0
     pause_seconds: float = _FIRST_PAUSE_SECONDS
@@ -56,6 +60,10 @@ class Supervisor:
     def pids(self) -> dict[str, int]:
         """The running children's process ids by name."""
         return {c.name: c.process.pid for c in self._children if c.process is not None and c.process.poll() is None}
+
+    def first_end(self, name: str) -> int | None:
+        """The code with which a child ended for the first time; None if it is still its first process."""
+        return next((c.first_end for c in self._children if c.name == name), None)
 
     def __enter__(self) -> Supervisor:
         self._thread.start()
@@ -93,7 +101,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=(self._read_end,),
+            pass_fds=(self._read_end, *child.descriptors),
             start_new_session=True,
         )
         child.started_at = time.monotonic()
@@ -105,6 +113,8 @@ class Supervisor:
                     self._start_again(child)
 
     def _start_again(self, child: Child) -> None:
+        if child.first_end is None and child.process is not None:
+            child.first_end = child.process.poll()
         age = time.monotonic() - child.started_at
         if age > _HEALTHY_AFTER_SECONDS:
             child.pause_seconds = _FIRST_PAUSE_SECONDS

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
 
 from connectors.base.config import ConfigurationError
-from connectors.base.errors import ConnectorError
-from connectors.base.registry import connector_class
 from service.cli.client import DEFAULT_URL, EXIT_REFUSED, Api, KeyFile, Url, short_errors
+from service.cli.credential_checks import Checked, check_system, keep_checks
 from service.cli.direct import DEFAULT_CONFIG, Config, short_refusals
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, show_json, show_table
-from service.settings import ConfiguredSystem, Settings, load_settings
+from service.settings import Settings, load_settings
 from service.storage.open_installation import open_stores
-from service.use_cases.record_check import record_checks
 
 app = command_group("systems", "Connected systems.")
-
-
-@dataclass(frozen=True)
-class _Checked:
-    system: str
-    ok: bool
-    result: str
-    detail: str
 
 
 @app.command("list")
@@ -46,12 +36,17 @@ def list_all(url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson =
             each["declaration"] and each["declaration"]["level"],
             each["declaration"] and ", ".join(each["declaration"]["operations"]),
             each["declaration"] and ", ".join(each["declaration"]["not_covered"]),
+            each["checked_at"] or "never",
             each["check_result"],
             _now(each),
         )
         for each in answer["systems"]
     ]
-    show_table("systems", ("name", "connector", "state", "level", "does", "not covered", "last check", "now"), rows)
+    show_table(
+        "systems",
+        ("name", "connector", "state", "level", "does", "not covered", "checked at", "found then", "now"),
+        rows,
+    )
 
 
 def _now(system: Mapping[str, Any]) -> str:
@@ -70,7 +65,7 @@ def check(config: Config = DEFAULT_CONFIG, as_json: AsJson = False, wide: Wide =
     """
     with short_refusals():
         settings = load_settings(config)
-        results = [_check(system) for system in settings.systems]
+        results = [check_system(system) for system in settings.systems]
     _keep(settings, results)
     if as_json:
         show_json([{"system": r.system, "ok": r.ok, "result": r.result, "detail": r.detail} for r in results])
@@ -81,23 +76,10 @@ def check(config: Config = DEFAULT_CONFIG, as_json: AsJson = False, wide: Wide =
         raise typer.Exit(EXIT_REFUSED)
 
 
-def _keep(settings: Settings, results: list[_Checked]) -> None:
+def _keep(settings: Settings, results: Sequence[Checked]) -> None:
     try:
         stores = open_stores(settings, pool_size=1)
     except ConfigurationError:
         return  # no service is up here: the results are on the screen, and that is all
-    try:
-        record_checks(stores, {r.system: r.result if r.ok else f"failed:{r.result}" for r in results})
-    finally:
-        stores.close()
-
-
-def _check(system: ConfiguredSystem) -> _Checked:
-    connector = connector_class(system.config.connector)(system.config)
-    try:
-        seen = connector.check_credentials()
-    except ConnectorError as error:
-        return _Checked(system.config.name, False, error.code, type(error).__name__)
-    finally:
-        connector.close()
-    return _Checked(system.config.name, True, seen.proof, seen.detail)
+    with contextlib.closing(stores):
+        keep_checks(stores, results)

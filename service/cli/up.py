@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from connectors.base.config import ConfigurationError
-from service.cli.installation import prepare, processes, servers, unreconciled
+from service.cli.api_process import ApiDidNotStart, Listeners, api_listeners, wait_until_it_answers
+from service.cli.credential_checks import Checked, check_beside
+from service.cli.installation import log_directory, prepare, processes, servers, unreconciled
+from service.cli.printing import note
+from service.data_directory import unusable
 from service.embedded import EmbeddedServersError
 from service.settings import Settings, load_settings
 from service.storage.signing_key import SigningKeyUnusable
 
-console = Console(stderr=True)
+_UNUSABLE = (ConfigurationError, EmbeddedServersError, SigningKeyUnusable, ApiDidNotStart)
 
 
 def up(
@@ -29,27 +32,46 @@ def up(
         signal.signal(number, lambda *_: over.set())
     try:
         settings = load_settings(config)
-        while not over.is_set():
-            _run(settings, over)
-    except (ConfigurationError, EmbeddedServersError, SigningKeyUnusable) as error:
-        console.print(f"[red]{error}[/red]")
+        with api_listeners(settings) as listeners:
+            while not over.is_set():
+                _run(settings, listeners, over)
+    except _UNUSABLE as error:
+        note(str(error))
+        raise typer.Exit(2) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        note(str(unusable(error)))
         raise typer.Exit(2) from None
 
 
-def _run(settings: Settings, over: threading.Event) -> None:
+def _run(settings: Settings, listeners: Listeners, over: threading.Event) -> None:
     """Until we are told to stop, or a server of our own ended: then everything is started anew."""
     with servers(settings) as found:
-        for note in found.notes:
-            console.print(note)
+        for told in found.notes:
+            note(told)
         with contextlib.closing(prepare(settings, found)) as stores:
             for reason in unreconciled(settings, stores):
-                console.print(f"[red]NO SYSTEM IS CALLED, the audit log isn't reconciled: {reason}[/red]")
-                console.print("[red]see `expunge audit reconcile --help`[/red]")
-        with processes(settings, found):
-            address = f"http://{settings.service.listen_host}:{settings.service.listen_port}"
-            console.print(f"Expunge is up: {address}, {len(settings.systems)} systems. Stop it with Ctrl-C.")
-            while not over.wait(1.0):
-                if found.ended():
-                    console.print(f"[red]{', '.join(found.ended())} ended by itself; starting again[/red]")
-                    return
-            console.print("stopping")
+                note(f"NO SYSTEM IS CALLED, the audit log isn't reconciled: {reason}")
+                note("see `expunge audit reconcile --help`")
+        ends = threading.Event()
+        with processes(settings, found, listeners) as supervisor:
+            wait_until_it_answers(supervisor, listeners, log_directory(settings), over)
+            checks = check_beside(settings, _warn, ends)
+            if not over.is_set():
+                note(f"Expunge is up: {listeners.address}, {len(settings.systems)} systems. Stop it with Ctrl-C.")
+            while not over.wait(1.0) and not found.ended():
+                pass
+            ends.set()
+            checks.join(timeout=1.0)
+            if not over.is_set():
+                note(f"{', '.join(found.ended())} ended by itself; starting again")
+                return
+            note("stopping")
+
+
+def _warn(checked: Checked) -> None:
+    note(
+        f"{checked.system}: the credential is refused or can't be checked: {checked.result} ({checked.detail})."
+        " Work for this system waits; see `expunge systems check`",
+    )

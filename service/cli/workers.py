@@ -16,9 +16,10 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.base.config import ConfigurationError
-from service.cli.installation import Servers, environment, system_workers
+from service.cli.installation import Servers, environment, log_directory, system_workers
 from service.cli.printing import note
 from service.cli.supervise import Supervisor
+from service.data_directory import private_directory
 from service.settings import SYSTEMS_QUEUE, Settings, load_settings, queue_of_kind
 from service.storage.open_installation import open_stores, server_url
 from service.use_cases.check_readiness import check_readiness
@@ -43,11 +44,10 @@ def workers(
         found = _servers(settings)
         _check_keys(settings)
         _check(settings, found)
+        logs = private_directory(log_directory(settings))
     except ConfigurationError as error:
         note(str(error))
         raise typer.Exit(2) from None
-    logs = settings.service.data_directory / "logs"
-    logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     with Supervisor(environment(settings, found), logs) as supervisor:
         supervisor.add(system_workers(queue, count or processes, f"extra-{os.getpid()}"))
         note(f"{count or processes} workers take {queue}. Stop them with Ctrl-C.")

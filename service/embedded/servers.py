@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from service.embedded.binaries import binaries_for
-from service.embedded.errors import EmbeddedServersError
+from service.embedded.errors import DataUnfit, EmbeddedServersError
 from service.embedded.leftovers import POSTGRES, VALKEY, end_leftovers
 from service.embedded.lock import DirectoryLock
 from service.embedded.place import Place, choose_place, create_passage
@@ -57,7 +57,10 @@ class EmbeddedServers:
         if self._stack is not None:
             raise EmbeddedServersError(f"the servers of {self._directory} are already started")
         account = choose_account()
-        create_passage(self._directory, account)
+        try:
+            create_passage(self._directory, account)
+        except OSError as error:
+            raise DataUnfit(f"{self._directory} can't be made: {error.strerror}") from None
         with ExitStack() as stack:
             stack.enter_context(DirectoryLock(self._directory))
             place = choose_place(self._directory, account, self._outside)

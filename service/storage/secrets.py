@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from connectors.base.config import ConfigurationError
+from service.data_directory import private_directory, unusable
 from service.domain.signed_note import SigningKey
 from service.settings import Settings
 from service.storage.key_services.configured import configured_key_service
@@ -40,16 +41,20 @@ def load_secrets(settings: Settings) -> Secrets:
 
 def keys_directory(settings: Settings) -> Path:
     """The directory of our own keys, made 0700 if it isn't there."""
-    directory = settings.service.data_directory / "keys"
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    directory.chmod(0o700)
+    directory = private_directory(settings.service.data_directory / "keys")
+    try:
+        directory.chmod(0o700)
+    except OSError as error:
+        raise unusable(error) from None
     return directory
 
 
 def _secret(configured: SecretStr | None, path: Path) -> bytes:
-    text = configured.get_secret_value() if configured is not None else _read_or_make(path)
     try:
+        text = configured.get_secret_value() if configured is not None else _read_or_make(path)
         secret = bytes.fromhex(text.strip())
+    except OSError as error:
+        raise unusable(error) from None
     except ValueError:
         secret = b""
     if len(secret) != 32:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from service.cli.api_process import api_listeners
 from service.cli.demo.client import DemoClient
 from service.cli.demo.story import DemoFailed, Story
 from service.cli.demo.world import DemoWorld, build, write_config
@@ -45,7 +45,7 @@ def demo(
     try:
         _tell(people, erase, seed, output)
     except DemoFailed as error:
-        console.print(f"[red]the demo failed: {error}[/red]")
+        console.print(f"the demo failed: {error}", style="red", markup=False)
         raise typer.Exit(1) from None
     console.print(f"done in {time.monotonic() - started:.0f} s; the evidence is in {output}/")
 
@@ -62,14 +62,14 @@ def _tell(people: int, erase: int, seed: int, output: Path) -> None:
         console.print(f"making a company of {people:,} people")
         world = build(people, seed, company)
         with _sandboxes(world) as sandbox_port:
-            write_config(world, sandbox_port, data_directory=directory / "data", api_port=_free_port())
+            write_config(world, sandbox_port, data_directory=directory / "data", api_port=0)
             settings = load_settings(world.config)
-            with servers(settings) as found:
+            with api_listeners(settings) as listeners, servers(settings) as found:
                 stores = prepare(settings, found)
                 reviewer = create_key(stores, name="demo", scopes=list(Scope), life=timedelta(days=1), actor="cli")
                 stores.close()
-                with processes(settings, found) as supervisor:
-                    client = DemoClient(f"http://127.0.0.1:{settings.service.listen_port}", reviewer.token)
+                with processes(settings, found, listeners) as supervisor:
+                    client = DemoClient(listeners.address, reviewer.token)
                     client.wait_until_ready(60.0)
                     console.print("the service is up on its embedded servers")
                     story = Story(world, client, sandbox_port, output, console)
@@ -123,10 +123,3 @@ def _sandboxes(world: DemoWorld) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(timeout=20)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -1,0 +1,21 @@
+"""Directories under `service.data_directory`: made when needed, or refused with the key and the system's reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from connectors.base.config import ConfigurationError
+
+
+def private_directory(path: Path) -> Path:
+    """The directory, made 0700 with its parents if it isn't there. Raises ConfigurationError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigurationError(f"service.data_directory: {path} can't be made: {error.strerror}") from None
+    return path
+
+
+def unusable(error: OSError) -> ConfigurationError:
+    """What to say about a file in there that can't be read or written."""
+    return ConfigurationError(f"service.data_directory: {error.filename} can't be used: {error.strerror}")
