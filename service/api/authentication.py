@@ -6,7 +6,7 @@ counted, not told: the answer to a wrong key, an expired and a revoked one is th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi import Request, Response
@@ -23,10 +23,14 @@ _SIGNED = "x-signed-by-vendor"
 _CHALLENGE = 'Bearer realm="expunge"'
 
 
-def needs(scope: Scope, *problems: int) -> dict[str, Any]:
-    """Arguments of a route that asks for `scope`; `problems` are the statuses that it has beside 401, 403, 500, 503."""
+def needs(scope: Scope, *problems: int, or_scope: Scope | None = None) -> dict[str, Any]:
+    """Arguments of a route that asks for `scope`; `problems` are the statuses that it has beside 401, 403, 500, 503.
+
+    With `or_scope` either of the two suffices.
+    """
+    scopes = [scope] if or_scope is None else [scope, or_scope]
     return {
-        "openapi_extra": {"security": [{SECURITY_SCHEME: [scope.value]}]},
+        "openapi_extra": {"security": [{SECURITY_SCHEME: [each.value]} for each in scopes]},
         "responses": documented(401, 403, *problems, 500, 503),
     }
 
@@ -48,26 +52,28 @@ class GuardedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The endpoint behind its guard."""
         handle = super().get_route_handler()
-        scope = _scope_of(self)
+        scopes = _scopes_of(self)
         has_body = self.body_field is not None
 
         async def guarded(request: Request) -> Response:
-            if scope is not None:
+            if scopes is not None:
                 caller = await _authenticate(door_of(request), request.headers.getlist("authorization"))
-                _check_scope(caller, scope)
+                _check_scope(caller, scopes)
                 request.state.caller = caller
             return await handle(await read_body(request) if has_body else request)
 
         return guarded
 
 
-def _scope_of(route: APIRoute) -> Scope | None:
+def _scopes_of(route: APIRoute) -> tuple[Scope, ...] | None:
+    """The scopes of which one suffices. None: anybody comes in."""
     extra = route.openapi_extra or {}
     if extra.get(_ANYBODY):
         return None
-    (requirement,) = extra["security"]
-    (scope,) = requirement[SECURITY_SCHEME]
-    return Scope(scope)
+    scopes = tuple(Scope(scope) for requirement in extra["security"] for scope in requirement[SECURITY_SCHEME])
+    if not scopes:
+        raise ValueError(f"{route.path}: a route needs a scope")
+    return scopes
 
 
 async def _authenticate(door: Door, headers: list[str]) -> Caller:
@@ -88,7 +94,8 @@ def _unauthenticated(door: Door, reason: KeyRefusal) -> Trouble:
     return Trouble(401, "unauthenticated", headers={"WWW-Authenticate": challenge})
 
 
-def _check_scope(caller: Caller, scope: Scope) -> None:
-    if scope not in caller.scopes:
-        challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{scope.value}"'
-        raise Trouble(403, "missing_scope", f"needs {scope.value}", headers={"WWW-Authenticate": challenge})
+def _check_scope(caller: Caller, scopes: Sequence[Scope]) -> None:
+    if not any(map(caller.may, scopes)):
+        names = [scope.value for scope in scopes]
+        challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{names[0]}"'
+        raise Trouble(403, "missing_scope", f"needs {' or '.join(names)}", headers={"WWW-Authenticate": challenge})

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path
 from service.api.authentication import GuardedRoute, needs
 from service.api.door import TheCaller, TheDoor
 from service.api.schemas import ApproveBody, DenyBody, ExtendBody, ResolveBody, ReviewBody
-from service.api.views import RevealView
+from service.api.views import RevealView, RevokedView
 from service.domain.api_key import Scope
 from service.use_cases.approve_plan import approve_plan
 from service.use_cases.expedite_request import expedite_request
@@ -70,12 +70,17 @@ def deny(request_id: UUID, body: DenyBody, caller: TheCaller, door: TheDoor) -> 
     "/v1/requests/{request_id:uuid}/revoke",
     operation_id="revokeRequest",
     summary="Take a request back",
-    **needs(Scope.REQUESTS_SUBMIT, 404, 409),
+    **needs(Scope.REQUESTS_SUBMIT, 404, 409, or_scope=Scope.REQUESTS_REVIEW),
 )
-def revoke(request_id: UUID, caller: TheCaller, door: TheDoor) -> RequestView:
-    """As `deny`, at the data subject's own wish. Takes no body."""
-    revoke_request(door.stores, request_id, actor=caller.actor)
-    return show_request(door.stores, request_id)
+def revoke(request_id: UUID, caller: TheCaller, door: TheDoor) -> RequestView | RevokedView:
+    """As `deny`, at the data subject's own wish. Takes no body.
+
+    With `requests:submit` only those that the same key submitted: any other id is a 404, whether it exists or not.
+    """
+    revoke_request(door.stores, request_id, actor=caller.actor, submitted_by=caller.ends_only_of)
+    if caller.may(Scope.REQUESTS_READ) or caller.may(Scope.REQUESTS_REVIEW):
+        return show_request(door.stores, request_id)
+    return RevokedView(request_id)
 
 
 @router.post(

@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -144,13 +144,17 @@ class _Spool:
 class ImportAnswer(Response):
     """202 and a stream of verdicts; the last line says whether the whole body was taken in."""
 
-    def __init__(self, door: Door, importing: Import, reader: LineReader, arriving: ArrivingLines) -> None:
+    def __init__(
+        self, door: Door, importing: Import, reader: LineReader, arriving: ArrivingLines, *, shows_links: bool
+    ) -> None:
+        """Without `shows_links` a linked line reads `accepted`: its sender may not learn of other keys' requests."""
         super().__init__(status_code=202, media_type=MEDIA_TYPE, headers={"Location": f"/v1/imports/{importing.id}"})
         del self.headers["content-length"]
         self._door = door
         self._import = importing
         self._reader = reader
         self._arriving = arriving
+        self._shows_links = shows_links
         self._counts: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -186,10 +190,9 @@ class ImportAnswer(Response):
     async def _take_in(self, spool: _Spool) -> None:
         async for raws in self._arriving.sets():
             verdicts = await run_in_threadpool(self._accept, raws)
-            words = Counter(map(_word, verdicts))
-            self._counts += words
-            self._door.metrics.took_in(words)
-            spool.write([_shown(verdict) for verdict in verdicts])
+            self._counts += Counter(_word(self._visible(verdict)) for verdict in verdicts)
+            self._door.metrics.took_in(Counter(map(_word, verdicts)))
+            spool.write([_shown(self._visible(verdict)) for verdict in verdicts])
         self._reader.finish()
         counts = self._counts
         await run_in_threadpool(
@@ -214,6 +217,11 @@ class ImportAnswer(Response):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this line's and not the others'
             return Line(raw.number, fault(self._import, raw.number, error))
+
+    def _visible(self, verdict: Verdict) -> Verdict:
+        if self._shows_links or isinstance(verdict.result, LineRefusal):
+            return verdict
+        return replace(verdict, result=replace(verdict.result, linked_to=None))
 
     def _last_line(self, problem: Problem | None) -> dict[str, Any]:
         words = {word: self._counts[word] for word in ("accepted", "linked", "replayed", "refused")}

@@ -11,15 +11,24 @@ from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from service.api.authentication import GuardedRoute, needs
-from service.api.door import TheCaller, TheDoor
+from service.api.door import Door, TheCaller, TheDoor
 from service.api.import_intake import MEDIA_TYPE, ArrivingLines, ImportAnswer, SenderGone
 from service.api.line_readers import reader_of
 from service.api.problems import FieldError, Trouble
 from service.api.schemas import ImportsQuery, RefusedQuery
-from service.domain.api_key import Scope
+from service.domain.api_key import Caller, Scope
 from service.domain.imports import ImportFormat
 from service.use_cases.begin_import import begin_import
-from service.use_cases.follow_import import ImportPage, ImportView, RefusedPage, list_imports, list_refused, show_import
+from service.use_cases.follow_import import (
+    ImportPage,
+    ImportSummary,
+    ImportView,
+    RefusedPage,
+    list_imports,
+    list_refused,
+    show_import,
+    summarise_import,
+)
 from service.use_cases.steer_import import cancel_import, pause_import, resume_import
 
 router = APIRouter(route_class=GuardedRoute, tags=["imports"])
@@ -87,7 +96,8 @@ async def import_requests(
 
     Each line is accepted durably or refused, for itself. The answer comes while the body is taken in; read it to its
     last line: without `"complete":true` there, send the same body with the same key again. Accepted lines are known
-    by their `external_reference`, or by their number, and give the same requests.
+    by their `external_reference`, or by their number, and give the same requests. Without `requests:read` a linked line
+    reads `accepted`, because `linked` says that a request about this person is open.
     """
     file_format = _format_of(request)
     arriving = ArrivingLines(request.receive)
@@ -103,7 +113,7 @@ async def import_requests(
     if first is None:
         raise Trouble(422, "validation", errors=[FieldError(field="", reason="no_lines")])
     importing = await run_in_threadpool(begin_import, door.stores, caller, idempotency_key, file_format)
-    return ImportAnswer(door, importing, reader, arriving)
+    return ImportAnswer(door, importing, reader, arriving, shows_links=caller.sees_all_requests)
 
 
 def _format_of(request: Request) -> ImportFormat:
@@ -153,37 +163,47 @@ def refused(import_id: UUID, query: Annotated[RefusedQuery, Query()], door: TheD
     return list_refused(door.stores, import_id, after=query.after, limit=query.limit)
 
 
+def _steered(door: Door, caller: Caller, import_id: UUID) -> ImportView | ImportSummary:
+    """The import; counted by states, which say how many requests were linked, only for keys that may read requests."""
+    if caller.may(Scope.REQUESTS_READ) or caller.may(Scope.REQUESTS_REVIEW):
+        return show_import(door.stores, import_id)
+    return summarise_import(door.stores, import_id)
+
+
 @router.post(
     "/v1/imports/{import_id:uuid}/pause",
     operation_id="pauseImport",
     summary="Pause an import",
-    **needs(Scope.REQUESTS_SUBMIT, 404, 409),
+    **needs(Scope.REQUESTS_SUBMIT, 404, 409, or_scope=Scope.REQUESTS_REVIEW),
 )
-def pause(import_id: UUID, caller: TheCaller, door: TheDoor) -> ImportView:
-    """Nothing of it is begun or gone on with. Deadlines run on, and what gets late is marked and alerted as ever."""
-    pause_import(door.stores, import_id, actor=caller.actor)
-    return show_import(door.stores, import_id)
+def pause(import_id: UUID, caller: TheCaller, door: TheDoor) -> ImportView | ImportSummary:
+    """Nothing of it is begun or gone on with. Deadlines run on, and what gets late is marked and alerted as ever.
+
+    With `requests:submit` only imports of the same key can be steered: any other id is a 404.
+    """
+    pause_import(door.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
+    return _steered(door, caller, import_id)
 
 
 @router.post(
     "/v1/imports/{import_id:uuid}/resume",
     operation_id="resumeImport",
     summary="Let a paused import go on",
-    **needs(Scope.REQUESTS_SUBMIT, 404, 409),
+    **needs(Scope.REQUESTS_SUBMIT, 404, 409, or_scope=Scope.REQUESTS_REVIEW),
 )
-def resume(import_id: UUID, caller: TheCaller, door: TheDoor) -> ImportView:
+def resume(import_id: UUID, caller: TheCaller, door: TheDoor) -> ImportView | ImportSummary:
     """It goes on where it rested."""
-    resume_import(door.stores, import_id, actor=caller.actor)
-    return show_import(door.stores, import_id)
+    resume_import(door.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
+    return _steered(door, caller, import_id)
 
 
 @router.post(
     "/v1/imports/{import_id:uuid}/cancel",
     operation_id="cancelImport",
     summary="Cancel an import for good",
-    **needs(Scope.REQUESTS_SUBMIT, 404, 409),
+    **needs(Scope.REQUESTS_SUBMIT, 404, 409, or_scope=Scope.REQUESTS_REVIEW),
 )
-def cancel(import_id: UUID, caller: TheCaller, door: TheDoor) -> ImportView:
+def cancel(import_id: UUID, caller: TheCaller, door: TheDoor) -> ImportView | ImportSummary:
     """It takes no more lines; requests that haven't ended are revoked, soon. `cancelled` when none is left."""
-    cancel_import(door.stores, import_id, actor=caller.actor)
-    return show_import(door.stores, import_id)
+    cancel_import(door.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
+    return _steered(door, caller, import_id)

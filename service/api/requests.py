@@ -38,14 +38,17 @@ async def submit(
         Header(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="the same key and body give the same answer"),
     ] = None,
 ) -> Response:
-    """Accepted durably, or refused with nothing left behind. `Location` is where to follow it."""
+    """Accepted durably, or refused with nothing left behind. `Location` is where to follow it.
+
+    `linked_to` is told to keys with `requests:read` only, because it says that a request about this person is open.
+    """
     submission = submission_of(body, caller.key_id, idempotency_key)
     receipt = await door.submissions.ask(submission)
     headers = {"Location": f"/v1/requests/{receipt.id}"}
     if receipt.replayed:
         headers["Idempotent-Replayed"] = "true"
     # A finished answer: the framework would check what we wrote ourselves, in one more turn of a thread.
-    return JSONResponse(ReceiptView.of(receipt), 202, headers)
+    return JSONResponse(ReceiptView.of(receipt, shows_link=caller.sees_all_requests), 202, headers)
 
 
 @router.get(

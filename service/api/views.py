@@ -14,7 +14,10 @@ from service.use_cases.submit_request import Receipt
 
 @dataclass(frozen=True)
 class ReceiptView:
-    """What a submitter keeps. The same for every repetition under one Idempotency-Key."""
+    """What a submitter keeps. The same for every repetition under one Idempotency-Key.
+
+    `linked_to` is null for a key that may not learn of other keys' requests.
+    """
 
     id: UUID
     kind: str
@@ -26,9 +29,18 @@ class ReceiptView:
     linked_to: UUID | None
 
     @classmethod
-    def of(cls, receipt: Receipt) -> dict[str, str | None]:
+    def of(cls, receipt: Receipt, *, shows_link: bool) -> dict[str, str | None]:
         """As JSON, without the mark of a repetition, which goes into a header."""
-        return {name: getattr(receipt, name) for name in cls.__dataclass_fields__}
+        view: dict[str, str | None] = {name: getattr(receipt, name) for name in cls.__dataclass_fields__}
+        return view if shows_link else view | {"linked_to": None}
+
+
+@dataclass(frozen=True)
+class RevokedView:
+    """A request that its submitter took back, for a key that may not read requests."""
+
+    id: UUID
+    state: Literal["revoked"] = "revoked"
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,8 @@ def _steer(import_id: UUID, verb: str, url: str, key_file: Path | None, as_json:
 def _show(view: dict[str, Any]) -> None:
     whole = view["received_at"] or "not whole yet"
     say(f"{view['id']}  {view['format']}, {view['state']}: {view['accepted']} accepted, received {whole}")
+    if "requests" not in view:
+        return  # the key may not read requests
     rows = [(each["state"], each["reason"], each["requests"]) for each in view["requests"]]
     show_table("requests", ("state", "reason", "requests"), rows)
     if view["overdue"]:

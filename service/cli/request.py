@@ -260,6 +260,9 @@ def _show(view: dict[str, Any], as_json: bool) -> None:
     if as_json:
         show_json(view)
         return
+    if "kind" not in view:  # the key may not read requests
+        say(f"{view['id']}: {view['state']}")
+        return
     say(f"{view['id']}  {view['kind']} under {view['regime']}: {_standing(view)}")
     extended = " (extended)" if view["extended"] else ""
     say(f"received {view['received_at']}, to be answered by {view['respond_by']}{extended}")

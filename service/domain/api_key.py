@@ -43,6 +43,20 @@ class Caller:
     key_id: UUID
     scopes: frozenset[str]
 
+    def may(self, scope: Scope) -> bool:
+        """Whether the key has this scope."""
+        return scope in self.scopes
+
+    @property
+    def sees_all_requests(self) -> bool:
+        """Whether the key may learn of other keys' requests, and that two requests are about one person."""
+        return self.may(Scope.REQUESTS_READ)
+
+    @property
+    def ends_only_of(self) -> UUID | None:
+        """Whose requests and imports the key may revoke, pause or cancel: this key's only; None: everybody's."""
+        return None if self.may(Scope.REQUESTS_REVIEW) else self.key_id
+
     @property
     def actor(self) -> str:
         """The caller as the audit log names it."""

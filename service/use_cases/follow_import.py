@@ -123,6 +123,15 @@ def show_import(stores: Stores, import_id: UUID) -> ImportView:
     )
 
 
+def summarise_import(stores: Stores, import_id: UUID) -> ImportSummary:
+    """One import in one line. Raises NotFound."""
+    with stores.engine.begin() as connection:
+        row = connection.execute(_ONE, {"id": import_id}).one_or_none()
+    if row is None:
+        raise NotFound("there is no such import")
+    return ImportSummary(**_facts(row))
+
+
 def list_refused(stores: Stores, import_id: UUID, *, after: int, limit: int) -> RefusedPage:
     """Lines behind number `after` that stand refused. Raises NotFound."""
     with stores.engine.begin() as connection:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Set
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 
 from service.domain.imports import CAN_CANCEL, CAN_PAUSE, CAN_RESUME, IMPORT_CANCELLED, ImportState
-from service.domain.refusals import WrongState
+from service.domain.refusals import NotFound, WrongState
 from service.domain.request import UNFINISHED, RequestState
 from service.storage.stores import Stores
+from service.storage.tables.imports import ImportRow
 from service.use_cases.begin_import import change_import, lock_import
 from service.use_cases.withdraw_request import lock_with_followers, withdraw_locked
 
@@ -26,19 +27,19 @@ _ITS_UNFINISHED = text(
 )
 
 
-def pause_import(stores: Stores, import_id: UUID, *, actor: str) -> None:
+def pause_import(stores: Stores, import_id: UUID, *, actor: str, submitted_by: UUID | None = None) -> None:
     """Nothing of it is leased until it is resumed. Raises NotFound, WrongState."""
-    _change(stores, import_id, CAN_PAUSE, ImportState.PAUSED, "import_paused", actor)
+    _change(stores, import_id, CAN_PAUSE, ImportState.PAUSED, "import_paused", actor, submitted_by)
 
 
-def resume_import(stores: Stores, import_id: UUID, *, actor: str) -> None:
+def resume_import(stores: Stores, import_id: UUID, *, actor: str, submitted_by: UUID | None = None) -> None:
     """It goes on. Raises NotFound, WrongState."""
-    _change(stores, import_id, CAN_RESUME, ImportState.RUNNING, "import_resumed", actor)
+    _change(stores, import_id, CAN_RESUME, ImportState.RUNNING, "import_resumed", actor, submitted_by)
 
 
-def cancel_import(stores: Stores, import_id: UUID, *, actor: str) -> None:
+def cancel_import(stores: Stores, import_id: UUID, *, actor: str, submitted_by: UUID | None = None) -> None:
     """It takes no more lines, and its requests will be revoked. Raises NotFound, WrongState."""
-    _change(stores, import_id, CAN_CANCEL, ImportState.CANCELLING, "import_cancelled", actor)
+    _change(stores, import_id, CAN_CANCEL, ImportState.CANCELLING, "import_cancelled", actor, submitted_by)
 
 
 def revoke_cancelled(stores: Stores, *, portions: int = 20) -> int:
@@ -54,13 +55,29 @@ def revoke_cancelled(stores: Stores, *, portions: int = 20) -> int:
 
 
 def _change(
-    stores: Stores, import_id: UUID, possible_in: Set[ImportState], state: ImportState, event: str, actor: str
+    stores: Stores,
+    import_id: UUID,
+    possible_in: Set[ImportState],
+    state: ImportState,
+    event: str,
+    actor: str,
+    submitted_by: UUID | None,
 ) -> None:
+    """`submitted_by`: the only key whose imports may be changed; None: every key's."""
     with stores.engine.begin() as connection:
+        if submitted_by is not None:
+            _must_be_of(connection, import_id, submitted_by)
         row = lock_import(connection, import_id)
         if row.state not in possible_in:
             raise WrongState(f"the import is {row.state}")
         change_import(connection, row, state, event, actor=actor)
+
+
+def _must_be_of(connection: Connection, import_id: UUID, submitted_by: UUID) -> None:
+    """Asked before any lock, so that another key's import answers as quickly as one that doesn't exist."""
+    owner = select(ImportRow.submitted_by).where(ImportRow.id == import_id)
+    if connection.execute(owner).scalar_one_or_none() != submitted_by:
+        raise NotFound("there is no such import")
 
 
 def _revoke_portion(connection: Connection, import_id: UUID) -> int:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, select, text
 
 from service.domain.outcomes import ENDED, WITHDRAWN, Phase, StepState
 from service.domain.refusals import NotFound, WrongState
@@ -21,6 +21,7 @@ from service.domain.request import UNFINISHED, DenialReason, Duty, RequestState
 from service.storage.changes import Change, log_changes
 from service.storage.rows import check_again, database_now, lock_steps
 from service.storage.stores import Stores
+from service.storage.tables.requests import RequestRow
 from service.use_cases.lock_request import lock_requests, request_change, step_change
 
 
@@ -29,19 +30,38 @@ def deny_request(stores: Stores, request_id: UUID, *, reason: DenialReason, acto
     _withdraw(stores, request_id, RequestState.DENIED, reason, actor)
 
 
-def revoke_request(stores: Stores, request_id: UUID, *, actor: str) -> None:
-    """The requester took the request back. Raises NotFound, WrongState."""
-    _withdraw(stores, request_id, RequestState.REVOKED, None, actor)
+def revoke_request(stores: Stores, request_id: UUID, *, actor: str, submitted_by: UUID | None = None) -> None:
+    """The requester took the request back. With `submitted_by` a request of another key isn't there.
+
+    Raises NotFound, WrongState.
+    """
+    _withdraw(stores, request_id, RequestState.REVOKED, None, actor, submitted_by)
 
 
-def _withdraw(stores: Stores, request_id: UUID, state: RequestState, reason: DenialReason | None, actor: str) -> None:
+def _withdraw(
+    stores: Stores,
+    request_id: UUID,
+    state: RequestState,
+    reason: DenialReason | None,
+    actor: str,
+    submitted_by: UUID | None = None,
+) -> None:
     with stores.engine.begin() as connection:
+        if submitted_by is not None:
+            _must_be_of(connection, request_id, submitted_by)
         rows = lock_with_followers(connection, [request_id])
         if request_id not in rows:
             raise NotFound("there is no such request")
         if rows[request_id].state not in UNFINISHED:
             raise WrongState("the request has ended already")
         withdraw_locked(connection, rows, [request_id], state=state, reason=reason, actor=actor)
+
+
+def _must_be_of(connection: Connection, request_id: UUID, submitted_by: UUID) -> None:
+    """Asked before any lock, so that another key's request answers as quickly as one that doesn't exist."""
+    owner = select(RequestRow.submitted_by).where(RequestRow.id == request_id)
+    if connection.execute(owner).scalar_one_or_none() != submitted_by:
+        raise NotFound("there is no such request")
 
 
 def withdraw_locked(

@@ -309,7 +309,7 @@ def test_taking_in_does_not_wait_for_whoever_reads_the_answer(office: Office, mo
                 sent.append(message["body"])
 
         door = Door.of(office.stores, office.settings, Metrics(office.stores))
-        answering = ImportAnswer(door, importing, JsonReader(caller.key_id), ArrivingLines(receive))
+        answering = ImportAnswer(door, importing, JsonReader(caller.key_id), ArrivingLines(receive), shows_links=True)
         with anyio.fail_after(30):
             await answering({}, receive, send)
 
