@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 
 from service.api.authentication import GuardedRoute, needs
 from service.api.door import TheCaller, TheDoor
-from service.api.schemas import ApproveBody, DenyBody, ExtendBody, ResolveBody, ReviewBody
+from service.api.schemas import ApproveBody, DenyBody, ExtendBody, ReviewBody
 from service.api.views import RevealView, RevokedView
 from service.domain.api_key import Scope
 from service.use_cases.approve_plan import approve_plan
 from service.use_cases.expedite_request import expedite_request
 from service.use_cases.extend_request import extend_request
-from service.use_cases.resolve_step import resolve_step
 from service.use_cases.reveal_identifiers import reveal_identifiers
 from service.use_cases.review_request import LateVerification, continue_request, link_request
 from service.use_cases.show_request import RequestView, show_request
@@ -23,7 +21,6 @@ from service.use_cases.withdraw_request import deny_request, revoke_request
 
 router = APIRouter(route_class=GuardedRoute, tags=["decisions"])
 _BODY = (400, 404, 409, 413, 415, 422)
-SystemName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:-]{1,80}$", description="the system's configured name")]
 
 
 @router.post(
@@ -116,15 +113,3 @@ def expedite(request_id: UUID, caller: TheCaller, door: TheDoor) -> RequestView:
 def reveal(request_id: UUID, caller: TheCaller, door: TheDoor) -> RevealView:
     """Audited before it is answered. 410 once the request is sealed. Takes no body."""
     return RevealView(reveal_identifiers(door.stores, request_id, actor=caller.actor))
-
-
-@router.post(
-    "/v1/requests/{request_id:uuid}/steps/{system}/resolve",
-    operation_id="resolveStep",
-    summary="Decide about a parked step",
-    **needs(Scope.REQUESTS_REVIEW, *_BODY),
-)
-def resolve(request_id: UUID, system: SystemName, body: ResolveBody, caller: TheCaller, door: TheDoor) -> RequestView:
-    """Try again, accept doubtful records as this person's, or end the step with a reason."""
-    resolve_step(door.stores, request_id, system, decision=body.decision, reason=body.reason, actor=caller.actor)
-    return show_request(door.stores, request_id)

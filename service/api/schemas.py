@@ -33,7 +33,7 @@ from service.domain.request import DenialReason
 from service.use_cases.extend_request import ExtensionReason
 from service.use_cases.place_hold import HoldReason
 from service.use_cases.prepare_submission import KINDS, MAX_IDENTIFIERS, Submission, SubmittedIdentifier
-from service.use_cases.resolve_step import Decision, ResolutionReason
+from service.use_cases.resolve_step import Resolution, ResolutionReason
 
 CLOCK_SKEW = timedelta(minutes=5)
 # Backlogs are imported late, and a hopelessly old date is a typing error.
@@ -236,7 +236,7 @@ class ExtendBody(Body):
 class ResolveBody(Body):
     """What a human decides about a parked step, and why."""
 
-    decision: Decision
+    decision: Resolution
     reason: ResolutionReason
 
 

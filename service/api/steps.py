@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service.api.authentication import GuardedRoute, needs
 from service.api.door import TheCaller, TheDoor
-from service.api.schemas import Body
+from service.api.schemas import Body, ResolveBody
 from service.domain.api_key import Scope
 from service.use_cases.list_steps import ListedState, StepFilters, StepLine, StepPage, list_steps, show_step
-from service.use_cases.resolve_step import ResolutionReason
+from service.use_cases.resolve_step import Decision, ResolutionReason, decide_step
 from service.use_cases.retry_steps import retry_step, retry_steps
 
 router = APIRouter(route_class=GuardedRoute, tags=["steps"])
@@ -87,8 +87,24 @@ def show(step_id: UUID, door: TheDoor) -> StepLine:
     **needs(Scope.REQUESTS_REVIEW, *_BODY),
 )
 def retry(step_id: UUID, body: RetryBody, caller: TheCaller, door: TheDoor) -> StepLine:
-    """The same as `resolve` with `retry`."""
+    """The step does the same again, from where it parked."""
     retry_step(door.stores, step_id, reason=body.reason, actor=caller.actor)
+    return show_step(door.stores, step_id)
+
+
+@router.post(
+    "/v1/steps/{step_id:uuid}/resolve",
+    operation_id="resolveStep",
+    summary="Decide about a parked step",
+    **needs(Scope.REQUESTS_REVIEW, *_BODY),
+)
+def resolve(step_id: UUID, body: ResolveBody, caller: TheCaller, door: TheDoor) -> StepLine:
+    """Accept doubtful records as this person's, so that the search is repeated; or end the step with a reason.
+
+    The decision stands under the key's name in the audit log and on the certificate.
+    """
+    decision = Decision(body.decision.value)
+    decide_step(door.stores, step_id, decision=decision, reason=body.reason, actor=caller.actor)
     return show_step(door.stores, step_id)
 
 

@@ -32,6 +32,8 @@ Url = Annotated[
 KeyFile = Annotated[
     Path | None, typer.Option("--key-file", help=f"File with the API key; without it {KEY_VARIABLE} is read.")
 ]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
+Cursor = Annotated[str | None, typer.Option(help="Go on behind this place: a cursor that the page before printed.")]
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 

@@ -15,10 +15,22 @@ from uuid import UUID, uuid4
 
 import typer
 
-from service.cli.client import DEFAULT_URL, EXIT_REFUSED, Api, Broken, KeyFile, Unusable, Url, short_errors
+from service.cli.client import (
+    DEFAULT_URL,
+    EXIT_REFUSED,
+    Api,
+    Broken,
+    Cursor,
+    KeyFile,
+    Limit,
+    Unusable,
+    Url,
+    short_errors,
+)
 from service.cli.groups import command_group
-from service.cli.printing import AsJson, Wide, note, say, show_json, show_json_line, show_table
+from service.cli.printing import AsJson, Wide, ask, can_ask, note, say, show_json, show_json_line, show_table
 from service.domain.imports import ImportFormat
+from service.domain.request import UNFINISHED
 
 app = command_group("imports", "Follow and steer imports.")
 ImportId = Annotated[UUID, typer.Argument(help="The import's id.", show_default=False)]
@@ -109,8 +121,8 @@ def _print_refusal(verdict: dict[str, Any]) -> None:
 
 @app.command("list")
 def list_page(
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Of the next page.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
@@ -170,10 +182,33 @@ def resume(
 
 @app.command()
 def cancel(
-    import_id: ImportId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
+    import_id: ImportId,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+    wide: Wide = False,
 ) -> None:
-    """Revoke everything of an import that hasn't ended. It can't be taken back."""
+    """Cancel an import for good: revoke each of its requests that hasn't ended.
+
+    Asks before it does so. Where nobody can be asked, because this isn't a terminal, --yes is needed.
+    """
+    with short_errors():
+        api = Api(url, key_file)
+        if not yes:
+            _ask_to_cancel(api.call("GET", f"/v1/imports/{import_id}"))
     _steer(import_id, "cancel", url, key_file, as_json)
+
+
+def _ask_to_cancel(view: dict[str, Any]) -> None:
+    """Raises Unusable where nobody can be asked; ends the command with 1 if the answer is no."""
+    unfinished = sum(each["requests"] for each in view["requests"] if each["state"] in UNFINISHED)
+    consequence = f"cancelling revokes {unfinished} unfinished requests of this import and can't be undone"
+    if not can_ask():
+        raise Unusable(f"{consequence}: give --yes, because there is no terminal to ask on")
+    if not ask(f"{consequence}. Cancel it?"):
+        note("not cancelled")
+        raise typer.Exit(EXIT_REFUSED)
 
 
 def _steer(import_id: UUID, verb: str, url: str, key_file: Path | None, as_json: bool) -> None:

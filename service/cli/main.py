@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import audit, audit_upkeep, connector, imports, keys, request, steps, systems
+from service.cli import audit, audit_upkeep, connector, holds, imports, keys, request, steps, systems
 from service.cli.demo.run import demo
 from service.cli.groups import command_group
 from service.cli.printing import say
@@ -21,6 +21,7 @@ app.command()(demo)
 app.add_typer(request.app, name="request")
 app.add_typer(imports.app, name="imports")
 app.add_typer(steps.app, name="steps")
+app.add_typer(holds.app, name="holds")
 app.add_typer(systems.app, name="systems")
 audit_upkeep.add_to(audit.app)
 app.add_typer(audit.app, name="audit")

@@ -87,6 +87,16 @@ def note(text: str) -> None:
     _write(sys.stderr, _printable(text))
 
 
+def can_ask() -> bool:
+    """Return whether a person at a terminal sees a question and can answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(question: str) -> bool:
+    """Ask on standard error and return whether the answer is yes; Enter alone is no."""
+    return typer.confirm(_printable(question), err=True)
+
+
 def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]], available: int | None) -> list[int] | None:
     """The width of each column, or None if the longest words don't fit beside each other into `available`."""
     table = [list(columns), *cells]

@@ -12,13 +12,13 @@ from uuid import UUID, uuid4
 
 import typer
 
-from service.cli.client import DEFAULT_URL, Api, KeyFile, Unusable, Url, read_json, short_errors
+from service.cli.client import DEFAULT_URL, Api, Cursor, KeyFile, Limit, Unusable, Url, read_json, short_errors
 from service.cli.groups import command_group
 from service.cli.imports import import_requests
 from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
-from service.domain.request import DenialReason
+from service.domain.deadlines import REGIMES
+from service.domain.request import DenialReason, RequestState
 from service.use_cases.extend_request import ExtensionReason
-from service.use_cases.resolve_step import Decision, ResolutionReason
 
 # A pretty traceback would print local variables, and those are people.
 app = command_group("request", "Submit and follow requests.")
@@ -63,19 +63,47 @@ app.command("import")(import_requests)
 
 @app.command("list")
 def list_page(
-    state: Annotated[str | None, typer.Option(help="open, in_progress, fulfilled, denied, revoked, expired")] = None,
-    reason: Annotated[str | None, typer.Option(help="For example needs_review.")] = None,
-    overdue: Annotated[bool | None, typer.Option("--overdue/--in-time")] = None,
-    parked: Annotated[bool | None, typer.Option("--parked/--not-parked", help="A step waits for a human.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Of the next page.")] = None,
+    state: Annotated[RequestState | None, typer.Option(help="Only requests in this state.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Only requests with this reason of their state, such as needs_review.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="Only requests of this kind, such as erasure.")] = None,
+    regime: Annotated[str | None, typer.Option(help=f"Only requests under this law: {', '.join(REGIMES)}.")] = None,
+    overdue: Annotated[
+        bool | None, typer.Option("--overdue/--in-time", help="Only requests that are late, or only those that aren't.")
+    ] = None,
+    parked: Annotated[
+        bool | None,
+        typer.Option("--parked/--not-parked", help="Only requests with a step that waits for a human, or without one."),
+    ] = None,
+    external_reference: Annotated[
+        str | None, typer.Option("--reference", help="Only the request with this reference of yours.")
+    ] = None,
+    import_id: Annotated[UUID | None, typer.Option("--import", help="Only requests of this import.")] = None,
+    respond_before: Annotated[
+        str | None, typer.Option(help="Only requests to be answered before this instant (RFC 3339).")
+    ] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
     wide: Wide = False,
 ) -> None:
     """List requests, newest first."""
-    query = {"state": state, "reason": reason, "overdue": overdue, "parked": parked, "limit": limit, "cursor": cursor}
+    query = {
+        "state": state and state.value,
+        "reason": reason,
+        "kind": kind,
+        "regime": regime,
+        "overdue": overdue,
+        "parked": parked,
+        "external_reference": external_reference,
+        "import_id": import_id,
+        "respond_before": respond_before,
+        "limit": limit,
+        "cursor": cursor,
+    }
     with short_errors():
         page = Api(url, key_file).call("GET", "/v1/requests", query=query)
     if as_json:
@@ -171,7 +199,7 @@ def approve(
 @app.command()
 def deny(
     request_id: RequestId,
-    reason: Annotated[DenialReason, typer.Option()],
+    reason: Annotated[DenialReason, typer.Option(help="Why, in the words of the Data Rights Protocol.")],
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
@@ -192,7 +220,7 @@ def revoke(
 @app.command()
 def extend(
     request_id: RequestId,
-    reason: Annotated[ExtensionReason, typer.Option()],
+    reason: Annotated[ExtensionReason, typer.Option(help="Why more time is needed.")],
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
@@ -208,22 +236,6 @@ def expedite(
 ) -> None:
     """Mark a request as urgent: its steps go before all others."""
     _decide(request_id, "expedite", None, url, key_file, as_json)
-
-
-@app.command()
-def resolve(
-    request_id: RequestId,
-    system: Annotated[str, typer.Argument(help="The system whose step is parked.", show_default=False)],
-    decision: Annotated[Decision, typer.Option()],
-    reason: Annotated[ResolutionReason, typer.Option()],
-    url: Url = DEFAULT_URL,
-    key_file: KeyFile = None,
-    as_json: AsJson = False,
-    wide: Wide = False,
-) -> None:
-    """Decide about a parked step."""
-    body = {"decision": decision.value, "reason": reason.value}
-    _decide(request_id, f"steps/{system}/resolve", body, url, key_file, as_json)
 
 
 @app.command()

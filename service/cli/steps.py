@@ -1,28 +1,19 @@
-"""`expunge steps`: what waits for a human, why, and letting it go on or ending it, over the API."""
+"""`expunge steps`: list the steps that wait for a human, let them go on, or decide about them; over the API."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
-from service.cli.client import DEFAULT_URL, Api, KeyFile, Unusable, Url, short_errors
+from service.cli.client import DEFAULT_URL, Api, Cursor, KeyFile, Limit, Unusable, Url, short_errors
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
 from service.use_cases.list_steps import ListedState
-from service.use_cases.resolve_step import Decision, ResolutionReason
+from service.use_cases.resolve_step import Resolution, ResolutionReason
 
 app = command_group("steps", "Steps that haven't ended.")
-
-
-class AttestedOutcome(StrEnum):
-    """The ends that a human may attest. `absent` and `erased_*` aren't among them: only a look earns those."""
-
-    RETAINED = Decision.RETAINED.value
-    NOT_ADDRESSABLE = Decision.NOT_ADDRESSABLE.value
-    UNRESOLVED = Decision.UNRESOLVED.value
 
 
 @app.command("list")
@@ -30,8 +21,8 @@ def list_page(
     state: Annotated[ListedState, typer.Option(help="What the steps are doing.")] = ListedState.PARKED,
     system: Annotated[str | None, typer.Option(help="Only of this system.")] = None,
     reason: Annotated[str | None, typer.Option(help="Such as credentials_refused.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Of the next page.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
@@ -70,26 +61,34 @@ def list_page(
 @app.command()
 def retry(
     step_id: Annotated[UUID | None, typer.Argument(help="One step.", show_default=False)] = None,
-    system: Annotated[str | None, typer.Option(help="Or all of this system that are parked with --reason.")] = None,
-    reason: Annotated[str | None, typer.Option(help="What they are parked as, such as credentials_refused.")] = None,
-    note_code: Annotated[ResolutionReason, typer.Option(help="Why they may go on.")] = ResolutionReason.CAUSE_FIXED,
+    system: Annotated[
+        str | None, typer.Option(help="Instead of one step: all of this system that are parked for --parked-as.")
+    ] = None,
+    parked_as: Annotated[
+        str | None, typer.Option(help="The reason they are parked for, such as credentials_refused.")
+    ] = None,
+    reason: Annotated[ResolutionReason, typer.Option(help="Why they may go on.")] = ResolutionReason.CAUSE_FIXED,
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let parked steps go on: one, or all of a system that are parked for one reason."""
+    """Let one parked step go on, or many of one system.
+
+    Use it when the cause is mended: with --system and --parked-as all steps of that system go on that are parked for
+    that reason, except those under a legal hold and those of withdrawn requests.
+    """
     with short_errors():
-        if (step_id is None) == (system is None) or (system is None) != (reason is None):
-            raise Unusable("give a step's id, or --system together with --reason")
+        if (step_id is None) == (system is None) or (system is None) != (parked_as is None):
+            raise Unusable("give a step's id, or --system together with --parked-as")
         api = Api(url, key_file)
         if step_id is not None:
-            answer = api.call("POST", f"/v1/steps/{step_id}/retry", {"reason": note_code.value})
+            answer = api.call("POST", f"/v1/steps/{step_id}/retry", {"reason": reason.value})
         else:
-            answer = _retry_all(api, {"system": system, "parked_as": reason, "reason": note_code.value})
+            answer = _retry_all(api, {"system": system, "parked_as": parked_as, "reason": reason.value})
     if as_json:
         show_json(answer)
     elif step_id is not None:
-        say(f"{answer['id']} {answer['state']}")
+        say(_standing(answer))
     else:
         say(f"{answer['retried']} go on, {answer['held']} are held, {answer['withdrawn']} were withdrawn")
 
@@ -107,22 +106,35 @@ def _retry_all(api: Api, body: dict[str, Any]) -> dict[str, int]:
 
 
 @app.command()
-def attest(
-    step_id: Annotated[UUID, typer.Argument(help="The parked step.", show_default=False)],
-    outcome: Annotated[AttestedOutcome, typer.Option(help="What is true of it.")],
-    note_code: Annotated[ResolutionReason, typer.Option(help="How you know, or why.")],
+def resolve(
+    step_id: Annotated[UUID, typer.Argument(help="Its id, as `steps list` shows it.", show_default=False)],
+    decision: Annotated[
+        Resolution,
+        typer.Option(
+            help="accept_records: the doubtful records are this person's, search again. The others end the step: the "
+            "data is kept on purpose (retained), the system can't know the person (not_addressable), or it stays open "
+            "what became of the data (unresolved)."
+        ),
+    ],
+    reason: Annotated[ResolutionReason, typer.Option(help="How you know, or why.")],
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """End a parked step under your key's name; it stands so in the audit log and on the certificate."""
+    """Decide about a parked step.
+
+    The decision stands under your key's name in the audit log and on the certificate. `erased_verified` and `absent`
+    can't be decided: only a look earns those.
+    """
     with short_errors():
-        api = Api(url, key_file)
-        step = api.call("GET", f"/v1/steps/{step_id}")
-        path = f"/v1/requests/{step['request_id']}/steps/{step['system']}/resolve"
-        api.call("POST", path, {"decision": outcome.value, "reason": note_code.value})
-        ended = api.call("GET", f"/v1/steps/{step_id}")
+        body = {"decision": decision.value, "reason": reason.value}
+        step = Api(url, key_file).call("POST", f"/v1/steps/{step_id}/resolve", body)
     if as_json:
-        show_json(ended)
+        show_json(step)
         return
-    say(f"{ended['id']} {ended['state']} ({ended['reason']})")
+    say(_standing(step))
+
+
+def _standing(step: dict[str, Any]) -> str:
+    standing = f"{step['id']} {step['state']}"
+    return standing if step["reason"] is None else f"{standing} ({step['reason']})"

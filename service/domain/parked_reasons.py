@@ -28,35 +28,35 @@ EXPLANATIONS: Mapping[str, Explanation] = MappingProxyType(
         LEGAL_HOLD: Explanation(
             "A legal hold keeps the person.",
             "Nothing: the step goes on by itself when the last hold is lifted or lapses. To keep the data for good: "
-            "attest `retained`.",
+            "resolve as `retained`.",
         ),
         WITHDRAWN: Explanation(
             "The request was denied or revoked while something may already have been erased, and the look that is owed "
             "couldn't be done.",
-            "Mend what the last attempt's code says, then retry; or attest `unresolved`.",
+            "Mend what the last attempt's code says, then retry; or resolve as `unresolved`.",
         ),
         SYSTEM_REMOVED: Explanation(
             "The system isn't in the configuration any more.",
-            "Put it back under the same name: its steps go on at the next start. If it is gone for good: attest "
-            "`unresolved`, note `system_gone`.",
+            "Put it back under the same name: its steps go on at the next start. If it is gone for good: resolve as "
+            "`unresolved`, reason `system_gone`.",
         ),
         KEY_GONE: Explanation(
             "The request's key is missing in the key store: nobody can be addressed any more.",
-            "See the runbook restore_from_backup; submit the person anew, then attest `unresolved`.",
+            "See the runbook restore_from_backup; submit the person anew, then resolve as `unresolved`.",
         ),
         PROCESS_DIED: Explanation(
             "Every worker process that worked on this person died, sixteen in a row, the last with nobody else in the "
             "batch.",
             "The workers' log and the machine's (out of memory?) say why. Report it; after a fix: retry. Or erase by "
-            "hand and attest `unresolved`.",
+            "hand and resolve as `unresolved`.",
         ),
         "not_addressable": Explanation(
             "The person has no identifier that this system understands: nothing was looked at.",
-            "Look by hand in the system. Nothing there: attest `not_addressable`, note `checked_by_hand`.",
+            "Look by hand in the system. Nothing there: resolve as `not_addressable`, reason `checked_by_hand`.",
         ),
         "ambiguous": Explanation(
             "A found record may be somebody else's; nothing was done to it.",
-            "Look at the record. It is this person's: resolve with `accept_records`. It isn't: attest `retained` or "
+            "Look at the record. It is this person's: resolve as `accept_records`. It isn't: resolve as `retained` or "
             "`unresolved`.",
         ),
         "still_there": Explanation("After several rounds something is left.", _LOOK_AT_WHAT_IS_LEFT),
@@ -70,7 +70,7 @@ EXPLANATIONS: Mapping[str, Explanation] = MappingProxyType(
         ),
         "request_refused": Explanation(
             "The system understood and refused; asking the same again won't help.",
-            "The connector's README explains the code. Mend the cause, then retry; or erase by hand and attest "
+            "The connector's README explains the code. Mend the cause, then retry; or erase by hand and resolve as "
             "`unresolved`.",
         ),
         "answer_not_understood": Explanation(

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, select, text
 
 from connectors.base.registry import connector_class
 from service.domain.outcomes import LEGAL_HOLD, WITHDRAWN, Phase, StepState
@@ -21,6 +21,7 @@ from service.storage.changes import log_changes
 from service.storage.holds import held_requests
 from service.storage.rows import check_again, database_now, lock_request, lock_steps
 from service.storage.stores import Stores
+from service.storage.tables.work import StepRow
 from service.use_cases.lock_request import step_change
 
 RECORDS_ACCEPTED = "records_accepted"
@@ -34,6 +35,15 @@ class Decision(StrEnum):
     RETAINED = "retained"
     NOT_ADDRESSABLE = "not_addressable"
     UNRESOLVED = "unresolved"
+
+
+class Resolution(StrEnum):
+    """The decisions that `resolve` takes. `retry` is an operation of its own, for one step or many."""
+
+    ACCEPT_RECORDS = Decision.ACCEPT_RECORDS.value
+    RETAINED = Decision.RETAINED.value
+    NOT_ADDRESSABLE = Decision.NOT_ADDRESSABLE.value
+    UNRESOLVED = Decision.UNRESOLVED.value
 
 
 class ResolutionReason(StrEnum):
@@ -60,6 +70,15 @@ class _Move:
     reason: str | None
     due_at: datetime | None
     ended_at: datetime | None
+
+
+def decide_step(stores: Stores, step_id: UUID, *, decision: Decision, reason: ResolutionReason, actor: str) -> None:
+    """Carry out the decision about the step with this id. Raises NotFound, WrongState, HeldPerson."""
+    with stores.engine.begin() as connection:
+        row = connection.execute(select(StepRow.request_id, StepRow.system).where(StepRow.id == step_id)).one_or_none()
+    if row is None:
+        raise NotFound("there is no such step")
+    resolve_step(stores, row.request_id, row.system, decision=decision, reason=reason, actor=actor)
 
 
 def resolve_step(

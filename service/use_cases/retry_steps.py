@@ -19,7 +19,7 @@ from service.storage.holds import held_requests
 from service.storage.rows import check_again, database_now
 from service.storage.stores import Stores
 from service.use_cases.lock_request import lock_requests, step_change
-from service.use_cases.resolve_step import Decision, ResolutionReason, resolve_step
+from service.use_cases.resolve_step import Decision, ResolutionReason, decide_step
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,7 @@ class Retried:
 
 def retry_step(stores: Stores, step_id: UUID, *, reason: ResolutionReason, actor: str) -> None:
     """Let one parked step go on. Raises NotFound, WrongState, HeldPerson."""
-    with stores.engine.begin() as connection:
-        row = connection.execute(
-            text("SELECT request_id, system FROM steps WHERE id = :id"), {"id": step_id}
-        ).one_or_none()
-    if row is None:
-        raise NotFound("there is no such step")
-    resolve_step(stores, row.request_id, row.system, decision=Decision.RETRY, reason=reason, actor=actor)
+    decide_step(stores, step_id, decision=Decision.RETRY, reason=reason, actor=actor)
 
 
 def retry_steps(

@@ -84,6 +84,7 @@ class AttemptView:
 class StepView:
     """One system in the request. `look_again_at` is set while the vendor has only accepted."""
 
+    id: UUID
     system: str
     phase: str
     state: str
@@ -232,6 +233,7 @@ def _steps(connection: Connection, request_id: UUID) -> list[StepView]:
 
 def _step(row: Row[Any], attempts: list[AttemptView]) -> StepView:
     return StepView(
+        id=row.id,
         system=row.system,
         phase=row.phase,
         state=row.state,

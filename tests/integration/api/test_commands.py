@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
 from service.api import import_intake
+from service.api.schemas import ListQuery
 from service.cli import audit, imports, keys, request, systems
 from service.cli.client import Api, Broken
 from service.domain.api_key import Scope
@@ -201,7 +203,8 @@ def test_a_file_of_requests_is_imported_followed_and_steered(office: Office, run
     shown = run(imports.app, "show", listed["id"])
     paused = run(imports.app, "pause", listed["id"])
     resumed = run(imports.app, "resume", listed["id"], "--json")
-    cancelled = run(imports.app, "cancel", listed["id"])
+    unasked = run(imports.app, "cancel", listed["id"], given="y\n")
+    cancelled = run(imports.app, "cancel", listed["id"], "--yes")
     refused = run(imports.app, "resume", listed["id"])
     too_late = run(request.app, "import", str(people), "--idempotency-key", "k-1")
 
@@ -215,11 +218,43 @@ def test_a_file_of_requests_is_imported_followed_and_steered(office: Office, run
     assert "not_json_in_utf_8" in shown.stdout
     assert "paused" in paused.stdout
     assert json.loads(resumed.stdout)["state"] == "running"
+    assert unasked.exit_code == 2
+    assert "revokes 3 unfinished requests of this import and can't be undone: give --yes" in unasked.stderr
     assert "cancelling" in cancelled.stdout
     assert (refused.exit_code, refused.stderr.split(":")[0]) == (1, "409 wrong_state")
     assert (too_late.exit_code, too_late.stderr.splitlines()[-1]) == (1, "409 wrong_state: the import was cancelled")
     for result in (taken, again, shown, paused, resumed, cancelled, too_late):
         assert "example.test" not in result.output
+
+
+def test_lists_of_requests_take_every_filter_of_the_api(office: Office, run: Run, tmp_path: Path) -> None:
+    old = office.submission("eve@example.test", external_reference="old") | {"received_at": "2026-01-02T00:00:00Z"}
+    assert office.call("POST", "/v1/requests", old | {"regime": "ccpa"}).status_code == 202
+    people = tmp_path / "people.jsonl"
+    people.write_text(json.dumps(office.submission(external_reference="new")))
+    run(request.app, "import", str(people))
+    (imported,) = json.loads(run(imports.app, "list", "--json").stdout)["imports"]
+
+    def listed(*filters: str) -> list[str]:
+        result = run(request.app, "list", "--json", *filters)
+        assert result.exit_code == 0, result.output
+        return sorted(each["external_reference"] for each in json.loads(result.stdout)["requests"])
+
+    assert listed() == ["new", "old"]
+    assert listed("--state", "open") == ["new", "old"]
+    assert listed("--state", "denied") == listed("--reason", "needs_review") == listed("--parked") == []
+    assert listed("--kind", "erasure") == listed("--not-parked") == ["new", "old"]
+    assert listed("--regime", "gdpr") == listed("--import", imported["id"]) == listed("--reference", "new") == ["new"]
+    assert listed("--respond-before", "2026-06-01T00:00:00Z") == ["old"]
+    assert listed("--overdue") == []
+    assert listed("--in-time") == ["new", "old"]
+    assert run(request.app, "list", "--respond-before", "soon").exit_code == 1
+    assert run(request.app, "list", "--state", "lost").exit_code == 2
+
+
+def test_the_list_of_requests_has_an_option_for_every_filter() -> None:
+    command: Any = typer.main.get_command(request.app)
+    assert {parameter.name for parameter in command.commands["list"].params} >= set(ListQuery.model_fields)
 
 
 def test_a_broken_connection_is_gone_on_with(office: Office, run: Run, tmp_path: Path, monkeypatch: Any) -> None:

@@ -226,22 +226,26 @@ def test_did_you_delete_me_is_answered_after_sealing_and_audited(office: Office)
     assert wrong.json()["errors"] == [{"field": "/identifier/value", "reason": "malformed_email"}]
 
 
-def _resolve(office: Office, request_id: UUID, decision: str, reason: str = "checked_by_hand") -> int:
-    path = f"/v1/requests/{request_id}/steps/support/resolve"
-    return office.call("POST", path, {"decision": decision, "reason": reason}).status_code
+def _resolve(office: Office, step_id: UUID, decision: str, reason: str = "checked_by_hand") -> int:
+    body = {"decision": decision, "reason": reason}
+    return office.call("POST", f"/v1/steps/{step_id}/resolve", body).status_code
+
+
+def _retry(office: Office, step_id: UUID) -> int:
+    return office.call("POST", f"/v1/steps/{step_id}/retry", {"reason": "cause_fixed"}).status_code
 
 
 def test_a_parked_step_is_tried_again_or_ended_by_a_human(office: Office, parked: Parked) -> None:
-    request_id, step = parked("still_there", tries=7, rounds=3)
-    assert _resolve(office, request_id, "retry", "cause_fixed") == 200
+    _, step = parked("still_there", tries=7, rounds=3)
+    assert _retry(office, step) == 200
     row = office.step(step)
     assert (row.state, row.phase, row.reason, row.tries, row.rounds) == ("due", "erase", None, 0, 0)
     assert row.due_at is not None
     assert office.events(step)[-1][0] == "step_unparked"
-    assert _resolve(office, request_id, "retry") == 409
+    assert _retry(office, step) == 409
 
     request_id, step = parked("refused")
-    assert _resolve(office, request_id, "retained", "legal_obligation") == 200
+    assert _resolve(office, step, "retained", "legal_obligation") == 200
     row = office.step(step)
     assert (row.state, row.reason) == ("retained", "legal_obligation")
     assert row.ended_at is not None
@@ -250,29 +254,31 @@ def test_a_parked_step_is_tried_again_or_ended_by_a_human(office: Office, parked
 
 
 def test_a_human_cannot_say_what_only_a_look_can(office: Office, parked: Parked) -> None:
-    request_id, _ = parked("not_addressable", effect_possible=True)
-    assert _resolve(office, request_id, "erased_verified") == 422
-    assert _resolve(office, request_id, "absent") == 422
-    assert _resolve(office, request_id, "not_addressable") == 409
-    assert _resolve(office, request_id, "accept_records") == 409
-    assert _resolve(office, request_id, "unresolved", "vendor_refuses") == 200
+    _, step = parked("not_addressable", effect_possible=True)
+    assert _resolve(office, step, "erased_verified") == 422
+    assert _resolve(office, step, "absent") == 422
+    assert _resolve(office, step, "retry") == 422
+    assert _resolve(office, uuid4(), "unresolved") == 404
+    assert _resolve(office, step, "not_addressable") == 409
+    assert _resolve(office, step, "accept_records") == 409
+    assert _resolve(office, step, "unresolved", "vendor_refuses") == 200
 
 
 def test_doubtful_records_are_accepted_for_the_next_search(office: Office, parked: Parked) -> None:
-    request_id, step = parked("ambiguous:foreign_identifier", phase="locate", located=False)
+    _, step = parked("ambiguous:foreign_identifier", phase="locate", located=False)
 
-    assert _resolve(office, request_id, "accept_records") == 200
+    assert _resolve(office, step, "accept_records") == 200
 
     row = office.step(step)
     assert (row.state, row.phase, row.reason) == ("due", "locate", "records_accepted")
 
 
 def test_a_step_of_a_removed_system_waits_for_the_system(office: Office, parked: Parked) -> None:
-    request_id, _ = parked("system_removed")
+    _, step = parked("system_removed")
     office.write("UPDATE systems SET state = 'removed' WHERE name = 'support'")
 
-    assert _resolve(office, request_id, "retry") == 409
-    assert _resolve(office, request_id, "unresolved", "system_gone") == 200
+    assert _retry(office, step) == 409
+    assert _resolve(office, step, "unresolved", "system_gone") == 200
 
 
 def test_a_parked_step_leaves_an_ended_batch_behind(office: Office, parked: Parked) -> None:
@@ -281,7 +287,7 @@ def test_a_parked_step_leaves_an_ended_batch_behind(office: Office, parked: Park
         "INSERT INTO batches (id, system, phase, ended_at) VALUES (:id, 'support', 'erase', clock_timestamp())",
         id=batch,
     )
-    request_id, step = parked("still_there", batch_id=batch)
+    _, step = parked("still_there", batch_id=batch)
 
-    assert _resolve(office, request_id, "retry") == 200
+    assert _retry(office, step) == 200
     assert office.step(step).batch_id is None

@@ -55,14 +55,12 @@ def test_a_hold_parks_what_was_about_to_begin_and_nobody_elses(office: Office) -
 
 
 def test_only_the_last_hold_that_is_lifted_lets_go(office: Office) -> None:
-    request_id, erase, _ = _erasing(office)
+    _, erase, _ = _erasing(office)
     first, second = _hold(office), _hold(office)
 
     assert office.call("DELETE", f"/v1/holds/{first}", params={"reason": "matter_closed"}).status_code == 200
     assert office.step(erase).state == "parked"
-    retry = office.call(
-        "POST", f"/v1/requests/{request_id}/steps/support/resolve", {"decision": "retry", "reason": "cause_fixed"}
-    )
+    retry = office.call("POST", f"/v1/steps/{erase}/retry", {"reason": "cause_fixed"})
     assert (retry.status_code, retry.json()["code"]) == (409, "legal_hold")
     lifted = office.call("DELETE", f"/v1/holds/{second}", params={"reason": "placed_in_error"})
     assert lifted.json()["lifted_at"] is not None

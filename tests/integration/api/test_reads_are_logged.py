@@ -175,9 +175,10 @@ def logged_by(office: Office) -> list[str]:
 # These ask the API with a key, so what is true of its operations is true of them.
 OVER_THE_API = {
     *(f"request {verb}" for verb in ("submit", "list", "show", "lookup", "review", "approve", "deny", "revoke")),
-    *(f"request {verb}" for verb in ("extend", "expedite", "resolve", "reveal")),
-    *(f"steps {verb}" for verb in ("list", "retry", "attest")),
+    *(f"request {verb}" for verb in ("extend", "expedite", "reveal")),
+    *(f"steps {verb}" for verb in ("list", "retry", "resolve")),
     "request import",
+    *(f"holds {verb}" for verb in ("place", "list", "lift")),
     *(f"imports {verb}" for verb in ("list", "show", "pause", "resume", "cancel")),
     "systems list",
     "audit certificate",

@@ -160,14 +160,14 @@ def test_the_commands_say_what_to_do_and_do_it(office: Office, parked: Parked, t
     assert EXPLANATIONS["credentials_refused"].next in shown
     assert json.loads(run("list", "--json", "--reason", "request_refused")[1])["steps"][0]["id"] == str(third)
     assert run("retry", str(first)) == (0, f"{first} due\n")
-    assert run("retry", "--system", "support", "--reason", "credentials_refused") == (
+    assert run("retry", "--system", "support", "--parked-as", "credentials_refused") == (
         0,
         "1 go on, 0 are held, 0 were withdrawn\n",
     )
     assert office.step(second).state == "due"
     assert run("retry")[0] == run("retry", str(first), "--system", "support")[0] == 2
-    code, said = run("attest", str(third), "--outcome", "unresolved", "--note-code", "vendor_refuses")
+    code, said = run("resolve", str(third), "--decision", "unresolved", "--reason", "vendor_refuses")
     assert (code, said) == (0, f"{third} unresolved (vendor_refuses)\n")
     assert office.events(third)[-1][0] == "step_ended"
-    assert run("attest", str(third), "--outcome", "retained", "--note-code", "other")[0] == 1
-    assert run("attest", str(third), "--outcome", "erased_verified", "--note-code", "other")[0] == 2
+    assert run("resolve", str(third), "--decision", "retained", "--reason", "other")[0] == 1
+    assert run("resolve", str(third), "--decision", "erased_verified", "--reason", "other")[0] == 2

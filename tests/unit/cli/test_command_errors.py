@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from service.cli.main import app
 
 KEY = "xpg_stand-in"
+ID = "2f1c1f3e-0000-4000-8000-000000000000"
 Run = Callable[..., Result]
 
 
@@ -212,6 +213,41 @@ def test_ctrl_c_is_quiet() -> None:
     assert process.returncode == 130
     assert b"Traceback" not in said
     assert out == b""
+
+
+@pytest.mark.parametrize(("answer", "exit_code"), [("y", 0), ("n", 1), ("", 1)])
+def test_cancelling_an_import_asks_on_a_terminal(answer: str, exit_code: int) -> None:
+    view: dict[str, Any] = {
+        "id": ID,
+        "state": "running",
+        "format": "csv",
+        "accepted": 7,
+        "received_at": None,
+        "overdue": 0,
+    }
+    view["requests"] = [
+        {"state": "open", "reason": None, "requests": 3},
+        {"state": "fulfilled", "reason": None, "requests": 4},
+    ]
+    master, slave = os.openpty()
+    with answering(200, json.dumps(view)) as url:
+        process = subprocess.Popen(
+            [*PROGRAM, "imports", "cancel", ID, "--url", url],
+            env={**os.environ, "EXPUNGE_API_KEY": KEY},
+            stdin=slave,
+            stderr=slave,
+            stdout=subprocess.PIPE,
+        )
+        shown = b""
+        while b"[y/N]" not in shown:
+            shown += os.read(master, 1024)
+        os.write(master, answer.encode() + b"\n")
+        out, _ = process.communicate(timeout=120)
+    os.close(slave)
+    os.close(master)
+    assert b"revokes 3 unfinished requests" in shown
+    assert process.returncode == exit_code
+    assert (ID.encode() in out) == (exit_code == 0)
 
 
 def _request(number: int) -> dict[str, Any]:
