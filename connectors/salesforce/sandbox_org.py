@@ -201,6 +201,12 @@ class OrgSandbox(Sandbox):
         self.advance()
         return [{"object": name, "id": row["Id"], **_shown(row)} for name, row in self.store.rows()]
 
+    def owned_by(self, values: set[str]) -> list[dict[str, Any]]:
+        """All rows that were seeded for the persons whose values these are."""
+        marks: Mapping[str, str] = self.state["marks"]
+        people = {marks[row["id"]] for row in self.residue(values) if row["id"] in marks}
+        return [row for row in self.records() if marks.get(row["id"]) in people]
+
     def snapshot(self, erased: Iterable[str] = ()) -> dict[str, Any]:
         """What belongs to everybody but the persons named: to be given to `changed_bystanders` later."""
         people = set(erased)

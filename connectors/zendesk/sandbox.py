@@ -62,6 +62,13 @@ class ZendeskSandbox(Sandbox):
         tables["organizations"] = "organization"
         return [{"object": name, **row} for table, name in tables.items() for row in self.state[table].values()]
 
+    def owned_by(self, values: set[str]) -> list[dict[str, Any]]:
+        """Users and suspended tickets by their values, tickets by their requester."""
+        found = self.residue(values)
+        keys = {(row["object"], row["id"]) for row in found}
+        users = {row["id"] for row in found if row["object"] == "user"}
+        return [row for row in self.records() if (row["object"], row["id"]) in keys or row.get("requester_id") in users]
+
     def authorize(self, call: Call) -> None:
         """Basic `email/token` or bearer. Nobody at all may ask only who they are."""
         header = call.headers.get("authorization", "")

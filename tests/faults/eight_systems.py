@@ -19,7 +19,8 @@ from connectors.base import registry
 from connectors.base.sandbox import Sandbox, SandboxServer
 from connectors.base.sandbox.sample_warehouse import edge_columns, remains
 from connectors.base.sandbox.sample_world import SamplePerson, SampleWorld
-from service.cli.demo.world import mailing_seed, support_seed, to_toml
+from service.cli.demo.world import mailing_seed, support_seed
+from service.cli.toml_text import to_toml
 from service.settings import load_settings
 from service.storage.secrets import load_secrets
 from service.storage.stores import Stores

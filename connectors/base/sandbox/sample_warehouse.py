@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,15 +97,59 @@ def remains(path: Path, values: Iterable[str]) -> dict[str, int]:
     wanted = [re.escape(value.lower()) for value in values]
     found: dict[str, int] = {}
     with duckdb.connect(str(path), read_only=True) as connection:
-        for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+        tables = connection.execute(
+            "SELECT table_name, list(column_name) FROM duckdb_columns() WHERE NOT internal GROUP BY table_name"
+        ).fetchall()
+        for table, columns in tables:
+            # Column by column: the text of a whole row escapes apostrophes, and o'brien would not be found.
+            quoted = ", ".join(f'"{column}"' for column in columns)
+            text = f"lower(concat_ws(chr(10), {quoted}))"
             for start in range(0, len(wanted), _VALUES_PER_LOOK):
                 (n,) = connection.execute(
-                    f'SELECT count(*) FROM "{table}" t WHERE regexp_matches(lower(CAST(t AS VARCHAR)), ?)',  # noqa: S608 - from the catalogue
+                    f'SELECT count(*) FROM "{table}" WHERE regexp_matches({text}, ?)',  # noqa: S608 - from the catalogue
                     ["|".join(wanted[start : start + _VALUES_PER_LOOK])],
                 ).fetchall()[0]
                 if n:
                     found[table] = found.get(table, 0) + n
     return found
+
+
+@dataclass(frozen=True)
+class HeldRows:
+    """A table's rows: how many belong to some people, how many to others, and a hash of the others' content."""
+
+    theirs: int
+    others: int
+    others_hash: str
+
+
+_EDGE_VALUES = ", ".join(f"{column}, lower(trim({column}, E' \\t'))" for column in ("value_a", "value_b"))
+# Which rows belong to people, by their identifiers in normal form (the parameter, which each condition uses once).
+_OWNED = {
+    "customers": "customer_id IN (SELECT unnest(?))",
+    "addresses": "customer_id IN (SELECT unnest(?))",
+    "orders": "list_has_any(?, [customer_id, contact_email])",
+    "order_items": "order_id IN (SELECT order_id FROM orders WHERE list_has_any(?, [customer_id, contact_email]))",
+    "events": "list_has_any(?, [anonymous_id, email])",
+    "newsletter": "email IN (SELECT unnest(?))",
+    "identity_edges": f"list_has_any(?, [{_EDGE_VALUES}])",
+}
+
+
+def held_rows(path: Path, people: Iterable[SamplePerson]) -> dict[str, HeldRows]:
+    """Count the rows of `people` and of everybody else, by table. Raises duckdb.IOException if the file is locked."""
+    values = sorted({value for person in people for value in person.residue_values})
+    held: dict[str, HeldRows] = {}
+    with duckdb.connect(str(path), read_only=True) as connection:
+        for table, condition in _OWNED.items():
+            look = (
+                "SELECT count(*) FILTER (owned), count(*) FILTER (NOT owned), "  # noqa: S608 - from our own table
+                "coalesce(sum(row_hash) FILTER (NOT owned), 0) FROM (SELECT "
+                f"coalesce({condition}, false) AS owned, hash(CAST(t AS VARCHAR)) AS row_hash FROM {table} t)"
+            )
+            theirs, others, content = connection.execute(look, [values]).fetchall()[0]
+            held[table] = HeldRows(theirs, others, str(content))
+    return held
 
 
 def _rows(people: Sequence[SamplePerson]) -> dict[str, _Rows]:

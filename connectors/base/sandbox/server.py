@@ -1,7 +1,7 @@
 """Serves stand-ins over real HTTP on 127.0.0.1, several under one port or each on its own.
 
-Decides how faults look on the wire. `/__sandbox__/...` is the god's view (state, journal, faults, seed, residue), for
-tests and the demo only; it needs the control token that the server was started with.
+Decides how faults look on the wire. `/__sandbox__/...` is the god's view (state, journal, faults, seed, residue,
+owned), for tests and the demo only; it needs the control token that the server was started with.
 """
 
 from __future__ import annotations
@@ -115,6 +115,8 @@ class SandboxApp:
             return Result(200, sandbox.journal)
         if action == "residue" and call.method == "POST":
             return Result(200, sandbox.residue(set(payload)))
+        if action == "owned" and call.method == "POST":
+            return Result(200, sandbox.owned_by(set(payload)))
         if action == "seed" and call.method == "POST":
             sandbox.seed(payload)
             return Result(204)

@@ -48,6 +48,8 @@ class _Org:
         self.add(None, "Task", f"{home}-task", Subject="Call them both", Status="Open")
         self.add(None, "ContentDocument", f"{home}-file", Title="House rules")
         self.add(None, "ContentVersion", None, ContentDocumentId=f"@{home}-file", Title="House rules")
+        # Without a link of the household, a file that only erased people have would be erased with them.
+        self.add(None, "ContentDocumentLink", None, ContentDocumentId=f"@{home}-file", LinkedEntityId=f"@{home}")
 
     def add_person(self, person: SamplePerson, home: str) -> None:
         """A contact with a case and a task."""

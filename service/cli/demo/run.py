@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +21,18 @@ from rich.console import Console
 
 from service.cli.api_process import api_listeners
 from service.cli.demo.client import DemoClient
+from service.cli.demo.output import (
+    CERTIFICATES,
+    KEY,
+    LOG,
+    RECORDS,
+    REPORT,
+    VERIFIER,
+    OutputUnusable,
+    RunFailed,
+    replaced_when_whole,
+    verify_command,
+)
 from service.cli.demo.story import DemoFailed, Story
 from service.cli.demo.world import DemoWorld, build, write_config
 from service.cli.installation import prepare, processes, servers
@@ -28,7 +41,8 @@ from service.domain.api_key import Scope
 from service.settings import load_settings
 from service.use_cases.create_key import create_key
 
-console = Console()
+# A log file or pipe has no width; 80 columns would cut the systems' names off.
+console = Console() if sys.stdout.isatty() else Console(width=120)
 _GRACE_SECONDS = 0.2
 
 
@@ -42,12 +56,36 @@ def demo(
     started = time.monotonic()
     # Asked to end, it takes everything down that it started, as after an interrupt.
     signal.signal(signal.SIGTERM, _end)
+    # A shell lets its background jobs ignore Ctrl-C's signal; whoever sends it to this process means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        _tell(people, erase, seed, output)
-    except DemoFailed as error:
-        console.print(f"the demo failed: {error}", style="red", markup=False)
+        with replaced_when_whole(output) as draft:
+            _tell(people, erase, seed, draft)
+    except (OutputUnusable, RunFailed) as error:
+        console.print(f"the demo failed: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    console.print(f"done in {time.monotonic() - started:.0f} s; the evidence is in {output}/")
+    except (KeyboardInterrupt, SystemExit) as told:
+        left = f"{output} is as it was before" if output.exists() else "nothing is left of it"
+        console.print(f"the demo was interrupted; {left}", style="red", markup=False, soft_wrap=True)
+        code = told.code if isinstance(told, SystemExit) else 128 + signal.SIGINT
+        raise typer.Exit(code if isinstance(code, int) else 1) from None
+    _say_what_is_left(output)
+    console.print(f"done in {time.monotonic() - started:.0f} s")
+
+
+def _say_what_is_left(output: Path) -> None:
+    files = (
+        (f"{CERTIFICATES}/", "one certificate per person: signed (JSON) and on paper (PDF)"),
+        (REPORT, "the report of all requests, for a browser; signed by its manifest"),
+        (RECORDS, "the table of records before and after"),
+        (LOG, f"the whole audit log, with its public key ({KEY})"),
+        (VERIFIER, "the program that auditors get: one file, offline, nothing of Expunge"),
+    )
+    console.print(f"\nthe evidence is in {output}/", markup=False, soft_wrap=True)
+    for name, what in files:
+        console.print(f"  {name:<17} {what}", markup=False, soft_wrap=True)
+    console.print("\nverify it yourself:")
+    console.print(f"  {verify_command(output)}", markup=False, soft_wrap=True)
 
 
 def _end(number: int, frame: object) -> None:
@@ -55,42 +93,33 @@ def _end(number: int, frame: object) -> None:
 
 
 def _tell(people: int, erase: int, seed: int, output: Path) -> None:
-    _empty(output)
     with _private_directory() as directory:
         company = directory / "company"
         company.mkdir(mode=0o700)
-        console.print(f"making a company of {people:,} people")
+        console.print(f"making a company of {people:,} people, its warehouse and four vendors' stand-ins")
         world = build(people, seed, company)
         with _sandboxes(world) as sandbox_port:
             write_config(world, sandbox_port, data_directory=directory / "data", api_port=0)
             settings = load_settings(world.config)
+            console.print("starting a PostgreSQL and a Valkey server of its own")
             with api_listeners(settings) as listeners, servers(settings) as found:
                 stores = prepare(settings, found)
                 reviewer = create_key(stores, name="demo", scopes=list(Scope), life=timedelta(days=1), actor="cli")
                 stores.close()
+                console.print("starting the API, the workers and the scheduler")
                 with processes(settings, found, listeners) as supervisor:
                     client = DemoClient(listeners.address, reviewer.token)
                     client.wait_until_ready(60.0)
-                    console.print("the service is up on its embedded servers")
-                    story = Story(world, client, sandbox_port, output, console)
-                    story.submit(erase)
+                    console.print("the service is up")
+                    story = Story(world, client, sandbox_port, output, console, erase)
+                    story.look_before()
+                    story.submit()
                     story.watch()
+                    story.look_after()
                     story.export(world.config)
-                    story.look_for_residue()
                     client.close()
                     # Everybody's work has ended and is verified: there is nothing to wait for.
                     supervisor.hurry(_GRACE_SECONDS)
-
-
-def _empty(output: Path) -> None:
-    """A run's evidence replaces the last one's. Anything that isn't ours is left alone by refusing."""
-    known = {"audit.jsonl", "audit.pub", "verify_audit.py", "certificates"}
-    if output.exists():
-        strange = {p.name for p in output.iterdir()} - known
-        if strange:
-            raise DemoFailed(f"{output} holds other files; give another --output")
-        shutil.rmtree(output)
-    output.mkdir(parents=True)
 
 
 @contextlib.contextmanager

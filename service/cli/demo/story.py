@@ -1,7 +1,7 @@
-"""The demo's story: submit, watch, review, export, verify, look for residue.
+"""The demo's story: look, submit, watch, review, look again, export, verify.
 
 Decides what is done in which order and what counts as a good end. Everything goes through the API and the commands that
-users have; only the last look, for residue, asks the stand-ins themselves.
+users have; only the two looks at the records ask the stand-ins and the warehouse themselves.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.live import Live
 
 from connectors.base.sandbox.sample_world import SamplePerson
 from service.cli import verify_audit
 from service.cli.demo.client import DemoClient
-from service.cli.demo.view import progress_table
-from service.cli.demo.world import MAILING, ORG, SUPPORT_ACCOUNTS, DemoWorld
+from service.cli.demo.output import CERTIFICATES, LOG, RECORDS, REPORT, VERIFIER, VERIFY, write_verify_script
+from service.cli.demo.records import Records, compare, write_csv
+from service.cli.demo.view import progress_table, show_records
+from service.cli.demo.world import DemoWorld
 from service.cli.supervise import python
+from service.use_cases.print_certificate import print_certificate
 
 _GOOD_ENDS = {"erased_verified", "absent"}
 _LONGEST_SECONDS = 90.0
@@ -41,12 +43,22 @@ class Story:
     sandbox_port: int
     output: Path
     console: Console
+    ordinary: int
     people: dict[str, SamplePerson] = field(default_factory=dict)
 
-    def submit(self, ordinary: int) -> None:
-        """Erasures of ordinary people, and of one whose cluster is three people by mistake."""
-        chosen = [*self.demo.world.ordinary[:ordinary], self.demo.world.over_merged[0]]
-        for person in chosen:
+    def __post_init__(self) -> None:
+        # Ordinary people, and one whose cluster is three people by mistake.
+        self.chosen = [*self.demo.world.ordinary[: self.ordinary], self.demo.world.over_merged[0]]
+        self.records = Records(self.demo, self.sandbox_port, self.chosen)
+        self.submitted_on = datetime.now(UTC).date()
+
+    def look_before(self) -> None:
+        """Remember every record of every system."""
+        self.before = self.records.look()
+
+    def submit(self) -> None:
+        """Erasures of the chosen people, by one verified email each."""
+        for person in self.chosen:
             at = datetime.now(UTC).isoformat()
             receipt = self.client.post(
                 "/v1/requests",
@@ -66,7 +78,7 @@ class Story:
                 **{"idempotency-key": f"demo-{person.ref}"},
             )
             self.people[receipt["id"]] = person
-        self.console.print(f"submitted {len(chosen)} erasures")
+        self.console.print(f"submitted {len(self.chosen)} erasures")
 
     def watch(self) -> None:
         """Show progress until every request is answered; do the review on the way."""
@@ -103,42 +115,42 @@ class Story:
         self.console.print(f"{person.ref}: review ({reasons}); dropping {len(others)} identifiers of other people")
         self.client.post(f"/v1/requests/{request['id']}/review", {"decision": "continue", "drop": others})
 
+    def look_after(self) -> None:
+        """Compare every record with the first look: the erased people's are gone, everybody else's are as they were."""
+        lines = compare(self.before, self.records.look())
+        show_records(lines, len(self.chosen))
+        write_csv(lines, self.output / RECORDS)
+        if left := sum(line.theirs_after for line in lines) or self.records.residue():
+            raise DemoFailed(f"{left} records of erased people are left")
+        if changed := [f"{line.system}: {line.kind}" for line in lines if line.changed]:
+            raise DemoFailed(f"records of people who were not to be erased have changed: {', '.join(changed)}")
+        self.console.print(
+            "the systems hold nothing of the erased people any more; all other records are there, unchanged"
+        )
+
     def export(self, config: Path) -> None:
-        """Certificates and the audit log, verified by the single file that an auditor gets."""
-        certificates = self.output / "certificates"
+        """Certificates, a report and the audit log, verified by the single file that an auditor gets."""
+        self.console.print("taking the evidence out and verifying it")
+        certificates = self.output / CERTIFICATES
         certificates.mkdir()
         for request_id, person in self.people.items():
             # Kept as it came: the signature covers these very bytes.
-            certificate = self.client.text(f"/v1/requests/{request_id}/certificate")
-            (certificates / f"{person.ref}.json").write_text(certificate, encoding="utf-8")
-        log = self.output / "audit.jsonl"
-        self._run(*python("-m", "service.cli.main", "audit", "export", "--config", str(config), "--out", str(log)))
-        verifier = self.output / "verify_audit.py"
-        verifier.write_bytes(Path(verify_audit.__file__).read_bytes())
-        self._run(*python(str(verifier), str(log)))
-        for path in sorted(certificates.iterdir()):
-            self._run(*python(str(verifier), "--certificate", str(path), "--key", str(self.output / "audit.pub")))
-        self.console.print(f"audit log and {len(self.people)} certificates verified by {verifier.name}")
+            certificate = self.client.text(f"/v1/requests/{request_id}/certificate").encode("utf-8")
+            (certificates / f"{person.ref}.json").write_bytes(certificate)
+            (certificates / f"{person.ref}.pdf").write_bytes(print_certificate(certificate))
+        log, report = self.output / LOG, self.output / REPORT
+        period = f"{self.submitted_on}..{datetime.now(UTC).date()}"
+        self._expunge("audit", "report", "request-log", "--period", period, "--out", str(report), config=config)
+        self._expunge("audit", "export", "--out", str(log), config=config)
+        (self.output / VERIFIER).write_bytes(Path(verify_audit.__file__).read_bytes())
+        write_verify_script(self.output)
+        self._run("sh", str(self.output / VERIFY))
+        self.console.print(f"audit log, report and {len(self.people)} certificates verified by {VERIFIER}")
 
-    def look_for_residue(self) -> None:
-        """Ask the stand-ins what they still hold of the erased."""
-        values = sorted({value for person in self.people.values() for value in person.residue_values})
-        left = 0
-        for mount in (*SUPPORT_ACCOUNTS, MAILING, ORG):
-            response = httpx.post(
-                f"http://127.0.0.1:{self.sandbox_port}/{mount}/__sandbox__/residue",
-                json=values,
-                headers={"x-sandbox-token": self.demo.control_token},
-                timeout=60.0,
-                trust_env=False,
-            )
-            response.raise_for_status()
-            left += len(response.json())
-        if left:
-            raise DemoFailed(f"{left} records of erased people are left in the stand-ins")
-        self.console.print("the stand-ins hold nothing of the erased people any more")
+    def _expunge(self, *arguments: str, config: Path) -> None:
+        self._run(*python("-m", "service.cli.main", *arguments, "--config", str(config)))
 
     def _run(self, *command: str) -> None:
         done = subprocess.run(list(command), capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise DemoFailed(f"{Path(command[1]).name} failed: {(done.stderr or done.stdout).strip()[-400:]}")
+            raise DemoFailed(f"{' '.join(command[1:4])} failed: {(done.stderr or done.stdout).strip()[-400:]}")

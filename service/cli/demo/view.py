@@ -8,6 +8,9 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from service.cli.demo.records import Line
+from service.cli.printing import say, show_table
+
 _GOOD = {"erased_verified": "erased", "absent": "absent"}
 _COLOURS = {"waiting": "dim", "due": "yellow", "leased": "cyan", "accepted": "blue", "parked": "red"}
 
@@ -37,3 +40,30 @@ def _cell(step: Mapping[str, Any] | None) -> str:
     state = str(step["state"])
     text = _GOOD.get(state, f"{step['phase']}: {state}")
     return f"[{'green' if state in _GOOD else _COLOURS.get(state, 'white')}]{text}[/]"
+
+
+def show_records(lines: Sequence[Line], erased_people: int) -> None:
+    """Print a row per system and kind of record: whose records there were before, and which are there after.
+
+    Kinds of which the erased people had none are counted below it, unless one of their records has changed.
+    """
+    theirs = f"{erased_people} erased people"
+    apart = [line for line in lines if not (line.theirs_before or line.theirs_after or line.changed)]
+    columns = ("system", "kind of record", f"{theirs}: before", "after", "everybody else: before", "after")
+    rows = [
+        (
+            line.system,
+            line.kind,
+            f"{line.theirs_before:,}",
+            f"{line.theirs_after:,}",
+            f"{line.others_before:,}",
+            f"{line.others_after:,} CHANGED" if line.changed else f"{line.others_after:,}",
+        )
+        for line in lines
+        if line not in apart
+    ]
+    show_table("What the systems themselves say that they hold: records before and after", columns, rows)
+    if apart:
+        count = sum(line.others_after for line in apart)
+        kinds = ", ".join(line.kind for line in apart)
+        say(f"and {count:,} records, unchanged, of kinds of which the erased people had none: {kinds}")

@@ -15,6 +15,7 @@ from typing import Any
 from connectors.base.sandbox.sample_warehouse import edge_columns
 from connectors.base.sandbox.sample_world import SampleWorld
 from service.cli.demo.org import org_seed
+from service.cli.toml_text import to_toml
 
 SUPPORT_ACCOUNTS = ("support", "support-eu")
 MAILING = "mailing"
@@ -207,23 +208,3 @@ def _org_system(demo: DemoWorld, base_url: str) -> dict[str, Any]:
         },
         "delays": {"confirm_after": _CONFIRM_SECONDS, "poll_every": _JOB_SECONDS},
     }
-
-
-def to_toml(table: dict[str, Any]) -> str:
-    """A configuration as TOML; tables inside an array of tables are written inline."""
-    lines: list[str] = []
-    for name, value in table.items():
-        entries = value if isinstance(value, list) else [value]
-        for entry in entries:
-            lines.append(f"[[{name}]]" if isinstance(value, list) else f"[{name}]")
-            lines += [f"{key} = {_inline(item)}" for key, item in entry.items()]
-            lines.append("")
-    return "\n".join(lines)
-
-
-def _inline(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(k)} = {_inline(v)}" for k, v in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_inline(v) for v in value) + "]"
-    return json.dumps(value)

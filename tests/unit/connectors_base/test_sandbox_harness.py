@@ -48,6 +48,15 @@ def test_mounts_do_not_meet(a: httpx.Client, server: SandboxServer) -> None:
     assert not server.sandboxes["b"].journal
 
 
+def test_records_are_told_by_owner_under_the_control_token_only(a: httpx.Client, server: SandboxServer) -> None:
+    server.sandboxes["a"].seed({"1": "of ada", "2": "of bob"})
+
+    assert a.post("/__sandbox__/owned", json=["ada"]).status_code == 403
+    owned = a.post("/__sandbox__/owned", json=["ada"], headers=CONTROL).json()
+
+    assert [row["id"] for row in owned] == ["1"]
+
+
 def test_the_journal_holds_every_call_and_no_credential(a: httpx.Client, server: SandboxServer) -> None:
     a.get("/things", params={"q": "ada"}, headers={"authorization": "Bearer secret"})
     a.get("/things", headers={"x-key": "wrong"})

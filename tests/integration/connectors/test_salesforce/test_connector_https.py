@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from connectors.salesforce.sandbox import SalesforceSandbox
-from service.cli.demo.world import to_toml
 from service.cli.supervise import python
+from service.cli.toml_text import to_toml
 
 from .gods_view import GodsView
 from .tls import FORMS, SecureOrg, secured

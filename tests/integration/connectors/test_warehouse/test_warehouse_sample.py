@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from connectors.base import operations
-from connectors.base.sandbox.sample_warehouse import remains
+from connectors.base.sandbox.sample_warehouse import held_rows, remains
 from connectors.base.sandbox.sample_world import PLACEHOLDER_EMAIL, SampleWorld
 from connectors.base.values import AnswerKind, Batch, Identifier, Located, Subject
 from connectors.warehouse.connector import WarehouseConnector
@@ -85,6 +85,31 @@ def test_ordinary_people_are_erased_without_a_trace_and_nobody_else(world: Sampl
     assert {getattr(answer, "kind", answer) for answer in absent.values()} == {AnswerKind.ALREADY_ABSENT}
     assert remains(path, [value for person in chosen for value in person.residue_values]) == {}
     assert remains(path, others) == before
+
+
+def test_a_value_with_an_apostrophe_is_found_where_it_remains(world: SampleWorld, tmp_path: Path) -> None:
+    world.load_warehouse(tmp_path / "w.duckdb")
+    obrien = next(person for person in world.people if person.number % 2 == 0 and "'" in person.emails[-1])
+
+    assert remains(tmp_path / "w.duckdb", [obrien.emails[-1]])["newsletter"] == 1
+
+
+def test_rows_are_counted_for_their_owners_also_those_without_an_identifier(world: SampleWorld, tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    connector = _connector(world, path)
+    chosen = world.ordinary[:40]
+    before = held_rows(path, chosen)
+    seen = remains(path, [value for person in chosen for value in person.residue_values])
+    assert {table: held.theirs for table, held in before.items() if table != "order_items"} == seen
+    assert before["order_items"].theirs > 0
+
+    operations.erase(connector, Batch("b", tuple(Subject(p.ref, p.identifiers) for p in chosen)), FakeLease())
+
+    after = held_rows(path, chosen)
+    assert {held.theirs for held in after.values()} == {0}
+    assert {t: (h.others, h.others_hash) for t, h in after.items()} == {
+        t: (h.others, h.others_hash) for t, h in before.items()
+    }
 
 
 def test_a_household_phone_is_reported_with_the_row_that_carries_it(world: SampleWorld, tmp_path: Path) -> None:
