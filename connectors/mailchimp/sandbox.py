@@ -21,7 +21,7 @@ import hashlib
 import uuid
 from typing import Any, ClassVar
 
-from connectors.base.sandbox import Call, Result, route
+from connectors.base.sandbox import Call, ManualSetup, Result, route
 from connectors.mailchimp.sandbox_jobs import JobsSandbox
 from connectors.mailchimp.sandbox_wire import API_KEY, NOT_FOUND, chosen, problem, refuse
 
@@ -43,6 +43,15 @@ class MailchimpSandbox(JobsSandbox):
     """One account. `state`: lists, merge_fields and members by list, forgotten (hashes), searchable ghosts, jobs."""
 
     name: ClassVar[str] = "mailchimp"
+    manual = ManualSetup(
+        options={"job_seconds": 1, "confirm_after": 2},
+        entry={
+            "credentials": {"api_key": API_KEY},
+            "delays": {"confirm_after": 2, "poll_every": 1},
+            "rate_limits": [],
+        },
+        base_path="/3.0",
+    )
 
     def empty_state(self) -> dict[str, Any]:
         """An account without audiences."""

@@ -28,8 +28,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from connectors.base.sandbox import Call, Result
-from connectors.salesforce.sandbox_oauth import VERSION
+from connectors.base.sandbox import Call, ManualSetup, Result
+from connectors.salesforce.sandbox_oauth import CONSUMER_KEY, CONSUMER_SECRET, VERSION
 from connectors.salesforce.sandbox_soap import SoapSandbox
 from connectors.salesforce.sandbox_wire import not_found
 
@@ -38,6 +38,14 @@ class SalesforceSandbox(SoapSandbox):
     """One org. `state`: tables, bin, purged, refs, marks (id -> person), tokens, jobs, running_user, and counts."""
 
     name: ClassVar[str] = "salesforce"
+    manual = ManualSetup(
+        options={"job_seconds": 1, "confirm_after": 2},
+        entry={
+            "credentials": {"consumer_key": CONSUMER_KEY, "consumer_secret": CONSUMER_SECRET},
+            "policy": {"fields": {"Contact.Customer_Number__c": "customer_id"}},
+            "delays": {"confirm_after": 2, "poll_every": 1},
+        },
+    )
 
     def blind(self, call: Call, result: Result) -> Result:
         """Queries find nothing, single records aren't there; describes answer as ever."""

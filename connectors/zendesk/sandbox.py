@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from connectors.base.sandbox import ApiError, Call, Result, Sandbox, route
+from connectors.base.sandbox import ApiError, Call, ManualSetup, Result, Sandbox, route
 from connectors.zendesk.sandbox_account import Account
 
 ADMIN_ID = 1
 _SEARCH_END = 10_000
+_DEFAULTS = {"email": "admin@acme.example", "api_token": "sandbox-token", "oauth_token": "sandbox-oauth"}
 
 
 class ZendeskSandbox(Sandbox):
@@ -26,6 +27,14 @@ class ZendeskSandbox(Sandbox):
     """
 
     name = "zendesk"
+    manual = ManualSetup(
+        options={"job_seconds": 1, "confirm_after": 2, "purge_after": 2},
+        entry={
+            "credentials": {"email": _DEFAULTS["email"], "api_token": _DEFAULTS["api_token"]},
+            "delays": {"confirm_after": 2, "poll_every": 1, "purge_after": 2},
+            "rate_limits": [],
+        },
+    )
 
     def empty_state(self) -> dict[str, Any]:
         """Nobody but the admin whose credential it is."""
@@ -252,8 +261,7 @@ class ZendeskSandbox(Sandbox):
         return [user for user in self.state["users"].values() if user["active"]]
 
     def _option(self, name: str) -> str:
-        defaults = {"email": "admin@acme.example", "api_token": "sandbox-token", "oauth_token": "sandbox-oauth"}
-        return str(self.options.get(name, defaults[name]))
+        return str(self.options.get(name, _DEFAULTS[name]))
 
     def _require_admin(self) -> None:
         if self.state["users"][str(ADMIN_ID)]["role"] != "admin":

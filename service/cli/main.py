@@ -11,6 +11,7 @@ from service.cli import audit, audit_upkeep, connector, holds, imports, keys, re
 from service.cli.demo.run import demo
 from service.cli.groups import command_group
 from service.cli.printing import say
+from service.cli.sandbox import sample_warehouse, sandbox
 from service.cli.up import up
 from service.cli.workers import workers
 
@@ -18,6 +19,8 @@ app = command_group("expunge", "Propagate a person's deletion to every system th
 app.command()(up)
 app.command()(workers)
 app.command()(demo)
+app.command()(sandbox)
+app.command()(sample_warehouse)
 app.add_typer(request.app, name="request")
 app.add_typer(imports.app, name="imports")
 app.add_typer(steps.app, name="steps")

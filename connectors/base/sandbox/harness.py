@@ -72,6 +72,19 @@ def route(method: str, template: str) -> Callable[[Handler], Handler]:
     return mark
 
 
+@dataclass(frozen=True)
+class ManualSetup:
+    """How a stand-in is run by hand: `options` for it, and what a `[[systems]]` entry needs to reach it.
+
+    `entry` holds the entry's further keys (`credentials`, `delays`, ...); `base_path` follows the stand-in's address in
+    `base_url`. Delays are short, and the same on both sides: nobody waits minutes for a stand-in.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    base_path: str = ""
+
+
 class Sandbox:
     """A stateful stand-in of one vendor account. Subclass it in the vendor's `sandbox.py`.
 
@@ -80,6 +93,7 @@ class Sandbox:
     """
 
     name: ClassVar[str]
+    manual: ClassVar[ManualSetup] = ManualSetup()
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         self.options: dict[str, Any] = dict(options or {})

@@ -123,6 +123,16 @@ class SampleWorld:
         odd = set(self.over_merged)
         return tuple(p for p in self.people if p not in odd and p.household_phone is None and not p.has_placeholder)
 
+    @cached_property
+    def everywhere(self) -> SamplePerson:
+        """An ordinary person who is in every system of the company: the one to try an erasure with."""
+        users = {user["person"] for user in self.zendesk_seed("support") if user["tickets"]}
+        audiences = self.mailchimp_seed()
+        members = {member["person"] for audience in audiences for member in audience["members"]}
+        org = {person.ref for person, is_rich in self.org_members() if is_rich}
+        present = users & members & org
+        return next(p for p in self.ordinary if p.ref in present and p.emails[0].endswith("@example.test"))
+
     def edges(self) -> Iterator[tuple[str, str, str, str, str, float]]:
         """The identity graph as the warehouse holds it, values untidy: kind, value, kind, value, source, confidence."""
         for person in self.people:
