@@ -18,6 +18,7 @@ EXPECTED_AT_THE_TOP = {
     "README.md",
     "connectors",
     "deploy",
+    "docs",
     "pyproject.toml",
     "requirements.lock",
     "service",
