@@ -6,7 +6,6 @@ Decides which answers count as "this member is not there". Does not decide what 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from connectors.base.errors import (
 )
 from connectors.base.pacing import Pacer
 from connectors.base.toolkit.http import Reply, VendorClient, field_of
+from connectors.base.toolkit.vendor_json import parse_vendor_json
 
 API_VERSION = "3.0"
 PAGE_SIZE = 1000
@@ -165,8 +165,8 @@ def _is_json_object(response: httpx.Response) -> bool:
     if "json" not in response.headers.get("content-type", "").lower():
         return False
     try:
-        return isinstance(json.loads(response.content), dict)
-    except ValueError:
+        return isinstance(parse_vendor_json(response.content), dict)
+    except AnswerNotUnderstood:
         return False
 
 

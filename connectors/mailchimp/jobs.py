@@ -10,17 +10,17 @@ Sources: https://mailchimp.com/developer/marketing/guides/run-async-requests-bat
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urljoin
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, TemporarilyUnavailable
+from connectors.base.toolkit.archives import regular_files
 from connectors.base.toolkit.http import field_of
+from connectors.base.toolkit.vendor_json import parse_vendor_json
 from connectors.mailchimp.api import NOT_FOUND_TITLE, MailchimpApi, MemberCall, Outcome, Verb, outcome_of
 
 # The published limit is 1,000 (secondary source, unconfirmed); half of it keeps a request small.
@@ -75,7 +75,13 @@ class Memory:
         """What an earlier attempt saved, or nothing."""
         if not token:
             return cls()
-        saved = json.loads(token)
+        try:
+            return cls._parse(json.loads(token))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise AnswerNotUnderstood("resume_token") from None
+
+    @classmethod
+    def _parse(cls, saved: Any) -> Memory:
         jobs = [
             Job(
                 tuple(MemberCall(r, Verb(v), a, k) for r, v, a, k in row["calls"]),
@@ -185,7 +191,10 @@ def results_url(api: MailchimpApi, job_id: str) -> str | None:
         return None
     if status != "finished" or reply.field("id", str) != job_id:
         raise AnswerNotUnderstood("job_status_unknown")
-    url = urljoin(f"{api.root}/", reply.field("response_body_url", str))
+    try:
+        url = urljoin(f"{api.root}/", reply.field("response_body_url", str))
+    except ValueError:
+        raise AnswerNotUnderstood("bad_url") from None
     if not url.startswith("https:") and api.root.startswith("https:"):
         raise AnswerNotUnderstood("results_not_secure")
     return url
@@ -216,7 +225,7 @@ def find_job(api: MailchimpApi, batch_key: str, job: Job) -> str | None:
         url = None if running else results_url(api, job_id)
         if url is None:
             undecided = True
-        elif ours & set(_rows(api.client.download("GET", url))):
+        elif _rows(api.client.download("GET", url), ours):
             return job_id
     if undecided:
         raise JobUndecided
@@ -239,7 +248,8 @@ def read_results(
     api: MailchimpApi, batch_key: str, job: Job, url: str
 ) -> Mapping[MemberCall, Outcome | ConnectorError]:
     """Each call's own outcome from the results archive. A call that the archive leaves out has an unknown effect."""
-    rows = _rows(api.client.download("GET", url))
+    wanted = {operation_id(batch_key, job, call) for call in job.calls}
+    rows = _rows(api.client.download("GET", url), wanted)
     outcomes: dict[MemberCall, Outcome | ConnectorError] = {}
     for call in job.calls:
         row = rows.get(operation_id(batch_key, job, call))
@@ -259,27 +269,20 @@ def _body(row: Mapping[str, Any]) -> Any:
     if not isinstance(text, str) or not text.strip():
         return None
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse_vendor_json(text)
+    except AnswerNotUnderstood:
         return None
 
 
-def _rows(archive: bytes) -> dict[str, dict[str, Any]]:
-    """All rows of all JSON files of a gzipped tar by operation id. Reads in memory, and only so much: no file is
-    unpacked, so that no name in the archive can lead anywhere."""
+def _rows(archive: bytes, wanted: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The wanted rows of all JSON files of a gzipped tar by operation id, in bounded memory."""
     rows: dict[str, dict[str, Any]] = {}
-    size = 0
-    try:
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
-            for entry in tar:
-                content = tar.extractfile(entry)
-                if content is None:
-                    continue
-                size += entry.size
-                if size > _LONGEST_RESULTS_BYTES:
-                    raise AnswerNotUnderstood("results_too_large")
-                for row in json.loads(content.read()):
-                    rows[field_of(row, "operation_id", str)] = row
-    except (tarfile.TarError, OSError, EOFError, ValueError, TypeError):
-        raise AnswerNotUnderstood("results_unreadable") from None
+    for content in regular_files(archive, max_bytes=_LONGEST_RESULTS_BYTES):
+        found = parse_vendor_json(content)
+        if not isinstance(found, list):
+            raise AnswerNotUnderstood("results_unreadable")
+        for row in found:
+            name = field_of(row, "operation_id", str)
+            if name in wanted:
+                rows[name] = row
     return rows

@@ -16,6 +16,7 @@ from typing import Any
 
 from connectors.base.errors import AnswerNotUnderstood, RequestRefused, TemporarilyUnavailable
 from connectors.base.toolkit.http import field_of
+from connectors.base.toolkit.vendor_json import parse_vendor_json
 from connectors.salesforce.identifiers import long_id
 from connectors.salesforce.org import Org
 from connectors.salesforce.progress import OpenJob
@@ -50,7 +51,7 @@ class HardDelete:
             )
         except RequestRefused:
             return None
-        job.id = field_of(json.loads(response.content), "id", str)
+        job.id = field_of(parse_vendor_json(response.content, effect_unknown=True), "id", str)
         save(job)
         return job
 
@@ -61,8 +62,8 @@ class HardDelete:
         found: list[tuple[datetime, str]] = []
         while True:
             for row in field_of(answer, "records", list):
-                at = datetime.fromisoformat(field_of(row, "createdDate", str).replace("+0000", "+00:00"))
-                ours = row.get("createdById", "")[:15] == self._org.user_id[:15]
+                at = _instant(field_of(row, "createdDate", str))
+                ours = str(row.get("createdById") or "")[:15] == self._org.user_id[:15]
                 same = row.get("object") == job.object and row.get("operation") == "hardDelete"
                 if ours and same and at >= since and row.get("state") in _RUNNING:
                     found.append((at, field_of(row, "id", str)))
@@ -96,3 +97,11 @@ def _whole(record_id: str) -> str:
     if whole is None:
         raise AnswerNotUnderstood("failed_results")
     return whole
+
+
+def _instant(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text.replace("+0000", "+00:00"))
+    except ValueError:
+        raise AnswerNotUnderstood("instant") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

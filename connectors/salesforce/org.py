@@ -5,7 +5,6 @@ Decides how calls are worded. What they are for is decided by those who make the
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from connectors.base.errors import (
     TemporarilyUnavailable,
 )
 from connectors.base.toolkit.http import field_of
+from connectors.base.toolkit.vendor_json import parse_vendor_json
 from connectors.salesforce.grants import SalesforceCredentials, cache_key, token_request
 from connectors.salesforce.private_cache import PrivateCache
 from connectors.salesforce.session import SalesforceSession, error_codes, error_of
@@ -226,11 +226,7 @@ class Org:
         if response.status_code == 400:
             known = error_codes(response) - {"None"}
             raise CredentialsRefused("token_refused", status=400) if known else RequestRefused("refused", status=400)
-        try:
-            body = json.loads(response.content)
-        except ValueError:
-            raise AnswerNotUnderstood("token_answer") from None
-        token = self._parse(body)
+        token = self._parse(parse_vendor_json(response.content))
         self.cache.put(self._key, {name: getattr(token, name) for name in _Token.__dataclass_fields__})
         return token
 

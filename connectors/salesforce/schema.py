@@ -155,13 +155,15 @@ def parse_object(body: Any) -> ObjectType:
 
 
 def _parse_field(row: Any) -> Field:
+    name = field_of(row, "name", str)
     choices: tuple[str, ...] = ()
     if row.get("restrictedPicklist"):
-        choices = tuple(str(v["value"]) for v in row.get("picklistValues") or () if v.get("active", True))
+        values = [(field_of(v, "value", str), v.get("active", True)) for v in row.get("picklistValues") or ()]
+        choices = tuple(value for value, active in values if active)
     return Field(
-        name=field_of(row, "name", str),
+        name=name,
         type=field_of(row, "type", str),
-        length=int(row.get("length") or 0),
+        length=length if isinstance(length := row.get("length"), int) else 0,
         nillable=bool(row.get("nillable")),
         updateable=bool(row.get("updateable")),
         filterable=bool(row.get("filterable", True)),

@@ -6,7 +6,6 @@ Decides what a status means for every call alike. What rows and queries answer i
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -26,6 +25,7 @@ from connectors.base.errors import (
     TemporarilyUnavailable,
 )
 from connectors.base.pacing import Pacer, retry_after_seconds
+from connectors.base.toolkit.vendor_json import is_vendor_json, parse_vendor_json, without_lone_surrogates
 
 # Both log URLs, and URLs carry identifiers.
 for _name in ("urllib3", "simple_salesforce", "requests"):
@@ -34,7 +34,7 @@ for _name in ("urllib3", "simple_salesforce", "requests"):
 TIMEOUT_SECONDS = 60.0  # a query may think for long; Salesforce itself ends it after 120 s
 CONNECT_TIMEOUT_SECONDS = 5.0
 MAX_BODY_BYTES = 10 * 1024 * 1024
-_USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
+_USAGE = re.compile(r"api-usage=(\d{1,18})/(\d{1,18})")
 _MEDIA_TYPES = ("application/json", "text/csv", "text/xml", "application/xml")
 _BUSY_CODES = frozenset({"REQUEST_LIMIT_EXCEEDED", "SERVER_UNAVAILABLE", "QUERY_TIMEOUT", "UNABLE_TO_LOCK_ROW"})
 _LIMIT_RETRY_SECONDS = 3600.0
@@ -138,7 +138,9 @@ class SalesforceSession(requests.Session):
             if size > self.max_body_bytes:
                 raise AnswerNotUnderstood("body_too_large", status=response.status_code)
             chunks.append(chunk)
-        response._content = b"".join(chunks)  # what requests itself sets when it reads a body whole
+        response._content = without_lone_surrogates(
+            b"".join(chunks)
+        )  # what requests itself sets when it reads a body whole
 
     def _check_budget(self) -> None:
         if self._usage is not None and self._usage[0] >= self._usage[1] * self._share:
@@ -189,8 +191,8 @@ def error_of(verb: str, response: requests.Response) -> ConnectorError | None:
 def error_codes(response: requests.Response) -> frozenset[str]:
     """The vendor's own codes of a refused call, as far as they can be read."""
     try:
-        body = json.loads(response.content)
-    except ValueError:
+        body = parse_vendor_json(response.content)
+    except AnswerNotUnderstood:
         return frozenset()
     rows = body if isinstance(body, list) else [body]
     return frozenset(str(r.get("errorCode") or r.get("error")) for r in rows if isinstance(r, dict))
@@ -205,8 +207,4 @@ def is_readable(response: requests.Response) -> bool:
         return False
     if media_type != "application/json":
         return True
-    try:
-        json.loads(response.content)
-    except ValueError:
-        return False
-    return True
+    return is_vendor_json(response.content)

@@ -26,6 +26,7 @@ _BAD_ANSWERS = {
     "not_found": Fault(FaultKind.STATUS, status=404, body={}),
     "unavailable": Fault(FaultKind.STATUS, status=503),
     "html": Fault(FaultKind.HTML),
+    "deep_json": Fault(FaultKind.HOSTILE, body="[" * 50_000 + "]" * 50_000),
     "half_body": Fault(FaultKind.HALF_BODY),
     "redirect": Fault(FaultKind.REDIRECT),
     "lie": Fault(FaultKind.LIE),

@@ -14,7 +14,8 @@ class FaultKind(StrEnum):
     STATUS: answer `status` (with `retry_after`: seconds as a number or a full HTTP date as text) and do nothing.
     STALL: wait `seconds` before doing anything. DROP_BEFORE / DROP_AFTER: cut the connection before / after acting.
     HTML: 200 with an HTML page, nothing done. HALF_BODY: act, then send half of the answer. LIE: answer as if done, do
-    nothing. BLIND: answer as to a credential that sees nothing. HUGE: 200 with `seconds` MiB of JSON. REDIRECT: 302.
+    nothing. BLIND: answer as to a credential that sees nothing. HOSTILE: 200 with the text `body`, declared as JSON,
+    nothing done. HUGE: 200 with `seconds` MiB of JSON. REDIRECT: 302.
     """
 
     STATUS = "status"
@@ -25,6 +26,7 @@ class FaultKind(StrEnum):
     HALF_BODY = "half_body"
     LIE = "lie"
     BLIND = "blind"
+    HOSTILE = "hostile"
     HUGE = "huge"
     REDIRECT = "redirect"
 

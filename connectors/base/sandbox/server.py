@@ -141,6 +141,8 @@ async def _misbehave(sandbox: Sandbox, call: Call, fault: Fault, entry: dict[str
         result = Result(fault.status, fault.body, headers)
     elif kind is FaultKind.HTML:
         result = Result(200, b"<html><body>maintenance</body></html>", {"content-type": "text/html"})
+    elif kind is FaultKind.HOSTILE:
+        result = Result(200, str(fault.body).encode(), {"content-type": "application/json"})
     elif kind is FaultKind.HUGE:
         result = Result(200, {"padding": "x" * int(fault.seconds * 1024 * 1024)})
     elif kind is FaultKind.REDIRECT:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,8 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr
 
 from connectors.base.callbacks import CallbackCall, CallbackRefused
+from connectors.base.errors import AnswerNotUnderstood
+from connectors.base.toolkit.vendor_json import parse_vendor_json
 
 CallbackSecrets = Annotated[tuple[Annotated[SecretStr, Field(min_length=16)], ...], Field(max_length=4)]
 """The type of a `callback_secrets` credential: the newest and, while it is being replaced, the one before. An empty one
@@ -106,8 +107,8 @@ class HmacSignature:
 def json_body(call: CallbackCall) -> dict[str, Any]:
     """The body as a JSON object: to be asked for after the signature was checked. Raises CallbackRefused."""
     try:
-        value = json.loads(call.body)
-    except (ValueError, RecursionError):
+        value = parse_vendor_json(call.body)
+    except AnswerNotUnderstood:
         raise CallbackRefused("body_not_understood") from None
     if not isinstance(value, dict):
         raise CallbackRefused("body_not_understood")

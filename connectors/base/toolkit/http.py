@@ -27,6 +27,7 @@ from connectors.base.pacing import Pacer, retry_after_seconds
 from connectors.base.toolkit.connections import Connections, Received
 from connectors.base.toolkit.line import changes
 from connectors.base.toolkit.target import request_target
+from connectors.base.toolkit.vendor_json import parse_vendor_json
 
 # httpcore logs what it sends at DEBUG, and paths carry identifiers.
 for _name in ("httpx", "httpcore"):
@@ -239,7 +240,4 @@ def _parse(answer: Received) -> Any:
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
         raise AnswerNotUnderstood("not_json", status=answer.status)
-    try:
-        return json.loads(answer.body)
-    except ValueError:
-        raise AnswerNotUnderstood("bad_json", status=answer.status) from None
+    return parse_vendor_json(answer.body, status=answer.status)

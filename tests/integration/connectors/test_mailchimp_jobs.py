@@ -314,7 +314,17 @@ def archive(*files: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"no archive", archive(b"no json"), archive(b'{"not": "rows"}'), archive(b"[1]"), archive(b"[{}]")],
+    [
+        b"",
+        b"no archive",
+        archive(b"no json"),
+        archive(b'{"not": "rows"}'),
+        archive(b"[1]"),
+        archive(b"[{}]"),
+        archive(b"[" * 100_000),
+        archive(b'[{"operation_id": 1e999}]'),
+    ],
+    ids=["nothing", "no archive", "no json", "no list", "no object", "no id", "deep", "infinite"],
 )
 def test_unreadable_results_conclude_nothing(stage: Stage, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.seed(news=[member(ADA)])
@@ -329,6 +339,20 @@ def test_unreadable_results_conclude_nothing(stage: Stage, content: bytes, monke
     assert isinstance(only(operations.erase(connector, batch, lease)), AnswerNotUnderstood)
     monkeypatch.undo()
     assert kind(only(operations.erase(connector, batch, lease))) is AnswerKind.ERASED
+
+
+@pytest.mark.parametrize("link", ["http://[", "https://xn--\u00e4.example.test/\u2603", "ftp://a.example.test/", "//"])
+def test_a_link_that_is_none_concludes_nothing(stage: Stage, link: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.seed(news=[member(ADA)])
+    connector = stage.connect(batch_threshold=0)
+    batch = stage.frozen(connector, person(ADA))
+    lease = Lease()
+    operations.erase(connector, batch, lease)
+    whole = type(stage.sandbox)._shown_job
+    monkeypatch.setattr(
+        type(stage.sandbox), "_shown_job", lambda self, job: whole(self, job) | {"response_body_url": link}
+    )
+    assert isinstance(only(operations.erase(connector, batch, lease)), AnswerNotUnderstood)
 
 
 def _instead(result: Result, path: str, content: bytes) -> Result:
@@ -359,4 +383,4 @@ def test_a_bomb_is_not_unpacked(stage: Stage, monkeypatch: pytest.MonkeyPatch) -
     operations.erase(connector, batch, lease)
     answer = only(operations.erase(connector, batch, lease))
     assert isinstance(answer, AnswerNotUnderstood)
-    assert answer.code == "results_too_large"
+    assert answer.code == "archive_too_large"
