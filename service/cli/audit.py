@@ -27,7 +27,7 @@ from service.cli.audit_exports import (
 from service.cli.client import DEFAULT_URL, EXIT_REFUSED, EXIT_UNUSABLE, Api, KeyFile, Unusable, Url, short_errors
 from service.cli.direct import DEFAULT_CONFIG, Config, opened
 from service.cli.groups import command_group
-from service.cli.printing import note, say
+from service.cli.printing import AsJson, note, say, show_json
 from service.domain.audit_selection import Selection
 from service.domain.reports.rendering import FORMATS
 from service.domain.reports.report import NoPeriod, parse_period
@@ -47,14 +47,20 @@ app = command_group("audit", "The audit log and its evidence.")
 @app.command()
 def export(
     out: Annotated[Path, typer.Option(help="The file to write; audit.pub is written beside it.")],
-    form: Annotated[str, typer.Option("--format", help=", ".join(EXPORT_FORMATS))] = "jsonl",
-    from_: Annotated[str | None, typer.Option("--from", help="A day or an RFC 3339 instant.")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="The same; what was written then isn't in it.")] = None,
-    system: Annotated[str | None, typer.Option(help="Only this system's entries and its steps'.")] = None,
+    form: Annotated[str, typer.Option("--format", help=f"One of: {', '.join(EXPORT_FORMATS)}.")] = "jsonl",
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Only entries from this day or RFC 3339 instant on.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Only entries before this day or instant.")] = None,
+    system: Annotated[str | None, typer.Option(help="Only entries of this system and of its steps.")] = None,
     regime: Annotated[str | None, typer.Option(help="Only requests under this law.")] = None,
     config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
 ) -> None:
-    """Write the log, or an excerpt of it, signed. Exit code 1 if the log doesn't agree with itself."""
+    """Write the log, or an excerpt of it, signed.
+
+    Exit code 1 if the log doesn't agree with itself.
+    """
     with _evidence(config, out) as (settings, stores, key):
         zone = settings.service.zone
         selection = Selection(parse_instant(from_, zone), parse_instant(to, zone), system, regime)
@@ -66,19 +72,26 @@ def export(
         else:
             count = write_export(stores, key, selection, form, out)[1]
     manifest = "" if form == "jsonl" else f"--manifest {manifest_of(out).name} "
+    if as_json:
+        show_json({"entries": count, "file": out.name, "manifest": manifest_of(out).name if manifest else None})
+        return
     say(f"{count} entries; verify with: expunge audit verify {manifest}{out.name}")
 
 
 @app.command()
 def report(
-    name: Annotated[str, typer.Argument(help=", ".join(REPORTS), show_default=False)],
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(REPORTS)}.", show_default=False)],
     period: Annotated[str, typer.Option(help="YYYY, YYYY-Qn, YYYY-MM or YYYY-MM-DD..YYYY-MM-DD: days of receipt.")],
     out: Annotated[Path, typer.Option(help="The file to write; its manifest and audit.pub are written beside it.")],
-    form: Annotated[str, typer.Option("--format", help=", ".join(FORMATS))] = "html",
+    form: Annotated[str, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}.")] = "html",
     regime: Annotated[str | None, typer.Option(help="Only requests under this law.")] = None,
     config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
 ) -> None:
-    """Compute a report from the log alone. Exit code 1 if the log doesn't agree with itself."""
+    """Compute a report from the log alone.
+
+    Exit code 1 if the log doesn't agree with itself.
+    """
     with _evidence(config, out) as (settings, stores, key):
         one_of(name, tuple(REPORTS), "the report")
         one_of(form, FORMATS, "--format")
@@ -87,6 +100,9 @@ def report(
         except NoPeriod as error:
             raise Unusable(str(error)) from None
         rows = write_report(stores, settings, key, Asked(name, asked, regime, form), out)
+    if as_json:
+        show_json({"rows": rows, "file": out.name, "manifest": manifest_of(out).name})
+        return
     say(f"{rows} rows; verify with: expunge audit verify --manifest {manifest_of(out).name} {out.name}")
 
 

@@ -5,18 +5,21 @@ Decides what an operator sees. Acts carry the operator's name into the log; exit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from service.cli import verify_audit
-from service.cli.client import EXIT_REFUSED, EXIT_UNUSABLE
+from service.cli.client import EXIT_REFUSED, EXIT_UNUSABLE, Unusable
 from service.cli.direct import DEFAULT_CONFIG, Config, opened
-from service.cli.printing import note, say
+from service.cli.printing import AsJson, note, say, show_json
+from service.domain.anchor import Conflict
 from service.settings import Settings
 from service.storage.anchors.configured import configured_anchors
 from service.storage.audit_findings import AuditLogBroken
@@ -24,6 +27,7 @@ from service.storage.key_services.configured import configured_key_service
 from service.storage.secrets import audit_key_directory, audit_signing_key
 from service.storage.signing_key import SigningKeyUnusable
 from service.storage.stores import Stores
+from service.storage.vendor_gate import OpenConflict
 from service.use_cases.anchor_checkpoint import anchor_checkpoint
 from service.use_cases.prune_audit import prune_audit
 from service.use_cases.reconcile_audit import Comparison, accept_restored_store, compare_with_anchors
@@ -44,15 +48,23 @@ def add_to(app: typer.Typer) -> None:
     app.command("rotate-key")(rotate_key)
 
 
-def anchor(config: Config = DEFAULT_CONFIG) -> None:
-    """Sign what is logged by now and publish the head to every anchor."""
+def anchor(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Sign the log's head and publish it to every anchor.
+
+    Exit code 1 if an anchor has a head that disagrees with the log, or if none could be compared.
+    """
     with _stores(config) as (settings, stores):
         key = audit_signing_key(settings)
         checkpoint_everything(stores.engine, key)
         anchors = configured_anchors(settings)
         turn = anchor_checkpoint(stores.engine, key.current(), anchors)
-    say(f"head of {turn.size} entries; new at: {', '.join(turn.published) or 'none'}")
-    if turn.comparison is not None and not _show(turn.comparison):
+    if as_json:
+        compared = None if turn.comparison is None else _document(turn.comparison)
+        show_json({"size": turn.size, "published": list(turn.published), "comparison": compared})
+    else:
+        say(f"head of {turn.size} entries; new at: {', '.join(turn.published) or 'none'}")
+        _show(turn.comparison)
+    if turn.comparison is not None and not _agrees(turn.comparison):
         raise typer.Exit(EXIT_REFUSED)
 
 
@@ -60,22 +72,33 @@ def reconcile(
     accept: Annotated[bool, typer.Option("--accept", help="Go on with the store as it is.")] = False,
     operator: Annotated[str | None, typer.Option(help="Who accepts, for the log; needed with --accept.")] = None,
     config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
 ) -> None:
-    """Compare the store with every anchor; after a restore, accept it, so that systems are called again."""
+    """Compare the log with every anchor, and accept a restored one.
+
+    After a restore no system is called until a named person accepts the store with --accept. Exit code 1 if an anchor
+    disagrees, if none could be compared, or if a disagreement is still open.
+    """
     if accept and operator is None:
-        note("--accept is a named person's act: give --operator")
-        raise typer.Exit(EXIT_UNUSABLE)
+        raise Unusable("--accept is a named person's act: give --operator")
     with _stores(config) as (settings, stores):
         key, anchors = audit_signing_key(settings), configured_anchors(settings)
-        agrees = _show(compare_with_anchors(stores.engine, key, anchors))
+        comparison = compare_with_anchors(stores.engine, key, anchors)
+        if not as_json:
+            _show(comparison)
         if not accept or operator is None:
-            raise typer.Exit(0 if agrees else EXIT_REFUSED)
+            if as_json:
+                show_json(_document(comparison))
+            raise typer.Exit(0 if _agrees(comparison) else EXIT_REFUSED)
         left = accept_restored_store(stores.engine, key, anchors, operator=operator)
-    for conflict in left:
+    if as_json:
+        show_json(_document(comparison) | {"accepted": not left, "still_open": _conflicts(left)})
+    for conflict in () if as_json else left:
         say(f"still open: {conflict.anchor}: {conflict.code} ({conflict.detail})")
     if left:
         raise typer.Exit(EXIT_REFUSED)
-    say("accepted; systems are called again")
+    if not as_json:
+        say("accepted; systems are called again")
 
 
 def replay(
@@ -83,57 +106,101 @@ def replay(
     key: Annotated[Path | None, typer.Option(help="The key that verifies it; default: audit.pub beside it.")] = None,
     handover: Annotated[list[Path] | None, typer.Option(help="A rotation's note, if the key is older; repeat.")] = None,
     config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
 ) -> None:
-    """Rebuild the states from the log and compare them with the rows: the difference must be 0."""
+    """Rebuild all states from the log and compare them.
+
+    What the log says must be what the rows say. Exit code 1 if there is a difference.
+    """
     if export is not None:
-        arguments = [str(export)] if key is None else [str(export), "--key", str(key)]
-        for path in handover or ():
-            arguments += ["--handover", str(path)]
-        if code := verify_audit.main(arguments):
-            raise typer.Exit(code)
+        _verify_first(export, key, handover or [])
     with _stores(config) as (_, stores):
         if export is None:
             report = replay_audit(stores.engine)
         else:
             with export.open("rb") as file:
                 report = replay_audit(stores.engine, file)
-    say(f"{report.entries} entries of {report.objects} objects, difference {len(report.differences)}")
-    if report.beyond_retention:
-        say(f"{report.beyond_retention} rows are older than the log's beginning")
-    for each in report.differences[:_MOST_SHOWN]:
-        say(f"{each.object} {each.object_id} {each.field}: log {each.logged}, store {each.stored}")
+    if as_json:
+        show_json(asdict(report))
+    else:
+        say(f"{report.entries} entries of {report.objects} objects, difference {len(report.differences)}")
+        if report.beyond_retention:
+            say(f"{report.beyond_retention} rows are older than the log's beginning")
+        for each in report.differences[:_MOST_SHOWN]:
+            say(f"{each.object} {each.object_id} {each.field}: log {each.logged}, store {each.stored}")
     if report.differences:
         raise typer.Exit(EXIT_REFUSED)
 
 
-def prune(operator: Operator, config: Config = DEFAULT_CONFIG) -> None:
-    """Remove the oldest entries whose retention is over. What remains can still be verified."""
+def _verify_first(export: Path, key: Path | None, handover: list[Path]) -> None:
+    arguments = [str(export)] if key is None else [str(export), "--key", str(key)]
+    for path in handover:
+        arguments += ["--handover", str(path)]
+    # The verifier's report is a message here; the result is the replay's.
+    with redirect_stdout(sys.stderr):
+        code = verify_audit.main(arguments)
+    if code:
+        raise typer.Exit(code)
+
+
+def prune(operator: Operator, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Remove the oldest entries, whose retention is over.
+
+    What remains can still be verified.
+    """
     with _stores(config) as (settings, stores):
         retention = timedelta(seconds=settings.audit.retention_seconds)
         done = prune_audit(stores.engine, audit_signing_key(settings), retention=retention, operator=operator)
-    say(f"{done.removed} entries removed; the log begins at {done.size}")
+    if as_json:
+        show_json({"removed": done.removed, "begins_at": done.size})
+    else:
+        say(f"{done.removed} entries removed; the log begins at {done.size}")
 
 
-def rotate_key(operator: Operator, config: Config = DEFAULT_CONFIG) -> None:
-    """Give the log a new signing key. Send auditors the new audit.pub and the handover note."""
+def rotate_key(operator: Operator, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Give the log a new signing key.
+
+    Send auditors the new audit.pub and the handover note.
+    """
     with _stores(config) as (settings, stores):
         service = configured_key_service(settings)
         directory, origin = audit_key_directory(settings), settings.keys.audit_origin
         done = rotate_signing_key(stores.engine, directory, origin, operator=operator, service=service)
+    if as_json:
+        fingerprints = {"old_key": done.old.fingerprint, "new_key": done.new.fingerprint}
+        show_json(fingerprints | {"size": done.size, "handover_note": done.kept_at.name})
+        return
     say(f"old key {done.old.fingerprint} signed up to {done.size} entries")
     say(f"new key {done.new.fingerprint}")
     say(f"handover note: {done.kept_at.name} in the key directory")
 
 
-def _show(comparison: Comparison) -> bool:
-    """Print what anchors say; True if one at least agrees and none disagrees."""
+def _agrees(comparison: Comparison) -> bool:
+    """Return whether at least one anchor agrees and none disagrees."""
+    return bool(comparison.agree) and not comparison.conflicts
+
+
+def _show(comparison: Comparison | None) -> None:
+    if comparison is None:
+        return
     for name in comparison.agree:
         say(f"{name}: agrees")
     for name, code in comparison.unreachable:
         say(f"{name}: not reachable ({code})")
     for conflict in comparison.conflicts:
         say(f"{conflict.anchor}: DISAGREES, {conflict.code} ({conflict.detail})")
-    return bool(comparison.agree) and not comparison.conflicts
+
+
+def _document(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "agree": list(comparison.agree),
+        "unreachable": [{"anchor": name, "code": code} for name, code in comparison.unreachable],
+        "conflicts": _conflicts(comparison.conflicts),
+    }
+
+
+def _conflicts(conflicts: Iterable[Conflict | OpenConflict]) -> list[dict[str, str]]:
+    return [{"anchor": each.anchor, "code": each.code, "detail": each.detail} for each in conflicts]
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def run_connector(
     name: Annotated[str, typer.Argument(help="The connector's name, e.g. zendesk.")],
     config: Annotated[Path, typer.Option(help="TOML file with one [[systems]] entry.")],
     subjects: Annotated[Path, typer.Option(help="JSON Lines file, one person a line.")],
-    operation: Annotated[Operation, typer.Option(help="What to do.")],
+    operation: Annotated[Operation, typer.Option(help="What to do with them; locate only reads.")],
     wait: Annotated[
         float | None,
         typer.Option(min=0.0, help="Seconds to wait for jobs, confirmation delays and retries; default: to the end."),
@@ -45,7 +45,12 @@ def run_connector(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per person and a last one of totals.")] = False,
     wide: Wide = False,
 ) -> None:
-    """Locate, erase, suppress or confirm the people of a file in one system, and say how each of them ended."""
+    """Locate, suppress, erase or confirm the people of a file.
+
+    In one system, and without the service: no plan, approval, hold or audit log is involved, and `erase` really erases.
+    Exit codes: 0 all ended well, 3 something is still pending at the vendor, 1 something needs a human, 2 the call or
+    its files can't be used.
+    """
     try:
         kind = connector_class(name)
         people = read_subjects(subjects)

@@ -17,7 +17,7 @@ from service.cli.printing import AsJson, Wide, say, show_json, show_table
 from service.use_cases.lift_hold import LiftReason
 from service.use_cases.place_hold import HoldReason
 
-app = command_group("holds", "Legal holds: keep a person's data for now.")
+app = command_group("holds", "Place, list and lift legal holds.")
 
 # Shown in --help, because a reason stands in the audit log for good. A test compares them with the enums.
 PLACE_REASONS = {
@@ -78,7 +78,10 @@ def list_all(
     as_json: AsJson = False,
     wide: Wide = False,
 ) -> None:
-    """List legal holds, newest first: how many identifiers of which kinds, never whose."""
+    """List legal holds, newest first.
+
+    How many identifiers of which kinds a hold covers is shown, never whose.
+    """
     query = {"include_lifted": "true" if include_lifted else None}
     found = Api(url, key_file).call("GET", "/v1/holds", query=query)
     if as_json:
@@ -107,9 +110,9 @@ def lift(
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Lift a legal hold: what this hold alone kept back goes on at once.
+    """Lift a legal hold.
 
-    The reason stands in the audit log.
+    Steps that this hold alone kept back go on at once. The reason stands in the audit log.
     """
     hold = Api(url, key_file).call("DELETE", f"/v1/holds/{hold_id}", query={"reason": reason.value})
     if as_json:

@@ -32,7 +32,7 @@ from service.cli.printing import AsJson, Wide, ask, can_ask, note, say, show_jso
 from service.domain.imports import ImportFormat
 from service.domain.request import UNFINISHED
 
-app = command_group("imports", "Follow and steer imports.")
+app = command_group("imports", "List, show, pause, resume and cancel imports.")
 ImportId = Annotated[UUID, typer.Argument(help="The import's id.", show_default=False)]
 _MEDIA_TYPES = {ImportFormat.JSONL: "application/jsonl", ImportFormat.CSV: "text/csv"}
 _TRIES = 5
@@ -43,12 +43,15 @@ _PIECE_BYTES = 64 * 1024
 def import_requests(
     file: Annotated[Path, typer.Argument(help="Lines of JSON, or CSV with a header.", show_default=False)],
     form: Annotated[ImportFormat | None, typer.Option("--format", help="Default: by the file's ending.")] = None,
-    idempotency_key: Annotated[str | None, typer.Option(help="Go on with an import under its key.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="Key of an import to go on with.")] = None,
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Submit the requests of a file. Says which lines were refused; with --json, prints every verdict as it comes."""
+    """Submit the requests of a file.
+
+    Prints the lines that were refused, and why; with --json, every line's verdict as it comes.
+    """
     with short_errors():
         api, key = Api(url, key_file), idempotency_key or uuid4().hex
         media_type = _MEDIA_TYPES[form or _format_of(file)]
@@ -147,7 +150,10 @@ def list_page(
 def show(
     import_id: ImportId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
 ) -> None:
-    """Show one import, its requests counted by state, and its first refused lines."""
+    """Show one import.
+
+    Its requests are counted by state; its first 50 refused lines follow.
+    """
     with short_errors():
         api = Api(url, key_file)
         view = api.call("GET", f"/v1/imports/{import_id}")
@@ -168,7 +174,10 @@ def show(
 def pause(
     import_id: ImportId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
 ) -> None:
-    """Let an import rest; deadlines run on."""
+    """Let an import rest.
+
+    None of its requests is begun or gone on with; deadlines run on.
+    """
     _steer(import_id, "pause", url, key_file, as_json)
 
 
@@ -189,9 +198,10 @@ def cancel(
     as_json: AsJson = False,
     wide: Wide = False,
 ) -> None:
-    """Cancel an import for good: revoke each of its requests that hasn't ended.
+    """Cancel an import for good.
 
-    Asks before it does so. Where nobody can be asked, because this isn't a terminal, --yes is needed.
+    Revokes each of its requests that hasn't ended. Asks before it does so; without a terminal to ask on, --yes is
+    needed.
     """
     with short_errors():
         api = Api(url, key_file)

@@ -9,20 +9,20 @@ import typer
 
 from service.cli.direct import DEFAULT_CONFIG, Config, opened
 from service.cli.groups import command_group
-from service.cli.printing import AsJson, Wide, say, show_json, show_table
+from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
 from service.domain.api_key import Scope
 from service.use_cases.create_key import create_key
 from service.use_cases.list_keys import list_keys
 from service.use_cases.revoke_key import revoke_key
 
-app = command_group("keys", "API keys.")
+app = command_group("keys", "Create, list and revoke API keys.")
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Option(help="Who will use it. One person or program per key.")],
-    scope: Annotated[list[Scope], typer.Option(help="What it may do; may be repeated.")],
-    days: Annotated[int, typer.Option(min=1, help="Days until it ends.")] = 90,
+    name: Annotated[str, typer.Option(help="The person or program that will use it, one per key.")],
+    scope: Annotated[list[Scope], typer.Option(help="An operation that it may do; repeat for more.")],
+    days: Annotated[int, typer.Option(min=1, help="Days until it ends, at most 400.")] = 90,
     config: Config = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
@@ -42,7 +42,7 @@ def create(
         )
         return
     say(key.token)
-    say(f"until {key.expires_at.isoformat(timespec='seconds')}; it isn't shown again")
+    note(f"until {key.expires_at.isoformat(timespec='seconds')}; it isn't shown again")
 
 
 @app.command("list")
@@ -74,8 +74,12 @@ def list_all(config: Config = DEFAULT_CONFIG, as_json: AsJson = False, wide: Wid
 def revoke(
     prefix: Annotated[str, typer.Argument(help="The key's prefix, as `keys list` shows it.", show_default=False)],
     config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
 ) -> None:
     """Revoke a key: from now on it opens nothing."""
     with opened(config) as (_, stores):
         revoke_key(stores, prefix=prefix, actor="cli")
-    say(f"revoked {prefix}")
+    if as_json:
+        show_json({"prefix": prefix, "state": "revoked"})
+    else:
+        say(f"revoked {prefix}")

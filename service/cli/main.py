@@ -16,11 +16,11 @@ from service.cli.up import up
 from service.cli.workers import workers
 
 app = command_group("expunge", "Propagate a person's deletion to every system that holds their data, and prove it.")
-app.command()(up)
+app.command(short_help="Run the service until Ctrl-C.")(up)
 app.command()(workers)
-app.command()(demo)
-app.command()(sandbox)
-app.command()(sample_warehouse)
+app.command(short_help="Erase people of a made-up company.")(demo)
+app.command(short_help="Run a vendor's stand-in until Ctrl-C.")(sandbox)
+app.command(short_help="Write the sample company's warehouse.")(sample_warehouse)
 app.add_typer(request.app, name="request")
 app.add_typer(imports.app, name="imports")
 app.add_typer(steps.app, name="steps")

@@ -30,16 +30,19 @@ def submit(
     identifiers: Annotated[
         Path, typer.Option(help="JSON file (or -): [{kind, value, verification: {method, verified_at}}, ...]")
     ],
-    kind: Annotated[str, typer.Option(help="What is asked for.")] = "erasure",
+    kind: Annotated[str, typer.Option(help="What the person asks for.")] = "erasure",
     regime: Annotated[str, typer.Option(help="The law that sets the clock.")] = "gdpr",
-    received_at: Annotated[str | None, typer.Option(help="When it came in (RFC 3339); default: now.")] = None,
+    received_at: Annotated[str | None, typer.Option(help="When the request came in (RFC 3339); default: now.")] = None,
     reference: Annotated[str | None, typer.Option(help="Your own reference; never personal.")] = None,
-    idempotency_key: Annotated[str | None, typer.Option(help="Repeat a submission under its key.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="Key of a submission to repeat.")] = None,
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Submit a request."""
+    """Submit a request about one person.
+
+    Identifiers come from a file, because other users of the machine see a command line.
+    """
     with short_errors():
         body = {
             "kind": kind,
@@ -143,7 +146,10 @@ def lookup(
     as_json: AsJson = False,
     wide: Wide = False,
 ) -> None:
-    """Did you delete me? Finds requests by an identifier, sealed ones included."""
+    """Find a person's requests by an identifier.
+
+    Answers "did you delete me?": sealed requests are found, too, and whether the identifier is on the suppression list.
+    """
     with short_errors():
         found = Api(url, key_file).call("POST", "/v1/requests/lookup", {"identifier": read_json(identifier)})
     if as_json:

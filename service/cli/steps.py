@@ -13,14 +13,14 @@ from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
 from service.use_cases.list_steps import ListedState
 from service.use_cases.resolve_step import Resolution, ResolutionReason
 
-app = command_group("steps", "Steps that haven't ended.")
+app = command_group("steps", "List, retry and resolve unfinished steps.")
 
 
 @app.command("list")
 def list_page(
-    state: Annotated[ListedState, typer.Option(help="What the steps are doing.")] = ListedState.PARKED,
-    system: Annotated[str | None, typer.Option(help="Only of this system.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Such as credentials_refused.")] = None,
+    state: Annotated[ListedState, typer.Option(help="Only steps in this state.")] = ListedState.PARKED,
+    system: Annotated[str | None, typer.Option(help="Only steps of this system.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only with this reason, such as credentials_refused.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     url: Url = DEFAULT_URL,
@@ -28,7 +28,10 @@ def list_page(
     as_json: AsJson = False,
     wide: Wide = False,
 ) -> None:
-    """List steps, parked ones unless told otherwise, with what their reasons mean."""
+    """List steps that haven't ended, by default the parked ones.
+
+    A parked step waits for a human. What its reason means, and what to do next, is printed below the list.
+    """
     query = {"state": state.value, "system": system, "reason": reason, "limit": limit, "cursor": cursor}
     with short_errors():
         page = Api(url, key_file).call("GET", "/v1/steps", query=query)

@@ -17,7 +17,7 @@ from service.cli.printing import AsJson, Wide, show_json, show_table
 from service.settings import Settings, load_settings
 from service.storage.open_installation import open_stores
 
-app = command_group("systems", "Connected systems.")
+app = command_group("systems", "List and check connected systems.")
 
 
 @app.command("list")
@@ -59,7 +59,9 @@ def _now(system: Mapping[str, Any]) -> str:
 
 @app.command()
 def check(config: Config = DEFAULT_CONFIG, as_json: AsJson = False, wide: Wide = False) -> None:
-    """Ask every configured system whether our credential is accepted and sees. Exit code 1 if one isn't.
+    """Check the credential of every configured system.
+
+    Asks each system whether the credential is accepted and sees records. Exit code 1 if one isn't or doesn't.
 
     Needs no running service; where one is up, `systems list` shows the results from then on.
     """

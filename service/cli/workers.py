@@ -34,7 +34,10 @@ def workers(
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, max=256, help="processes; default: as configured")] = None,
 ) -> None:
-    """Run worker processes only, until told to stop; any number of them, on any number of machines."""
+    """Run more worker processes for a service that is up.
+
+    On any number of machines, until Ctrl-C.
+    """
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
