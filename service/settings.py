@@ -332,14 +332,17 @@ def queue_of_kind(connector: str) -> str:
 
 
 def load_settings(path: Path) -> Settings:
-    """Read and check a configuration file. Raises ConfigurationError naming the key and the reason."""
+    """Read and check a configuration file. Raises ConfigurationError naming the file, the key and the reason."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path.name} can't be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path.name} is not TOML: {error}") from None
-    return parse_settings(table, origin=path)
+    try:
+        return parse_settings(table, origin=path)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path.name}: {error}") from None
 
 
 def parse_settings(table: Mapping[str, Any], *, origin: Path | None = None) -> Settings:

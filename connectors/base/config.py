@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,9 +17,13 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from connectors.base.destinations import NetworkRules, Proxy, UrlRefused, parse_host, parse_http_url, parse_proxy
 from connectors.base.pacing import Pacer, RateLimit
 from connectors.base.values import KIND_PATTERN, MAX_KIND_CHARACTERS
 
+HTTP_SCHEMES = frozenset({"http", "https"})
+MOST_SECONDS = 86_400
+_LONGEST_SECRET_BYTES = 1024 * 1024
 _Model = TypeVar("_Model", bound=BaseModel)
 
 IdentifierKind = Annotated[str, StringConstraints(pattern=f"^{KIND_PATTERN}$", max_length=MAX_KIND_CHARACTERS)]
@@ -44,7 +49,8 @@ class SystemConfig:
     """One connected system. `credentials` and `policy` are instances of the connector's own models.
 
     `delays` overrides the connector's declared delays by name (`confirm_after`, `poll_every`, ...).
-    `timeout_seconds` is the longest silence of the vendor within one call; None leaves it to the toolkit.
+    `timeout_seconds` is the longest silence of the vendor within one call, `deadline_seconds` the longest time that a
+    call may take as a whole; None leaves it to the toolkit. `network` says what calls may reach, and by which way.
     `rate_limits` overrides the declared limits. `pacer` is given by whoever runs the connector, which asks it before
     every call (`VendorClient` does); None where nobody paces.
     """
@@ -59,6 +65,8 @@ class SystemConfig:
     max_concurrency: int | None = None
     people_at_once: int | None = None
     timeout_seconds: float | None = None
+    deadline_seconds: float | None = None
+    network: NetworkRules = field(default_factory=NetworkRules)
     rate_limits: tuple[RateLimit, ...] | None = None
     pacer: Pacer | None = field(default=None, repr=False, compare=False)
 
@@ -74,28 +82,58 @@ SYSTEM_KEYS = (
     "max_concurrency",
     "people_at_once",
     "timeout_seconds",
+    "deadline_seconds",
+    "allow_private_hosts",
+    "allow_plain_http",
+    "proxy",
+    "http2",
     "rate_limits",
 )
 
 
-def resolve_secret(value: Any) -> Any:
-    """`env:NAME` and `file:PATH` become the variable's or the file's content, in tables and lists as well."""
+def resolve_secret(value: Any, where: str = "") -> Any:
+    """`env:NAME` and `file:PATH` become the variable's or the file's content, in tables and lists as well.
+
+    `where` is the key's place, for errors. A file must be a regular one of at most 1 MiB of UTF-8: a pipe would be
+    waited for without end.
+    """
     if isinstance(value, dict):
-        return {name: resolve_secret(item) for name, item in value.items()}
+        return {name: resolve_secret(item, f"{where}.{name}" if where else name) for name, item in value.items()}
     if isinstance(value, list):
-        return [resolve_secret(item) for item in value]
+        return [resolve_secret(item, where) for item in value]
     if isinstance(value, str) and value.startswith("env:"):
         name = value.removeprefix("env:")
         if name not in os.environ:
-            raise ConfigurationError(f"environment variable {name} is not set")
+            raise _unusable(where, f"environment variable {name} is not set")
         return os.environ[name]
     if isinstance(value, str) and value.startswith("file:"):
-        path = Path(value.removeprefix("file:")).expanduser()
-        try:
-            return path.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigurationError(f"secret file can't be read: {error.strerror}") from None
+        return _content(value.removeprefix("file:"), where)
     return value
+
+
+def _content(path: str, where: str) -> str:
+    try:
+        # Without O_NONBLOCK already opening a pipe waits for somebody to write into it.
+        descriptor = os.open(Path(path).expanduser(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, no path
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise _unusable(where, "the secret's file is no regular file")
+            content = file.read(_LONGEST_SECRET_BYTES + 1)
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, ConfigurationError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise _unusable(where, f"secret file can't be read: {reason}") from None
+    if len(content) > _LONGEST_SECRET_BYTES:
+        raise _unusable(where, "the secret's file has more than 1 MiB")
+    try:
+        return content.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        raise _unusable(where, "the secret's file is no UTF-8 text") from None
+
+
+def _unusable(where: str, reason: str) -> ConfigurationError:
+    return ConfigurationError(f"{where}: {reason}" if where else reason)
 
 
 def unknown_key(key: str, known: tuple[str, ...], where: str) -> ConfigurationError:
@@ -116,7 +154,7 @@ def parse_model(model: type[_Model], table: Mapping[str, Any], where: str) -> _M
     """Build a model from a table, secrets resolved; errors name key and reason and never echo a value."""
     check_keys(table, tuple(model.model_fields), where)
     try:
-        return model.model_validate({k: resolve_secret(v) for k, v in table.items()})
+        return model.model_validate({k: resolve_secret(v, f"{where}.{k}") for k, v in table.items()})
     except ValidationError as error:
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
         place = ".".join(str(p) for p in first["loc"]) or "(whole)"
@@ -145,9 +183,63 @@ def parse_timeout(value: Any, where: str) -> float | None:
     """A time-out is a number of seconds above 0; None stays None."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise ConfigurationError(f"{where}: a time-out is a number of seconds above 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_SECONDS:
+        raise ConfigurationError(f"{where}: a time-out is a number of seconds above 0, at most {MOST_SECONDS}")
     return float(value)
+
+
+def parse_network(entry: Mapping[str, Any], where: str) -> NetworkRules:
+    """`allow_private_hosts`, `allow_plain_http`, `proxy` and `http2` of an entry. Raises ConfigurationError."""
+    hosts = entry.get("allow_private_hosts", [])
+    if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+        raise ConfigurationError(f"{where}.allow_private_hosts: a list of hosts, as they stand in URLs")
+    try:
+        allowed = frozenset(parse_host(host) for host in hosts)
+    except UrlRefused as refused:
+        raise ConfigurationError(f"{where}.allow_private_hosts: {refused}") from None
+    for key in ("allow_plain_http", "http2"):
+        if not isinstance(entry.get(key, False), bool):
+            raise ConfigurationError(f"{where}.{key}: true or false")
+    proxy, may_use_proxy = _parse_proxy(resolve_secret(entry.get("proxy"), f"{where}.proxy"), f"{where}.proxy")
+    return NetworkRules(allowed, entry.get("allow_plain_http", False), proxy, may_use_proxy, entry.get("http2", True))
+
+
+def _parse_proxy(value: Any, where: str) -> tuple[Proxy | None, bool]:
+    if value is None or value == "none":
+        return None, value is None
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{where}: http://host:port, or none")
+    try:
+        return parse_proxy(value), True
+    except UrlRefused as refused:
+        raise ConfigurationError(f"{where}: {refused}") from None
+
+
+def parse_base_url(text: str, schemes: frozenset[str], network: NetworkRules, where: str) -> str:
+    """Check a system's address, http and https ones to the last letter; return it without slashes at its end.
+
+    Raises ConfigurationError naming the key and the reason, never the URL: people put passwords there.
+    """
+    scheme = text.partition(":")[0].lower()
+    if scheme not in schemes:
+        known = " or ".join(f"{each}://" for each in sorted(schemes, reverse=True))
+        raise ConfigurationError(f"{where}: an address that begins with {known} is required")
+    if scheme not in HTTP_SCHEMES:
+        return text.rstrip("/")
+    try:
+        url = parse_http_url(text)
+        network.check_target(url.scheme, url.host)
+    except UrlRefused as refused:
+        raise ConfigurationError(f"{where}: {refused}") from None
+    return text.rstrip("/")
+
+
+def parse_deadline(value: Any, timeout_seconds: float | None, where: str) -> float | None:
+    """A deadline is a number of seconds, not below the limit on silence; None stays None."""
+    seconds = parse_timeout(value, where)
+    if seconds is not None and timeout_seconds is not None and seconds < timeout_seconds:
+        raise ConfigurationError(f"{where}: a call can't end before timeout_seconds, its limit on silence")
+    return seconds
 
 
 _LIMIT_KEYS = frozenset({"calls", "per_seconds", "per_subject"})

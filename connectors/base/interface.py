@@ -18,14 +18,18 @@ from pydantic import BaseModel
 
 from connectors.base.callbacks import Callback, CallbackCall
 from connectors.base.config import (
+    HTTP_SCHEMES,
     SYSTEM_KEYS,
     ConfigurationError,
     NoPolicy,
     SystemConfig,
     check_keys,
+    parse_base_url,
     parse_count,
+    parse_deadline,
     parse_delays,
     parse_model,
+    parse_network,
     parse_rate_limits,
     parse_timeout,
 )
@@ -150,6 +154,8 @@ class Connector(ABC):
     declaration: ClassVar[Declaration]
     Credentials: ClassVar[type[BaseModel]]
     Policy: ClassVar[type[BaseModel]] = NoPolicy
+    base_url_schemes: ClassVar[frozenset[str]] = HTTP_SCHEMES
+    """How a `base_url` of this kind of system may begin."""
 
     def __init__(self, system: SystemConfig) -> None:
         self.system = system
@@ -247,17 +253,23 @@ class Connector(ABC):
         for key in ("name", "connector", "base_url"):
             if not isinstance(entry.get(key), str) or not entry[key]:
                 raise ConfigurationError(f"{where}.{key}: a text is required")
+        network = parse_network(entry, where)
+        timeout_seconds = parse_timeout(entry.get("timeout_seconds"), f"{where}.timeout_seconds")
         delays = tuple(Delays.__dataclass_fields__)
         return SystemConfig(
             name=name,
             connector=entry["connector"],
-            base_url=entry["base_url"].rstrip("/"),
+            base_url=parse_base_url(entry["base_url"], cls.base_url_schemes, network, f"{where}.base_url"),
             credentials=parse_model(cls.Credentials, entry.get("credentials", {}), f"{where}.credentials"),
             policy=parse_model(cls.Policy, entry.get("policy", {}), f"{where}.policy"),
             delays=parse_delays(entry.get("delays", {}), delays, f"{where}.delays"),
             order=entry.get("order"),
             max_concurrency=entry.get("max_concurrency"),
             people_at_once=parse_count(entry.get("people_at_once"), f"{where}.people_at_once"),
-            timeout_seconds=parse_timeout(entry.get("timeout_seconds"), f"{where}.timeout_seconds"),
+            timeout_seconds=timeout_seconds,
+            deadline_seconds=parse_deadline(
+                entry.get("deadline_seconds"), timeout_seconds, f"{where}.deadline_seconds"
+            ),
+            network=network,
             rate_limits=parse_rate_limits(entry.get("rate_limits"), f"{where}.rate_limits"),
         )

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import httpx
 
+from connectors.base.config import SystemConfig
 from connectors.base.errors import (
     AnswerNotUnderstood,
     ConnectorError,
@@ -22,7 +23,6 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
-from connectors.base.pacing import Pacer
 from connectors.base.toolkit.http import Reply, VendorClient, field_of
 from connectors.base.toolkit.vendor_json import parse_vendor_json
 
@@ -188,14 +188,10 @@ def refine(response: httpx.Response) -> ConnectorError | None:
 class MailchimpApi:
     """Calls to one account. Raises the four errors; nothing of a path or a body gets into them."""
 
-    def __init__(
-        self, base_url: str, api_key: str, *, timeout_seconds: float | None = None, pacer: Pacer | None = None
-    ) -> None:
-        root = base_url.rstrip("/").removesuffix(f"/{API_VERSION}")
+    def __init__(self, system: SystemConfig, api_key: str) -> None:
+        root = system.base_url.rstrip("/").removesuffix(f"/{API_VERSION}")
         self.root = f"{root}/{API_VERSION}"
-        self.client = VendorClient(
-            self.root, auth=("expunge", api_key), refine=refine, timeout_seconds=timeout_seconds, pacer=pacer
-        )
+        self.client = VendorClient.for_system(system, base_url=self.root, auth=("expunge", api_key), refine=refine)
 
     def close(self) -> None:
         """Close the connections."""

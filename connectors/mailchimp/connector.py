@@ -102,12 +102,7 @@ class MailchimpConnector(Connector):
         if not isinstance(credentials, MailchimpCredentials) or not isinstance(policy, MailchimpPolicy):
             raise TypeError("a Mailchimp system has Mailchimp's credentials and policy")
         self._policy = policy
-        self._api = MailchimpApi(
-            system.base_url,
-            credentials.api_key.get_secret_value(),
-            timeout_seconds=system.timeout_seconds,
-            pacer=system.pacer,
-        )
+        self._api = MailchimpApi(system, credentials.api_key.get_secret_value())
         self._phone_tags: dict[str, frozenset[str]] = {}
 
     def close(self) -> None:

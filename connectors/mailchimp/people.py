@@ -30,7 +30,9 @@ NOT_COVERED = ("ecommerce_customers", "transactional_email", "other_audience_tex
 
 _RECORD_ID = re.compile(r"([^/]+)/([0-9a-f]{32})")
 # After one of these the next call would only wait for the same answer, or make a throttle worse.
-_HALTING = frozenset({"rate_limited", "throttled", "no_connection", "timeout"})
+_HALTING = frozenset(
+    {"rate_limited", "throttled", "no_connection", "timeout", "deadline_passed", "address_refused", "proxy_refused"}
+)
 
 Outcomes = Mapping[MemberCall, Outcome | ConnectorError]
 

@@ -96,11 +96,9 @@ class SalesforceConnector(Connector):
         self.declaration = replace(  # type: ignore[misc]  # an instance's own value of a class variable, on purpose
             type(self).declaration, identifier_kinds=self.kinds_of(system)
         )
-        self._session = SalesforceSession(
-            timeout_seconds=system.timeout_seconds, share=policy.daily_call_share, pacer=system.pacer
-        )
+        self._session = SalesforceSession(system, share=policy.daily_call_share)
         cache = PrivateCache(policy.cache_directory)
-        self._org = Org(system.base_url, credentials, policy.api_version, cache, self._session)
+        self._org = Org(system.base_url, system.network, credentials, policy.api_version, cache, self._session)
         self._source = SchemaSource(self._org, timedelta(hours=policy.schema_hours))
 
     @property

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlparse
 from xml.sax.saxutils import escape
 
 from simple_salesforce.api import Salesforce
 
+from connectors.base.destinations import NetworkRules, UrlRefused, parse_http_url
 from connectors.base.errors import (
     AnswerNotUnderstood,
     ConnectorError,
@@ -66,6 +66,7 @@ class Org:
     def __init__(
         self,
         base_url: str,
+        network: NetworkRules,
         credentials: SalesforceCredentials,
         version: str,
         cache: PrivateCache,
@@ -75,6 +76,7 @@ class Org:
         self.cache = cache
         self.session = session
         self._base_url = base_url
+        self._network = network
         self._credentials = credentials
         self._key = cache_key(credentials, base_url)
         self._token: _Token | None = None
@@ -232,9 +234,14 @@ class Org:
 
     def _parse(self, body: Any) -> _Token:
         instance_url = field_of(body, "instance_url", str).rstrip("/")
-        scheme = urlparse(instance_url).scheme
-        if scheme != "https" and scheme != urlparse(self._base_url).scheme:
-            raise AnswerNotUnderstood("instance_url_not_https")
+        try:
+            url = parse_http_url(instance_url)
+            if url.scheme != "https" and url.scheme != parse_http_url(self._base_url).scheme:
+                raise AnswerNotUnderstood("instance_url_not_https")
+            self._network.check_target(url.scheme, url.host)
+        except UrlRefused:
+            # The token would go there, and everything that is asked about people.
+            raise AnswerNotUnderstood("instance_url_refused") from None
         who = _USER.search(field_of(body, "id", str))
         if who is None:
             raise AnswerNotUnderstood("token_without_identity")

@@ -1,5 +1,5 @@
-"""The requests session under simple-salesforce: time-outs, trust, counted calls, limited bodies, renewed tokens,
-and errors named after what comes next. simple-salesforce's own exceptions never arise: they would print what was sent.
+"""The requests session under simple-salesforce, over the strict httpx client: counted calls, renewed tokens, and errors
+named after what comes next. simple-salesforce's own exceptions never arise: they would print what was sent.
 
 Decides what a status means for every call alike. What rows and queries answer is read by those who asked.
 """
@@ -7,7 +7,6 @@ Decides what a status means for every call alike. What rows and queries answer i
 from __future__ import annotations
 
 import logging
-import os
 import re
 import threading
 from collections.abc import Callable
@@ -15,8 +14,10 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import httpx
 import requests
 
+from connectors.base.config import SystemConfig
 from connectors.base.errors import (
     AnswerNotUnderstood,
     ConnectorError,
@@ -24,16 +25,17 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
-from connectors.base.pacing import Pacer, retry_after_seconds
+from connectors.base.outbound.client import connector_error, limits
+from connectors.base.outbound.transport import MAX_BODY_BYTES, StrictTransport
+from connectors.base.pacing import retry_after_seconds
 from connectors.base.toolkit.vendor_json import is_vendor_json, parse_vendor_json, without_lone_surrogates
+from connectors.salesforce.httpx_adapter import HttpxAdapter
 
 # Both log URLs, and URLs carry identifiers.
 for _name in ("urllib3", "simple_salesforce", "requests"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 TIMEOUT_SECONDS = 60.0  # a query may think for long; Salesforce itself ends it after 120 s
-CONNECT_TIMEOUT_SECONDS = 5.0
-MAX_BODY_BYTES = 10 * 1024 * 1024
 _USAGE = re.compile(r"api-usage=(\d{1,18})/(\d{1,18})")
 _MEDIA_TYPES = ("application/json", "text/csv", "text/xml", "application/xml")
 _BUSY_CODES = frozenset({"REQUEST_LIMIT_EXCEEDED", "SERVER_UNAVAILABLE", "QUERY_TIMEOUT", "UNABLE_TO_LOCK_ROW"})
@@ -44,23 +46,26 @@ class SalesforceSession(requests.Session):
     """`renew` gives a bearer token; it is told the one that was refused and asked once more. Threads may share it.
 
     `share`: of the org's daily calls, the part after which we stop, so that other integrations have theirs.
-    `pacer` is asked before every call and told of every answer.
+    The system's pacer is asked before every call and told of every answer.
     """
 
-    def __init__(self, *, timeout_seconds: float | None, share: float, pacer: Pacer | None = None) -> None:
+    def __init__(self, system: SystemConfig, *, share: float) -> None:
+        """Raises ConfigurationError if the environment's proxy or certificates can't be used."""
         super().__init__()
-        seconds = timeout_seconds or TIMEOUT_SECONDS
-        self._timeout = (min(seconds, CONNECT_TIMEOUT_SECONDS), seconds)
         self._share = share
-        self._pacer = pacer
+        self._pacer = system.pacer
         self._usage: tuple[int, int] | None = None
         self.calls = 0
         self.told_at: datetime | None = None  # the org's clock, as its last answer told it
-        self.max_body_bytes = MAX_BODY_BYTES
+        self.max_body_bytes = MAX_BODY_BYTES  # of one answer, unpacked
         self.renew: Callable[[str | None], str] | None = None
         self._counting = threading.Lock()
         self.trust_env = False
-        self.verify = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE") or True
+        self.headers["Accept-Encoding"] = "gzip"
+        limit = limits(system.timeout_seconds, system.deadline_seconds, TIMEOUT_SECONDS)
+        adapter = HttpxAdapter(StrictTransport(system.network, limit), lambda: self.max_body_bytes)
+        for prefix in ("https://", "http://"):
+            self.mount(prefix, adapter)
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """One call, repeated once under a new token after a 401: a refused token means that nothing was done.
@@ -109,38 +114,23 @@ class SalesforceSession(requests.Session):
     def _exchange(
         self, verb: str, url: Any, headers: dict[str, str], changes: bool, args: Any, kwargs: Any
     ) -> requests.Response:
-        kwargs.update(timeout=self._timeout, allow_redirects=False, stream=True, headers=headers)
+        kwargs.update(allow_redirects=False, headers=headers)
         try:
             response = super().request(verb, url, *args, **kwargs)
-            with response:
-                self._read(response)
-        except requests.exceptions.ConnectTimeout:
-            raise TemporarilyUnavailable("no_connection") from None
-        except requests.exceptions.SSLError:
-            raise TemporarilyUnavailable("tls_not_trusted") from None
-        except requests.exceptions.Timeout:
-            raise TemporarilyUnavailable("timeout", effect_unknown=changes) from None
-        except requests.exceptions.ContentDecodingError:
-            raise AnswerNotUnderstood("undecodable", effect_unknown=changes) from None
-        except requests.exceptions.RequestException:
-            raise TemporarilyUnavailable("connection_lost", effect_unknown=changes) from None
+        except httpx.RequestError as raised:
+            raise connector_error(raised, changed=changes) from None
+        except (requests.exceptions.RequestException, httpx.InvalidURL):
+            # Nothing of requests speaks over the network any more: it found that the call can't be written down.
+            raise RequestRefused("unsendable") from None
+        response._content = without_lone_surrogates(response.content)  # what requests itself sets
         usage = _USAGE.search(response.headers.get("Sforce-Limit-Info", ""))
         self._usage = (int(usage[1]), int(usage[2])) if usage else self._usage
         self.told_at = _told_at(response.headers.get("Date"))
         return response
 
-    def _read(self, response: requests.Response) -> None:
-        """Read the body up to the limit: a hostile or broken vendor must not fill our memory."""
-        chunks: list[bytes] = []
-        size = 0
-        for chunk in response.iter_content(65536):
-            size += len(chunk)
-            if size > self.max_body_bytes:
-                raise AnswerNotUnderstood("body_too_large", status=response.status_code)
-            chunks.append(chunk)
-        response._content = without_lone_surrogates(
-            b"".join(chunks)
-        )  # what requests itself sets when it reads a body whole
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None: where an answer would have us go is of no interest."""
+        return None
 
     def _check_budget(self) -> None:
         if self._usage is not None and self._usage[0] >= self._usage[1] * self._share:

@@ -67,6 +67,7 @@ class WarehouseConnector(Connector):
     )
     Credentials = WarehouseCredentials
     Policy = WarehousePolicy
+    base_url_schemes = frozenset({"duckdb", "postgresql"})
 
     def __init__(self, system: SystemConfig) -> None:
         super().__init__(system)

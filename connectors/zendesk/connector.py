@@ -204,11 +204,4 @@ def _client(system: SystemConfig, credentials: ZendeskCredentials) -> VendorClie
         headers["authorization"] = f"Bearer {credentials.oauth_token.get_secret_value()}"
     elif credentials.email is not None and credentials.api_token is not None:
         auth = (f"{credentials.email}/token", credentials.api_token.get_secret_value())
-    return VendorClient(
-        system.base_url,
-        auth=auth,
-        headers=headers,
-        refine=refine,
-        timeout_seconds=system.timeout_seconds,
-        pacer=system.pacer,
-    )
+    return VendorClient.for_system(system, auth=auth, headers=headers, refine=refine)

@@ -23,7 +23,10 @@ SYSTEM_DOWN = "system_down"
 _SILENCES = frozenset(
     {
         "timeout",
+        "deadline_passed",
         "no_connection",
+        "address_refused",
+        "proxy_refused",
         "connection_lost",
         "vendor_unavailable",
         "tls_not_trusted",

@@ -96,6 +96,8 @@ class ToyConnector(Connector):
             system.base_url,
             headers=headers,
             timeout_seconds=system.timeout_seconds,
+            deadline_seconds=system.deadline_seconds,
+            network=system.network,
             refine=refine,
             pacer=None if "calls_unpaced" in self.bugs else system.pacer,
         )

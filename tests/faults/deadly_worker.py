@@ -35,6 +35,7 @@ def settings_of(config: Path, vendor: str) -> Settings:
         "name": "jobs",
         "connector": job_vendor.NAME,
         "base_url": vendor,
+        "allow_private_hosts": ["127.0.0.1"],
         "credentials": {"token": job_vendor.TOKEN},
         "delays": {"confirm_after": 0, "poll_every": 0.05},
     }

@@ -149,7 +149,7 @@ class JobVendorConnector(Connector):
         super().__init__(system)
         assert isinstance(system.credentials, JobVendorCredentials)
         headers = {"authorization": f"Bearer {system.credentials.token.get_secret_value()}"}
-        self._client = VendorClient(system.base_url, headers=headers, timeout_seconds=system.timeout_seconds)
+        self._client = VendorClient.for_system(system, headers=headers)
 
     @property
     def calls(self) -> int:

@@ -62,6 +62,7 @@ def _point_at(company: Company, login_url: str, credentials: dict[str, str]) -> 
     entry = next(s for s in company.settings.systems if s.config.name == ORG)
     assert entry.config.base_url in text
     text = text.replace(entry.config.base_url, login_url)
+    text = text.replace('allow_private_hosts = ["127.0.0.1"]', 'allow_private_hosts = ["127.0.0.1", "localhost"]')
     old = ", ".join(f'"{key}" = "{value}"' for key, value in ORG_CREDENTIALS.items())
     new = ", ".join(f'"{key}" = {_quoted(value)}' for key, value in credentials.items())
     assert old in text

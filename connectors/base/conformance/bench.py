@@ -142,7 +142,8 @@ class _HttpStage:
         self._standin = sandbox
 
     def entry(self) -> dict[str, Any]:
-        return self._bench.system(self._base_url)
+        """The bench's entry, allowed to reach the stand-in: it runs on this machine."""
+        return {"allow_private_hosts": ["127.0.0.1"], **self._bench.system(self._base_url)}
 
     def reset(self, options: Mapping[str, Any] | None = None) -> None:
         self._standin.options = {**copy.deepcopy(dict(self._bench.options)), **(options or {})}

@@ -1,4 +1,4 @@
-"""One HTTP client for all connectors: kept-alive connections, time-outs, trust, and errors named after what comes next.
+"""One HTTP client for all connectors: httpx over the strict transport, paced, with errors named after what comes next.
 
 Decides how statuses become our errors; a connector says which statuses *it* understands. Nothing of an answer's text
 or of a URL gets into an error or a log line: paths carry identifiers.
@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
+import re
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 
+from connectors.base.config import ConfigurationError, SystemConfig
+from connectors.base.destinations import NetworkRules, UrlRefused, parse_http_url
 from connectors.base.errors import (
     AnswerNotUnderstood,
     ConnectorError,
@@ -23,18 +26,13 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
+from connectors.base.outbound.client import EventHooks, changes, connector_error, open_client, strict_transport
 from connectors.base.pacing import Pacer, retry_after_seconds
-from connectors.base.toolkit.connections import Connections, Received
-from connectors.base.toolkit.line import changes
 from connectors.base.toolkit.target import request_target
 from connectors.base.toolkit.vendor_json import parse_vendor_json
 
-# httpcore logs what it sends at DEBUG, and paths carry identifiers.
-for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
-
 _WITHOUT_BODY = frozenset({204, 205})
-_SAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
+_NOT_IN_A_QUERY = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~!$&'()*+,;=:@/?%]")
 _T = TypeVar("_T")
 
 
@@ -72,32 +70,62 @@ class VendorClient:
         auth: tuple[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_seconds: float | None = None,
+        deadline_seconds: float | None = None,
+        network: NetworkRules | None = None,
         refine: Callable[[httpx.Response], ConnectorError | None] | None = None,
         pacer: Pacer | None = None,
+        hooks: EventHooks | None = None,
     ) -> None:
         """`refine` sees every answer of an unexpected status first and may name the error more exactly.
 
-        `auth` is the user and the password of Basic authentication. `timeout_seconds` is the system's own
-        (`SystemConfig.timeout_seconds`): the longest silence within one call. `pacer` is the system's own
-        (`SystemConfig.pacer`). No cookie is kept, and no redirect followed.
+        `auth` is the user and the password of Basic authentication. `timeout_seconds`, `deadline_seconds`, `network`
+        and `pacer` are the system's own, which `for_system` fills in; without `network` only public addresses are
+        called, over https.
+        `hooks` are httpx's event hooks. No cookie is kept, and no redirect followed.
+        Raises ConfigurationError if the environment's proxy or certificates can't be used.
         """
         self.calls = 0
         self._counting = threading.Lock()
         self._pacer = pacer
         self._refine = refine
-        self._timeout_seconds = timeout_seconds
-        self._base_url = httpx.URL(base_url)
-        self._base_path = self._base_url.raw_path.decode("ascii").partition("?")[0].rstrip("/")
-        self._connections = Connections(self._base_url, timeout_seconds)
-        self._headers = _merged(_for_anybody(self._base_url), headers)
+        try:
+            self._base = httpx.URL(base_url)
+        except httpx.InvalidURL:
+            raise ConfigurationError("base_url: no URL") from None
+        self._base_path = self._base.raw_path.decode("ascii").partition("?")[0].rstrip("/")
+        self._transport = strict_transport(network or NetworkRules(), timeout_seconds, deadline_seconds)
+        own = {name.lower().encode("ascii"): value.encode() for name, value in (headers or {}).items()}
         if auth is not None:
-            packed = base64.b64encode(":".join(auth).encode())
-            self._headers[b"authorization"] = b"Basic " + packed
-        self._sent = list(self._headers.items())
+            own[b"authorization"] = b"Basic " + base64.b64encode(":".join(auth).encode())
+        self._client = open_client(self._transport, own, hooks)
+        # Over the same connections, without anything of ours: for what an answer's link leads to.
+        self._stranger = open_client(self._transport, hooks=hooks)
+
+    @classmethod
+    def for_system(
+        cls,
+        system: SystemConfig,
+        *,
+        base_url: str | None = None,
+        auth: tuple[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        refine: Callable[[httpx.Response], ConnectorError | None] | None = None,
+    ) -> VendorClient:
+        """Return the client of a configured system, with the limits, the network rules and the pacer of its entry."""
+        return cls(
+            system.base_url if base_url is None else base_url,
+            auth=auth,
+            headers=headers,
+            refine=refine,
+            timeout_seconds=system.timeout_seconds,
+            deadline_seconds=system.deadline_seconds,
+            network=system.network,
+            pacer=system.pacer,
+        )
 
     def close(self) -> None:
         """Close the kept-alive connections."""
-        self._connections.close()
+        self._transport.close()
 
     def request(
         self,
@@ -115,55 +143,53 @@ class VendorClient:
         Raises: TemporarilyUnavailable (408, 425, 429, 5xx, transport; `effect_unknown` when a non-GET may have been
         carried out), CredentialsRefused (401, 403), RequestRefused (other 4xx), AnswerNotUnderstood (all else).
         """
-        target = request_target(self._base_path, path, params)
-        sent, content = self._sent, None
-        if headers or json_body is not None or method in _SAYS_LENGTH:
-            sent, content = self._with_body(method, headers, json_body)
-        answer = self._send(method, target, sent, content, expect)
-        if answer.status in _WITHOUT_BODY or (may_be_empty and not answer.body):
-            return Reply(answer.status, None, answer.headers)
-        return Reply(answer.status, _parse(answer), answer.headers)
-
-    def download(self, method: str, url: str, *, expect: Collection[int] = (200,)) -> bytes:
-        """The raw body of a URL, or of a path. Nothing that this client was given is sent to another origin."""
-        try:
-            found = httpx.URL(url)
-        except httpx.InvalidURL:
-            raise AnswerNotUnderstood("bad_url") from None
-        if not found.scheme and not found.host:
-            return self._send(method, request_target(self._base_path, url), self._sent, None, expect).body
-        if (found.scheme, found.host, found.port) == (self._base_url.scheme, self._base_url.host, self._base_url.port):
-            return self._send(method, found.raw_path, self._sent, None, expect).body
-        if found.scheme not in ("http", "https") or not found.host:
-            raise AnswerNotUnderstood("bad_url")
-        elsewhere = Connections(found, self._timeout_seconds)
-        try:
-            return self._send(method, found.raw_path, list(_for_anybody(found).items()), None, expect, elsewhere).body
-        finally:
-            elsewhere.close()
-
-    def _with_body(
-        self, method: str, headers: Mapping[str, str] | None, json_body: Any
-    ) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
-        """What is sent with a call that isn't like all others."""
-        sent = dict(self._headers)
-        content = None
+        content, sent = None, {name.lower(): value.encode() for name, value in (headers or {}).items()}
         if json_body is not None:
             content = json.dumps(json_body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-            sent[b"content-type"] = b"application/json"
-        if content is not None or method in _SAYS_LENGTH:
-            sent[b"content-length"] = str(len(content or b"")).encode()
-        return list(_merged(sent, headers).items()), content
+            sent.setdefault("content-type", b"application/json")
+        url = self._url(request_target(self._base_path, path, params))
+        answer = self._send(self._client, method, url, expect, content, sent)
+        if answer.status_code in _WITHOUT_BODY or (may_be_empty and not answer.content):
+            return Reply(answer.status_code, None, answer.headers)
+        return Reply(answer.status_code, _parse(answer), answer.headers)
+
+    def download(self, method: str, url: str, *, expect: Collection[int] = (200,)) -> bytes:
+        """The raw body of a URL, or of a path. Nothing that this client was given is sent to another origin.
+
+        Raises as `request` does, and AnswerNotUnderstood (`bad_url`) for a link that no two programs read alike, that
+        isn't encrypted although the system is, or that leads where the system's entry doesn't allow it.
+        """
+        if url.startswith("/") and not url.startswith("//"):
+            path, _, query = url.partition("?")
+            target = request_target(self._base_path, path) + (b"?" + _query(query) if query else b"")
+            return self._send(self._client, method, self._url(target), expect).content
+        try:
+            found = parse_http_url(url, takes_query=True)
+        except UrlRefused:
+            raise AnswerNotUnderstood("bad_url") from None
+        base = parse_http_url(f"{self._base.scheme}://{self._base.netloc.decode('ascii')}")
+        if found.scheme == "http" and base.scheme == "https":
+            raise AnswerNotUnderstood("bad_url")
+        client = self._client if found.origin == base.origin else self._stranger
+        try:
+            return self._send(client, method, httpx.URL(url), expect).content
+        except TemporarilyUnavailable as error:
+            if error.code == "address_refused" and client is self._stranger:
+                raise AnswerNotUnderstood("address_refused") from None
+            raise
+
+    def _url(self, target: bytes) -> httpx.URL:
+        return self._base.copy_with(raw_path=target)
 
     def _send(
         self,
+        client: httpx.Client,
         method: str,
-        target: bytes,
-        headers: list[tuple[bytes, bytes]],
-        content: bytes | None,
+        url: httpx.URL,
         expect: Collection[int],
-        elsewhere: Connections | None = None,
-    ) -> Received:
+        content: bytes | None = None,
+        headers: Mapping[str, bytes] | None = None,
+    ) -> httpx.Response:
         """One call of an expected status, paced: the pacer hears of every answer, and of every silence."""
         pacer = self._pacer
         if pacer is not None:
@@ -173,9 +199,12 @@ class VendorClient:
         said: Mapping[str, str] = {}
         error: ConnectorError | None = None
         try:
-            answer = (elsewhere or self._connections).exchange(method, target, headers, content)
+            try:
+                answer = client.request(method, url, content=content, headers=_as_bytes(headers))
+            except httpx.RequestError as raised:
+                raise connector_error(raised, changed=changes(method)) from None
             said = answer.headers
-            if answer.status not in expect:
+            if answer.status_code not in expect:
                 error = self._error(method, answer)
         except ConnectorError as raised:
             error = raised
@@ -187,11 +216,11 @@ class VendorClient:
             raise error
         return answer
 
-    def _error(self, method: str, answer: Received) -> ConnectorError:
-        refined = self._refine(_as_httpx(method, answer)) if self._refine else None
+    def _error(self, method: str, answer: httpx.Response) -> ConnectorError:
+        refined = self._refine(answer) if self._refine else None
         if refined is not None:
             return refined
-        status = answer.status
+        status = answer.status_code
         unknown = changes(method)
         if status in (401, 403):
             return CredentialsRefused("unauthorized" if status == 401 else "forbidden", status=status)
@@ -213,31 +242,18 @@ class VendorClient:
         return RequestRefused("refused", status=status)
 
 
-def _for_anybody(url: httpx.URL) -> dict[bytes, bytes]:
-    """What every call says, whoever is called."""
-    return {
-        b"host": url.netloc,
-        b"accept": b"application/json",
-        b"accept-encoding": b"gzip",
-        b"user-agent": b"expunge",
-    }
+def _as_bytes(headers: Mapping[str, bytes] | None) -> dict[bytes, bytes] | None:
+    return {name.encode("ascii"): value for name, value in headers.items()} if headers else None
 
 
-def _merged(headers: Mapping[bytes, bytes], more: Mapping[str, str] | None) -> dict[bytes, bytes]:
-    return {**headers, **{name.lower().encode("ascii"): value.encode() for name, value in (more or {}).items()}}
+def _query(text: str) -> bytes:
+    return _NOT_IN_A_QUERY.sub(lambda found: quote(found[0], safe=""), text).encode("ascii")
 
 
-def _as_httpx(method: str, answer: Received) -> httpx.Response:
-    """The answer as a connector's `refine` sees it; its URL is nobody's business."""
-    headers = {name: value for name, value in answer.headers.items() if name != "content-encoding"}
-    request = httpx.Request(method, "")
-    return httpx.Response(answer.status, headers=headers, content=answer.body, request=request)
-
-
-def _parse(answer: Received) -> Any:
+def _parse(answer: httpx.Response) -> Any:
     media_type = answer.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
-        raise AnswerNotUnderstood("not_json", status=answer.status)
-    return parse_vendor_json(answer.body, status=answer.status)
+        raise AnswerNotUnderstood("not_json", status=answer.status_code)
+    return parse_vendor_json(answer.content, status=answer.status_code)

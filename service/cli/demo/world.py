@@ -19,6 +19,7 @@ from service.cli.toml_text import to_toml
 
 SUPPORT_ACCOUNTS = ("support", "support-eu")
 MAILING = "mailing"
+SANDBOX_HOST = "127.0.0.1"
 ORG = "crm"
 SUPPORT_CREDENTIALS = {"email": "privacy@example.test", "api_token": "stand-in-token"}
 MAILING_CREDENTIALS = {"api_key": "stand-in-key-us1"}
@@ -135,7 +136,7 @@ def write_config(
     org: bool = True,
 ) -> None:
     """Write `expunge.toml` for this company, with or without the org; the stand-ins answer on `sandbox_port`."""
-    vendor = f"http://127.0.0.1:{sandbox_port}"
+    vendor = f"http://{SANDBOX_HOST}:{sandbox_port}"
     warehouse = f"duckdb:///{demo.warehouse}"
     policy = demo.world.warehouse_config()
     graph = policy.pop("identity_graph")
@@ -148,6 +149,7 @@ def write_config(
             "name": account,
             "connector": "zendesk",
             "base_url": f"{vendor}/{account}",
+            "allow_private_hosts": [SANDBOX_HOST],
             "credentials": SUPPORT_CREDENTIALS,
             "delays": delays | {"purge_after": _CONFIRM_SECONDS},
             "rate_limits": [],  # the stand-in has none; the account's own would make the demo last minutes
@@ -159,6 +161,7 @@ def write_config(
             "name": MAILING,
             "connector": "mailchimp",
             "base_url": f"{vendor}/{MAILING}/3.0",
+            "allow_private_hosts": [SANDBOX_HOST],
             "credentials": MAILING_CREDENTIALS,
             "delays": delays,
         }
@@ -201,6 +204,7 @@ def _org_system(demo: DemoWorld, base_url: str) -> dict[str, Any]:
         "name": ORG,
         "connector": "salesforce",
         "base_url": base_url,
+        "allow_private_hosts": [SANDBOX_HOST],
         "credentials": ORG_CREDENTIALS,
         "policy": {
             "cache_directory": str(demo.directory / "org-cache"),

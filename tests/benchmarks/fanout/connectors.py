@@ -36,7 +36,7 @@ class _BenchConnector(Connector):
 
     def __init__(self, system: SystemConfig) -> None:
         super().__init__(system)
-        self._client = VendorClient(system.base_url, timeout_seconds=system.timeout_seconds, pacer=system.pacer)
+        self._client = VendorClient.for_system(system)
 
     @property
     def calls(self) -> int:

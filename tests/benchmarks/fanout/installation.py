@@ -73,7 +73,7 @@ def write_config(path: Path, connector: str, port: int, data: Path, **engine: fl
     lines += [f"{name} = {value}" for name, value in engine.items()]
     for n in range(SYSTEMS):
         lines += ["[[systems]]", f'name = "s{n}"', f'connector = "{connector}"']
-        lines += [f'base_url = "http://127.0.0.1:{port}/s{n}"']
+        lines += [f'base_url = "http://127.0.0.1:{port}/s{n}"', 'allow_private_hosts = ["127.0.0.1"]']
     path.write_text("\n".join(lines) + "\n")
     return load_settings(path)
 

@@ -132,6 +132,7 @@ def office(tmp_path: Path, database_url: str, key_database_url: str) -> Iterator
                     "name": name,
                     "connector": "zendesk",
                     "base_url": "http://127.0.0.1:9",
+                    "allow_private_hosts": ["127.0.0.1"],
                     "credentials": {"email": "privacy@example.test", "api_token": "stand-in"},
                 }
                 for name in SYSTEMS

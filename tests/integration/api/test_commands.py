@@ -179,6 +179,7 @@ def test_systems_are_listed_and_checked(office: Office, run: Run, tmp_path: Path
     path = tmp_path / "systems.toml"
     path.write_text(
         '[[systems]]\nname = "support"\nconnector = "zendesk"\nbase_url = "http://127.0.0.1:9"\n'
+        'allow_private_hosts = ["127.0.0.1"]\n'
         '[systems.credentials]\nemail = "privacy@example.test"\napi_token = "stand-in-token"\n'
     )
 

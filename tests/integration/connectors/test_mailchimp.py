@@ -74,6 +74,7 @@ class Stage:
                     "name": "our-mailchimp",
                     "connector": "mailchimp",
                     "base_url": base_url or self.url,
+                    "allow_private_hosts": ["127.0.0.1"],
                     "credentials": {"api_key": API_KEY},
                     "policy": policy,
                     "delays": {"confirm_after": 0, "poll_every": 0},

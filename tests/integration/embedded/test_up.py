@@ -137,6 +137,7 @@ def test_a_refused_credential_is_told_at_the_start_and_listed(directory: Path) -
     with refusing_vendor() as port:
         system = (
             f'[[systems]]\nname = "support"\nconnector = "zendesk"\nbase_url = "http://127.0.0.1:{port}"\n'
+            'allow_private_hosts = ["127.0.0.1"]\n'
             f'[systems.credentials]\nemail = "privacy@example.test"\napi_token = "{TOKEN}"\n'
         )
         with up(directory, "listen_port = 0", system) as process:

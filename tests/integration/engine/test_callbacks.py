@@ -79,6 +79,7 @@ def jobs(company: Company, tmp_path: Path) -> Iterator[Jobs]:
             "name": "jobs",
             "connector": job_vendor.NAME,
             "base_url": server.url(),
+            "allow_private_hosts": ["127.0.0.1"],
             "credentials": {"token": job_vendor.TOKEN, "callback_secrets": ["the-secret-before", CALLBACK_SECRET]},
             "delays": {"confirm_after": 0, "poll_every": HOUR},
         }
@@ -86,6 +87,7 @@ def jobs(company: Company, tmp_path: Path) -> Iterator[Jobs]:
             "name": "support",
             "connector": "zendesk",
             "base_url": server.url(),
+            "allow_private_hosts": ["127.0.0.1"],
             "credentials": {"email": "privacy@example.test", "api_token": "stand-in"},
         }
         systems = parse_settings({"systems": [entry, silent]}).systems

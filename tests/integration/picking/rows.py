@@ -20,7 +20,7 @@ SYSTEM = "support"
 def settings_with(*, data_directory: str = "data", **engine: Any) -> Settings:
     """One support account, whose connector takes many people a call."""
     credentials = {"email": "privacy@example.test", "api_token": "token"}
-    system = {"name": SYSTEM, "connector": "zendesk", "base_url": "http://127.0.0.1:9", "credentials": credentials}
+    system = {"name": SYSTEM, "connector": "zendesk", "base_url": "https://x.example", "credentials": credentials}
     return parse_settings({"service": {"data_directory": data_directory}, "engine": engine, "systems": [system]})
 
 

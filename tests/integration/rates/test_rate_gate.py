@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.base.destinations import NetworkRules
 from connectors.base.errors import LeaseLost, TemporarilyUnavailable
 from connectors.base.pacing import RateLimit
 from connectors.base.sandbox import SandboxServer
@@ -24,6 +25,7 @@ from workers.system_pacer import SystemPacer
 sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "connectors_base"))
 from tiny_sandbox import TinySandbox
 
+HERE = NetworkRules(allow_private_hosts=frozenset({"127.0.0.1"}))
 LIMIT = RateLimit(60, timedelta(seconds=2))
 WORKERS = 4
 
@@ -57,7 +59,7 @@ def work(sandbox: TinySandbox, url: str, pacers: list[SystemPacer | None], *, an
             call(pacer)
 
     def call(pacer: SystemPacer | None) -> None:
-        client = VendorClient(url, headers={"x-key": "tiny"}, pacer=pacer)
+        client = VendorClient(url, headers={"x-key": "tiny"}, network=HERE, pacer=pacer)
         while answers(sandbox, 200) < answered and time.monotonic() < until:
             try:
                 client.request("GET", "/things", expect=(200,))

@@ -22,7 +22,7 @@ ORG = "crm"
 
 def with_org(sync_every_seconds: float = 900.0, **policy: Any) -> Any:
     credentials = {"consumer_key": "key-0123456789", "consumer_secret": "secret-0123456789"}
-    entry = {"name": ORG, "connector": "salesforce", "base_url": "http://127.0.0.1:9", "credentials": credentials}
+    entry = {"name": ORG, "connector": "salesforce", "base_url": "https://x.example", "credentials": credentials}
     suppression = {"sync_every_seconds": sync_every_seconds}
     return parse_settings({"systems": [entry | {"policy": policy}], "suppression": suppression})
 

@@ -55,6 +55,7 @@ class ToldConnector(Connector):
 
     declaration = TOLD
     Credentials = NoPolicy
+    base_url_schemes = frozenset({"memory"})
 
     def check_credentials(self) -> Visibility:
         return Visibility("control_record")

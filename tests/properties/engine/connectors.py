@@ -94,6 +94,7 @@ class ModelConnector(Connector):
     """What they have in common."""
 
     Credentials: ClassVar[type[NoPolicy]] = NoPolicy
+    base_url_schemes = frozenset({"model"})
 
     def check_credentials(self) -> Visibility:
         mood = current_pass().mood

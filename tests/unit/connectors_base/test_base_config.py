@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.base.config import ConfigurationError, SystemModel, parse_model, resolve_secret
+from connectors.base.destinations import Proxy
 from connectors.base.interface import Answers, Connector, Declaration, Delays, ErasesBy, Findings, Lease
 from connectors.base.values import Batch, Visibility
+from service.settings import load_settings
 
 SECRET = "hunter2-hunter2"
 
@@ -99,3 +102,109 @@ def test_secrets_come_from_the_environment_and_from_files(monkeypatch: pytest.Mo
 def test_a_secret_that_is_not_there_is_an_error(source: str) -> None:
     with pytest.raises(ConfigurationError):
         resolve_secret(source)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "reason"),
+    [
+        ("http://[::1/", "IPv6 address stands in brackets"),
+        ("https://me:hunter2@acme.example", "no user and password"),
+        ("https://me:hunter2@acme.example:notaport", "no user and password"),
+        ("https://acme.example:notaport", "a port is a number"),
+        ("https://acme.example/?key=hunter2", "no [?]"),
+        ("https://acme.example/#hunter2", "no #"),
+        ("https://acme .example", "doesn't belong in a URL"),
+        ("https://", "no host name"),
+        ("acme.example", "begins with https:// or http://"),
+        ("duckdb:///hunter2", "begins with https:// or http://"),
+        ("http://acme.example", "allow_plain_http"),
+        ("https://127.0.0.1", "allow_private_hosts"),
+        ("https://localhost:8443", "allow_private_hosts"),
+        ("https://169.254.169.254", "never called"),
+    ],
+)
+def test_an_address_that_cannot_be_called_is_refused_at_start(base_url: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason) as raised:
+        Nothing.parse_system(entry(base_url=base_url))
+    assert str(raised.value).startswith("systems[acme].base_url: ")
+    assert "hunter2" not in str(raised.value)
+
+
+def test_the_network_settings_of_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPUNGE_TEST_PROXY", "http://me:hunter2@proxy.example:3128")
+    system = Nothing.parse_system(
+        entry(
+            base_url="http://CRM.internal.example:8080/",
+            allow_private_hosts=["CRM.internal.example", "[::1]"],
+            allow_plain_http=True,
+            proxy="env:EXPUNGE_TEST_PROXY",
+            http2=False,
+            timeout_seconds=30,
+            deadline_seconds=90,
+        )
+    )
+    assert system.network.allow_private_hosts == {"crm.internal.example", "::1"}
+    assert (system.network.allow_plain_http, system.network.http2, system.deadline_seconds) == (True, False, 90)
+    assert system.network.proxy == Proxy("proxy.example", 3128, (b"me", b"hunter2"))
+    assert "hunter2" not in repr(system)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"allow_private_hosts": "127.0.0.1"}, r"systems\[acme\].allow_private_hosts: a list"),
+        ({"allow_private_hosts": [5]}, "allow_private_hosts: a list"),
+        ({"allow_private_hosts": ["https://crm.example"]}, "allow_private_hosts: an IPv6"),
+        ({"allow_private_hosts": ["10.0.0.0/8"]}, "allow_private_hosts: the host is no host name"),
+        ({"allow_plain_http": "yes"}, "allow_plain_http: true or false"),
+        ({"http2": 2}, "http2: true or false"),
+        ({"proxy": 3128}, "proxy: http://host:port"),
+        ({"proxy": "https://me:hunter2@proxy.example"}, "proxy: a proxy is http://"),
+        ({"proxy": "http://me:hunter2@[::1"}, "proxy: an IPv6"),
+        ({"proxy": "env:EXPUNGE_TEST_NOT_SET"}, r"systems\[acme\].proxy: environment variable"),
+        ({"deadline_seconds": 0}, "deadline_seconds: a time-out"),
+        ({"timeout_seconds": 1e12}, "timeout_seconds: a time-out"),
+        ({"timeout_seconds": float("nan")}, "timeout_seconds: a time-out"),
+        ({"timeout_seconds": 30, "deadline_seconds": 10}, "deadline_seconds: a call can't end before"),
+        ({"allow_private_host": []}, "did you mean 'allow_private_hosts'"),
+    ],
+)
+def test_a_bad_network_setting_names_its_key(wrong: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text) as raised:
+        Nothing.parse_system(entry(**wrong))
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.timeout(30)
+def test_a_secret_file_must_be_a_regular_file(tmp_path: Path) -> None:
+    """A pipe would be waited for without end."""
+    pipe, binary, large = tmp_path / "pipe", tmp_path / "binary", tmp_path / "large"
+    os.mkfifo(pipe)
+    binary.write_bytes(b"\xff\xfe")
+    large.write_bytes(b"x" * (1024 * 1024 + 1))
+    for path, reason in (
+        (pipe, "no regular file"),
+        (Path("/dev/zero"), "no regular file"),
+        (tmp_path, "directory"),
+        (binary, "no UTF-8"),
+        (large, "more than 1 MiB"),
+        (tmp_path / "no\0name", "not a path"),
+    ):
+        with pytest.raises(ConfigurationError, match=reason) as raised:
+            Nothing.parse_system(entry(credentials={"token": f"file:{path}"}))
+        assert str(raised.value).startswith("systems[acme].credentials.token: ")
+
+
+def test_a_secret_file_may_be_a_link_to_one(tmp_path: Path) -> None:
+    """Kubernetes mounts secrets as links."""
+    (tmp_path / "data").write_text(SECRET)
+    (tmp_path / "token").symlink_to("data")
+    assert resolve_secret(f"file:{tmp_path / 'token'}") == SECRET
+
+
+def test_a_refused_configuration_names_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "expunge.toml"
+    path.write_text('[[systems]]\nname = "support"\nconnector = "zendesk"\nbase_url = "http://[::1/"\n')
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings(path)
+    assert str(raised.value).startswith("expunge.toml: systems[support].base_url: ")

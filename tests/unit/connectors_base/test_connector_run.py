@@ -45,7 +45,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> type[Scripted]:
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
     config, people = tmp_path / "system.toml", tmp_path / "people.jsonl"
-    system = '[[systems]]\nname = "f"\nconnector = "fake"\nbase_url = "x"\n'
+    system = '[[systems]]\nname = "f"\nconnector = "fake"\nbase_url = "https://x.example"\n'
     config.write_text(f"{system}[systems.delays]\nconfirm_after = 0\n")
     lines = [
         {"subject": ref, "identifiers": [{"kind": "email", "value": email}]}
@@ -149,7 +149,7 @@ def test_a_wrong_line_is_numbered_and_not_echoed(files: tuple[Path, Path], text:
         ("[systems]\nname = 'f'", "exactly one"),
         ("other = 1", "unknown key 'other'"),
         ('[[systems]]\nname = "f"\nbase_ur = "x"', "did you mean 'base_url'"),
-        ('[[systems]]\nname = "f"\nbase_url = "x"\nconnector = "zendesk"', "isn't 'fake'"),
+        ('[[systems]]\nname = "f"\nbase_url = "https://x.example"\nconnector = "zendesk"', "isn't 'fake'"),
     ],
 )
 def test_a_wrong_configuration_is_2(files: tuple[Path, Path], text: str, said: str) -> None:

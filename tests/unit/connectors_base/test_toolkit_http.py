@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tiny_sandbox import TinySandbox
 
+from connectors.base.destinations import NetworkRules
 from connectors.base.errors import (
     AnswerNotUnderstood,
     ConnectorError,
@@ -24,6 +25,7 @@ from connectors.base.sandbox import SandboxServer
 from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.toolkit.http import VendorClient, field_of
 
+HERE = NetworkRules(allow_private_hosts=frozenset({"127.0.0.1"}))
 CANARY = "ada.canary@example.test"
 
 
@@ -44,7 +46,7 @@ def sandbox(served: tuple[TinySandbox, str]) -> TinySandbox:
 
 @pytest.fixture
 def client(served: tuple[TinySandbox, str], sandbox: TinySandbox) -> Iterator[VendorClient]:
-    made = VendorClient(served[1], headers={"x-key": "tiny"})
+    made = VendorClient(served[1], network=HERE, headers={"x-key": "tiny"})
     yield made
     made.close()
 
@@ -115,7 +117,7 @@ def test_broken_answers(
 
 def test_a_systems_own_timeout(served: tuple[TinySandbox, str], sandbox: TinySandbox) -> None:
     sandbox.faults = [Fault(FaultKind.STALL, seconds=1.0)]
-    hasty = VendorClient(served[1], headers={"x-key": "tiny"}, timeout_seconds=0.1)
+    hasty = VendorClient(served[1], network=HERE, headers={"x-key": "tiny"}, timeout_seconds=0.1)
     with pytest.raises(TemporarilyUnavailable, match="timeout") as raised:
         hasty.request("DELETE", "/things/1", expect=(204,))
     assert raised.value.effect_unknown
@@ -123,7 +125,7 @@ def test_a_systems_own_timeout(served: tuple[TinySandbox, str], sandbox: TinySan
 
 
 def test_no_connection_is_no_effect() -> None:
-    nobody = VendorClient("http://127.0.0.1:9")
+    nobody = VendorClient("http://127.0.0.1:9", network=HERE)
     with pytest.raises(TemporarilyUnavailable, match="no_connection") as raised:
         nobody.request("DELETE", "/things/1", expect=(204,))
     assert not raised.value.effect_unknown
@@ -132,7 +134,7 @@ def test_no_connection_is_no_effect() -> None:
 
 def test_refine_sees_unexpected_answers_first(served: tuple[TinySandbox, str], sandbox: TinySandbox) -> None:
     sandbox.faults = [status(403)]
-    refined = VendorClient(served[1], refine=lambda r: TemporarilyUnavailable("throttled"))
+    refined = VendorClient(served[1], network=HERE, refine=lambda r: TemporarilyUnavailable("throttled"))
     with pytest.raises(TemporarilyUnavailable, match="throttled"):
         refined.request("GET", "/things", expect=(200,))
     refined.close()
@@ -152,10 +154,10 @@ def test_nothing_personal_in_errors_or_logs(
 
 def test_a_download_elsewhere_carries_no_credential(served: tuple[TinySandbox, str], sandbox: TinySandbox) -> None:
     sandbox.journal.clear()
-    elsewhere = VendorClient("http://127.0.0.1:9", auth=("user", "secret"))
+    elsewhere = VendorClient("http://127.0.0.1:9", network=HERE, auth=("user", "secret"))
     with pytest.raises(CredentialsRefused):
         elsewhere.download("GET", f"{served[1]}/things")
-    here = VendorClient(served[1], auth=("user", "secret"), headers={"x-key": "tiny"})
+    here = VendorClient(served[1], network=HERE, auth=("user", "secret"), headers={"x-key": "tiny"})
     assert here.download("GET", "/things").startswith(b"{")
     assert len(sandbox.journal) == 2
     for client in (elsewhere, here):

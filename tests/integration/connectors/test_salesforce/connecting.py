@@ -34,6 +34,7 @@ class Served:
             "name": "salesforce",
             "connector": "salesforce",
             "base_url": self.url,
+            "allow_private_hosts": ["127.0.0.1"],
             "credentials": CREDENTIALS,
             "policy": dict(policy or {}),
             "delays": {"poll_every": 0.02, "confirm_after": 0},

@@ -66,6 +66,7 @@ def test_the_command_prints_counts_calls_and_hash(tmp_path: Path) -> None:
         config, people = tmp_path / "system.toml", tmp_path / "people.jsonl"
         config.write_text(
             f'[[systems]]\nname = "s"\nconnector = "salesforce"\nbase_url = "{org.url}"\n'
+            'allow_private_hosts = ["127.0.0.1"]\n'
             f'credentials = {{ consumer_key = "{CREDENTIALS["consumer_key"]}",'
             f' consumer_secret = "{CREDENTIALS["consumer_secret"]}" }}\n'
         )

@@ -57,6 +57,7 @@ class World:
             "name": "support",
             "connector": "zendesk",
             "base_url": self.server.url(),
+            "allow_private_hosts": ["127.0.0.1"],
             "credentials": SECRET,
             "delays": {"confirm_after": 0, "poll_every": 0, "purge_after": 0},
             **changes,

@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from connectors.base.destinations import NetworkRules
 from connectors.base.errors import AnswerNotUnderstood, RequestRefused, TemporarilyUnavailable
-from connectors.base.toolkit.connections import Connections
+from connectors.base.outbound.client import changes, connector_error, limits, open_client
+from connectors.base.outbound.transport import MAX_BODY_BYTES, StrictTransport
 from connectors.base.toolkit.http import VendorClient
-from connectors.base.toolkit.line import MAX_BODY_BYTES
 
-HEADERS = [(b"host", b"v.example")]
-UNSENDABLE = (b"authorization", b"Bearer secret\n")
+HERE = NetworkRules(allow_private_hosts=frozenset({"127.0.0.1"}))
+UNSENDABLE = {b"authorization": b"Bearer secret\n"}
 
 
 def answer(body: bytes = b"{}", *more: str, status: str = "200 OK") -> bytes:
@@ -83,15 +84,33 @@ def vendor() -> Iterator[Vendor]:
     made.close()
 
 
+class Connections:
+    """Calls to one vendor, whose failures are the connectors' errors."""
+
+    def __init__(self, url: httpx.URL) -> None:
+        self._url = url
+        self.transport = StrictTransport(HERE, limits(5.0))
+        self._client = open_client(self.transport)
+
+    def close(self) -> None:
+        self.transport.close()
+
+    def exchange(self, method: str, headers: dict[bytes, bytes] | None = None, content: bytes = b"") -> httpx.Response:
+        try:
+            return self._client.request(method, self._url, headers=headers, content=content)
+        except httpx.RequestError as raised:
+            raise connector_error(raised, changed=changes(method)) from None
+
+
 @pytest.fixture
 def connections(vendor: Vendor) -> Iterator[Connections]:
-    made = Connections(vendor.url, 5.0)
+    made = Connections(vendor.url)
     yield made
     made.close()
 
 
 def get(connections: Connections) -> bytes:
-    return connections.exchange("GET", b"/", HEADERS).body
+    return connections.exchange("GET").content
 
 
 def test_one_connection_serves_call_after_call(vendor: Vendor, connections: Connections) -> None:
@@ -128,7 +147,7 @@ def test_a_connection_that_the_vendor_closed_is_not_used_again(vendor: Vendor, c
 def test_a_connection_that_lay_idle_for_long_is_not_used_again(
     vendor: Vendor, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connectors.base.toolkit.connections._KEPT_ALIVE_SECONDS", -1.0)
+    monkeypatch.setattr("connectors.base.outbound.transport._KEPT_ALIVE_SECONDS", -1.0)
     get(connections)
     get(connections)
     assert vendor.connections == 2
@@ -137,7 +156,7 @@ def test_a_connection_that_lay_idle_for_long_is_not_used_again(
 def test_connections_that_nobody_needs_any_more_are_closed(
     vendor: Vendor, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connectors.base.toolkit.connections._KEPT_ALIVE_SECONDS", -1.0)
+    monkeypatch.setattr("connectors.base.outbound.transport._KEPT_ALIVE_SECONDS", -1.0)
     together = threading.Barrier(2)
 
     def says(_: bytes) -> bytes:
@@ -168,7 +187,7 @@ def test_a_broken_answer_leaves_no_connection_behind(vendor: Vendor, connections
     vendor.says = lambda _: answer(b"{}" * 10)[:-1] + b""
     vendor.closes_after = 1
     with pytest.raises(TemporarilyUnavailable, match="connection_lost") as raised:
-        connections.exchange("DELETE", b"/", HEADERS)
+        connections.exchange("DELETE")
     assert raised.value.effect_unknown
     vendor.says, vendor.closes_after = (lambda _: answer()), 10
     assert get(connections) == b"{}"
@@ -200,8 +219,8 @@ def test_what_cannot_be_unpacked_is_not_understood(
 
 def test_headers_have_one_form_and_hints_are_skipped(vendor: Vendor, connections: Connections) -> None:
     vendor.says = lambda _: b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + answer(b"{}", "X-Left: 1", "x-left: 2")
-    received = connections.exchange("GET", b"/", HEADERS)
-    assert (received.status, received.headers["x-left"]) == (200, "1, 2")
+    received = connections.exchange("GET")
+    assert (received.status_code, received.headers["x-left"]) == (200, "1, 2")
 
 
 def test_more_than_was_asked_for_is_never_the_answer_to_another_call(vendor: Vendor, connections: Connections) -> None:
@@ -215,13 +234,13 @@ def test_more_than_was_asked_for_is_never_the_answer_to_another_call(vendor: Ven
 def test_an_answer_that_comes_before_all_was_read_is_heard(vendor: Vendor, connections: Connections) -> None:
     vendor.closes_after = 1
     vendor.says = lambda _: answer(b'{"error": "too_large"}', "connection: close", status="413 Too Large")
-    received = connections.exchange("POST", b"/", [*HEADERS, (b"content-length", b"8000000")], content=b" " * 8_000_000)
-    assert (received.status, received.body) == (413, b'{"error": "too_large"}')
+    received = connections.exchange("POST", content=b" " * 8_000_000)
+    assert (received.status_code, received.content) == (413, b'{"error": "too_large"}')
 
 
 def test_a_header_that_http_cannot_carry_is_not_sent(vendor: Vendor, connections: Connections) -> None:
     with pytest.raises(RequestRefused, match="unsendable") as raised:
-        connections.exchange("DELETE", b"/", [*HEADERS, UNSENDABLE])
+        connections.exchange("DELETE", UNSENDABLE)
     assert not raised.value.effect_unknown
     assert "secret" not in "".join(traceback.format_exception(raised.value))
     assert vendor.heads == []
@@ -235,19 +254,19 @@ def test_a_header_that_http_cannot_carry_is_not_sent(vendor: Vendor, connections
 def test_what_is_no_http_is_a_lost_connection(vendor: Vendor, connections: Connections, said: bytes) -> None:
     vendor.says, vendor.closes_after = (lambda _: said), 1
     with pytest.raises(TemporarilyUnavailable, match="connection_lost") as raised:
-        connections.exchange("DELETE", b"/", HEADERS)
+        connections.exchange("DELETE")
     assert raised.value.effect_unknown
 
 
 def test_where_nothing_can_be_called_nobody_is() -> None:
     for url in ("ftp://v.example", "v.example"):
         with pytest.raises(TemporarilyUnavailable, match="no_connection"):
-            Connections(httpx.URL(url)).exchange("DELETE", b"/", HEADERS)
+            Connections(httpx.URL(url)).exchange("DELETE")
 
 
 def test_no_cookie_is_kept_and_every_call_says_who_it_is_for(vendor: Vendor) -> None:
     vendor.says = lambda _: answer(b"{}", "set-cookie: session=1; path=/")
-    client = VendorClient(f"{vendor.url}/api/", auth=("ada", "sécret"), headers={"X-Key": "k"}, timeout_seconds=5)
+    client = VendorClient(f"{vendor.url}/api/", auth=("ada", "sécret"), headers={"X-Key": "k"}, network=HERE)
     client.request("GET", "/a", expect=(200,), params={"q": "x y"})
     client.request("POST", "/b", expect=(200,), json_body={"name": "é"}, headers={"x-key": "other"})
     client.request("POST", "/c", expect=(200,))
@@ -257,13 +276,13 @@ def test_no_cookie_is_kept_and_every_call_says_who_it_is_for(vendor: Vendor) -> 
     assert f"host: {vendor.url.netloc.decode()}" in [line.lower() for line in look]
     assert {"x-key: k", "authorization: Basic YWRhOnPDqWNyZXQ=", "accept: application/json"} <= set(look)
     assert post[0] == "POST /api/b HTTP/1.1"
-    assert {"x-key: other", "content-type: application/json", "content-length: 13"} <= set(post)
-    assert "content-length: 0" in bare
+    assert {"x-key: other", "content-type: application/json", "Content-Length: 13"} <= set(post)
+    assert "Content-Length: 0" in bare
     assert not any(line.lower().startswith("cookie") for line in (*post, *bare))
 
 
 def test_a_download_elsewhere_carries_nothing_of_ours(vendor: Vendor) -> None:
-    client = VendorClient("http://127.0.0.1:9", auth=("user", "secret"), headers={"x-key": "secret"})
+    client = VendorClient("http://127.0.0.1:9", auth=("user", "secret"), headers={"x-key": "secret"}, network=HERE)
     assert client.download("GET", f"{vendor.url}/results?signature=a%2Fb") == b"{}"
     client.close()
     head = vendor.heads[0].decode().lower()
@@ -275,4 +294,4 @@ def test_a_download_elsewhere_carries_nothing_of_ours(vendor: Vendor) -> None:
 @pytest.mark.parametrize("url", ["ftp://v.example/x", "http://[::bad/x", "file:///etc/passwd"])
 def test_a_download_from_nowhere_is_not_understood(url: str) -> None:
     with pytest.raises(AnswerNotUnderstood, match="bad_url"):
-        VendorClient("http://127.0.0.1:9").download("GET", url)
+        VendorClient("http://127.0.0.1:9", network=HERE).download("GET", url)

@@ -1,0 +1,243 @@
+"""Carry out calls, one at a time per connection, bounded in time and size: the transport under every httpx client.
+
+Between httpx and httpcore. What it adds: the target is checked, the whole call has an end, an answer's packed and
+unpacked size are limited, and a connection over which more came than was asked for isn't used again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import httpcore
+import httpx
+
+from connectors.base.destinations import NetworkRules, Proxy, UrlRefused, parse_host
+from connectors.base.outbound.deadlines import deadline
+from connectors.base.outbound.network import GuardedNetwork, Resolve, system_resolver
+from connectors.base.outbound.proxies import proxy_for
+from connectors.base.outbound.trust import trust
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+BODY_LIMIT = "max_body_bytes"
+"""A request's extension of this name is that call's own limit for the body."""
+
+# As httpx has it: many servers close what is idle for longer.
+_KEPT_ALIVE_SECONDS = 5.0
+_WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS
+_GZIPPED = frozenset({"gzip", "x-gzip"})
+_Origin = tuple[str, str, int]
+
+
+class TargetRefused(httpx.RequestError):
+    """The URL leads where this client may not go. Nothing was sent."""
+
+
+class Unsendable(httpx.LocalProtocolError):
+    """A header that HTTP can't carry. Nothing was sent."""
+
+
+class BodyTooLarge(httpx.DecodingError):
+    """The answer is larger than allowed, packed or unpacked."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__("body too large")
+        self.status = status
+
+
+class Undecodable(httpx.DecodingError):
+    """The answer is packed in a way that wasn't asked for, or is damaged."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__("undecodable")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds and bytes of one call. `silence_seconds`: the longest wait for the next byte."""
+
+    connect_seconds: float
+    silence_seconds: float
+    deadline_seconds: float
+    max_body_bytes: int = MAX_BODY_BYTES
+
+    def as_httpcore(self) -> dict[str, float]:
+        """The form in which httpcore takes limits of time."""
+        silence = self.silence_seconds
+        return {"connect": self.connect_seconds, "read": silence, "write": silence, "pool": silence}
+
+
+class _Lane(httpx.HTTPTransport):
+    """httpx's own transport over one connection. httpx has no way to hand a network backend over, so that the pool, the
+    only thing that its transport has, is made here."""
+
+    def __init__(self, pool: httpcore.ConnectionPool, origin: _Origin) -> None:
+        self._pool = pool
+        self.origin = origin
+        self.used_at = time.monotonic()
+
+    def is_idle_for_long(self) -> bool:
+        """True if the vendor will have closed it, or soon will."""
+        return time.monotonic() - self.used_at > _KEPT_ALIVE_SECONDS
+
+    def has_surplus(self) -> bool:
+        """True if bytes are left after the answer: they would be taken for the answer to the next call, about somebody
+        else. HTTP/2 names the call with each piece. True as well if httpcore no longer shows what is left."""
+        connection: object = next(iter(self._pool.connections), None)
+        while (inner := getattr(connection, "_connection", None)) is not None:
+            connection = inner
+        if isinstance(connection, httpcore.HTTP2Connection):
+            return False
+        state = getattr(connection, "_h11_state", None)
+        return state is None or bool(state.trailing_data[0])
+
+
+class StrictTransport(httpx.BaseTransport):
+    """For several threads. Each call has a connection to itself, the one that was used last.
+
+    Not one shared pool: httpcore's HTTP/2 connections mix the calls of threads up (encode/httpx discussion 3279,
+    pydantic/httpx2 #1153, read 2026-11-30), and its pool asks the operating system about every idle connection twice
+    per call, under a lock that all threads wait for. There are as many connections as there were calls at once.
+    """
+
+    def __init__(self, rules: NetworkRules, limits: Limits, resolve: Resolve = system_resolver) -> None:
+        """Raises ConfigurationError if the environment's proxy or certificates can't be used."""
+        self._rules = rules
+        self._limits = limits
+        self._timeouts = limits.as_httpcore()
+        self._network = GuardedNetwork(rules, resolve)
+        self._proxy_network = GuardedNetwork(rules, resolve, is_proxy=True)
+        self._trust = trust(http2=rules.http2)
+        self._checked: Callable[[str, str], str] = lru_cache(maxsize=64)(self._check)
+        self._lock = threading.Lock()
+        self._idle: list[_Lane] = []
+        self._is_closed = False
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """One call and its whole answer, unpacked. Never repeated, no redirect followed. Raises httpx.RequestError."""
+        scheme, host = request.url.scheme, request.url.raw_host.decode("ascii")
+        self._checked(scheme, host)
+        if any(_breaks_the_line(value) for _, value in request.headers.raw):
+            raise Unsendable("a header that HTTP can't carry")
+        request.extensions = {**request.extensions, "timeout": self._timeouts}
+        lane = self._take((scheme, host, request.url.port or (443 if scheme == "https" else 80)))
+        goes_on = False
+        try:
+            with deadline(self._limits.deadline_seconds):
+                answer = lane.handle_request(request)
+                try:
+                    body = self._read(answer, request)
+                    goes_on = not lane.has_surplus()
+                finally:
+                    answer.close()
+        finally:
+            self._give_back(lane, goes_on)
+        return _unpacked(answer, body, self._limit_of(request))
+
+    def close(self) -> None:
+        """Close what is idle now, and what is in use when its call ends."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+        for lane in idle:
+            lane.close()
+
+    def _check(self, scheme: str, host: str) -> str:
+        """The target by the rules; a proxy would resolve a name by itself, and only what is written can be checked."""
+        if scheme not in ("http", "https") or not host:
+            raise httpx.UnsupportedProtocol("http and https only")
+        try:
+            self._rules.check_target(scheme, parse_host(host))
+        except UrlRefused as refused:
+            raise TargetRefused(str(refused)) from None
+        return host
+
+    def _limit_of(self, request: httpx.Request) -> int:
+        return int(request.extensions.get(BODY_LIMIT, self._limits.max_body_bytes))
+
+    def _read(self, answer: httpx.Response, request: httpx.Request) -> bytes:
+        """A hostile or broken vendor must not fill our memory."""
+        assert isinstance(answer.stream, httpx.SyncByteStream)
+        limit = self._limit_of(request)
+        chunks: list[bytes] = []
+        size = 0
+        for chunk in answer.stream:
+            size += len(chunk)
+            if size > limit:
+                raise BodyTooLarge(answer.status_code)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _take(self, origin: _Origin) -> _Lane:
+        with self._lock:
+            for place in range(len(self._idle) - 1, -1, -1):
+                if self._idle[place].origin == origin:
+                    return self._idle.pop(place)
+        return self._open(origin)
+
+    def _give_back(self, lane: _Lane, goes_on: bool) -> None:
+        """Keep it if it can be used again, and close those that were idle for long."""
+        closing = [] if goes_on else [lane]
+        lane.used_at = time.monotonic()
+        with self._lock:
+            if goes_on and not self._is_closed:
+                self._idle.append(lane)
+            elif goes_on:
+                closing.append(lane)
+            while self._idle and self._idle[0].is_idle_for_long():
+                closing.append(self._idle.pop(0))
+        for each in closing:
+            each.close()
+
+    def _open(self, origin: _Origin) -> _Lane:
+        proxy = proxy_for(self._rules, *origin)
+        pool = httpcore.ConnectionPool(
+            ssl_context=self._trust,
+            proxy=None if proxy is None else _for_httpcore(proxy),
+            max_connections=1,
+            keepalive_expiry=_KEPT_ALIVE_SECONDS,
+            http2=self._rules.http2,
+            network_backend=self._network if proxy is None else self._proxy_network,
+        )
+        return _Lane(pool, origin)
+
+
+def _for_httpcore(proxy: Proxy) -> httpcore.Proxy:
+    url = httpcore.URL(scheme=b"http", host=proxy.host.encode("ascii"), port=proxy.port, target=b"/")
+    return httpcore.Proxy(url, auth=proxy.auth)
+
+
+def _breaks_the_line(value: bytes) -> bool:
+    return b"\n" in value or b"\r" in value or b"\0" in value
+
+
+def _unpacked(answer: httpx.Response, body: bytes, limit: int) -> httpx.Response:
+    """The answer with its body as it was before it was packed: httpx itself would unpack without any limit."""
+    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+    headers = answer.headers
+    if body and encoding != "identity":
+        body = _gunzipped(body, encoding, answer.status_code, limit)
+    if "content-encoding" in headers:
+        del headers["content-encoding"]
+    return httpx.Response(answer.status_code, headers=headers, content=body, extensions=answer.extensions)
+
+
+def _gunzipped(body: bytes, encoding: str, status: int, limit: int) -> bytes:
+    """Within the same limit: a few kilobytes of gzip can be gigabytes."""
+    if encoding not in _GZIPPED:
+        raise Undecodable(status)
+    unpacking = zlib.decompressobj(_WITH_GZIP_HEADER)
+    try:
+        found = unpacking.decompress(body, limit)
+    except zlib.error:
+        raise Undecodable(status) from None
+    if unpacking.unconsumed_tail:
+        raise BodyTooLarge(status)
+    if not unpacking.eof:
+        raise Undecodable(status)
+    return found
