@@ -134,7 +134,8 @@ class IdentityGraphSettings(SystemModel):
     table: str = Field("identity_edges", description="the edge list, may be schema-qualified")
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="names of left_kind, left_value, right_kind, right_value, source, confidence",
+        description="names of left_kind, left_value, right_kind, right_value; optional: source, confidence,"
+        " first_seen, last_seen",
     )
     shared_kinds: frozenset[IdentifierKind] = Field(frozenset(), description="kinds never walked through nor used")
     one_per_person_kinds: frozenset[IdentifierKind] = Field(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from connectors.base.values import Identifier
@@ -15,11 +16,16 @@ from connectors.base.values import Identifier
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """`other` is directly linked to the identifier asked for. `other` is spelled as the warehouse spells it."""
+    """`other` is directly linked to the identifier asked for. `other` is spelled as the warehouse spells it.
+
+    The instants say when the source first and last saw the link, as far as it tells; they are timezone-aware.
+    """
 
     other: Identifier
     source: str | None = None
     confidence: float | None = None
+    first_seen_at: datetime | None = None
+    last_seen_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

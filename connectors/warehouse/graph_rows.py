@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from typing import Any
 
 from connectors.base.identity_source import Edge, Neighbours
 from connectors.base.values import Identifier
@@ -66,27 +68,56 @@ def neighbours(
     if not given["n"]:
         return {}
     gathered: dict[int, _Gathered] = {}
-    for number, degree, own, kind, value, source, confidence in session.with_given(
+    for number, degree, own, kind, value, source, confidence, first, last in session.with_given(
         given, _round(session, graph, max_neighbours)
     ):
         entry = gathered.setdefault(int(number), _Gathered(degree))
         entry.spellings.add(own)
         if kind is not None:
-            entry.edges.add(Edge(Identifier(kind, value), source, None if confidence is None else float(confidence)))
+            sure = None if confidence is None else float(confidence)
+            entry.edges.add(Edge(Identifier(kind, value), source, sure, _instant(first), _instant(last)))
     return {
         asked[n]: Neighbours(tuple(sorted(e.edges, key=_edge_order)), e.degree, frozenset(e.spellings))
         for n, e in gathered.items()
     }
 
 
-def _edge_order(edge: Edge) -> tuple[Identifier, str, float]:
-    return edge.other, edge.source or "", edge.confidence or 0.0
+def _edge_order(edge: Edge) -> tuple[Identifier, str, float, str, str]:
+    return (
+        edge.other,
+        edge.source or "",
+        edge.confidence or 0.0,
+        str(edge.first_seen_at or ""),
+        str(edge.last_seen_at or ""),
+    )
+
+
+def _instant(value: Any) -> datetime | None:
+    """When an edge was seen, for a reviewer to read: a date is its midnight, an instant without a zone is UTC.
+
+    None for a value that is no date. The walk never decides by it, so an unreadable date stops no erasure.
+    """
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+def _seen(column: str | None) -> str:
+    return f"e.{quoted(column)}" if column else "CAST(NULL AS TIMESTAMP)"
 
 
 def _round(session: Session, graph: GraphPolicy, max_neighbours: int) -> str:
     source, confidence = graph.columns.source, graph.columns.confidence
     evidence = f"{f'CAST(e.{quoted(source)} AS VARCHAR)' if source else 'CAST(NULL AS VARCHAR)'} AS source, "
-    evidence += f"{f'e.{quoted(confidence)}' if confidence else 'CAST(NULL AS FLOAT)'} AS confidence"
+    evidence += f"{f'e.{quoted(confidence)}' if confidence else 'CAST(NULL AS FLOAT)'} AS confidence, "
+    evidence += f"{_seen(graph.columns.first_seen)} AS first_seen, {_seen(graph.columns.last_seen)} AS last_seen"
     ways = [
         f"SELECT w.n, w.kind AS own_kind, CAST({this.value} AS VARCHAR) AS own, "
         f"{session.trim(this.value)} AS own_trimmed, "
@@ -106,10 +137,12 @@ def _round(session: Session, graph: GraphPolicy, max_neighbours: int) -> str:
         "distinct_ones AS (SELECT DISTINCT n, kind, normal FROM named WHERE leads), "
         "counted AS (SELECT n, count(*) AS degree FROM distinct_ones GROUP BY n), "
         "answer AS (SELECT t.n, coalesce(c.degree, 0) AS degree, t.own, "
-        f"leads AND c.degree <= {int(max_neighbours)} AS brought, t.kind, t.value, t.source, t.confidence "
+        f"leads AND c.degree <= {int(max_neighbours)} AS brought, t.kind, t.value, t.source, t.confidence, "
+        "t.first_seen, t.last_seen "
         "FROM named t LEFT JOIN counted c ON c.n = t.n) "
         "SELECT DISTINCT n, degree, own, CASE WHEN brought THEN kind END, CASE WHEN brought THEN value END, "
-        "CASE WHEN brought THEN source END, CASE WHEN brought THEN confidence END FROM answer"
+        "CASE WHEN brought THEN source END, CASE WHEN brought THEN confidence END, "
+        "CASE WHEN brought THEN first_seen END, CASE WHEN brought THEN last_seen END FROM answer"
     )
 
 

@@ -104,7 +104,10 @@ class TablePolicy(SystemModel):
 
 
 class EdgeColumns(SystemModel):
-    """The columns of the identity graph's edge list. An edge has no direction."""
+    """The columns of the identity graph's edge list. An edge has no direction.
+
+    A reviewer reads the optional ones: which source claims the edge, how sure it is, when it saw the edge.
+    """
 
     left_kind: ColumnName
     left_value: ColumnName
@@ -112,6 +115,8 @@ class EdgeColumns(SystemModel):
     right_value: ColumnName
     source: ColumnName | None = None
     confidence: ColumnName | None = None
+    first_seen: ColumnName | None = None
+    last_seen: ColumnName | None = None
 
 
 class GraphPolicy(SystemModel):

@@ -2,6 +2,7 @@
 
 import random
 from collections import defaultdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,26 @@ def test_neighbours_both_ways_round_with_their_evidence(bench: Bench) -> None:
         Edge(Identifier("email", " ADA@example.test"), "crm", 0.5),
         Edge(Identifier("anonymous_id", "anon-1"), "web", 0.75),
     }
+
+
+def test_an_edge_says_when_it_was_seen(bench: Bench) -> None:
+    bench.execute("ALTER TABLE edges ADD COLUMN first_at DATE")
+    bench.execute("ALTER TABLE edges ADD COLUMN last_at TIMESTAMP")
+    bench.execute("UPDATE edges SET first_at = DATE '2025-03-01', last_at = TIMESTAMP '2026-10-02 08:30:00'")
+    columns = {**GRAPH["columns"], "first_seen": "first_at", "last_seen": "last_at"}
+    found = _source(bench, columns=columns).neighbours([Identifier("customer_id", "C-1")], max_neighbours=10)
+    (answer,) = found.values()
+    seen = {(edge.first_seen_at, edge.last_seen_at) for edge in answer.edges}
+    assert seen == {(datetime(2025, 3, 1, tzinfo=UTC), datetime(2026, 10, 2, 8, 30, tzinfo=UTC))}
+
+
+def test_a_date_that_is_none_stops_no_walk(bench: Bench) -> None:
+    bench.execute("ALTER TABLE edges ADD COLUMN seen VARCHAR(40)")
+    bench.execute("UPDATE edges SET seen = 'last summer' WHERE vb LIKE 'anon%' OR va LIKE 'anon%'")
+    columns = {**GRAPH["columns"], "first_seen": "seen"}
+    found = _source(bench, columns=columns).neighbours([Identifier("customer_id", "C-1")], max_neighbours=10)
+    (answer,) = found.values()
+    assert (answer.degree, {edge.first_seen_at for edge in answer.edges}) == (2, {None})
 
 
 def test_an_email_is_found_however_it_is_spelt_and_says_how(bench: Bench) -> None:
