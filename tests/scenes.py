@@ -14,8 +14,12 @@ from sqlalchemy import text
 from connectors.base.sandbox.sample_world import SamplePerson
 from connectors.base.values import Identifier
 from service.domain.api_key import Caller, Scope
+from service.domain.doubts import DoubtDecision
 from service.settings import ConfiguredSystem, Settings
 from service.use_cases.place_hold import HoldReason, PlacedHold, place_hold
+from service.use_cases.reveal_identifiers import reveal_identifiers
+from service.use_cases.review_request import Review, continue_request
+from service.use_cases.show_identity import DoubtView
 from tests.company import Company
 from tests.drive import turn
 
@@ -121,6 +125,31 @@ def write(company: Company, statement: str, **values: Any) -> None:
 def caller() -> Caller:
     """Somebody with a key of their own."""
     return Caller(uuid4(), frozenset(Scope))
+
+
+def decide(company: Company, request: UUID, *drop: str, by: Caller | None = None) -> None:
+    """Review a request: what is about one of these values, or can't be kept, is dropped; everything else is kept.
+
+    Further identifiers with these values are dropped beside.
+    """
+    revealed = reveal_identifiers(company.stores, request, actor="cli")
+    picture = revealed.picture
+    others = {n for n, each in enumerate(picture.explanation.identifiers, 1) if each.value.strip().lower() in drop}
+    decisions = [(d.id, _decision(d, others)) for d in picture.doubts]
+    kept = {
+        row for d, (_, word) in zip(picture.doubts, decisions, strict=True) if word == "keep" for row in d.identifiers
+    }
+    review = Review(
+        decisions=decisions,
+        doubts_version=revealed.doubts_version,
+        drop=[each.id for each in revealed.identifiers if each.ordinal in others and each.id not in kept],
+    )
+    continue_request(company.stores, request, review, caller=by or caller())
+
+
+def _decision(doubt: DoubtView, others: set[int]) -> DoubtDecision:
+    is_others = bool(others & {*doubt.about}) or "keep" not in doubt.allowed
+    return DoubtDecision.DROP if is_others and "drop" in doubt.allowed else DoubtDecision.KEEP
 
 
 def hold(company: Company, person: SamplePerson) -> PlacedHold:

@@ -8,14 +8,14 @@ from fastapi import APIRouter
 
 from service.api.authentication import GuardedRoute, needs
 from service.api.door import TheCaller, TheDoor
-from service.api.schemas import ApproveBody, DenyBody, ExtendBody, ReviewBody
+from service.api.schemas import ApproveBody, DenyBody, ExtendBody, ReviewBody, review_of
 from service.api.views import RevealView, RevokedView
 from service.domain.api_key import Scope
 from service.use_cases.approve_plan import approve_plan
 from service.use_cases.expedite_request import expedite_request
 from service.use_cases.extend_request import extend_request
 from service.use_cases.reveal_identifiers import reveal_identifiers
-from service.use_cases.review_request import LateVerification, continue_request, link_request
+from service.use_cases.review_request import continue_request, link_request
 from service.use_cases.show_request import RequestView, show_request
 from service.use_cases.withdraw_request import deny_request, revoke_request
 
@@ -30,12 +30,15 @@ _BODY = (400, 404, 409, 413, 415, 422)
     **needs(Scope.REQUESTS_REVIEW, *_BODY),
 )
 def review(request_id: UUID, body: ReviewBody, caller: TheCaller, door: TheDoor) -> RequestView:
-    """Go on with the identifiers that are the person's, or link to the request that this one repeats."""
+    """Decide every open doubt, of the version that you looked at, or link to the request that this one repeats.
+
+    A missing, unknown or doubled decision is 422 `undecided_doubts` with each doubt and what it allows; decisions about
+    older doubts are 409 `stale_doubts`. Going on with two values, a supernode or a weak edge takes a second person.
+    """
     if body.request_id is not None:
         link_request(door.stores, request_id, to=body.request_id, actor=caller.actor)
     else:
-        verify = [LateVerification(each.id, each.method, each.verified_at) for each in body.verify]
-        continue_request(door.stores, request_id, drop=body.drop, verify=verify, actor=caller.actor)
+        continue_request(door.stores, request_id, review_of(body), caller=caller)
     return show_request(door.stores, request_id)
 
 
@@ -46,7 +49,7 @@ def review(request_id: UUID, body: ReviewBody, caller: TheCaller, door: TheDoor)
     **needs(Scope.REQUESTS_APPROVE, *_BODY),
 )
 def approve(request_id: UUID, body: ApproveBody, caller: TheCaller, door: TheDoor) -> RequestView:
-    """Only the newest plan, by its hash, and never with the key that submitted the request (403 `same_person`)."""
+    """Only the newest plan, by its hash, and never with a key that submitted or reviewed it (403 `same_person`)."""
     approve_plan(door.stores, door.settings, request_id, plan_hash=body.plan_hash, caller=caller)
     return show_request(door.stores, request_id)
 
@@ -112,4 +115,4 @@ def expedite(request_id: UUID, caller: TheCaller, door: TheDoor) -> RequestView:
 )
 def reveal(request_id: UUID, caller: TheCaller, door: TheDoor) -> RevealView:
     """Audited before it is answered. 410 once the request is sealed. Takes no body."""
-    return RevealView(reveal_identifiers(door.stores, request_id, actor=caller.actor))
+    return RevealView.of(reveal_identifiers(door.stores, request_id, actor=caller.actor))

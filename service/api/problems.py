@@ -46,6 +46,8 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "idempotency_conflict": "The Idempotency-Key was used with another body",
         "reference_in_use": "The external reference is in use",
         "stale_plan": "The plan has changed",
+        "undecided_doubts": "Every open doubt needs a decision",
+        "stale_doubts": "The doubts have changed",
         "legal_hold": "A legal hold is in force",
         "sealed": "The values are gone for good",
         "evidence_removed": "The log's entries are gone: their retention was over",
@@ -163,7 +165,7 @@ def trouble_of(error: Exception) -> Trouble:
     if isinstance(error, Trouble):
         return error
     if isinstance(error, Refusal):
-        errors = () if error.field is None else (FieldError(field=_place(error.field), reason=error.reason),)
+        errors = [FieldError(field=_place(field), reason=reason) for field, reason in error.errors]
         return Trouble(error.status, error.code, error.reason, errors)
     if isinstance(error, STORE_UNAVAILABLE):
         return Trouble(503, "unavailable", headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})

@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError
 from connectors.base.config import IdentifierKind
 from connectors.base.values import Identifier
 from service.domain.deadlines import REGIMES
+from service.domain.doubts import DoubtDecision
 from service.domain.instants import OutsideTheCalendar, in_utc
 from service.domain.normalisation import MAX_VALUE_CHARACTERS
 from service.domain.request import DenialReason
@@ -34,6 +35,7 @@ from service.use_cases.extend_request import ExtensionReason
 from service.use_cases.place_hold import HoldReason
 from service.use_cases.prepare_submission import KINDS, MAX_IDENTIFIERS, Submission, SubmittedIdentifier
 from service.use_cases.resolve_step import Resolution, ResolutionReason
+from service.use_cases.review_request import LateVerification, Review
 
 CLOCK_SKEW = timedelta(minutes=5)
 # Backlogs are imported late, and a hopelessly old date is a typing error.
@@ -196,23 +198,58 @@ class LateVerificationBody(Body):
     verified_at: PastInstant
 
 
+class DoubtDecisionBody(Body):
+    """One doubt's decision: what it is about is the person's, or isn't."""
+
+    doubt: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}(\.[0-9]{1,9}(-[0-9]{1,9})?)?$")] = Field(
+        description="the doubt's id", examples=["low_confidence.1-4"]
+    )
+    decision: DoubtDecision
+
+
 class ReviewBody(Body):
-    """`continue` without the dropped identifiers, or `link` to the same person's earlier request."""
+    """`continue` with a decision for each open doubt, or `link` to the same person's earlier request."""
 
     decision: Literal["continue", "link"]
-    drop: list[UUID] = Field(default_factory=list, max_length=1000)
+    doubts_version: int | None = Field(
+        None, ge=0, le=2**31 - 1, description="the version of the doubts that was looked at"
+    )
+    decisions: list[DoubtDecisionBody] = Field(
+        default_factory=list, max_length=1000, description="exactly one for each open doubt; nothing is a default"
+    )
+    drop: list[UUID] = Field(
+        default_factory=list, max_length=1000, description="further identifiers that aren't the person's"
+    )
     verify: list[LateVerificationBody] = Field(default_factory=list, max_length=MAX_IDENTIFIERS)
     request_id: UUID | None = Field(None, description="with `link`: the earlier request")
 
-    model_config = ConfigDict(json_schema_extra={"example": {"decision": "continue", "drop": [], "verify": []}})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "decision": "continue",
+                "doubts_version": 1,
+                "decisions": [{"doubt": "low_confidence.1-4", "decision": "drop"}],
+            }
+        }
+    )
 
     @model_validator(mode="after")
     def _one_decision(self) -> ReviewBody:
         if (self.decision == "link") != (self.request_id is not None):
             raise PydanticCustomError("request_id_with_link_only", "request_id goes with link, and only with it")
-        if self.decision == "link" and (self.drop or self.verify):
-            raise PydanticCustomError("nothing_else_with_link", "link neither drops nor verifies")
+        if self.decision == "link" and (self.drop or self.verify or self.decisions):
+            raise PydanticCustomError("nothing_else_with_link", "link neither decides, drops nor verifies")
         return self
+
+
+def review_of(body: ReviewBody) -> Review:
+    """The same for the reviewer's use case."""
+    return Review(
+        decisions=[(each.doubt, each.decision) for each in body.decisions],
+        doubts_version=body.doubts_version,
+        drop=body.drop,
+        verify=[LateVerification(each.id, each.method, each.verified_at) for each in body.verify],
+    )
 
 
 class ApproveBody(Body):

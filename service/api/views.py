@@ -8,7 +8,8 @@ from uuid import UUID
 
 from service.use_cases.list_holds import HoldView
 from service.use_cases.list_systems import SystemView
-from service.use_cases.reveal_identifiers import RevealedIdentifier
+from service.use_cases.reveal_identifiers import Revealed, RevealedBeyond, RevealedIdentifier
+from service.use_cases.show_identity import DoubtView, EdgeView, ReviewView
 from service.use_cases.submit_request import Receipt
 
 
@@ -45,9 +46,27 @@ class RevokedView:
 
 @dataclass(frozen=True)
 class RevealView:
-    """A request's identifiers in clear."""
+    """A request's identifiers in clear, why each is in it, and what is in doubt: as in the request itself."""
 
+    doubts_version: int
+    doubts: list[DoubtView]
+    reviews: list[ReviewView]
     identifiers: list[RevealedIdentifier] = field(repr=False)
+    beyond: list[RevealedBeyond] = field(repr=False)
+    edges: list[EdgeView]
+
+    @classmethod
+    def of(cls, revealed: Revealed) -> RevealView:
+        """The same as an answer."""
+        picture = revealed.picture
+        return cls(
+            revealed.doubts_version,
+            picture.doubts,
+            picture.reviews,
+            revealed.identifiers,
+            revealed.beyond,
+            picture.edges,
+        )
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,13 @@ from uuid import UUID, uuid4
 
 import typer
 
-from service.cli.client import DEFAULT_URL, Api, Cursor, KeyFile, Limit, Unusable, Url, read_json, short_errors
+from service.cli.client import DEFAULT_URL, Api, Cursor, KeyFile, Limit, Url, read_json, short_errors
 from service.cli.groups import command_group
+from service.cli.identity import show_identity
 from service.cli.imports import import_requests
 from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
+from service.cli.review import review
+from service.cli.show_view import show_view, standing
 from service.domain.deadlines import REGIMES
 from service.domain.request import DenialReason, RequestState
 from service.use_cases.extend_request import ExtensionReason
@@ -115,7 +118,7 @@ def list_page(
     rows = [
         (
             each["id"],
-            _standing(each),
+            standing(each),
             each["respond_by"],
             f"{each['steps_ended']}/{each['steps']}",
             each["steps_parked"] or "",
@@ -135,7 +138,7 @@ def show(
     """Show one request."""
     with short_errors():
         view = Api(url, key_file).call("GET", f"/v1/requests/{request_id}")
-    _show(view, as_json)
+    show_view(view, as_json)
 
 
 @app.command()
@@ -156,37 +159,14 @@ def lookup(
         show_json(found)
         return
     rows = [
-        (each["id"], _standing(each), each["received_at"], each["answered_at"], "yes" if each["sealed"] else "")
+        (each["id"], standing(each), each["received_at"], each["answered_at"], "yes" if each["sealed"] else "")
         for each in found["requests"]
     ]
     show_table("requests", ("id", "state", "received", "answered", "sealed"), rows)
     say("on the suppression list" if found["suppressed"] else "not on the suppression list")
 
 
-@app.command()
-def review(
-    request_id: RequestId,
-    drop: Annotated[list[UUID] | None, typer.Option(help="Id of an identifier that isn't the person's.")] = None,
-    verify: Annotated[Path | None, typer.Option(help="JSON file (or -): [{id, method, verified_at}, ...]")] = None,
-    link: Annotated[UUID | None, typer.Option(help="The same person's earlier request.")] = None,
-    url: Url = DEFAULT_URL,
-    key_file: KeyFile = None,
-    as_json: AsJson = False,
-    wide: Wide = False,
-) -> None:
-    """Go on with a request that waits for a review, or link it."""
-    with short_errors():
-        if link is not None and (drop or verify):
-            raise Unusable("--link neither drops nor verifies")
-        body: dict[str, Any] = {"decision": "link", "request_id": str(link)}
-        if link is None:
-            body = {
-                "decision": "continue",
-                "drop": [str(each) for each in drop or []],
-                "verify": [] if verify is None else read_json(verify),
-            }
-        view = Api(url, key_file).call("POST", f"/v1/requests/{request_id}/review", body)
-    _show(view, as_json)
+app.command("review")(review)
 
 
 @app.command()
@@ -254,11 +234,7 @@ def reveal(
     if as_json:
         show_json(revealed)
         return
-    rows = [
-        (each["id"], each["kind"], each["value"], each["origin"], each["use"], each["exclusion"])
-        for each in revealed["identifiers"]
-    ]
-    show_table("identifiers", ("id", "kind", "value", "origin", "use", "excluded for"), rows)
+    show_identity(revealed)
 
 
 def _decide(
@@ -266,56 +242,4 @@ def _decide(
 ) -> None:
     with short_errors():
         view = Api(url, key_file).call("POST", f"/v1/requests/{request_id}/{verb}", body)
-    _show(view, as_json)
-
-
-def _standing(view: dict[str, Any]) -> str:
-    standing = view["state"] if view["reason"] is None else f"{view['state']} ({view['reason']})"
-    return f"{standing}, OVERDUE" if view.get("overdue") else standing
-
-
-def _show(view: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        show_json(view)
-        return
-    if "kind" not in view:  # the key may not read requests
-        say(f"{view['id']}: {view['state']}")
-        return
-    say(f"{view['id']}  {view['kind']} under {view['regime']}: {_standing(view)}")
-    extended = " (extended)" if view["extended"] else ""
-    say(f"received {view['received_at']}, to be answered by {view['respond_by']}{extended}")
-    if view["linked_to"]:
-        say(f"linked to {view['linked_to']}")
-    if view["reappearance_of"]:
-        say(f"an erased person who re-appeared: their first request is {view['reappearance_of']}")
-    for doubt in view["doubts"]:
-        say(f"doubt: {doubt['reason']} about {', '.join(doubt['identifiers'])}")
-    if view["plan"]:
-        plan = view["plan"]
-        say(f"plan {plan['version']} {plan['hash']} {', '.join(plan['approval_reasons'])}".rstrip())
-    identifiers: list[tuple[object, ...]] = [
-        (
-            each["id"],
-            each["kind"],
-            each["masked"],
-            each["origin"],
-            each["use"],
-            each["exclusion"],
-            each["verification"] and each["verification"]["method"],
-        )
-        for each in view["identifiers"]
-    ]
-    show_table("identifiers", ("id", "kind", "mask", "origin", "use", "excluded for", "verified by"), identifiers)
-    steps: list[tuple[object, ...]] = [
-        (
-            each["system"],
-            each["state"],
-            each["phase"],
-            each["reason"],
-            each["look_again_at"] or each["due_at"] or each["ended_at"],
-            ", ".join(f"{count} {name}" for name, count in each["erased"].items()),
-            ", ".join(f"{count} {name}" for name, count in each["left_over"].items()),
-        )
-        for each in view["steps"]
-    ]
-    show_table("steps", ("system", "state", "phase", "reason", "at", "erased", "left"), steps)
+    show_view(view, as_json)

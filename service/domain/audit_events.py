@@ -36,6 +36,11 @@ _STEP = {
     "reason": optional(CODE),
     "due_at": optional(INSTANT),
 }
+_DOUBTS = {
+    "count": optional(COUNT),
+    "doubts": optional(list_of(CODE)),
+    "about": optional(list_of(list_of(COUNT))),
+}
 _ANSWER_OR_ACT = {
     "attempt": optional(COUNT),
     "answer": optional(CODE),
@@ -77,7 +82,7 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
             systems=list_of(CODE),
             unsearched=optional(list_of(CODE)),
         ),
-        "request_in_progress": event("request", reason=CODE),
+        "request_in_progress": event("request", reason=CODE, doubts_version=optional(COUNT)),
         "request_linked": event("request", to=UUID),
         "request_resumed": event("request", reason=optional(CODE)),
         "request_denied": event("request", reason=CODE),
@@ -86,8 +91,18 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         "request_fulfilled": event("request", certificate_hash=optional(HEX)),
         "request_overdue": event("request", respond_by=INSTANT),
         "request_sealed": event("request", certificate_hash=optional(HEX)),
-        "review_opened": event("request", reasons=list_of(CODE)),
-        "review_decided": event("request", decision=CODE, dropped=COUNT),
+        # Each doubt is a kind and the ordinals of its identifiers in the request, in lists side by side; `count` says
+        # how many there are, of which the lists hold the first.
+        "review_opened": event("request", reasons=list_of(CODE), doubts_version=optional(COUNT), **_DOUBTS),
+        "review_decided": event(
+            "request",
+            decision=CODE,
+            dropped=COUNT,
+            doubts_version=optional(COUNT),
+            decisions=optional(list_of(one_of("keep", "drop"))),
+            second_person_for=optional(list_of(CODE)),
+            **_DOUBTS,
+        ),
         "plan_frozen": event(
             "request",
             plan=COUNT,

@@ -29,7 +29,7 @@ _LONGEST_CODE = 80
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HEX = re.compile(r"[0-9a-f]{32}(?:[0-9a-f]{8}(?:[0-9a-f]{24})?)?")
 _PSEUDONYM = re.compile(f"{_UUID.pattern}|{_HEX.pattern}")
-_LONGEST_LIST = 500
+LONGEST_LIST = 500
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 _ACTORS = frozenset({"worker", "scheduler", "service", "cli"})
 _ACTORS_WITH_ID = frozenset({"key", "operator", "cli", "worker"})
@@ -130,7 +130,7 @@ def list_of(item: Shape) -> Shape:
     accepts = item.accepts
     return Shape(
         f"list of {item.name}",
-        lambda value: isinstance(value, (list, tuple)) and len(value) <= _LONGEST_LIST and all(map(accepts, value)),
+        lambda value: isinstance(value, (list, tuple)) and len(value) <= LONGEST_LIST and all(map(accepts, value)),
     )
 
 

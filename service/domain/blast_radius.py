@@ -6,7 +6,7 @@ may approve, and that the approval is for one plan hash, is decided elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
@@ -15,10 +15,22 @@ class ApprovalReason(StrEnum):
     """Why a plan needs a second person."""
 
     REAPPEARED = "reappeared"
+    TWO_VALUES_KEPT = "two_values_kept"
+    SUPERNODE_KEPT = "supernode_kept"
+    WEAK_EDGE_KEPT = "weak_edge_kept"
+    CLUSTER_CUT_SHORT = "cluster_cut_short"
     ALWAYS = "always"
     TOO_MANY_IDENTIFIERS = "too_many_identifiers"
     TOO_MANY_RECORDS_IN_A_SYSTEM = "too_many_records_in_a_system"
     TOO_MANY_RECORDS = "too_many_records"
+
+
+_KEPT_IN_DOUBT = (
+    ApprovalReason.TWO_VALUES_KEPT,
+    ApprovalReason.SUPERNODE_KEPT,
+    ApprovalReason.WEAK_EDGE_KEPT,
+    ApprovalReason.CLUSTER_CUT_SHORT,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +60,15 @@ class BlastRadiusRules:
 
 
 def needs_approval(
-    radius: BlastRadius, rules: BlastRadiusRules, *, reappeared: bool = False
+    radius: BlastRadius, rules: BlastRadiusRules, *, reappeared: bool = False, kept: Collection[str] = ()
 ) -> tuple[ApprovalReason, ...]:
     """Every reason that applies, in the order of ApprovalReason; empty when nobody has to approve.
 
-    `reappeared`: an erased person came back, maybe of their own will, and a human is to say what that means.
+    `reappeared`: an erased person came back, maybe of their own will, and a human is to say what that means. `kept`:
+    the ApprovalReasons of doubts about the person's identity with which a reviewer went on, whatever the counts are.
     """
     applies = {
+        **{reason: reason in kept for reason in _KEPT_IN_DOUBT},
         ApprovalReason.REAPPEARED: reappeared,
         ApprovalReason.ALWAYS: rules.always,
         ApprovalReason.TOO_MANY_IDENTIFIERS: radius.identifiers > rules.max_identifiers,

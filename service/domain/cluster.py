@@ -6,14 +6,34 @@ Decides nothing itself; `identity_graph` does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from types import MappingProxyType
+from typing import Generic, TypeAlias, TypeVar
 
 from connectors.base.values import Identifier
 from service.domain.placeholders import STANDARD_PLACEHOLDERS, PlaceholderRules
 
 Ref = TypeVar("Ref")
+
+Link: TypeAlias = tuple[Identifier, Identifier]
+"""Two identifiers in normal form that the graph links, in their order: a link has no direction."""
+
+
+def link_of(one: Identifier, other: Identifier) -> Link:
+    """The link between two identifiers."""
+    return (one, other) if one <= other else (other, one)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One claim of a link: the source that makes it, its confidence, and when the source saw it, as far as it tells."""
+
+    source: str | None = None
+    confidence: float | None = None
+    first_seen_at: datetime | None = None
+    last_seen_at: datetime | None = None
 
 
 class Exclusion(StrEnum):
@@ -44,11 +64,15 @@ class DoubtReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """One reason for a review and the identifiers that it is about; `sources` names the tables that claim a link."""
+    """One reason for a review and the identifiers that it is about.
+
+    `sources` names the tables that claim a link; `links` are the links in doubt, where the doubt is about links.
+    """
 
     reason: DoubtReason
     identifiers: frozenset[Identifier]
     sources: frozenset[str] = frozenset()
+    links: frozenset[Link] = field(default=frozenset(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +85,18 @@ class Seed:
 
 @dataclass(frozen=True, slots=True)
 class Person(Generic[Ref]):
-    """Whom one request is about: what was submitted, and what a reviewer ordered to leave out."""
+    """Whom one request is about: what was submitted, and what reviewers decided.
+
+    `dropped` identifiers and `cut` links are never walked. `followed` links are walked although they are weak. A `kept`
+    identifier is a member although it is a supernode; it is not walked through.
+    """
 
     ref: Ref
     seeds: tuple[Seed, ...]
     dropped: frozenset[Identifier] = frozenset()
+    cut: frozenset[Link] = field(default=frozenset(), repr=False)
+    followed: frozenset[Link] = field(default=frozenset(), repr=False)
+    kept: frozenset[Identifier] = field(default=frozenset(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +130,13 @@ class Cluster:
 
     `members` are in normal form. `spellings` has, for every member, each form in which it was submitted or is held
     by the warehouse: rows and vendors' records are addressed by these. Nothing with `doubts` goes on without a human.
+    `paths` leads from a verified seed to each member, both included, by the fewest links. `evidence` has every link
+    that the walk met between members, and the weak ones. What a reviewer kept is still among the doubts.
     """
 
     members: frozenset[Identifier]
     spellings: Mapping[Identifier, frozenset[Identifier]]
     excluded: Mapping[Identifier, Exclusion]
     doubts: tuple[Doubt, ...]
+    paths: Mapping[Identifier, tuple[Identifier, ...]] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    evidence: Mapping[Link, frozenset[Evidence]] = field(default_factory=lambda: MappingProxyType({}), repr=False)

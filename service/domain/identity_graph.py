@@ -9,14 +9,25 @@ company nor on the order of answers. Whether a cluster meets another open reques
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic
 
 from connectors.base.identity_source import Edge, Neighbours
 from connectors.base.values import Identifier
-from service.domain.cluster import Cluster, Doubt, DoubtReason, Exclusion, Person, Ref, WalkRules
+from service.domain.cluster import (
+    Cluster,
+    Doubt,
+    DoubtReason,
+    Evidence,
+    Exclusion,
+    Link,
+    Person,
+    Ref,
+    WalkRules,
+    link_of,
+)
 from service.domain.normalisation import EMAIL, InvalidIdentifier, is_well_formed, normalise
 from service.domain.placeholders import is_placeholder
 
@@ -158,7 +169,11 @@ class _Attempt:
         self._asked: dict[Identifier, set[Identifier]] = {}
         self._spellings: dict[Identifier, set[Identifier]] = {}
         self._neighbours: dict[Identifier, set[Identifier]] = {}
-        self._weak: list[tuple[Identifier, str | None]] = []
+        self._person = person
+        self._came_by: dict[Identifier, Identifier | None] = {}
+        self._evidence: dict[Link, set[Evidence]] = {}
+        self._weak: list[tuple[Identifier, Link, str | None]] = []
+        self._crowded: set[Identifier] = set()
         self._doubts: list[Doubt] = []
         self.missing: set[Identifier] = set()
         self.late_supernodes: set[Identifier] = set()
@@ -167,7 +182,7 @@ class _Attempt:
         pending: _Pending = {}
         for _, seed in self._seeds:
             if seed.verified:
-                self._meet(seed.identifier, pending)
+                self._meet(seed.identifier, None, pending)
         for _ in range(self._rules.max_rounds):
             if len(self._members | pending.keys()) > self._rules.max_cluster:
                 return self._stop(DoubtReason.TOO_LARGE, pending)
@@ -191,19 +206,34 @@ class _Attempt:
             spellings=MappingProxyType({member: frozenset(self._spellings[member]) for member in self._members}),
             excluded=MappingProxyType(dict(self._excluded)),
             doubts=tuple(doubts),
+            paths=MappingProxyType({member: self._path(member) for member in self._members}),
+            evidence=MappingProxyType({pair: frozenset(claims) for pair, claims in self._explaining()}),
         )
 
-    def _meet(self, found: Identifier, pending: _Pending) -> None:
+    def _path(self, member: Identifier) -> tuple[Identifier, ...]:
+        path = [member]
+        while (before := self._came_by[path[-1]]) is not None:
+            path.append(before)
+        return tuple(reversed(path))
+
+    def _explaining(self) -> Iterator[tuple[Link, set[Evidence]]]:
+        doubtful = {pair for doubt in self._doubts for pair in doubt.links}
+        for pair, claims in self._evidence.items():
+            if pair in doubtful or self._members.issuperset(pair):
+                yield pair, claims
+
+    def _meet(self, found: Identifier, before: Identifier | None, pending: _Pending) -> None:
         """Exclude what was found, or put what isn't asked yet about it on the next level."""
         reading = self._known.read(found)
         node = reading.node
         barred = Exclusion.DROPPED if node in self._dropped else reading.barred
-        if barred is None and node in self._supernodes:
+        if barred is None and node in self._supernodes - self._person.kept:
             barred = Exclusion.SUPERNODE
         if barred is not None:
             self._excluded[node] = barred
         if node in self._excluded:
             return
+        self._came_by.setdefault(node, before)
         self._spellings.setdefault(node, set()).add(found)
         asked = self._asked.setdefault(node, set())
         questions = {node} if _a_source_finds(found, node) else {node, found}
@@ -213,15 +243,18 @@ class _Attempt:
 
     def _settle(self, pending: _Pending) -> _Pending:
         crowded = {node for node, forms in pending.items() if self._count_neighbours(node, forms)}
-        self.late_supernodes = crowded & self._members
-        self._excluded.update(dict.fromkeys(crowded, Exclusion.SUPERNODE))
-        settled = pending.keys() - crowded
+        self._crowded |= crowded | (pending.keys() & self._supernodes)
+        self.late_supernodes = (crowded & self._members) - self._supernodes
+        outside = crowded - self._person.kept
+        self._excluded.update(dict.fromkeys(outside, Exclusion.SUPERNODE))
+        settled = pending.keys() - outside
         self._members |= settled
         following: _Pending = {}
-        for node in settled:
+        # In their order: of several equally short paths to a member, everybody is shown the same one.
+        for node in sorted(settled - self._crowded):
             for form in pending[node]:
                 for edge in self._known.answers[form].edges:
-                    self._follow(edge, following)
+                    self._follow(node, edge, following)
         return following
 
     def _count_neighbours(self, node: Identifier, forms: set[Identifier]) -> bool:
@@ -234,23 +267,44 @@ class _Attempt:
         neighbours |= {self._known.read(edge.other).node for answer in answers for edge in answer.edges} - {node}
         return max(len(neighbours), *(answer.degree for answer in answers)) > self._rules.max_neighbours
 
-    def _follow(self, edge: Edge, following: _Pending) -> None:
-        # Written so that a confidence which is no number counts as weak.
-        if edge.confidence is None or edge.confidence >= self._rules.min_confidence:
-            self._meet(edge.other, following)
-            return
+    def _follow(self, node: Identifier, edge: Edge, following: _Pending) -> None:
         reading = self._known.read(edge.other)
-        if reading.barred is None and reading.node not in self._dropped:
-            self._weak.append((reading.node, edge.source))
+        pair = link_of(node, reading.node)
+        if pair in self._person.cut:
+            return
+        evidence = Evidence(edge.source, edge.confidence, edge.first_seen_at, edge.last_seen_at)
+        if node != reading.node:
+            self._evidence.setdefault(pair, set()).add(evidence)
+        if self._is_weak(evidence):
+            if reading.barred is None and reading.node not in self._dropped:
+                self._weak.append((reading.node, pair, edge.source))
+            if pair not in self._person.followed:
+                return
+        self._meet(edge.other, node, following)
+
+    def _is_weak(self, evidence: Evidence) -> bool:
+        # Written so that a confidence which is no number counts as weak.
+        return not (evidence.confidence is None or evidence.confidence >= self._rules.min_confidence)
 
     def _stop(self, reason: DoubtReason, pending: _Pending) -> None:
         self._doubt(reason, pending)
         self._excluded.update(dict.fromkeys(pending.keys() - self._members, Exclusion.NOT_EXAMINED))
 
     def _judge_weak_links(self) -> None:
-        unreached = [link for link in self._weak if link[0] not in self._members and link[0] not in self._excluded]
-        sources = frozenset(source for _, source in unreached if source is not None)
-        self._doubt(DoubtReason.LOW_CONFIDENCE, {node for node, _ in unreached}, sources)
+        """Doubt the weak links that lead to no member, and those that a reviewer had followed."""
+        doubtful = [
+            (node, pair, source)
+            for node, pair, source in self._weak
+            if (node not in self._members and node not in self._excluded) or self._is_followed(node, pair)
+        ]
+        sources = frozenset(source for _, _, source in doubtful if source is not None)
+        links = frozenset(pair for _, pair, _ in doubtful)
+        self._doubt(DoubtReason.LOW_CONFIDENCE, {node for node, _, _ in doubtful}, sources, links)
+
+    def _is_followed(self, far: Identifier, pair: Link) -> bool:
+        if pair not in self._person.followed or not all(self._is_weak(claim) for claim in self._evidence[pair]):
+            return False
+        return far in self._members and self._came_by[far] in pair
 
     def _judge_seeds(self) -> None:
         for reading, _ in self._seeds:
@@ -261,8 +315,10 @@ class _Attempt:
             elif reading.node not in self._members:
                 self._excluded.setdefault(reading.node, Exclusion.UNVERIFIED)
         submitted = {reading.node: self._excluded.get(reading.node) for reading, _ in self._seeds}
+        kept = {node for node in submitted if node in self._members and node in self._crowded}
         for exclusion, reason in _DOUBT_ABOUT_SUBMITTED.items():
-            self._doubt(reason, {node for node, excluded in submitted.items() if excluded is exclusion})
+            also = kept if exclusion is Exclusion.SUPERNODE else set()
+            self._doubt(reason, {node for node, excluded in submitted.items() if excluded is exclusion} | also)
         verified = {reading.node for reading, seed in self._seeds if seed.verified}
         unreached = {n for n, why in submitted.items() if why in {Exclusion.UNVERIFIED, Exclusion.NOT_EXAMINED}}
         self._doubt(DoubtReason.UNVERIFIED_IDENTIFIER, unreached - verified)
@@ -273,10 +329,16 @@ class _Attempt:
             if len(values) > 1:
                 self._doubt(DoubtReason.TWO_VALUES_OF_ONE_PER_PERSON_KIND, values)
 
-    def _doubt(self, reason: DoubtReason, about: Iterable[Identifier], sources: frozenset[str] = frozenset()) -> None:
+    def _doubt(
+        self,
+        reason: DoubtReason,
+        about: Iterable[Identifier],
+        sources: frozenset[str] = frozenset(),
+        links: frozenset[Link] = frozenset(),
+    ) -> None:
         identifiers = frozenset(about)
         if identifiers:
-            self._doubts.append(Doubt(reason, identifiers, sources))
+            self._doubts.append(Doubt(reason, identifiers, sources, links))
 
 
 def _a_source_finds(found: Identifier, node: Identifier) -> bool:

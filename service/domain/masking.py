@@ -20,6 +20,14 @@ def mask(identifier: Identifier) -> str:
     return _masked_email(identifier.value) if identifier.kind == "email" else _masked_tail(identifier.value)
 
 
+def distinct_mask(identifier: Identifier, ordinal: int) -> str:
+    """The mask with the identifier's ordinal in its request: `a***@e***.test #2`.
+
+    Two values of one request never look the same, and the ordinal says nothing of the value.
+    """
+    return f"{mask(identifier)} #{ordinal}"
+
+
 def _masked_email(value: str) -> str:
     local_part, at, domain = value.rpartition("@")
     if not at:

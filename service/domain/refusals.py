@@ -1,9 +1,12 @@
 """Refusals of the business: each carries its status and code where it is defined, and is rendered in one place.
 
-`field` is a JSON pointer into what was sent; no refusal repeats a value.
+`field` is a JSON pointer into what was sent; no refusal repeats a value. Where several things are wrong, `errors` has
+each one's field and reason.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
@@ -12,10 +15,11 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
     status = 409
     code = "refused"
 
-    def __init__(self, reason: str, *, field: str | None = None) -> None:
+    def __init__(self, reason: str, *, field: str | None = None, errors: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(reason)
         self.reason = reason
         self.field = field
+        self.errors = tuple(errors) if field is None else ((field, reason), *errors)
 
 
 class NotFound(Refusal):
@@ -30,6 +34,12 @@ class Invalid(Refusal):
 
     status = 422
     code = "invalid"
+
+
+class UndecidedDoubts(Invalid):
+    """A review leaves a doubt undecided, names a wrong one, or decides what a doubt doesn't allow."""
+
+    code = "undecided_doubts"
 
 
 class KindNotAvailable(Invalid):
@@ -67,6 +77,12 @@ class StalePlan(Refusal):
     """The plan that was looked at isn't the newest one."""
 
     code = "stale_plan"
+
+
+class StaleDoubts(Refusal):
+    """The doubts that were looked at aren't the newest ones."""
+
+    code = "stale_doubts"
 
 
 class HeldPerson(Refusal):

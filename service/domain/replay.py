@@ -170,7 +170,14 @@ def _submitted(data: Mapping[str, Any]) -> Fields:
         "overdue": False,
         "extended": False,
         "sealed": False,
+        "doubts_version": 0,
     }
+
+
+def _set_aside(reason: str, data: Mapping[str, Any]) -> Fields:
+    # Entries of earlier versions tell no version: their requests have none.
+    version = data.get("doubts_version")
+    return _state(RequestState.IN_PROGRESS, reason, **({} if version is None else {"doubts_version": version}))
 
 
 def _resumed(data: Mapping[str, Any]) -> Fields:
@@ -228,7 +235,7 @@ _EFFECTS: Mapping[str, Callable[[Mapping[str, Any]], Fields]] = MappingProxyType
         "person_reappeared": lambda data: {"reappearance_of": data["origin"]},
         "request_extended": lambda data: {"respond_by": data["respond_by"], "extended": True},
         "request_settled": lambda data: _state(RequestState.IN_PROGRESS, Progress.LOCATING),
-        "request_in_progress": lambda data: _state(RequestState.IN_PROGRESS, data["reason"]),
+        "request_in_progress": lambda data: _set_aside(data["reason"], data),
         "request_linked": lambda data: _state(RequestState.IN_PROGRESS, Progress.LINKED, linked_to=data["to"]),
         "request_resumed": _resumed,
         "request_denied": lambda data: _state(RequestState.DENIED, data["reason"]),
@@ -237,7 +244,7 @@ _EFFECTS: Mapping[str, Callable[[Mapping[str, Any]], Fields]] = MappingProxyType
         "request_fulfilled": lambda data: _state(RequestState.FULFILLED),
         "request_overdue": lambda data: {"overdue": True},
         "request_sealed": lambda data: {"sealed": True},
-        "review_opened": lambda data: _state(RequestState.IN_PROGRESS, Progress.NEEDS_REVIEW),
+        "review_opened": lambda data: _set_aside(Progress.NEEDS_REVIEW, data),
         "plan_frozen": _frozen,
         "plan_approved": lambda data: {},
         "step_due": _step,

@@ -1,6 +1,7 @@
 """A second person lets a far-reaching plan begin, by naming its hash.
 
-Decides who may approve what: not the key that submitted, and only the plan that was looked at.
+Decides who may approve what: neither the key that submitted nor one that reviewed, and only the plan that was looked
+at.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from service.domain.api_key import Caller
 from service.domain.refusals import SamePerson, StalePlan, WrongState
 from service.domain.request import Progress, RequestState
 from service.settings import Settings
+from service.storage.identity_explanations import read_reviews
 from service.storage.rows import database_now, lock_request
 from service.storage.stores import Stores
 from service.use_cases.lock_request import request_change
@@ -29,6 +31,8 @@ def approve_plan(stores: Stores, settings: Settings, request_id: UUID, *, plan_h
             raise WrongState("no plan of this request waits for an approval")
         if row.submitted_by == caller.key_id:
             raise SamePerson("the key that submitted a request can't approve its plan")
+        if any(review.decided_by == caller.key_id for review in read_reviews(connection, [row.id]).get(row.id, ())):
+            raise SamePerson("a key that reviewed a request can't approve its plan")
         plan = connection.execute(
             text("SELECT hash, approved_at FROM plans WHERE request_id = :id AND version = :v FOR NO KEY UPDATE"),
             {"id": request_id, "v": row.plan_version},

@@ -171,7 +171,7 @@ def _plan(
         request=request,
         version=version,
         hash=plan_hash(request.subject, version, hashes, planned),
-        reasons=needs_approval(radius, rules, reappeared=reappeared),
+        reasons=needs_approval(radius, rules, reappeared=reappeared, kept=request.second_person_for),
         identifiers=len(hashes),
         steps=steps,
         listed=added,

@@ -18,7 +18,9 @@ from service.storage.packed import listed
 from service.storage.rows import version_of
 from service.use_cases.open_steps import OpenedStep
 
-PLANNED_COLUMNS = "id, subject, state, reason, duty, plan_version, reappearance_of, version, entry_hash"
+PLANNED_COLUMNS = (
+    "id, subject, state, reason, duty, plan_version, reappearance_of, second_person_for, version, entry_hash"
+)
 """What freezing, releasing and answering read of a request."""
 
 

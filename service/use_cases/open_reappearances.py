@@ -23,6 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from connectors.base.values import Identifier
 from service.domain.audit_shapes import AuditValue
+from service.domain.doubts import OpenDoubt
 from service.domain.reappearance import (
     ON_THE_LIST,
     OPENED_BY,
@@ -45,6 +46,7 @@ from service.use_cases.prepare_submission import (
     check_submission,
     seal_submissions,
 )
+from service.use_cases.tell_reviews import review_opened
 from service.use_cases.write_request import new_request
 
 log = structlog.get_logger(__name__)
@@ -151,7 +153,7 @@ def open_reappearances(
                     version,
                     "review_opened",
                     draft.sealed.subject,
-                    {"reasons": [REAPPEARED]},
+                    review_opened(_doubts(draft), 1),
                 )
             )
     if ReappearancePolicy(settings.suppression.reappearance) is ReappearancePolicy.REPORT:
@@ -189,20 +191,20 @@ def _set_aside(connection: Connection, drafts: Sequence[Draft]) -> None:
             "id": draft.request_id,
             "state": RequestState.IN_PROGRESS,
             "reason": Progress.NEEDS_REVIEW,
-            "doubts": [
-                {
-                    "reason": REAPPEARED,
-                    "identifiers": sorted(str(i.id) for i in draft.sealed.identifiers),
-                    "sources": [],
-                }
-            ],
+            "doubts": [doubt.as_json() for doubt in _doubts(draft)],
         }
         for draft in drafts
     ]
     connection.execute(
         text(
-            "UPDATE requests SET state = :state, reason = :reason, duty = NULL, due_at = NULL, doubts = :doubts"
-            " WHERE id = :id"
+            "UPDATE requests SET state = :state, reason = :reason, duty = NULL, due_at = NULL, doubts = :doubts,"
+            " doubts_version = 1 WHERE id = :id"
         ).bindparams(bindparam("doubts", type_=JSONB)),
         rows,
     )
+
+
+def _doubts(draft: Draft) -> list[OpenDoubt]:
+    """One for each identifier, which have their ordinals in the order of their rows."""
+    rows = sorted(identifier.id for identifier in draft.sealed.identifiers)
+    return [OpenDoubt(REAPPEARED, (n,), identifiers=(row,)) for n, row in enumerate(rows, start=1)]

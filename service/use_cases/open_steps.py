@@ -97,7 +97,7 @@ def settled_change(request: Row[Any], cluster: Cluster, steps: Sequence[OpenedSt
     data: dict[str, AuditValue] = {
         "identifiers": len(cluster.members),
         "excluded": len(cluster.excluded),
-        "doubts": [doubt["reason"] for doubt in request.doubts],
+        "doubts": sorted({str(doubt["reason"]) for doubt in request.doubts}),
         "steps": [str(step.id) for step in steps],
         "systems": [step.system for step in steps],
     }

@@ -28,7 +28,7 @@ _ROWS = {
     "request": "SELECT id, state, reason, subject, kind, regime, respond_by, linked_to::text AS linked_to,"
     " reappearance_of::text AS reappearance_of,"
     " plan_version, overdue_at IS NOT NULL AS overdue, extended_at IS NOT NULL AS extended,"
-    " sealed_at IS NOT NULL AS sealed, version, entry_hash FROM requests",
+    " sealed_at IS NOT NULL AS sealed, doubts_version, version, entry_hash FROM requests",
     "step": "SELECT id, request_id::text AS request, system, phase, state, reason, attempts, version, entry_hash"
     " FROM steps",
     # A part of a batch that was split, and not leased since, has no entry yet.

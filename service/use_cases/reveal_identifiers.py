@@ -9,24 +9,47 @@ from service.domain.refusals import Sealed
 from service.storage.changes import log_changes
 from service.storage.key_store import KeyGone, request_owner
 from service.storage.rows import database_now, lock_request
-from service.storage.sealed_identifiers import read_identifiers
+from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers
 from service.storage.stores import Stores
 from service.use_cases.lock_request import request_change
+from service.use_cases.show_identity import EdgeView, Picture, read_picture
 
 
 @dataclass(frozen=True)
 class RevealedIdentifier:
-    """An identifier in clear. Its value never prints."""
+    """An identifier in clear. Its value never prints. `path`: the links that lead to it from a verified identifier."""
 
     id: UUID
+    ordinal: int
     kind: str
     value: str = field(repr=False)
     origin: str
     use: str
     exclusion: str | None
+    path: list[EdgeView]
 
 
-def reveal_identifiers(stores: Stores, request_id: UUID, *, actor: str) -> list[RevealedIdentifier]:
+@dataclass(frozen=True)
+class RevealedBeyond:
+    """An identifier in clear that the walk met and left out, and that a doubt is about."""
+
+    ordinal: int
+    kind: str
+    value: str = field(repr=False)
+    exclusion: str
+
+
+@dataclass(frozen=True)
+class Revealed:
+    """The whole picture of a request's identity in clear."""
+
+    picture: Picture
+    identifiers: list[RevealedIdentifier] = field(repr=False)
+    beyond: list[RevealedBeyond] = field(repr=False)
+    doubts_version: int = 0
+
+
+def reveal_identifiers(stores: Stores, request_id: UUID, *, actor: str) -> Revealed:
     """The values, returned after the entry is committed. Raises NotFound; Sealed once they are gone."""
     owner = request_owner(request_id)
     with stores.engine.begin() as connection:
@@ -38,10 +61,28 @@ def reveal_identifiers(stores: Stores, request_id: UUID, *, actor: str) -> list[
         except KeyGone:
             raise Sealed("the request's key was destroyed: its values are gone") from None
         stored = read_identifiers(connection, [request_id], keys)[request_id]
-        change = request_change(row, "evidence_read", what="identifiers", found=len(stored))
+        picture = read_picture(connection, row, stored, keys)
+        found = len(stored) + len(picture.beyond)
+        change = request_change(row, "evidence_read", what="identifiers", found=found)
         log_changes(connection, [change], actor=actor, at=database_now(connection))
-    return [
-        RevealedIdentifier(i.id, i.kind, i.identifier.value, i.origin, i.use, i.exclusion)
-        for i in stored
-        if i.identifier is not None
-    ]
+    return Revealed(
+        picture,
+        [revealed for each in stored if (revealed := _revealed(each, picture)) is not None],
+        [_beyond(picture, ordinal, why) for ordinal, why in picture.beyond.items()],
+        row.doubts_version,
+    )
+
+
+def _revealed(stored: StoredIdentifier, picture: Picture) -> RevealedIdentifier | None:
+    identifier, ordinal = stored.identifier, picture.ordinal(stored.identifier)
+    if identifier is None or ordinal is None:
+        return None
+    path = picture.path_to(identifier)
+    return RevealedIdentifier(
+        stored.id, ordinal, stored.kind, identifier.value, stored.origin, stored.use, stored.exclusion, path
+    )
+
+
+def _beyond(picture: Picture, ordinal: int, why: str) -> RevealedBeyond:
+    identifier = picture.explanation.identifier(ordinal)
+    return RevealedBeyond(ordinal, identifier.kind, identifier.value, why)

@@ -1,6 +1,7 @@
-"""Decide about a request that waits for a human: which identifiers are the person's, or whose request it repeats.
+"""Decide about a request that waits for a human: each doubt about who the person is, or whose request it repeats.
 
-Decides what a reviewer may change. Whom the remaining identifiers lead to is found out anew by settle_identity.
+Decides what a reviewer may change, and that nothing goes on by default. Whom the remaining identifiers lead to is found
+out anew by settle_identity.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, text, update
 
-from service.domain.refusals import Invalid, NotFound, WrongState
+from service.domain.api_key import Caller
+from service.domain.cluster import DoubtReason
+from service.domain.doubts import DoubtDecision, Mistake, OpenDoubt, mistakes_in, second_person_for
+from service.domain.refusals import Invalid, NotFound, StaleDoubts, UndecidedDoubts, WrongState
 from service.domain.request import UNFINISHED, Duty, Progress, RequestState
 from service.storage.changes import log_changes
+from service.storage.identity_explanations import StoredDecision, add_review
 from service.storage.rows import check_again, database_now, lock_request
 from service.storage.stores import Stores
+from service.storage.tables.requests import RequestRow
 from service.use_cases.lock_request import lock_requests, request_change
+from service.use_cases.tell_reviews import review_decided
 
 _REVIEWABLE = frozenset({Progress.NEEDS_REVIEW, Progress.NEED_USER_VERIFICATION})
 
@@ -32,40 +39,115 @@ class LateVerification:
     verified_at: datetime
 
 
-def continue_request(
-    stores: Stores, request_id: UUID, *, drop: Sequence[UUID], verify: Sequence[LateVerification], actor: str
-) -> None:
-    """Go on without the dropped identifiers. Raises NotFound, WrongState, Invalid."""
+@dataclass(frozen=True)
+class Review:
+    """A reviewer's word about one request.
+
+    `decisions`: one for each open doubt, by the doubt's id. `doubts_version`: the version of the doubts that the
+    reviewer looked at. `drop`: further identifiers that aren't the person's. `verify`: identifiers that were proven
+    since. No decision has a default.
+    """
+
+    decisions: Sequence[tuple[str, DoubtDecision]] = ()
+    doubts_version: int | None = None
+    drop: Sequence[UUID] = ()
+    verify: Sequence[LateVerification] = ()
+
+
+def continue_request(stores: Stores, request_id: UUID, review: Review, *, caller: Caller) -> None:
+    """Carry a review out: the request is settled anew without what was dropped.
+
+    Raises NotFound, WrongState, StaleDoubts, UndecidedDoubts (naming each doubt and what it allows), Invalid.
+    """
     with stores.engine.begin() as connection:
         row = lock_request(connection, request_id)
         _check_reviewable(row)
+        decided = _decided(row, review)
         identifiers = _own_identifiers(connection, request_id)
-        _check_own([*drop], identifiers, "drop")
-        _check_own([v.identifier_id for v in verify], identifiers, "verify")
-        if set(drop) & {v.identifier_id for v in verify}:
+        verified = {each.identifier_id for each in review.verify}
+        _check_own([*review.drop], identifiers, "drop")
+        _check_own([each.identifier_id for each in review.verify], identifiers, "verify")
+        _check_kept(decided, identifiers, {*review.drop}, verified)
+        dropped = {*review.drop, *(r for doubt, word in decided if word is DoubtDecision.DROP for r in doubt.rows)}
+        if dropped & verified:
             raise Invalid("an identifier can't be dropped and verified at once", field="/drop")
-        _check_somebody_is_left(identifiers, set(drop), {v.identifier_id for v in verify})
-        dropped = _drop(connection, drop)
-        _verify(connection, verify)
-        now = database_now(connection)
-        connection.execute(
-            text(
-                "UPDATE requests SET identity_reviewed = true, state = :state, reason = :reason, duty = :duty,"
-                " due_at = :now, tries = 0, lease_until = NULL WHERE id = :id"
-            ),
-            {
-                "state": RequestState.IN_PROGRESS,
-                "reason": Progress.LOCATING,
-                "duty": Duty.IDENTIFY,
-                "now": now,
-                "id": request_id,
-            },
+        _check_somebody_is_left(identifiers, dropped, verified)
+        count = _drop(connection, sorted(dropped))
+        _verify(connection, review.verify)
+        _go_on(connection, row, decided, dropped, count, caller)
+
+
+def _decided(row: Row[Any], review: Review) -> list[tuple[OpenDoubt, DoubtDecision]]:
+    """The open doubts, each with its decision."""
+    doubts = [OpenDoubt.of_json(stored) for stored in row.doubts]
+    if review.doubts_version not in (None, row.doubts_version):
+        raise StaleDoubts("the doubts have changed since: look at them again", field="/doubts_version")
+    mistakes = mistakes_in(doubts, review.decisions)
+    if doubts and review.doubts_version is None:
+        asked = f"name the version of the doubts that was looked at; it is {row.doubts_version} by now"
+        mistakes.append(Mistake("/doubts_version", asked))
+    if mistakes:
+        raise UndecidedDoubts(
+            "every open doubt needs exactly one decision that it allows",
+            errors=[(mistake.field, mistake.reason) for mistake in mistakes],
         )
-        changes = [
-            request_change(row, "review_decided", decision="continue", dropped=dropped),
-            request_change(row, "request_resumed", reason=Progress.LOCATING.value),
-        ]
-        log_changes(connection, changes, actor=actor, at=now)
+    by_id = dict(review.decisions)
+    return [(doubt, by_id[doubt.id]) for doubt in doubts]
+
+
+def _check_kept(
+    decided: Sequence[tuple[OpenDoubt, DoubtDecision]], own: dict[UUID, Row[Any]], drop: set[UUID], verified: set[UUID]
+) -> None:
+    """What is kept isn't dropped beside it, and what was only claimed is kept by its proof alone."""
+    for doubt, decision in decided:
+        if decision is not DoubtDecision.KEEP:
+            continue
+        if drop & {*doubt.identifiers}:
+            raise Invalid(f"{doubt.id} is kept, and one of its identifiers is dropped", field="/drop")
+        if doubt.reason == DoubtReason.UNVERIFIED_IDENTIFIER and not verified.issuperset(doubt.rows):
+            raise Invalid(f"{doubt.id} can be kept only with its proof", field="/verify")
+
+
+def _go_on(
+    connection: Connection,
+    row: Row[Any],
+    decided: Sequence[tuple[OpenDoubt, DoubtDecision]],
+    dropped: set[UUID],
+    count: int,
+    caller: Caller,
+) -> None:
+    """Write the decisions, and let the walk begin again."""
+    now = database_now(connection)
+    second_person = second_person_for(decided, dropped)
+    connection.execute(
+        update(RequestRow)
+        .where(RequestRow.id == row.id)
+        .values(
+            identity_reviewed=True,
+            state=RequestState.IN_PROGRESS,
+            reason=Progress.LOCATING,
+            duty=Duty.IDENTIFY,
+            due_at=now,
+            tries=0,
+            lease_until=None,
+            second_person_for=sorted({*row.second_person_for, *second_person}),
+        )
+    )
+    add_review(
+        connection,
+        row.id,
+        [StoredDecision(doubt.id, doubt.reason, doubt.about, doubt.is_edge, word.value) for doubt, word in decided],
+        doubts_version=row.doubts_version,
+        decided_by=caller.key_id,
+        decided_at=now,
+        dropped=count,
+    )
+    said = review_decided(decided, version=row.doubts_version, dropped=count, second_person=second_person)
+    changes = [
+        request_change(row, "review_decided", **said),
+        request_change(row, "request_resumed", reason=Progress.LOCATING.value),
+    ]
+    log_changes(connection, changes, actor=caller.actor, at=now)
 
 
 def link_request(stores: Stores, request_id: UUID, *, to: UUID, actor: str) -> None:

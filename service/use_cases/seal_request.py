@@ -15,6 +15,7 @@ from sqlalchemy import text
 from service.domain.outcomes import ENDED
 from service.storage.changes import Change, change_rows
 from service.storage.holds import held_requests
+from service.storage.identity_explanations import delete_explanation
 from service.storage.key_store import request_owner
 from service.storage.rows import database_now, lock_request, lock_steps, version_of
 from service.storage.stores import Stores
@@ -55,6 +56,7 @@ def seal_request(stores: Stores, request_id: UUID) -> None:
         stores.keys.destroy([request_owner(request_id)])
         connection.execute(text("UPDATE identifiers SET sealed = NULL WHERE request_id = :id"), {"id": request_id})
         connection.execute(text("UPDATE steps SET records = NULL WHERE request_id = :id"), {"id": request_id})
+        delete_explanation(connection, request_id)
         change = Change("request", str(request_id), version_of(request), "request_sealed", request.subject, {})
         sealed = "sealed_at = :now, duty = NULL, due_at = NULL, import_fingerprint = NULL"
         change_rows(connection, "request", sealed, {"now": now}, [change], actor="worker", at=now)

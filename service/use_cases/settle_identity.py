@@ -14,33 +14,47 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, Row, bindparam, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Connection, Row, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.base.values import Identifier
-from service.domain.cluster import Cluster, Person, Seed
+from service.domain.cluster import Cluster, DoubtReason, Link, Person, Seed, link_of
+from service.domain.doubts import (
+    MEETS_OPEN_REQUEST,
+    NO_IDENTIFIER_LEFT,
+    NO_SYSTEM_CONNECTED,
+    DoubtDecision,
+    OpenDoubt,
+    doubts_of,
+    reasons_of,
+)
+from service.domain.explanation import Explanation, explain
 from service.domain.request import Duty, Progress, RequestState
 from service.settings import Settings
 from service.storage.changes import Change, log_changes
+from service.storage.identity_explanations import (
+    StoredReview,
+    read_explanations,
+    read_reviews,
+    write_explanations,
+)
 from service.storage.import_gate import REQUEST_GOES_ON
 from service.storage.key_store import request_owner
 from service.storage.rows import check_again, database_now, version_of
 from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers
 from service.storage.stores import Stores
+from service.storage.tables.requests import RequestRow
 from service.storage.vendor_gate import gate_is_open
 from service.use_cases.open_steps import active_systems
 from service.use_cases.pick_identities import pick_identities
 from service.use_cases.place_cluster import place_cluster, write_placements
 from service.use_cases.settle_together import settle_together
 from service.use_cases.start_requests import start_requests
+from service.use_cases.tell_reviews import review_opened
 
 log = structlog.get_logger(__name__)
 
 _SETTLE_LOCK = 0x53544C45  # settling is short and one at a time: two requests of one person must see each other
-_NOBODY = "no_identifier_left"
-_NO_SYSTEM = "no_system_connected"
-_MEETS = "meets_open_request"
 _WAIT_FOR_EARLIER = timedelta(seconds=1)
 
 
@@ -83,7 +97,7 @@ def lease_identities(
                 " SELECT id FROM requests WHERE id = ANY(CAST(:ids AS uuid[])) AND duty = 'identify'"
                 " AND due_at <= clock_timestamp() AND (lease_until IS NULL OR lease_until < clock_timestamp())"
                 " ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
-                " RETURNING id, fence, tries, respond_by, created_at"
+                " RETURNING id, fence, tries, respond_by, created_at, doubts_version"
             ),
             {"lease": settings.engine.lease_seconds * 4, "ids": pick_identities(connection, limit)},
         ).all()
@@ -93,14 +107,31 @@ def lease_identities(
     keys = stores.keys.get([request_owner(i) for i in ids])
     with stores.engine.begin() as connection:
         identifiers = read_identifiers(connection, ids, keys)
+        reviews = read_reviews(connection, [row.id for row in leased if row.doubts_version])
+        explanations = read_explanations(connection, reviews, keys) if reviews else {}
     return [
-        LeasedIdentity(row.id, row.fence, row.tries, row.respond_by, _person(row.id, identifiers[row.id]))
+        LeasedIdentity(
+            row.id,
+            row.fence,
+            row.tries,
+            row.respond_by,
+            _person(
+                row.id,
+                identifiers[row.id],
+                # Without its key nothing of the request can be opened, and nothing of its walk will be recorded.
+                reviews.get(row.id, ()) if request_owner(row.id) in keys else (),
+                explanations.get(row.id, Explanation()),
+            ),
+        )
         for row in leased
     ]
 
 
-def _person(request_id: UUID, rows: Sequence[StoredIdentifier]) -> Person[UUID]:
+def _person(
+    request_id: UUID, rows: Sequence[StoredIdentifier], reviews: Sequence[StoredReview], explanation: Explanation
+) -> Person[UUID]:
     opened = [(row, row.identifier) for row in rows if row.identifier is not None]
+    cut, followed, kept = _decided(reviews, explanation)
     return Person(
         ref=request_id,
         seeds=tuple(
@@ -109,7 +140,28 @@ def _person(request_id: UUID, rows: Sequence[StoredIdentifier]) -> Person[UUID]:
             if row.origin == "submitted" and row.use != "dropped"
         ),
         dropped=frozenset(identifier for row, identifier in opened if row.use == "dropped"),
+        cut=frozenset(cut),
+        followed=frozenset(followed),
+        kept=frozenset(kept),
     )
+
+
+def _decided(reviews: Sequence[StoredReview], explanation: Explanation) -> tuple[set[Link], set[Link], set[Identifier]]:
+    """What the reviews say of links and supernodes; the last word about each counts. Dropped rows say it themselves."""
+    cut: set[Link] = set()
+    followed: set[Link] = set()
+    kept: set[Identifier] = set()
+    for decision in (each for review in reviews for each in review.decisions):
+        keeps = decision.decision == DoubtDecision.KEEP
+        if decision.is_edge:
+            one, other = (explanation.identifier(ordinal) for ordinal in decision.about)
+            pair = link_of(one, other)
+            (cut.discard if keeps else cut.add)(pair)
+            if decision.reason == DoubtReason.LOW_CONFIDENCE:
+                (followed.add if keeps else followed.discard)(pair)
+        elif decision.reason == DoubtReason.SUPERNODE and decision.about:
+            (kept.add if keeps else kept.discard)(explanation.identifier(decision.about[0]))
+    return cut, followed, kept
 
 
 def postpone_identities(stores: Stores, leased: Sequence[LeasedIdentity], due_at: datetime) -> None:
@@ -183,14 +235,12 @@ class _Settling:
     def settle(self, person: Person[UUID], cluster: Cluster) -> None:
         """Store the cluster and decide where the request goes."""
         if not any(seed.verified for seed in person.seeds):
-            self._set_aside(Progress.NEED_USER_VERIFICATION, [], "request_in_progress")
+            self._set_aside(Progress.NEED_USER_VERIFICATION, [])
             return
-        ids = self._store(cluster)
-        doubts = self._doubts(cluster, ids)
+        explanation, rows = self._store(cluster)
         if not cluster.members:
             # Everything submitted was dropped or barred: there is nobody to look for, and that is no success.
-            doubts = [{"reason": _NOBODY, "identifiers": [], "sources": []}]
-            self._set_aside(Progress.NEEDS_REVIEW, doubts, "review_opened")
+            self._set_aside(Progress.NEEDS_REVIEW, [OpenDoubt(NO_IDENTIFIER_LEFT)])
             return
         met = self._meets_open_request(cluster)
         if met is not None and met.covers:
@@ -200,32 +250,36 @@ class _Settling:
             # Nobody knows yet whether the earlier one is about the same person: ask again when it does.
             self._postpone()
             return
+        ordinals = explanation.ordinals
+        doubts = doubts_of(cluster, ordinals, rows)
         if met is not None:
-            common = [str(ids[i]) for i in met.common]
-            doubts.append({"reason": _MEETS, "identifiers": common, "request": str(met.request_id)})
-        seen = {_sign(d) for d in self.row.doubts} if self.row.identity_reviewed else set()
-        fresh = [d for d in doubts if _sign(d) not in seen]
-        if fresh:
-            self._set_aside(Progress.NEEDS_REVIEW, doubts, "review_opened")
+            doubts += [
+                OpenDoubt(MEETS_OPEN_REQUEST, (ordinals[each],), identifiers=(rows[each],), other=met.request_id)
+                for each in met.common
+            ]
+        decided = self._decided()
+        if any(doubt.sign not in decided for doubt in doubts):
+            self._set_aside(Progress.NEEDS_REVIEW, doubts)
             return
         self._start(cluster)
 
-    def _store(self, cluster: Cluster) -> Mapping[Identifier, UUID]:
-        """Rows for every member and every spelling; submitted rows that aren't members say why."""
-        known = read_identifiers(self.connection, [self.row.id], {request_owner(self.row.id): self.key})[self.row.id]
+    def _store(self, cluster: Cluster) -> tuple[Explanation, Mapping[Identifier, UUID]]:
+        """Rows for every member and every spelling; submitted rows that aren't members say why. Returns each one's
+        row, and the explanation, which is written where the walk has met anything."""
+        keys = {request_owner(self.row.id): self.key}
+        known = read_identifiers(self.connection, [self.row.id], keys)[self.row.id]
         placement = place_cluster(self.stores.pepper, self.settings, self.row.id, self.key, known, cluster)
         write_placements(self.connection, [placement])
-        return placement.ids
+        before = read_explanations(self.connection, [self.row.id], keys).get(self.row.id, Explanation())
+        stored = [row.identifier for row in known if row.identifier is not None]
+        explanation = explain(before, stored, cluster, self.stores.pepper.of_identifier)
+        write_explanations(self.connection, {self.row.id: explanation}, keys)
+        return explanation, placement.ids
 
-    def _doubts(self, cluster: Cluster, ids: Mapping[Identifier, UUID]) -> list[dict[str, Any]]:
-        return [
-            {
-                "reason": doubt.reason.value,
-                "identifiers": sorted(str(ids[i]) for i in doubt.identifiers if i in ids),
-                "sources": sorted(doubt.sources),
-            }
-            for doubt in cluster.doubts
-        ]
+    def _decided(self) -> set[tuple[str, tuple[int, ...]]]:
+        """The doubts that reviewers of this request have decided already."""
+        reviews = read_reviews(self.connection, [self.row.id]).get(self.row.id, [])
+        return {(each.reason, each.about) for review in reviews for each in review.decisions}
 
     def _postpone(self) -> None:
         self.connection.execute(
@@ -269,33 +323,44 @@ class _Settling:
         # The other may have ended between our two readings of it.
         check_again(self.connection, [other])
 
-    def _set_aside(self, reason: Progress, doubts: list[dict[str, Any]], event: str) -> None:
+    def _set_aside(self, reason: Progress, doubts: Sequence[OpenDoubt]) -> None:
         """Nothing starts before a human spoke (or the requester verified)."""
         self.connection.execute(
-            text(
-                "UPDATE requests SET state = 'in_progress', reason = :reason, duty = NULL, due_at = NULL,"
-                " lease_until = NULL, doubts = :doubts, identity_reviewed = false WHERE id = :id"
-            ).bindparams(bindparam("doubts", type_=JSONB)),
-            {"reason": reason, "doubts": doubts, "id": self.row.id},
+            update(RequestRow)
+            .where(RequestRow.id == self.row.id)
+            .values(
+                state=RequestState.IN_PROGRESS,
+                reason=reason,
+                duty=None,
+                due_at=None,
+                lease_until=None,
+                doubts=[doubt.as_json() for doubt in doubts],
+                doubts_version=self.row.doubts_version + 1,
+                identity_reviewed=False,
+            )
         )
-        data = {"reasons": sorted({d["reason"] for d in doubts})} if event == "review_opened" else {"reason": reason}
-        self._log(event, data)
+        if reason is Progress.NEEDS_REVIEW:
+            self._log("review_opened", review_opened(doubts, self.row.doubts_version + 1))
+        else:
+            self._log("request_in_progress", {"reason": reason, "doubts_version": self.row.doubts_version + 1})
 
     def _start(self, cluster: Cluster) -> None:
         systems = active_systems(self.connection, self.settings)
         if not systems:
             # Nobody would do anything: calling that fulfilled would be a lie. A review settles it again later.
-            doubts = [{"reason": _NO_SYSTEM, "identifiers": [], "sources": []}]
-            self._set_aside(Progress.NEEDS_REVIEW, doubts, "review_opened")
+            self._set_aside(Progress.NEEDS_REVIEW, [OpenDoubt(NO_SYSTEM_CONNECTED)])
             return
-        start_requests(self.connection, self.settings, [(self.row, cluster)], systems, self.now)
+        kept = sorted({*self.row.second_person_for, *reasons_of(cluster.doubts)})
+        row = self.connection.execute(
+            update(RequestRow)
+            .where(RequestRow.id == self.row.id)
+            .values(second_person_for=kept)
+            .returning(*RequestRow.__table__.c)
+        ).one()
+        start_requests(self.connection, self.settings, [(row, cluster)], systems, self.now)
 
     def _change(self, event: str, data: Mapping[str, Any]) -> Change:
         return Change("request", str(self.row.id), version_of(self.row), event, self.row.subject, data)
 
     def _log(self, event: str, data: Mapping[str, Any]) -> None:
         log_changes(self.connection, [self._change(event, data)], actor="worker", at=self.now)
-
-
-def _sign(doubt: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    return doubt["reason"], tuple(sorted(doubt["identifiers"]))

@@ -13,12 +13,14 @@ from uuid import UUID
 from sqlalchemy import Connection, Row
 
 from service.domain.cluster import Cluster, Person
+from service.domain.explanation import Explanation, explain
 from service.settings import Settings
 from service.storage.driver_words import run
+from service.storage.identity_explanations import write_explanations
 from service.storage.key_store import request_owner
 from service.storage.packed import Packed, counted, listed
 from service.storage.rows import database_now
-from service.storage.sealed_identifiers import read_identifiers
+from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers
 from service.storage.stores import Stores
 from service.use_cases.open_steps import active_systems
 from service.use_cases.place_cluster import place_cluster, write_placements
@@ -52,9 +54,29 @@ def settle_together(
             for row in plain
         ],
     )
+    write_explanations(connection, _explanations(stores, plain, known, clusters), keys)
     now = database_now(connection)
     start_requests(connection, settings, [(row, clusters[row.id]) for row in plain], systems, now)
     return frozenset(row.id for row in plain)
+
+
+def _explanations(
+    stores: Stores,
+    plain: Sequence[Row[Any]],
+    known: Mapping[UUID, Sequence[StoredIdentifier]],
+    clusters: Mapping[UUID, Cluster],
+) -> dict[UUID, Explanation]:
+    """Of those whose cluster the graph added to: without a link there is nothing to explain."""
+    return {
+        row.id: explain(
+            Explanation(),
+            [each.identifier for each in known[row.id] if each.identifier is not None],
+            clusters[row.id],
+            stores.pepper.of_identifier,
+        )
+        for row in plain
+        if clusters[row.id].evidence
+    }
 
 
 def _without_company(
@@ -74,14 +96,16 @@ def _without_company(
 
 
 _LOCKED = (
-    "SELECT r.id, r.subject, r.respond_by, r.lane, r.doubts, r.plan_version, r.reappearance_of, r.version, r.entry_hash"
+    "SELECT r.id, r.subject, r.respond_by, r.lane, r.doubts, r.second_person_for, r.plan_version, r.reappearance_of,"
+    " r.version, r.entry_hash"
     " FROM requests r JOIN unnest(CAST(:ids AS uuid[]), CAST(:fences AS integer[])) AS n(id, fence) USING (id)"
-    " WHERE r.fence = n.fence AND r.duty = 'identify' AND NOT r.identity_reviewed ORDER BY r.id FOR NO KEY UPDATE OF r"
+    " WHERE r.fence = n.fence AND r.duty = 'identify' AND NOT r.identity_reviewed AND r.doubts_version = 0"
+    " ORDER BY r.id FOR NO KEY UPDATE OF r"
 )
 
 
 def _locked(connection: Connection, fences: Mapping[UUID, int]) -> list[Row[Any]]:
-    """Those whose lease is still the caller's, and about whom no human said anything."""
+    """Those whose lease is still the caller's, and about whom no human said or was asked anything."""
     return run(connection, _LOCKED, {"ids": listed(fences), "fences": counted(fences.values())}).all()
 
 

@@ -6,14 +6,14 @@ data. After sealing the kinds of the identifiers are all that can be shown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, text
 
-from service.domain.masking import mask
+from service.domain.masking import distinct_mask
 from service.domain.outcomes import StepState
 from service.domain.refusals import NotFound
 from service.storage.changes import log_event
@@ -21,15 +21,7 @@ from service.storage.key_store import request_owner
 from service.storage.rows import EVERY_GAP, database_now
 from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers
 from service.storage.stores import Stores
-
-
-@dataclass(frozen=True)
-class DoubtView:
-    """Why a human is asked, and about which identifiers of the request."""
-
-    reason: str
-    identifiers: list[UUID]
-    meets_request: UUID | None = None
+from service.use_cases.show_identity import DoubtView, EdgeView, Picture, ReviewView, read_picture
 
 
 @dataclass(frozen=True)
@@ -53,15 +45,28 @@ class VerificationView:
 
 @dataclass(frozen=True)
 class IdentifierView:
-    """An identifier as a mask. `masked` is None once the value is gone."""
+    """An identifier as a mask, which no other value of the request has. Mask and ordinal are None once the value is
+    gone. `path`: the links that lead to it from a verified identifier."""
 
     id: UUID
+    ordinal: int | None
     kind: str
     masked: str | None = field(repr=False)
     origin: str
     use: str
     exclusion: str | None
     verification: VerificationView | None
+    path: list[EdgeView]
+
+
+@dataclass(frozen=True)
+class BeyondView:
+    """An identifier that the walk met and left out, and that a doubt is about. No system receives it."""
+
+    ordinal: int
+    kind: str
+    masked: str = field(repr=False)
+    exclusion: str
 
 
 @dataclass(frozen=True)
@@ -118,9 +123,13 @@ class RequestView:
     external_reference: str | None
     linked_to: UUID | None
     reappearance_of: UUID | None
+    doubts_version: int
     doubts: list[DoubtView]
+    reviews: list[ReviewView]
     plan: PlanView | None
     identifiers: list[IdentifierView]
+    beyond: list[BeyondView]
+    edges: list[EdgeView]
     steps: list[StepView]
 
 
@@ -137,10 +146,14 @@ def show_request(stores: Stores, request_id: UUID, *, reader: str | None = None,
         if row is None:
             raise NotFound("there is no such request")
         stored = read_identifiers(connection, [request_id], keys)[request_id] if masks else []
-        shown = [_identifier(each, sealed=row.sealed_at is not None) for each in stored]
+        if row.sealed_at is not None:
+            stored = [replace(each, identifier=None) for each in stored]
+        picture = read_picture(connection, row, stored, keys)
+        shown = [_identifier(each, picture) for each in stored]
+        beyond = [_beyond(picture, ordinal, why) for ordinal, why in picture.beyond.items()]
         plan = _plan(connection, row)
         steps = _steps(connection, request_id)
-        found = sum(each.masked is not None for each in shown)
+        found = sum(each.masked is not None for each in shown) + len(beyond)
         if reader is not None and found:
             _log_reading(connection, row, reader, found)
     return RequestView(
@@ -159,9 +172,13 @@ def show_request(stores: Stores, request_id: UUID, *, reader: str | None = None,
         external_reference=row.external_reference,
         linked_to=row.linked_to,
         reappearance_of=row.reappearance_of,
-        doubts=[_doubt(doubt) for doubt in row.doubts],
+        doubts_version=row.doubts_version,
+        doubts=picture.doubts,
+        reviews=picture.reviews,
         plan=plan,
         identifiers=shown,
+        beyond=beyond,
+        edges=picture.edges,
         steps=steps,
     )
 
@@ -179,24 +196,27 @@ def _log_reading(connection: Connection, row: Row[Any], reader: str, found: int)
     )
 
 
-def _doubt(doubt: dict[str, Any]) -> DoubtView:
-    other = doubt.get("request")
-    return DoubtView(doubt["reason"], [UUID(i) for i in doubt["identifiers"]], None if other is None else UUID(other))
-
-
-def _identifier(stored: StoredIdentifier, *, sealed: bool) -> IdentifierView:
+def _identifier(stored: StoredIdentifier, picture: Picture) -> IdentifierView:
     verification = None
+    ordinal = picture.ordinal(stored.identifier)
     if stored.verification_method is not None:
         verification = VerificationView(stored.verification_method, stored.verified_at)
     return IdentifierView(
         id=stored.id,
+        ordinal=ordinal,
         kind=stored.kind,
-        masked=None if sealed or stored.identifier is None else mask(stored.identifier),
+        masked=None if stored.identifier is None or ordinal is None else distinct_mask(stored.identifier, ordinal),
         origin=stored.origin,
         use=stored.use,
         exclusion=stored.exclusion,
         verification=verification,
+        path=picture.path_to(stored.identifier),
     )
+
+
+def _beyond(picture: Picture, ordinal: int, why: str) -> BeyondView:
+    identifier = picture.explanation.identifier(ordinal)
+    return BeyondView(ordinal, identifier.kind, distinct_mask(identifier, ordinal), why)
 
 
 def _plan(connection: Connection, request: Row[Any]) -> PlanView | None:

@@ -33,6 +33,7 @@ from service.domain.api_key import Scope
 from service.domain.blast_radius import ApprovalReason
 from service.domain.cluster import DoubtReason
 from service.domain.deadlines import REGIMES
+from service.domain.doubts import ALLOWED
 from service.domain.imports import IMPORT_CANCELLED, ImportFormat, ImportState
 from service.domain.outcomes import (
     EARLIER_SYSTEM,
@@ -50,11 +51,10 @@ from service.domain.outcomes import (
     after_confirm,
 )
 from service.domain.parked_reasons import CONNECTORS_OWN, EXPLANATIONS, explain
-from service.domain.reappearance import REAPPEARED, ReappearancePolicy
+from service.domain.reappearance import ReappearancePolicy
 from service.domain.request import DenialReason, Progress, RequestState
 from service.settings import SYSTEM_EXTRAS, AnchorSettings, IdentityGraphSettings, VaultSettings
 from service.storage.vendor_gate import NOT_COMPARED
-from service.use_cases import settle_identity
 from service.use_cases.place_answers import AMBIGUOUS_RECORD
 from service.use_cases.resolve_step import Decision, ResolutionReason
 from workers.retry_policy import decide
@@ -259,8 +259,12 @@ def test_every_reason_to_park_is_explained_where_it_is_shown() -> None:
 
 
 def test_every_reason_of_a_review_is_in_its_runbook() -> None:
-    doubts = {doubt.value for doubt in DoubtReason} | {settle_identity._NOBODY, settle_identity._MEETS, REAPPEARED}
-    assert missing(doubts, REVIEWS) == []
+    assert {doubt.value for doubt in DoubtReason} < ALLOWED.keys()
+    assert missing(ALLOWED, REVIEWS) == []
+
+
+def test_every_reason_of_an_approval_is_in_the_readme() -> None:
+    assert missing(reason.value for reason in ApprovalReason) == []
 
 
 def test_every_disagreement_with_an_anchor_is_in_its_runbook() -> None:

@@ -106,14 +106,25 @@ class Story:
                     raise DemoFailed(f"{step['system']}: {step['state']}")
 
     def _review(self, request: Any) -> None:
-        """What a reviewer does: look at the identifiers, drop those that are somebody else's, go on."""
+        """What a reviewer does: look at the whole picture, decide each doubt, drop what is somebody else's."""
         person = self.people[request["id"]]
         shown = self.client.post(f"/v1/requests/{request['id']}/reveal")
         own = {i.value.lower() for i in person.identifiers}
-        others = [i["id"] for i in shown["identifiers"] if i["value"].strip().lower() not in own]
+        values = {i["ordinal"]: i["value"].strip().lower() for i in (*shown["identifiers"], *shown["beyond"])}
+        others = {ordinal for ordinal, value in values.items() if value not in own}
+        decisions = [
+            {"doubt": doubt["id"], "decision": "drop" if others & {*doubt["about"]} else "keep"}
+            for doubt in shown["doubts"]
+        ]
+        drop = [i["id"] for i in shown["identifiers"] if i["ordinal"] in others]
         reasons = ", ".join(sorted({d["reason"] for d in request["doubts"]}))
-        self.console.print(f"{person.ref}: review ({reasons}); dropping {len(others)} identifiers of other people")
-        self.client.post(f"/v1/requests/{request['id']}/review", {"decision": "continue", "drop": others})
+        kept = sum(each["decision"] == "keep" for each in decisions)
+        self.console.print(
+            f"{person.ref}: review ({reasons}); {kept} doubts kept, {len(decisions) - kept} dropped with"
+            f" {len(drop)} identifiers of other people"
+        )
+        body = {"decision": "continue", "doubts_version": shown["doubts_version"], "decisions": decisions, "drop": drop}
+        self.client.post(f"/v1/requests/{request['id']}/review", body)
 
     def look_after(self) -> None:
         """Compare every record with the first look: the erased people's are gone, everybody else's are as they were."""

@@ -29,6 +29,9 @@ class RequestRow(Base):
 
     One that came with an import has its line's number, and the HMAC of what stood there until it is sealed. One that
     the suppression sync opened names the first request of the person who re-appeared.
+
+    `doubts_version` counts the times that the request was set aside for a human. `second_person_for`: with which doubts
+    a reviewer went on, so that every version of the plan needs a second person.
     """
 
     __tablename__ = "requests"
@@ -62,6 +65,8 @@ class RequestRow(Base):
     lane: Mapped[UUID] = mapped_column(Computed(LANE, persisted=True))
     plan_version: Mapped[int] = mapped_column(server_default="0")
     doubts: Mapped[list[dict[str, object]]] = mapped_column(JSONB, server_default="[]")
+    doubts_version: Mapped[int] = mapped_column(server_default="0")
+    second_person_for: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     located_until: Mapped[datetime | None] = mapped_column(Instant)
     identity_reviewed: Mapped[bool] = mapped_column(server_default="false")
     answered_at: Mapped[datetime | None] = mapped_column(Instant)
@@ -120,6 +125,29 @@ class IdentifierRow(Base):
         Index("ix_identifiers_keyed_hash", "keyed_hash"),
         _ROOM,
     )
+
+
+class ExplanationRow(Base):
+    """Why each identifier of a request is in its cluster, sealed under the request's key; deleted when it is sealed."""
+
+    __tablename__ = "identity_explanations"
+
+    request_id: Mapped[UUID] = mapped_column(ForeignKey("requests.id"), primary_key=True)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class ReviewRow(Base):
+    """One review of a request: which doubts were decided how, by whose key. Identifiers are ordinals."""
+
+    __tablename__ = "reviews"
+
+    request_id: Mapped[UUID] = mapped_column(ForeignKey("requests.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    doubts_version: Mapped[int]
+    decided_by: Mapped[UUID]
+    decided_at: Mapped[datetime] = mapped_column(Instant)
+    dropped: Mapped[int]
+    decisions: Mapped[list[dict[str, object]]] = mapped_column(JSONB)
 
 
 class PlanRow(Base):

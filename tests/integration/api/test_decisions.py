@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
+from service.domain.doubts import OpenDoubt
 from service.storage.key_store import request_owner
 from tests.integration.api.conftest import EMAIL, Office
 
@@ -15,12 +17,12 @@ Parked = Callable[..., tuple[UUID, UUID]]
 
 def _needs_review(office: Office, *emails: str, reason: str = "needs_review", **more: bool) -> UUID:
     request_id = office.submit(*emails, **more)
-    ids = [each["id"] for each in office.show(request_id)["identifiers"]]
+    ids = [UUID(each["id"]) for each in office.show(request_id)["identifiers"]] if reason == "needs_review" else []
     office.write(
         "UPDATE requests SET state = 'in_progress', reason = :reason, duty = NULL, due_at = NULL,"
-        " doubts = CAST(:doubts AS jsonb) WHERE id = :id",
+        " doubts = CAST(:doubts AS jsonb), doubts_version = 3 WHERE id = :id",
         reason=reason,
-        doubts=json.dumps([{"reason": "supernode", "identifiers": ids, "sources": []}]),
+        doubts=json.dumps([OpenDoubt("supernode", (n,), identifiers=(i,)).as_json() for n, i in enumerate(ids, 1)]),
         id=request_id,
     )
     return request_id
@@ -32,7 +34,8 @@ def test_a_review_drops_and_goes_on(office: Office) -> None:
     assert shown["doubts"][0]["reason"] == "supernode"
     drop = shown["identifiers"][0]["id"]
 
-    answer = office.call("POST", f"/v1/requests/{request_id}/review", {"decision": "continue", "drop": [drop]})
+    body = {"decision": "continue", **_decisions(shown, "drop", "keep")}
+    answer = office.call("POST", f"/v1/requests/{request_id}/review", body)
 
     assert answer.status_code == 200, answer.text
     assert (answer.json()["state"], answer.json()["reason"]) == ("in_progress", "locating")
@@ -42,9 +45,80 @@ def test_a_review_drops_and_goes_on(office: Office) -> None:
     assert row.due_at is not None
     events = office.events(request_id)
     assert [name for name, _, _ in events[1:]] == ["review_decided", "request_resumed"]
-    assert events[1][1:] == (f"key:{office.key.id}", {"decision": "continue", "dropped": 1})
-    again = office.call("POST", f"/v1/requests/{request_id}/review", {"decision": "continue"})
+    told = {"doubts_version": 3, "count": 2, "doubts": ["supernode", "supernode"], "about": [[1], [2]]}
+    told |= {"decisions": ["drop", "keep"], "second_person_for": ["supernode_kept"]}
+    assert events[1][1:] == (f"key:{office.key.id}", {"decision": "continue", "dropped": 1} | told)
+    again = office.call("POST", f"/v1/requests/{request_id}/review", body)
     assert (again.status_code, again.json()["code"]) == (409, "wrong_state")
+
+
+def _decisions(shown: Any, *words: str) -> dict[str, Any]:
+    given = [{"doubt": d["id"], "decision": word} for d, word in zip(shown["doubts"], words, strict=True)]
+    return {"doubts_version": shown["doubts_version"], "decisions": given}
+
+
+def test_a_bare_review_is_refused_with_what_is_undecided(office: Office) -> None:
+    request_id = _needs_review(office, "ada@example.test", "family@example.test")
+    path, shown = f"/v1/requests/{request_id}/review", office.show(request_id)
+    right = {"decision": "continue", **_decisions(shown, "drop", "keep")}
+
+    bare = office.call("POST", path, {"decision": "continue"})
+    assert (bare.status_code, bare.json()["code"]) == (422, "undecided_doubts")
+    undecided = [(f"{d['id']} is undecided; allowed: keep, drop") for d in shown["doubts"]]
+    version = "name the version of the doubts that was looked at; it is 3 by now"
+    assert [each["reason"] for each in bare.json()["errors"]] == [*undecided, version]
+
+    one, other = right["decisions"]
+    for wrong, field in (
+        ([one], "/decisions"),
+        ([one, other, one], "/decisions/2/doubt"),
+        ([one, other, {"doubt": "supernode.77", "decision": "keep"}], "/decisions/2/doubt"),
+        ([one, other | {"decision": "maybe"}], "/decisions/1/decision"),
+        ([one, {"decision": "keep"}], "/decisions/1/doubt"),
+        ([one, {"doubt": "ada@example.test", "decision": "keep"}], "/decisions/1/doubt"),
+    ):
+        refused = office.call("POST", path, right | {"decisions": wrong})
+        assert refused.status_code == 422, refused.text
+        assert [each["field"] for each in refused.json()["errors"]] == [field]
+        assert "ada@" not in refused.text
+    stale = office.call("POST", path, right | {"doubts_version": 2})
+    assert (stale.status_code, stale.json()["code"]) == (409, "stale_doubts")
+    both = office.call("POST", path, right | {"drop": [shown["doubts"][1]["identifiers"][0]]})
+    assert (both.status_code, both.json()["errors"][0]["field"]) == (422, "/drop")
+    assert [name for name, _, _ in office.events(request_id)[1:]] == []
+    assert office.call("POST", path, right).status_code == 200
+
+
+def test_what_is_nobodys_can_only_be_dropped(office: Office) -> None:
+    request_id = _needs_review(office, "ada@example.test", "noreply@example.test")
+    (kept, placeholder) = office.show(request_id)["doubts"]
+    doubts = [
+        OpenDoubt(reason, tuple(each["about"]), identifiers=(UUID(each["identifiers"][0]),)).as_json()
+        for reason, each in (("supernode", kept), ("placeholder", placeholder))
+    ]
+    office.put(request_id, doubts=json.dumps(doubts))
+    shown = office.show(request_id)
+
+    path = f"/v1/requests/{request_id}/review"
+    kept = office.call("POST", path, {"decision": "continue", **_decisions(shown, "keep", "keep")})
+
+    assert [each["reason"] for each in kept.json()["errors"]] == ["placeholder.2 allows only: drop"]
+    right = office.call("POST", path, {"decision": "continue", **_decisions(shown, "keep", "drop")})
+    assert right.status_code == 200, right.text
+
+
+def test_masks_of_one_request_differ_and_reveal_shows_the_same(office: Office) -> None:
+    request_id = office.submit("paul.q@mail.test", "pam.qw@mars.test")
+    shown = office.show(request_id)
+    revealed = office.call("POST", f"/v1/requests/{request_id}/reveal").json()
+
+    masks = {each["ordinal"]: each["masked"] for each in shown["identifiers"]}
+    assert masks == {1: "p***@m***.test #1", 2: "p***@m***.test #2"}
+    assert {each["id"]: each["ordinal"] for each in revealed["identifiers"]} == {
+        each["id"]: each["ordinal"] for each in shown["identifiers"]
+    }
+    for name in ("doubts", "doubts_version", "reviews", "edges"):
+        assert revealed[name] == shown[name]
 
 
 def test_a_review_leaves_somebody_who_was_verified(office: Office) -> None:

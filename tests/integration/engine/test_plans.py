@@ -17,13 +17,13 @@ from service.domain.refusals import SamePerson, StalePlan
 from service.use_cases import guard_lease, lease_steps, place_answers, record_answers
 from service.use_cases.approve_plan import approve_plan
 from service.use_cases.resolve_step import Decision, ResolutionReason, resolve_step
-from service.use_cases.review_request import continue_request
 from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
 from service.use_cases.withdraw_request import revoke_request
 from tests.company import Company
 from tests.drive import turn
 from tests.scenes import (
     caller,
+    decide,
     effects,
     endings,
     is_due_in,
@@ -103,7 +103,7 @@ def claimed_victim(company: Company) -> UUID:
     request = UUID(submit_request(company.stores, company.settings, submission).id)
     company.drive()
     if company.request(request).reason == "needs_review":
-        continue_request(company.stores, request, drop=[], verify=[], actor="cli")
+        decide(company, request, victim.emails[-1].lower())
         company.drive()
     return request
 
@@ -116,7 +116,7 @@ def test_what_was_only_claimed_explains_no_record(company: Company, monkeypatch:
 
 
 def test_without_that_rule_the_others_record_is_erased(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease_steps, "_is_known", lambda stored: stored.use != "dropped")
+    monkeypatch.setattr(lease_steps, "_is_known", lambda stored: True)
     quicken(company)
     claimed_victim(company)
     assert not any(r.get("name") == "Both" for r in company.sandboxes["support"].records())

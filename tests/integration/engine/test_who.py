@@ -10,12 +10,12 @@ import pytest
 
 from connectors.base.values import Identifier
 from service.use_cases import advance_requests, settle_identity, submit_request
-from service.use_cases.review_request import LateVerification, continue_request
+from service.use_cases.review_request import LateVerification, Review, continue_request
 from service.use_cases.watch_deadlines import watch_deadlines
 from service.use_cases.withdraw_request import revoke_request
 from tests.company import Company
 from tests.drive import turn
-from tests.scenes import effects, endings, person_in, quicken, write
+from tests.scenes import caller, decide, effects, endings, person_in, quicken, write
 
 DONE = {"erased_verified", "absent"}
 
@@ -23,14 +23,6 @@ DONE = {"erased_verified", "absent"}
 def linked(company: Company, request: UUID) -> UUID | None:
     found: UUID | None = company.request(request).linked_to
     return found
-
-
-def identifier_ids(company: Company, request: UUID, values: set[str]) -> list[UUID]:
-    """The request's identifiers with one of these values, found by their keyed hashes."""
-    kinds = ("email", "phone", "customer_id", "anonymous_id")
-    wanted = {company.stores.pepper.of_identifier(Identifier(kind, v)) for v in values for kind in kinds}
-    rows = company.rows("SELECT id, keyed_hash FROM identifiers WHERE request_id = :id", id=request)
-    return [row.id for row in rows if bytes(row.keyed_hash) in wanted]
 
 
 def test_an_unverified_request_starts_nothing_and_nobody_waits_for_it(company: Company) -> None:
@@ -63,7 +55,7 @@ def test_an_unverified_request_starts_nothing_and_nobody_waits_for_it(company: C
     company.drive()
     (identifier,) = company.rows("SELECT id, verified_at FROM identifiers WHERE request_id = :id", id=claim)
     proof = LateVerification(identifier.id, "document", company.request(claim).created_at)
-    continue_request(company.stores, claim, drop=[], verify=[proof], actor="cli")
+    continue_request(company.stores, claim, Review(verify=[proof]), caller=caller())
     company.drive()
     assert company.request(claim).state == "fulfilled"
     assert company.residue(late) == []
@@ -81,8 +73,8 @@ def test_an_over_merged_cluster_is_reviewed_and_only_the_person_is_erased(compan
     assert linked(company, second) == request
     before = [company.residue(b) for b in bystanders]
 
-    others = {value for b in bystanders for value in b.residue_values}
-    continue_request(company.stores, request, drop=identifier_ids(company, request, others), verify=[], actor="cli")
+    others = {value.lower() for b in bystanders for value in b.residue_values}
+    decide(company, request, *others)
     company.drive()
 
     assert company.request(request).state == "fulfilled", company.request(request).doubts
@@ -102,8 +94,8 @@ def test_a_linked_request_is_called_done_unseen_without_the_comparison(
     person, *bystanders = company.world.over_merged
     request, second = company.submit(person), company.submit(bystanders[0])
     company.drive()
-    others = {value for b in bystanders for value in b.residue_values}
-    continue_request(company.stores, request, drop=identifier_ids(company, request, others), verify=[], actor="cli")
+    others = {value.lower() for b in bystanders for value in b.residue_values}
+    decide(company, request, *others)
     company.drive()
     assert company.request(second).state == "fulfilled"
     assert company.residue(bystanders[0]) != []

@@ -9,10 +9,10 @@ import pytest
 
 from connectors.base.sandbox.faults import Fault, FaultKind
 from service.use_cases.replay_audit import replay_audit
-from service.use_cases.review_request import continue_request
 from tests.audit_replay import differences
 from tests.company import Company
 from tests.integration.suppression.company_with_org import CompanyWithOrg
+from tests.scenes import decide
 
 pytestmark = pytest.mark.parametrize("company", [{"org": True, "accounts": ["support"], "people": 12}], indirect=True)
 
@@ -103,6 +103,6 @@ def test_the_policy_report_searches_for_nobody_before_a_review(scene: CompanyWit
     scene.company.drive()
     (again,) = scene.opened()
     assert (again.reason, scene.company.steps(again.id)) == ("needs_review", {})
-    continue_request(scene.company.stores, again.id, drop=[], verify=[], actor="key:x")
+    decide(scene.company, again.id)
     scene.company.drive()
     assert scene.company.request(again.id).reason == "awaiting_approval"

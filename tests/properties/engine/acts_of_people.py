@@ -8,6 +8,8 @@ from uuid import UUID
 
 from connectors.base.values import Identifier
 from service.domain.api_key import Caller, Scope
+from service.domain.cluster import DoubtReason
+from service.domain.doubts import DoubtDecision
 from service.domain.refusals import Refusal
 from service.domain.request import DenialReason
 from service.use_cases.approve_plan import approve_plan
@@ -15,7 +17,9 @@ from service.use_cases.extend_request import ExtensionReason, extend_request
 from service.use_cases.lift_hold import LiftReason, lift_hold
 from service.use_cases.place_hold import HoldReason, place_hold
 from service.use_cases.resolve_step import Decision, ResolutionReason, resolve_step
-from service.use_cases.review_request import LateVerification, continue_request, link_request
+from service.use_cases.review_request import LateVerification, Review, continue_request, link_request
+from service.use_cases.show_identity import DoubtView
+from service.use_cases.show_request import show_request
 from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
 from service.use_cases.withdraw_request import deny_request, revoke_request
 from tests.properties.engine.chance import Chance
@@ -25,6 +29,7 @@ from tests.properties.engine.snapshot import Row
 from tests.properties.engine.world import SYSTEMS, InvariantBroken, World
 
 _SUBMITTER, _COLLEAGUE = (UUID(int=n) for n in (1, 2))
+REVIEWER = UUID(int=4)
 _REVIEWABLE = ("needs_review", "need_user_verification")
 _MOST_REQUESTS = 6
 
@@ -74,7 +79,7 @@ def submit(world: World, chance: Chance) -> None:
 
 
 def review(world: World, chance: Chance) -> None:
-    """A reviewer drops what isn't the person's, or proves what was only claimed."""
+    """A reviewer decides every doubt, drops what else isn't the person's, or proves what was only claimed."""
     request = chance.one(requests(world, *_REVIEWABLE))["id"]
     rows = sorted(world.rows.identifiers[request], key=lambda row: row["id"])
     drop = chance.some(rows, 3)
@@ -82,18 +87,33 @@ def review(world: World, chance: Chance) -> None:
     unproven = [r for r in rows if r["origin"] == "submitted" and r["verification_method"] is None]
     proven = [r for r in unproven if verify and r not in drop]
     ledger, at = world.ledger, world.clock.now()
+    shown = show_request(world.stores, UUID(request), masks=False)
+    decided = [(doubt, _decision(doubt, drop, proven, chance)) for doubt in shown.doubts]
+    word = Review(
+        decisions=[(doubt.id, decision) for doubt, decision in decided],
+        doubts_version=shown.doubts_version - chance.once_in(10),
+        drop=[UUID(r["id"]) for r in drop],
+        verify=[LateVerification(UUID(r["id"]), "phone_call", at) for r in proven],
+    )
     with contextlib.suppress(Refusal):
-        continue_request(
-            world.stores,
-            UUID(request),
-            drop=[UUID(r["id"]) for r in drop],
-            verify=[LateVerification(UUID(r["id"]), "phone_call", at) for r in proven],
-            actor="cli",
-        )
-        ledger.dropped[request] |= {ledger.by_hash[r["hash"]] for r in drop}
+        continue_request(world.stores, UUID(request), word, caller=Caller(REVIEWER, frozenset(Scope)))
+        if shown.doubts_version != word.doubts_version:
+            raise InvariantBroken("a review of older doubts was carried out")
+        gone = {str(row) for d, w in decided if w is DoubtDecision.DROP and d.edge is None for row in d.identifiers}
+        ledger.dropped[request] |= {ledger.by_hash[r["hash"]] for r in rows if r in drop or r["id"] in gone}
         proven_now: dict[Identifier, bool] = {ledger.by_hash[r["hash"]]: True for r in proven}
         ledger.seeds[request] = ledger.seeds.get(request, {}) | proven_now
         world.tell(f"reviewed: {len(drop)} dropped, {len(proven)} verified")
+
+
+def _decision(doubt: DoubtView, drop: Sequence[Row], proven: Sequence[Row], chance: Chance) -> DoubtDecision:
+    """Mostly one that agrees with the rest of the review; sometimes any."""
+    named = {str(row) for row in doubt.identifiers}
+    if named & {row["id"] for row in drop} or "keep" not in doubt.allowed:
+        return DoubtDecision.DROP
+    if doubt.reason == DoubtReason.UNVERIFIED_IDENTIFIER and not named <= {row["id"] for row in proven}:
+        return DoubtDecision.DROP
+    return DoubtDecision.DROP if chance.once_in(2) else DoubtDecision.KEEP
 
 
 def link(world: World, chance: Chance) -> None:
@@ -109,7 +129,7 @@ def approve(world: World, chance: Chance) -> None:
     request = chance.one(requests(world, "awaiting_approval"))
     version = max(1, request["plan_version"] - int(chance.once_in(4)))
     plan = world.rows.plans[request["id"], version]
-    by = _SUBMITTER if chance.once_in(4) else _COLLEAGUE
+    by = chance.one((_SUBMITTER, REVIEWER)) if chance.once_in(4) else _COLLEAGUE
     with contextlib.suppress(Refusal):
         approve_plan(
             world.stores,
@@ -120,6 +140,8 @@ def approve(world: World, chance: Chance) -> None:
         )
         if by == _SUBMITTER:
             raise InvariantBroken("I6: the submitter approved their own plan")
+        if by == REVIEWER and show_request(world.stores, UUID(request["id"]), masks=False).reviews:
+            raise InvariantBroken("I6: the reviewer approved as the second person")
         world.ledger.approved.add(plan["hash"])
         world.tell("approved")
 

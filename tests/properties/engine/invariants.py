@@ -115,6 +115,10 @@ def _plan_is_whole(world: World, before: Snapshot, after: Snapshot, request: Row
     limits = world.settings.approval
     identifiers = len(after.used(request["id"], "planned"))
     far = limits.always or identifiers > limits.max_identifiers or max(counts) > limits.max_records_per_system
+    customers = {h for h in after.used(request["id"], "planned") if world.ledger.by_hash[h].kind == "customer_id"}
+    if len(customers) > 1 and "two_values_kept" not in plan["approval_reasons"]:
+        yield "I6: two customers are in one plan, and no second person is asked"
+    far = far or bool(request["second_person_for"])
     if far != bool(plan["approval_reasons"]):
         yield f"I6: a plan of {identifiers} identifiers and {max(counts)} records asks for {plan['approval_reasons']}"
     if any(s["plan_version"] is None for s in steps):

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from service.domain.api_key import Caller, Scope
+from service.domain.doubts import DoubtDecision
 from service.domain.outcomes import EARLIER_SYSTEM, ENDED
 from service.domain.refusals import Refusal
 from service.domain.request import DenialReason
@@ -22,16 +23,19 @@ from service.use_cases.approve_plan import approve_plan
 from service.use_cases.lift_hold import LiftReason, lift_hold
 from service.use_cases.replay_audit import replay_audit
 from service.use_cases.resolve_step import Decision, ResolutionReason, resolve_step
-from service.use_cases.review_request import continue_request
+from service.use_cases.review_request import Review, continue_request
 from service.use_cases.sequence_audit import checkpoint_everything
+from service.use_cases.show_request import show_request
 from service.use_cases.sweep_leases import sweep_orphan_keys
 from service.use_cases.withdraw_request import deny_request
 from tests.audit_replay import differences
 from tests.properties.engine import ticks
+from tests.properties.engine.acts_of_people import REVIEWER
 from tests.properties.engine.snapshot import Row
 from tests.properties.engine.world import SYSTEMS, InvariantBroken, World
 
 _APPROVER = Caller(UUID(int=3), frozenset(Scope))
+_REVIEWER = Caller(REVIEWER, frozenset(Scope))
 _MOST_TURNS = 400
 _MOST_HUMAN_ROUNDS = 12
 # What a second honest try may still end in: only what a human has to decide, not what trying again would have mended.
@@ -124,12 +128,21 @@ def _decide(world: World, request: Row, tried: Counter[str]) -> int:
     if reason not in ("needs_review", "need_user_verification"):
         return 0
     tried[request["id"]] += 1
-    if tried[request["id"]] <= 2 and _tries(
-        lambda: continue_request(world.stores, request_id, drop=[], verify=[], actor="cli")
-    ):
+    if tried[request["id"]] <= 2 and _tries(lambda: _keep_all(world, request_id)):
         return 1
     deny_request(world.stores, request_id, reason=DenialReason.NO_MATCH, actor="cli")
     return 1
+
+
+def _keep_all(world: World, request_id: UUID) -> None:
+    """Keep what may be kept: a second person approves it afterwards."""
+    shown = show_request(world.stores, request_id, masks=False)
+    decisions = [
+        (doubt.id, DoubtDecision(doubt.allowed[0] if doubt.reason != "unverified_identifier" else "drop"))
+        for doubt in shown.doubts
+    ]
+    review = Review(decisions=decisions, doubts_version=shown.doubts_version)
+    continue_request(world.stores, request_id, review, caller=_REVIEWER)
 
 
 def _resolve(world: World, step: Row, tried: Counter[str]) -> int:

@@ -127,7 +127,7 @@ def test_personal_data_cannot_enter_by_a_member(field: str, value: str) -> None:
 def test_personal_data_cannot_enter_by_any_field_of_any_event(value: str) -> None:
     for name, rule in EVENTS.items():
         for field, shape in rule.fields.items():
-            for held in (value, [value]):
+            for held in (value, [value], [[value]]):
                 data = {other: sample(each) for other, each in rule.fields.items()} | {field: held}
                 with pytest.raises(NotAuditable) as refusal:
                     entry(event=name, object=min(rule.objects), data=data)
@@ -156,6 +156,8 @@ def sample(shape: Shape) -> AuditValue:
         "jsonl",
         ["code"],
         [REQUEST],
+        ["keep"],
+        [[7]],
     ]
     return next(value for value in found if shape.accepts(value))
 

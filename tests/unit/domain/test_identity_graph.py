@@ -6,7 +6,7 @@ import pytest
 
 from connectors.base.identity_source import Edge, Neighbours
 from connectors.base.values import Identifier
-from service.domain.cluster import Cluster, Doubt, DoubtReason, Exclusion, Person, Seed, WalkRules
+from service.domain.cluster import Cluster, Doubt, DoubtReason, Exclusion, Person, Seed, WalkRules, link_of
 from service.domain.identity_graph import Walk, WalkNotFinished
 
 ADA = Identifier("email", "ada@example.test")
@@ -183,7 +183,8 @@ def test_a_weak_link_is_shown_and_not_walked(confidence: float) -> None:
     rules = WalkRules(min_confidence=0.5)
     cluster = cluster_of([(ADA, EVE, confidence), (EVE, C2)], ADA, rules=rules)
     assert cluster.members == {ADA}
-    assert cluster.doubts == (Doubt(DoubtReason.LOW_CONFIDENCE, frozenset({EVE}), frozenset({"profiles"})),)
+    sources, links = frozenset({"profiles"}), frozenset({link_of(ADA, EVE)})
+    assert cluster.doubts == (Doubt(DoubtReason.LOW_CONFIDENCE, frozenset({EVE}), sources, links),)
 
 
 @pytest.mark.parametrize("confidence", [0.5, 1.0, None])

@@ -1,0 +1,115 @@
+"""Print why each identifier of a request is in it: tables of identifiers, links and doubts, masked or in clear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.cli.printing import say, show_table
+
+
+def show_identity(view: Mapping[str, Any]) -> None:
+    """The identifiers, links and doubts of a request's view or of its reveal."""
+    shown = _labels(view)
+    identifiers: list[tuple[object, ...]] = [
+        (
+            each["ordinal"],
+            each["id"],
+            each["kind"],
+            shown.get(each["ordinal"]),
+            each["origin"],
+            each["use"],
+            each["exclusion"],
+            (each.get("verification") or {}).get("method"),
+            " > ".join(map(str, _steps(each["path"]))),
+        )
+        for each in view["identifiers"]
+    ]
+    columns = ("#", "id", "kind", "value", "origin", "use", "excluded for", "verified by", "path")
+    show_table("identifiers", columns, identifiers)
+    if view["beyond"]:
+        beyond: list[tuple[object, ...]] = [
+            (each["ordinal"], each["kind"], shown[each["ordinal"]], each["exclusion"]) for each in view["beyond"]
+        ]
+        show_table("left out", ("#", "kind", "value", "because"), beyond)
+    if view["edges"]:
+        show_table("edges", ("from", "to", "source", "confidence", "first seen", "last seen"), _edges(view, shown))
+    show_doubts(view)
+
+
+def show_doubts(view: Mapping[str, Any]) -> None:
+    """The open doubts with what each allows, and the reviews that were decided."""
+    if view["doubts"]:
+        shown = _labels(view)
+        doubts: list[tuple[object, ...]] = [
+            (
+                view["doubts_version"],
+                each["id"],
+                each["reason"],
+                worded(each, shown),
+                " or ".join(each["allowed"]),
+                "yes" if each["takes_second_person"] else "",
+            )
+            for each in view["doubts"]
+        ]
+        columns = ("version", "doubt", "reason", "about", "decide", "second person if it goes on")
+        show_table("open doubts", columns, doubts)
+    for review in view["reviews"]:
+        decisions = ", ".join(f"{each['decision']} {each['doubt']}" for each in review["decisions"])
+        say(f"reviewed at {review['decided_at']} by key {review['decided_by']}: {decisions or 'verified'}")
+
+
+def worded(doubt: Mapping[str, Any], shown: Mapping[int, str]) -> str:
+    """What a doubt is about, for people."""
+    edge = doubt["edge"]
+    if edge is not None:
+        said = f"{shown.get(edge['near'], edge['near'])} - {shown.get(edge['far'], edge['far'])}"
+        claims = ", ".join(_claimed(each) for each in edge["evidence"])
+        said += f" ({claims})" if claims else ""
+    else:
+        said = ", ".join(str(shown.get(ordinal, ordinal)) for ordinal in doubt["about"])
+    if doubt["leads_to"]:
+        said += f"; leads to {', '.join(str(shown.get(each, each)) for each in doubt['leads_to'])}"
+    if doubt["meets_request"]:
+        said += f"; also in request {doubt['meets_request']}"
+    return said
+
+
+def labels(view: Mapping[str, Any]) -> dict[int, str]:
+    """Kind and mask, or value, of each identifier by its ordinal."""
+    shown = _labels(view)
+    kinds = {each["ordinal"]: each["kind"] for each in (*view["identifiers"], *view["beyond"])}
+    return {ordinal: f"{kinds[ordinal]} {text}" for ordinal, text in shown.items()}
+
+
+def _labels(view: Mapping[str, Any]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for each in (*view["identifiers"], *view["beyond"]):
+        value = each["value"] if "value" in each else each["masked"]
+        if value is not None:
+            found[each["ordinal"]] = value
+    return found
+
+
+def _steps(path: list[dict[str, Any]]) -> list[int]:
+    return [path[0]["near"], *(edge["far"] for edge in path)] if path else []
+
+
+def _edges(view: Mapping[str, Any], shown: Mapping[int, str]) -> list[tuple[object, ...]]:
+    return [
+        (
+            shown.get(edge["near"], edge["near"]),
+            shown.get(edge["far"], edge["far"]),
+            claim["source"],
+            claim["confidence"],
+            claim["first_seen_at"],
+            claim["last_seen_at"],
+        )
+        for edge in view["edges"]
+        for claim in edge["evidence"]
+    ]
+
+
+def _claimed(claim: Mapping[str, Any]) -> str:
+    confidence = "" if claim["confidence"] is None else f" {claim['confidence']}"
+    return f"{claim['source'] or 'no source'}{confidence}"
