@@ -38,7 +38,7 @@ class StepsQuery(BaseModel):
 class RetryBody(Body):
     """Why the step may go on."""
 
-    reason: ResolutionReason = Field(ResolutionReason.CAUSE_FIXED)
+    reason: ResolutionReason
 
 
 class RetrySystemBody(Body):
@@ -46,7 +46,7 @@ class RetrySystemBody(Body):
 
     system: SystemName
     parked_as: ParkedAs = Field(description="a whole reason, or its word before the colon")
-    reason: ResolutionReason = Field(ResolutionReason.CAUSE_FIXED)
+    reason: ResolutionReason
     after: UUID | None = None
 
 

@@ -63,6 +63,7 @@ def list_page(
 
 @app.command()
 def retry(
+    reason: Annotated[ResolutionReason, typer.Option(help="Why they may go on, such as cause_fixed.")],
     step_id: Annotated[UUID | None, typer.Argument(help="One step.", show_default=False)] = None,
     system: Annotated[
         str | None, typer.Option(help="Instead of one step: all of this system that are parked for --parked-as.")
@@ -70,7 +71,6 @@ def retry(
     parked_as: Annotated[
         str | None, typer.Option(help="The reason they are parked for, such as credentials_refused.")
     ] = None,
-    reason: Annotated[ResolutionReason, typer.Option(help="Why they may go on.")] = ResolutionReason.CAUSE_FIXED,
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,

@@ -75,15 +75,18 @@ def test_pages_neither_repeat_nor_miss(office: Office, parked: Parked) -> None:
 def test_one_step_goes_on_and_is_audited(office: Office, parked: Parked) -> None:
     _, step_id = parked("credentials_refused:unauthorized")
     reader = office.new_key(Scope.REQUESTS_READ)
-    assert office.call("POST", f"/v1/steps/{step_id}/retry", {}, key=reader).status_code == 403
+    assert office.call("POST", f"/v1/steps/{step_id}/retry", {"reason": "cause_fixed"}, key=reader).status_code == 403
 
     answer = office.call("POST", f"/v1/steps/{step_id}/retry", {"reason": "cause_fixed"})
     assert (answer.status_code, answer.json()["state"]) == (200, "due")
     ((event, actor, data),) = office.events(step_id)
     assert (event, data["decision"], data["reason"]) == ("step_unparked", "retry", "cause_fixed")
     assert actor == f"key:{office.key.id}"
-    assert office.call("POST", f"/v1/steps/{step_id}/retry", {}).json()["code"] == "wrong_state"
-    assert office.call("POST", f"/v1/steps/{uuid4()}/retry", {}).status_code == 404
+    why = {"reason": "cause_fixed"}
+    assert office.call("POST", f"/v1/steps/{step_id}/retry", why).json()["code"] == "wrong_state"
+    assert office.call("POST", f"/v1/steps/{uuid4()}/retry", why).status_code == 404
+    unexplained = office.call("POST", f"/v1/steps/{step_id}/retry", {})
+    assert (unexplained.status_code, unexplained.json()["errors"][0]["field"]) == (422, "/reason")
 
 
 def test_all_of_a_system_go_on_but_those_who_may_not(
@@ -122,7 +125,7 @@ def test_all_of_a_system_go_on_but_those_who_may_not(
         " INSERT INTO hold_hashes (hold_id, keyed_hash, kind) SELECT id, :hash, 'email' FROM h",
         hash=hashes[0].keyed_hash,
     )
-    body = {"system": "support", "parked_as": "legal_hold"}
+    body = {"system": "support", "parked_as": "legal_hold", "reason": "cause_fixed"}
     assert office.call("POST", "/v1/steps/retry", body).json() | {"next_after": None} == {
         "retried": 0,
         "held": 1,
@@ -137,7 +140,7 @@ def test_all_of_a_system_go_on_but_those_who_may_not(
 def test_a_system_that_is_not_connected_is_refused(office: Office, parked: Parked) -> None:
     parked("system_removed")
     office.write("UPDATE systems SET state = 'removed' WHERE name = 'support'")
-    body = {"system": "support", "parked_as": "system_removed"}
+    body = {"system": "support", "parked_as": "system_removed", "reason": "cause_fixed"}
     assert office.call("POST", "/v1/steps/retry", body).json()["code"] == "wrong_state"
     assert office.call("POST", "/v1/steps/retry", body | {"system": "nowhere"}).status_code == 404
 
@@ -159,13 +162,15 @@ def test_the_commands_say_what_to_do_and_do_it(office: Office, parked: Parked, t
     assert str(first) in shown
     assert EXPLANATIONS["credentials_refused"].next in shown
     assert json.loads(run("list", "--json", "--reason", "request_refused")[1])["steps"][0]["id"] == str(third)
-    assert run("retry", str(first)) == (0, f"{first} due\n")
-    assert run("retry", "--system", "support", "--parked-as", "credentials_refused") == (
+    why = ("--reason", "cause_fixed")
+    assert run("retry", str(first))[0] == 2, "no reason is a default"
+    assert run("retry", str(first), *why) == (0, f"{first} due\n")
+    assert run("retry", "--system", "support", "--parked-as", "credentials_refused", *why) == (
         0,
         "1 go on, 0 are held, 0 were withdrawn\n",
     )
     assert office.step(second).state == "due"
-    assert run("retry")[0] == run("retry", str(first), "--system", "support")[0] == 2
+    assert run("retry", *why)[0] == run("retry", str(first), "--system", "support", *why)[0] == 2
     code, said = run("resolve", str(third), "--decision", "unresolved", "--reason", "vendor_refuses")
     assert (code, said) == (0, f"{third} unresolved (vendor_refuses)\n")
     assert office.events(third)[-1][0] == "step_ended"
