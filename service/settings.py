@@ -106,7 +106,17 @@ class VaultSettings(SystemModel):
 class KeySettings(SystemModel):
     """`[keys]`: secrets that live outside every database. Made in `data_directory/keys` on first start if absent."""
 
-    key_encryption_key: SecretStr | None = Field(None, description="64 hex digits; wraps the data keys")
+    key_encryption_key: SecretStr | None = Field(None, description="64 hex digits; wraps the epoch keys")
+    previous_key_encryption_keys: tuple[SecretStr, ...] = Field(
+        (), description="64 hex digits each; unwrap epoch keys until `expunge encryption rotate-kek` has run"
+    )
+    epoch_directory: Path | None = Field(
+        None, description="files of the epoch keys; `keys/epochs` of the data if absent"
+    )
+    epoch_seconds: float = Field(86400.0, gt=0, description="how long one epoch key wraps new data keys")
+    epoch_backup_seconds: float = Field(
+        3 * 86400.0, ge=0, description="how long an epoch key is kept after its last data key was re-wrapped"
+    )
     pepper: SecretStr | None = Field(None, description="64 hex digits; key of the keyed hashes")
     audit_key_directory: Path | None = Field(None, description="where audit.key and audit.pub of the audit log are")
     audit_origin: str = Field(

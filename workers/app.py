@@ -65,6 +65,7 @@ def make_app(settings: Settings) -> Celery:
             "watch": _every("expunge.watch", tick * 15),
             "archive": _every("expunge.archive_attempts", 3600.0),
             "orphans": _every("expunge.sweep_orphan_keys", 3600.0),
+            "epochs": _every("expunge.rotate_epochs", min(60.0, settings.keys.epoch_seconds)),
         },
     )
     return app

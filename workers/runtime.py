@@ -25,6 +25,7 @@ from service.domain.anchor import Anchor
 from service.domain.signed_note import SigningKey
 from service.settings import Settings, load_settings
 from service.storage.anchors.configured import configured_anchors
+from service.storage.epoch_secrets import EpochKeyUnusable
 from service.storage.open_installation import open_identity_graph, open_stores, server_url
 from service.storage.secrets import audit_signing_key
 from service.storage.stores import Stores
@@ -75,6 +76,7 @@ class Runtime:
         self._admission: UUID | None = None
         self._admitted_at = 0.0
         self._compared_at: float | None = None
+        self._keys_checked_at: float | None = None
         # When this process last looked after the audit log's tree, by its monotonic clock.
 
     def connector(self, system: str) -> Connector:
@@ -136,6 +138,8 @@ class Runtime:
         Compared on first use, and anew when the store doesn't know the newest admission: it was restored then.
         """
         now = time.monotonic()
+        if not self._keys_are_there(now):
+            return None
         if self._admission is not None:
             with self.stores.engine.begin() as connection:
                 if now - self._admitted_at >= _ADMITTED_SECONDS:
@@ -149,6 +153,17 @@ class Runtime:
             if self._admission is None:
                 log.error("vendor_calls_stopped", reason="not_reconciled_with_anchors")
         return self._admission
+
+    def _keys_are_there(self, now: float) -> bool:
+        """False while an epoch key is missing or unusable: then no work is leased, so that no step fails for it."""
+        if self._keys_checked_at is None or now - self._keys_checked_at >= _ADMITTED_SECONDS:
+            try:
+                self.stores.keys.check()
+            except EpochKeyUnusable:
+                log.error("vendor_calls_stopped", reason="epoch_key_unusable")  # noqa: TRY400 - its text names a path
+                return False
+            self._keys_checked_at = now
+        return True
 
     def close(self) -> None:
         """Give everything back."""

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from service.api.connection_limits import Ended
 from service.domain.api_key import KeyRefusal
 from service.storage.stores import Stores
+from service.use_cases.count_epochs import EpochCounts, count_epochs
 from service.use_cases.count_work import WorkCounts, count_work
 
 CALLBACK_RESULTS = ("sooner", "nothing_to_do", "refused", "too_many_calls", "too_slow", "too_large")
@@ -82,21 +83,23 @@ class Metrics:
     def exposition(self) -> bytes:
         """Everything in the text format of Prometheus, the store's counts as of now."""
         scrape = CollectorRegistry()
-        scrape.register(_Stored(count_work(self._stores)))
+        scrape.register(_Stored(count_work(self._stores), count_epochs(self._stores)))
         return generate_latest(self._registry) + generate_latest(scrape)
 
 
 class _Stored:
     """One reading of the store, as a collector."""
 
-    def __init__(self, counts: WorkCounts) -> None:
+    def __init__(self, counts: WorkCounts, epochs: EpochCounts) -> None:
         self._counts = counts
+        self._epochs = epochs
 
     def collect(self) -> Iterator[Metric]:
         """The gauges of this reading, and what the store itself counts."""
         yield from self._work()
         yield from self._systems()
         yield from self._audit()
+        yield from self._encryption()
         found = CounterMetricFamily(
             "expunge_reappearances", "Erased people who were seen again in a system.", labels=("system",)
         )
@@ -149,6 +152,24 @@ class _Stored:
             "Attempts in a row at reading a system's changes that failed, by the last one's code.",
             ("system", "code"),
             now.sync_failing,
+        )
+
+    def _encryption(self) -> Iterator[Metric]:
+        yield _gauge(
+            "expunge_encryption_epoch_age_seconds",
+            "Age of the oldest encryption epoch that wraps new data keys (current) or awaits destruction (retired).",
+            ("state",),
+            self._epochs.age_seconds,
+        )
+        yield GaugeMetricFamily(
+            "expunge_encryption_epoch_keys_missing",
+            "Encryption epochs whose key can't be read although data keys may need it.",
+            value=self._epochs.missing_keys,
+        )
+        yield GaugeMetricFamily(
+            "expunge_data_keys_lost",
+            "Data keys of unsealed requests that can't be unwrapped because their epoch key is lost.",
+            value=self._epochs.lost_keys,
         )
 
     def _audit(self) -> Iterator[Metric]:

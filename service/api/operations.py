@@ -12,6 +12,7 @@ from service.api.door import TheDoor
 from service.api.problems import Trouble
 from service.api.views import Alive, Ready, SystemsView
 from service.domain.api_key import Scope
+from service.storage.epoch_secrets import EpochKeyUnusable
 from service.use_cases.check_readiness import check_readiness
 from service.use_cases.list_systems import list_systems
 
@@ -63,9 +64,9 @@ def alive() -> Alive:
 
 @router.get("/readyz", operation_id="isReady", summary="Do the stores answer?", **open_to_anybody(503))
 def ready(door: TheDoor) -> Ready:
-    """503 while a store doesn't answer or isn't migrated."""
+    """503 while a store doesn't answer or isn't migrated, or an epoch key that data keys need is missing."""
     try:
         check_readiness(door.stores)
-    except SQLAlchemyError:
+    except (SQLAlchemyError, EpochKeyUnusable):
         raise Trouble(503, "unavailable", headers={"Retry-After": "2"}) from None
     return Ready()

@@ -24,6 +24,7 @@ from service.api.connection_limits import ConnectionGate, ConnectionLimits, Ende
 from service.api.edge import HEADERS
 from service.api.limited_protocol import limited_protocol
 from service.api.problems import Trouble, problem_response
+from service.storage.epoch_secrets import EpochKeyUnusable
 from service.storage.stores import Stores
 from service.use_cases.check_readiness import check_readiness
 
@@ -74,7 +75,7 @@ def _app(stores: Stores, api_loop: asyncio.AbstractEventLoop) -> Starlette:
     async def ready(request: Request) -> Response:
         try:
             await run_in_threadpool(check_readiness, stores)
-        except SQLAlchemyError:
+        except (SQLAlchemyError, EpochKeyUnusable):
             return _unavailable()
         return JSONResponse({"status": "ready"}, headers=HEADERS)
 

@@ -20,6 +20,7 @@ from service.data_directory import private_directory
 from service.embedded import EmbeddedServers
 from service.settings import AUDIT_QUEUE, CONTROL_QUEUE, SYSTEMS_QUEUE, Settings, queue_of_kind
 from service.storage.anchors.configured import configured_anchors
+from service.storage.epoch_secrets import EpochKeyUnusable
 from service.storage.migrate import migrate, migrate_keys
 from service.storage.open_installation import RUN_FILE, open_identity_graph, open_stores
 from service.storage.secrets import audit_signing_key
@@ -106,6 +107,12 @@ def prepare(settings: Settings, found: Servers) -> Stores:
     _build_everything(settings)
     os.environ.update({k: v for k, v in environment(settings, found).items() if k.startswith("EXPUNGE_")})
     stores = open_stores(settings, pool_size=2)
+    try:
+        stores.keys.epochs.current()
+        stores.keys.check()
+    except EpochKeyUnusable as error:
+        stores.close()
+        raise ConfigurationError(f"{error}; see deploy/runbooks/epoch_key_missing.md") from None
     log_configuration(stores, settings)
     sync_systems(stores, settings)
     probe_at_once(stores)

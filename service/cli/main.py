@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import audit, audit_upkeep, connector, holds, imports, keys, request, steps, systems
+from service.cli import audit, audit_upkeep, connector, encryption, holds, imports, keys, request, steps, systems
 from service.cli.demo.run import demo
 from service.cli.groups import command_group
 from service.cli.printing import say
@@ -29,6 +29,7 @@ app.add_typer(systems.app, name="systems")
 audit_upkeep.add_to(audit.app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="keys")
+app.add_typer(encryption.app, name="encryption")
 app.add_typer(connector.app, name="connector")
 
 

@@ -21,6 +21,7 @@ from service.cli.printing import note
 from service.cli.supervise import Supervisor
 from service.data_directory import private_directory
 from service.settings import SYSTEMS_QUEUE, Settings, load_settings, queue_of_kind
+from service.storage.epoch_secrets import EpochKeyUnusable
 from service.storage.open_installation import open_stores, server_url
 from service.use_cases.check_readiness import check_readiness
 
@@ -90,5 +91,7 @@ def _check(settings: Settings, found: Servers) -> None:
     with contextlib.closing(open_stores(settings, pool_size=1)) as stores:
         try:
             check_readiness(stores)
+        except EpochKeyUnusable as error:
+            raise ConfigurationError(f"{error}; see deploy/runbooks/epoch_key_missing.md") from None
         except SQLAlchemyError:
             raise ConfigurationError("the stores don't answer, or aren't migrated: start `expunge up` first") from None

@@ -162,6 +162,11 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         "suppression_removed": event("suppression request", entries=COUNT, request=optional(UUID), reason=CODE),
         "export_made": event("export", entries=optional(COUNT)),
         "certificate_issued": event("request", certificate_hash=HEX, final=FLAG),
+        # An epoch key wraps data keys and is kept outside the database. `lost`: it disappeared, which a named operator
+        # accepted.
+        "encryption_epoch_begun": event("encryption_epoch"),
+        "encryption_epoch_destroyed": event("encryption_epoch"),
+        "encryption_epoch_lost": event("encryption_epoch"),
         # The log itself: a human's word after a restore, its key, its removed prefix.
         "restored_store_accepted": event("reconciliation", anchor=CODE, conflict=CODE),
         "signing_key_announced": event("signing_key", after=HEX),

@@ -19,7 +19,7 @@ from service.domain.outcomes import Phase, StepState
 from service.domain.request import Progress, RequestState
 
 Fields = dict[str, Any]
-REPLAYED_OBJECTS = ("request", "step", "batch", "hold", "key", "system", "import")
+REPLAYED_OBJECTS = ("request", "step", "batch", "hold", "key", "system", "import", "encryption_epoch")
 # Rows of these are deleted in the end, by the retention of attempts; their entries stay.
 _DELETED_IN_THE_END = frozenset({"batch"})
 _RECORDS_ACCEPTED = "records_accepted"
@@ -277,5 +277,8 @@ _EFFECTS: Mapping[str, Callable[[Mapping[str, Any]], Fields]] = MappingProxyType
         "system_added": _configured,
         "system_changed": _configured,
         "system_removed": lambda data: {"state": "removed"},
+        "encryption_epoch_begun": lambda data: {"state": "begun"},
+        "encryption_epoch_destroyed": lambda data: {"state": "destroyed"},
+        "encryption_epoch_lost": lambda data: {"state": "lost"},
     }
 )

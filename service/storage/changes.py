@@ -50,6 +50,7 @@ _TABLES = {
     "key": ("api_keys", "id", "uuid"),
     "system": ("systems", "name", "text"),
     "import": ("imports", "id", "uuid"),
+    "encryption_epoch": ("encryption_epochs", "id", "uuid"),
 }
 
 

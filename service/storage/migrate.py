@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema: the main store by Alembic, the key store by its own one table.
+"""Brings a database to the newest schema: the main store by Alembic, the key store by adding its two tables.
 
 Several processes may start at once: an advisory lock lets one migrate while the others wait.
 """
@@ -12,7 +12,7 @@ from alembic.config import Config
 from sqlalchemy import text
 
 from service.storage.engine import open_engine
-from service.storage.key_store import KEY_METADATA
+from service.storage.key_tables import KEY_METADATA
 
 MIGRATION_LOCK = 0x45585055  # "EXPU"
 _HERE = Path(__file__).parent / "migrations"
@@ -35,7 +35,7 @@ def migrate(database_url: str) -> None:
 
 
 def migrate_keys(key_database_url: str) -> None:
-    """Make the key store's table if it isn't there."""
+    """Make the key store's tables that aren't there. Data keys from before there were epochs are re-wrapped later."""
     engine = open_engine(key_database_url, pool_size=1)
     try:
         with engine.begin() as connection:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
+from service.storage.epoch_secrets import EpochKeyUnusable
 from service.storage.packed import Packed, counted, listed, packed, timed
 
 _COLUMNS: Mapping[str, str] = {
@@ -86,7 +87,7 @@ class StoreMoved(Exception):  # noqa: N818 - says what is true
     """The store's server is another one than a moment ago, and nothing was written: trying again helps."""
 
 
-STORE_UNAVAILABLE = (OperationalError, InterfaceError, PoolExhausted, StoreMoved)
+STORE_UNAVAILABLE = (OperationalError, InterfaceError, PoolExhausted, StoreMoved, EpochKeyUnusable)
 """Errors that say nothing about what was to be written: trying again later helps."""
 
 _DEADLOCK, _LOCK_TIMEOUT = "40P01", "55P03"

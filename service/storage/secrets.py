@@ -1,4 +1,4 @@
-"""The secrets that live outside every database: key-encryption key, pepper, the audit log's signing key.
+"""The secrets that live outside every database: key-encryption keys, epoch keys, pepper, the audit log's signing key.
 
 Read from the settings, or made once in `<data directory>/keys`, mode 0600 in a 0700 directory of ours.
 """
@@ -16,8 +16,11 @@ from connectors.base.config import ConfigurationError
 from service.data_directory import private_directory, unusable
 from service.domain.signed_note import SigningKey
 from service.settings import Settings
+from service.storage import generated_kek
+from service.storage.epoch_files import EpochFiles
+from service.storage.epoch_secrets import EpochSecrets
+from service.storage.key_encryption_keys import KeyEncryptionKeys
 from service.storage.key_services.configured import configured_key_service
-from service.storage.key_store import LocalKeyWrapper
 from service.storage.keyed_hash import Pepper
 from service.storage.signing_key import load_signing_key
 
@@ -26,17 +29,40 @@ from service.storage.signing_key import load_signing_key
 class Secrets:
     """What the processes of one installation share and nobody else has."""
 
-    wrapper: LocalKeyWrapper = field(repr=False)
+    key_encryption_keys: KeyEncryptionKeys = field(repr=False)
+    epochs: EpochSecrets = field(repr=False)
     pepper: Pepper
 
 
 def load_secrets(settings: Settings) -> Secrets:
     """Read the secrets; those that aren't configured are made on first use. Raises ConfigurationError."""
     directory = keys_directory(settings)
+    key_encryption_keys = KeyEncryptionKeys(lambda: _key_encryption_keys(settings, directory))
     return Secrets(
-        wrapper=LocalKeyWrapper(_secret(settings.keys.key_encryption_key, directory / "key_encryption_key")),
+        key_encryption_keys=key_encryption_keys,
+        epochs=EpochFiles(epoch_directory(settings), key_encryption_keys),
         pepper=Pepper(_secret(settings.keys.pepper, directory / "pepper")),
     )
+
+
+def _key_encryption_keys(settings: Settings, directory: Path) -> list[bytes]:
+    """Newest first: the configured or generated one, then those that only unwrap."""
+    secrets = [_secret(settings.keys.key_encryption_key, directory / generated_kek.NEWEST)]
+    for place, each in enumerate(settings.keys.previous_key_encryption_keys):
+        secrets.append(_parsed(each.get_secret_value(), f"keys.previous_key_encryption_keys[{place}]"))
+    if settings.keys.key_encryption_key is None:
+        with contextlib.suppress(FileNotFoundError):
+            previous = (directory / generated_kek.PREVIOUS).read_text(encoding="ascii")
+            secrets.append(_parsed(previous, generated_kek.PREVIOUS))
+    return secrets
+
+
+def epoch_directory(settings: Settings) -> Path:
+    """Where the files of the epoch keys are; a relative path starts at the configuration file."""
+    configured = settings.keys.epoch_directory
+    if configured is None:
+        return settings.service.data_directory / "keys" / "epochs"
+    return configured if settings.origin is None else settings.origin.resolve().parent / configured
 
 
 def keys_directory(settings: Settings) -> Path:
@@ -52,13 +78,18 @@ def keys_directory(settings: Settings) -> Path:
 def _secret(configured: SecretStr | None, path: Path) -> bytes:
     try:
         text = configured.get_secret_value() if configured is not None else _read_or_make(path)
-        secret = bytes.fromhex(text.strip())
     except OSError as error:
         raise unusable(error) from None
+    return _parsed(text, f"keys.{path.name}")
+
+
+def _parsed(text: str, name: str) -> bytes:
+    try:
+        secret = bytes.fromhex(text.strip())
     except ValueError:
         secret = b""
     if len(secret) != 32:
-        raise ConfigurationError(f"keys.{path.name}: 64 hex digits are required")
+        raise ConfigurationError(f"{name}: 64 hex digits are required")
     return secret
 
 

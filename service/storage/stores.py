@@ -41,11 +41,16 @@ class Stores:
         engine = open_engine(database_url, pool_size=pool_size, plans_once=plans_once)
         return cls(
             engine=engine,
-            keys=KeyStore(key_engine, secrets.wrapper),
+            keys=KeyStore(key_engine, secrets.epochs, secrets.key_encryption_keys),
             pepper=secrets.pepper,
             statements=Statements(engine),
             _key_engine=key_engine,
         )
+
+    @property
+    def key_engine(self) -> Engine:
+        """The key store's database, for its upkeep; its rows are `keys`' alone."""
+        return self._key_engine
 
     def close(self) -> None:
         """Close all connections."""

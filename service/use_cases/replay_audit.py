@@ -36,6 +36,7 @@ _ROWS = {
     "hold": "SELECT id, reason, effective_at, until, lifted_at IS NOT NULL AS lifted, version, entry_hash FROM holds",
     "key": "SELECT id, scopes, expires_at, revoked_at IS NOT NULL AS revoked, version, entry_hash FROM api_keys",
     "import": "SELECT id, state, format, version, entry_hash FROM imports",
+    "encryption_epoch": "SELECT id, state, version, entry_hash FROM encryption_epochs",
     "system": "SELECT name AS id, connector, fingerprint, state, version, entry_hash FROM systems",
 }
 _INSTANTS = frozenset({"respond_by", "effective_at", "until", "expires_at"})

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from service.domain.refusals import Sealed
+from service.domain.refusals import Sealed, WrongState
 from service.storage.changes import log_changes
-from service.storage.key_store import KeyGone, request_owner
+from service.storage.key_store import KeyGone, KeyLost, request_owner
 from service.storage.rows import database_now, lock_request
 from service.storage.sealed_identifiers import StoredIdentifier, read_identifiers
 from service.storage.stores import Stores
@@ -50,7 +50,10 @@ class Revealed:
 
 
 def reveal_identifiers(stores: Stores, request_id: UUID, *, actor: str) -> Revealed:
-    """The values, returned after the entry is committed. Raises NotFound; Sealed once they are gone."""
+    """The values, returned after the entry is committed.
+
+    Raises NotFound; Sealed once they are gone; WrongState if their key is lost with its epoch.
+    """
     owner = request_owner(request_id)
     with stores.engine.begin() as connection:
         row = lock_request(connection, request_id)
@@ -58,6 +61,8 @@ def reveal_identifiers(stores: Stores, request_id: UUID, *, actor: str) -> Revea
             raise Sealed("the request is sealed: its values are gone")
         try:
             keys = {owner: stores.keys.one(owner)}
+        except KeyLost:
+            raise WrongState("the request's key is lost with its encryption epoch: not sealed, not readable") from None
         except KeyGone:
             raise Sealed("the request's key was destroyed: its values are gone") from None
         stored = read_identifiers(connection, [request_id], keys)[request_id]

@@ -15,10 +15,12 @@ from connectors.base.registry import identity_sources
 from service import settings as settings_module
 from service.api.metrics import Metrics
 from service.domain.api_key import KeyRefusal
+from service.domain.encryption_epochs import EpochState
 from service.domain.outcomes import StepState
 from service.domain.request import Progress, RequestState
 from service.settings import EngineSettings, IdentityGraphSettings, load_settings
 from service.storage.stores import Stores
+from service.use_cases.count_epochs import EpochCounts
 from service.use_cases.count_work import WorkCounts
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +111,9 @@ def some(annotation: Any) -> Any:
 def exposed(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     """Samples that `/metrics` has, each with its labels, from the application's own exposition."""
     counts = WorkCounts(**{name: some(hint) for name, hint in get_type_hints(WorkCounts).items()})
+    epochs = EpochCounts(**{name: some(hint) for name, hint in get_type_hints(EpochCounts).items()})
     monkeypatch.setattr(service.api.metrics, "count_work", lambda stores: counts)
+    monkeypatch.setattr(service.api.metrics, "count_epochs", lambda stores: epochs)
     metrics = Metrics(cast("Stores", None))
     metrics.answered("GET", "/readyz", 200, 0.1)
     families = text_string_to_metric_families(metrics.exposition().decode())
@@ -119,7 +123,7 @@ def exposed(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
 def test_alerts_speak_of_metrics_and_labels_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     known = exposed(monkeypatch) | {"up": {"job"}}  # `up` is Prometheus' own
     assert {"expunge_steps", "expunge_http_responses_total"} <= set(known)
-    words = {word.value for kind in (RequestState, StepState, Progress, KeyRefusal) for word in kind}
+    words = {word.value for kind in (RequestState, StepState, Progress, KeyRefusal, EpochState) for word in kind}
     for rule in RULES:
         used = re.findall(r"\b(expunge_\w+|up\b)(?:\{([^}]*)\})?", rule["expr"])
         assert used, rule["alert"]
@@ -150,6 +154,9 @@ def test_alerts_speak_of_metrics_and_labels_that_exist(monkeypatch: pytest.Monke
         "expunge_anchor_lag_entries",
         "expunge_reappearances_total[1h]) > 0",
         "expunge_suppression_sync_age_seconds >",
+        "expunge_encryption_epoch_keys_missing > 0",
+        "expunge_data_keys_lost > 0",
+        'expunge_encryption_epoch_age_seconds{state="current"} >',
     ],
 )
 def test_what_matters_has_an_alert(wanted: str) -> None:

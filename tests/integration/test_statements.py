@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -12,7 +13,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from service.storage import engine as engines
 from service.storage.engine import open_engine
-from service.storage.key_store import KeyStore, LocalKeyWrapper
+from service.storage.epoch_files import EpochFiles
+from service.storage.key_encryption_keys import fixed_keys
+from service.storage.key_store import KeyStore
 from service.storage.new_requests import StoreMoved, on_one_server
 from service.storage.statements import Statements
 
@@ -91,10 +94,9 @@ def test_a_connection_long_silent_is_asked(engine: Engine, monkeypatch: pytest.M
     assert len(asked) == 1
 
 
-def test_a_new_key_is_waited_for_unless_the_callers_commit_makes_it_durable(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keys = KeyStore(engine, LocalKeyWrapper(bytes(32)))
+def test_a_new_key_is_waited_for_unless_the_callers_commit_makes_it_durable(engine: Engine, tmp_path: Path) -> None:
+    wrapping = fixed_keys(bytes(32))
+    keys = KeyStore(engine, EpochFiles(tmp_path, wrapping), wrapping)
     # What a transaction waits for at its end is noted by the last thing that it does.
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE noted (owner text, waits text)"))

@@ -11,6 +11,7 @@ from service.use_cases.anchor_checkpoint import anchor_checkpoint
 from service.use_cases.archive_attempts import archive_attempts
 from service.use_cases.complete_imports import complete_imports
 from service.use_cases.lift_hold import lapse_holds
+from service.use_cases.rotate_epochs import rotate_epochs
 from service.use_cases.seal_request import seal_due_requests
 from service.use_cases.sequence_audit import CheckpointRule, sequence_audit
 from service.use_cases.steer_import import revoke_cancelled
@@ -74,6 +75,13 @@ def sync_due() -> int:
 def orphan_keys() -> int:
     """Destroy keys of submissions that never committed."""
     return sweep_orphan_keys(runtime().stores)
+
+
+@shared_task(name="expunge.rotate_epochs")
+def rotate() -> int:
+    """Begin the next encryption epoch when it is due, and destroy the keys of those that are over."""
+    opened = runtime()
+    return rotate_epochs(opened.stores, opened.settings).destroyed
 
 
 @shared_task(name="expunge.archive_attempts")

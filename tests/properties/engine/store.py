@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
@@ -12,7 +14,9 @@ from psycopg.rows import namedtuple_row
 from sqlalchemy import Engine, create_engine, event, make_url, text
 
 from service.storage.audit_fence import FENCED_TABLES
-from service.storage.key_store import KeyStore, LocalKeyWrapper
+from service.storage.epoch_files import EpochFiles
+from service.storage.key_encryption_keys import fixed_keys
+from service.storage.key_store import KeyStore
 from service.storage.keyed_hash import Pepper
 from service.storage.statements import Statements
 from service.storage.stores import Stores
@@ -51,7 +55,9 @@ class MachineStores:
         for engine in (self._engine, self._key_engine):
             event.listen(engine, "begin", self._failpoints.passed)
             event.listen(engine, "commit", self._failpoints.passed)
-        keys = KeyStore(self._key_engine, LocalKeyWrapper(b"k" * 32))
+        wrapping = fixed_keys(b"k" * 32)
+        self._epochs = tempfile.TemporaryDirectory()
+        keys = KeyStore(self._key_engine, EpochFiles(Path(self._epochs.name), wrapping), wrapping)
         self.product = Stores(
             engine=self._engine,
             keys=keys,
@@ -109,6 +115,7 @@ class MachineStores:
         """Close all connections."""
         self._reader.close()
         self.product.close()
+        self._epochs.cleanup()
 
 
 class _Failpoints:

@@ -1,0 +1,101 @@
+"""`expunge encryption`: the epoch keys and the key-encryption key, by whoever may open the stores.
+
+Decides what an operator sees. Exit code 1 of `status` means that something needs a human. No command shows a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from connectors.base.config import ConfigurationError
+from service.cli.client import EXIT_REFUSED
+from service.cli.direct import DEFAULT_CONFIG, Config, opened
+from service.cli.groups import command_group
+from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
+from service.settings import Settings
+from service.storage.epoch_secrets import EpochKeyUnusable
+from service.storage.stores import Stores
+from service.use_cases.encryption_status import EncryptionStatus, read_encryption_status
+from service.use_cases.rotate_epochs import find_epoch, give_up_epoch, rotate_epochs
+from service.use_cases.rotate_kek import rotate_kek
+
+app = command_group("encryption", "Show and rotate the keys that wrap the data keys.")
+Operator = Annotated[str, typer.Option(help="Who does this, for the log: lower case, such as ada.byron.")]
+
+
+@app.command()
+def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False, wide: Wide = False) -> None:
+    """Show every epoch, how many data keys it wraps, and whether its key is there."""
+    with _stores(config) as (settings, stores):
+        found = read_encryption_status(stores, settings)
+    if as_json:
+        show_json(found.plain())
+    else:
+        _show(found)
+    if not found.is_in_order:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+@app.command("rotate-epoch")
+def rotate_epoch(operator: Operator, config: Config = DEFAULT_CONFIG) -> None:
+    """Begin a new epoch now and re-wrap the data keys under it. The old key is destroyed when its time is over."""
+    with _stores(config) as (settings, stores):
+        work = rotate_epochs(stores, settings, now=True, actor=f"operator:{operator}")
+    if work.busy:
+        note("another process is rotating now; nothing was done, try again")
+        raise typer.Exit(EXIT_REFUSED)
+    say("a new epoch has begun" if work.begun else "no new epoch was needed")
+    if work.unfinished:
+        say("data keys are still being re-wrapped; the scheduler goes on with it")
+    say(f"{work.destroyed} epoch keys destroyed")
+
+
+@app.command("give-up-epoch")
+def give_up(
+    epoch: Annotated[str, typer.Argument(help="The epoch's id, as `status` shows it.", show_default=False)],
+    operator: Operator,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Accept that an epoch's key is gone for good, so that the service starts again. Its requests stay unreadable."""
+    with _stores(config) as (_, stores):
+        lost = give_up_epoch(stores, find_epoch(stores, epoch), operator=operator)
+    say(f"given up; {lost} data keys can never be unwrapped, see `expunge encryption status`")
+
+
+@app.command("rotate-kek")
+def rotate_key_encryption_key(config: Config = DEFAULT_CONFIG) -> None:
+    """Wrap every epoch key under the newest key-encryption key; a generated one is replaced by a new one first."""
+    with _stores(config) as (settings, stores):
+        done = rotate_kek(stores, settings)
+    say(f"{done.rewrapped} epoch keys are wrapped under the newest key-encryption key now")
+    if done.old_key_destroyed:
+        say("the old key-encryption key was overwritten")
+    else:
+        say("keys.previous_key_encryption_keys isn't needed any more")
+
+
+def _show(found: EncryptionStatus) -> None:
+    rows: list[tuple[object, ...]] = [
+        (e.id, e.state, e.created_at.isoformat(timespec="seconds"), e.data_keys, e.key) for e in found.epochs
+    ]
+    show_table("encryption epochs", ("epoch", "state", "begun", "data keys", "epoch key"), rows)
+    if found.without_epoch:
+        note(f"{found.without_epoch} data keys wait to be wrapped under an epoch for the first time")
+    for owner in found.lost:
+        note(f"can't be unwrapped: {owner}")
+    for text in found.troubles:
+        note(text)
+
+
+@contextmanager
+def _stores(config: Path) -> Iterator[tuple[Settings, Stores]]:
+    with opened(config) as found:
+        try:
+            yield found
+        except EpochKeyUnusable as error:
+            raise ConfigurationError(str(error)) from None

@@ -1,0 +1,37 @@
+"""Where epoch keys are kept outside the database: the promise that a directory of files and a KMS both fulfil."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+
+class EpochKeyUnusable(Exception):  # noqa: N818 - says what is true
+    """An epoch key can't be read, made or destroyed. Says which epoch and why, never any key."""
+
+
+class EpochKeyMissing(EpochKeyUnusable):
+    """The place answered, and has no key of that epoch."""
+
+
+class EpochSecrets(Protocol):
+    """Keeps one 32-byte key for each epoch. Every call may raise EpochKeyUnusable."""
+
+    def create(self, epoch_id: UUID) -> None:
+        """Make a new key, durable before this returns. Never replaces one."""
+
+    def read(self, epoch_id: UUID) -> bytes:
+        """The epoch's key. Raises EpochKeyMissing."""
+
+    def destroy(self, epoch_id: UUID) -> None:
+        """Destroy the key so that no one can read it again. An epoch without a key is no error."""
+
+    def known(self) -> Sequence[UUID]:
+        """All epochs that have a key here."""
+
+    def rewrap(self, epoch_id: UUID) -> bool:
+        """Wrap the key under the newest key-encryption key; False if there was nothing to do."""
+
+    def tidy(self) -> None:
+        """Destroy what an interrupted write left over. Only one process may call this at a time."""
