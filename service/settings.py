@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -48,6 +49,9 @@ class ServiceSettings(SystemModel):
     )
     controller: str = Field("the controller", max_length=200, description="the company's name on certificates")
     timezone: str = Field("UTC", description="time zone in which a legal day ends")
+    identifier_kinds: frozenset[IdentifierKind] = Field(
+        frozenset(), description="kinds beside the built-in ones and those that systems and the identity graph name"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
 
     @field_validator("own_workers")
@@ -310,6 +314,14 @@ class Settings:
                 return system
         raise KeyError(name)
 
+    @cached_property
+    def identifier_kinds(self) -> frozenset[str]:
+        """Every identifier kind that may be submitted, held or looked up; all others are refused."""
+        graph = self.identity_graph
+        named = frozenset() if graph is None else graph.shared_kinds | graph.one_per_person_kinds
+        of_systems = [connector_class(each.config.connector).kinds_of(each.config) for each in self.systems]
+        return BUILT_IN_KINDS.union(self.service.identifier_kinds, named, *of_systems)
+
     def seconds(self, name: str) -> timedelta:
         """A duration of `[engine]` by its name without the unit."""
         return timedelta(seconds=getattr(self.engine, f"{name}_seconds"))
@@ -333,6 +345,7 @@ SYSTEMS_QUEUE = "expunge.systems"
 # Ours is believed for a shorter time than the database grants it: the two clocks' speeds may differ.
 BELIEVED_SHARE_OF_A_LEASE = 0.8
 SYSTEM_EXTRAS = ("when_not_addressable",)
+BUILT_IN_KINDS = frozenset({"email", "phone", "customer_id", "anonymous_id"})
 # Names stand in the audit log, where nothing may look like a telephone number.
 _NAME = re.compile(r"[a-z](?!(?:.*[0-9]){7})[a-z0-9_-]{0,39}")
 

@@ -13,7 +13,8 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from service.api.door import Door, door_of
-from service.api.problems import Trouble, documented
+from service.api.field_errors import field_names, unknown_name
+from service.api.problems import WHEN_REFUSED, FieldError, Trouble, documented
 from service.api.request_body import read_body
 from service.domain.api_key import Caller, KeyRefusal, Scope
 
@@ -23,16 +24,18 @@ _SIGNED = "x-signed-by-vendor"
 _CHALLENGE = 'Bearer realm="expunge"'
 
 
-def needs(scope: Scope, *problems: int, or_scope: Scope | None = None) -> dict[str, Any]:
-    """Arguments of a route that asks for `scope`; `problems` are the statuses that it has beside 401, 403, 500, 503.
+def needs(
+    scope: Scope, *problems: int, or_scope: Scope | None = None, when_refused: str | None = None
+) -> dict[str, Any]:
+    """Arguments of a route that asks for `scope`; `problems`: the statuses that it has beside 401, 403, 422, 500, 503.
 
-    With `or_scope` either of the two suffices.
+    With `or_scope` either of the two suffices. `when_refused` stands in the answer of each refusal.
     """
     scopes = [scope] if or_scope is None else [scope, or_scope]
-    return {
-        "openapi_extra": {"security": [{SECURITY_SCHEME: [each.value]} for each in scopes]},
-        "responses": documented(401, 403, *problems, 500, 503),
-    }
+    extra: dict[str, Any] = {"security": [{SECURITY_SCHEME: [each.value]} for each in scopes]}
+    if when_refused is not None:
+        extra[WHEN_REFUSED] = when_refused
+    return {"openapi_extra": extra, "responses": documented(401, 403, *problems, 422, 500, 503)}
 
 
 def open_to_anybody(*problems: int) -> dict[str, Any]:
@@ -54,11 +57,13 @@ class GuardedRoute(APIRoute):
         handle = super().get_route_handler()
         scopes = _scopes_of(self)
         has_body = self.body_field is not None
+        parameters = _query_parameters(self)
 
         async def guarded(request: Request) -> Response:
             if scopes is not None:
                 caller = await _authenticate(door_of(request), request.headers.getlist("authorization"))
                 _check_scope(caller, scopes)
+                _check_query(request, parameters)
                 request.state.caller = caller
             return await handle(await read_body(request) if has_body else request)
 
@@ -74,6 +79,21 @@ def _scopes_of(route: APIRoute) -> tuple[Scope, ...] | None:
     if not scopes:
         raise ValueError(f"{route.path}: a route needs a scope")
     return scopes
+
+
+def _query_parameters(route: APIRoute) -> tuple[str, ...]:
+    names: list[str] = []
+    for parameter in route.dependant.query_params:
+        names += field_names(parameter.field_info.annotation) or [parameter.alias]
+    return tuple(names)
+
+
+def _check_query(request: Request, parameters: Sequence[str]) -> None:
+    """An unknown parameter may be a typing error in a filter, or ask for what isn't done; so it isn't ignored."""
+    unknown = dict.fromkeys(name for name in request.query_params if name not in parameters)
+    if unknown:
+        problems = [unknown_name(name, parameters, ["query"]) for name in unknown]
+        raise Trouble(422, "validation", errors=[FieldError.of(problem) for problem in problems])
 
 
 async def _authenticate(door: Door, headers: list[str]) -> Caller:

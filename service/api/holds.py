@@ -25,7 +25,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["holds"])
     status_code=201,
     operation_id="placeHold",
     summary="Place a legal hold",
-    **needs(Scope.HOLDS_WRITE, 400, 413, 415, 422),
+    **needs(Scope.HOLDS_WRITE, 400, 413, 415, when_refused="no hold was placed, and work on the person goes on"),
 )
 def place(body: HoldBody, caller: TheCaller, door: TheDoor, response: Response) -> HoldView:
     """From `effective_at` on no effect starts on the person in any system, in present and later requests."""

@@ -48,6 +48,7 @@ _STATUS = MappingProxyType(
         "too_large": 413,
         "validation": 422,
         "invalid": 422,
+        "unknown_kind": 422,
         "kind_not_available": 422,
         INTERNAL: 500,
     }
@@ -251,7 +252,7 @@ def _shown(verdict: Verdict) -> dict[str, Any]:
             "respond_by": instant_text(result.respond_by),
             "linked_to": None if result.linked_to is None else str(result.linked_to),
         }
-    errors = [FieldError(field=place, reason=reason) for place, reason in result.errors]
+    errors = [FieldError.of(problem) for problem in result.errors]
     trouble = Trouble(_STATUS[result.code], result.code, errors=errors)
     return shown | {"problem": problem_of(trouble).model_dump()}
 

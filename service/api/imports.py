@@ -104,7 +104,7 @@ async def import_requests(
     try:
         first = await arriving.first()
         if first is not None:
-            reader = reader_of(file_format, first, caller.key_id)
+            reader = reader_of(file_format, first, caller.key_id, door.settings.identifier_kinds)
             if file_format is ImportFormat.CSV:
                 arriving.drop_first()
                 first = await arriving.first()

@@ -7,7 +7,8 @@ column's: nothing of what stood in the line.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -15,11 +16,12 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from connectors.base.values import is_identifier_kind
 from service.api.body_lines import RawLine
-from service.api.problems import FieldError, Trouble, pointer
+from service.api.field_errors import field_problems
+from service.api.problems import FieldError, Trouble
 from service.api.request_body import check_json
 from service.api.schemas import SubmitBody, submission_of
+from service.domain.field_problems import FieldProblem, names_a_field, nearest
 from service.domain.imports import ImportFormat
 from service.use_cases.accept_lines import Line, LineRefusal
 
@@ -49,11 +51,14 @@ class LineReader(Protocol):
         """The body has ended. Raises Unreadable."""
 
 
-def reader_of(file_format: ImportFormat, first: RawLine, submitted_by: UUID) -> LineReader:
-    """A reader whose first line this is; a header is checked at once. Raises Trouble."""
+def reader_of(file_format: ImportFormat, first: RawLine, submitted_by: UUID, kinds: Collection[str]) -> LineReader:
+    """A reader whose first line this is; a header is checked at once, its columns of identifiers against `kinds`.
+
+    Raises Trouble.
+    """
     if file_format is ImportFormat.JSONL:
         return JsonReader(submitted_by)
-    return CsvReader(first, submitted_by)
+    return CsvReader(first, submitted_by, kinds)
 
 
 class JsonReader:
@@ -72,8 +77,8 @@ class JsonReader:
         try:
             value = check_json(content)
         except Trouble as trouble:
-            errors = tuple((error.field, error.reason) for error in trouble.errors)
-            return Line(raw.number, LineRefusal(trouble.code, errors or (("", "not_json_in_utf_8"),)))
+            errors = tuple(FieldProblem(error.field, error.reason) for error in trouble.errors)
+            return Line(raw.number, LineRefusal(trouble.code, errors or (FieldProblem("", "not_json_in_utf_8"),)))
         return _line(raw.number, value, self._submitted_by, _NO_PLACES)
 
     def finish(self) -> None:
@@ -83,10 +88,10 @@ class JsonReader:
 class CsvReader:
     """Rows under a header, RFC 4180, comma-separated, UTF-8."""
 
-    def __init__(self, header: RawLine, submitted_by: UUID) -> None:
+    def __init__(self, header: RawLine, submitted_by: UUID, kinds: Collection[str]) -> None:
         """Raises Trouble: a body with a wrong header isn't begun."""
         self._submitted_by = submitted_by
-        self._columns = _checked_header(header)
+        self._columns = _checked_header(header, kinds)
         self._open: tuple[int, bytes] | None = None
 
     def take(self, raw: RawLine) -> Line | None:
@@ -146,7 +151,7 @@ def _cells(content: bytes) -> list[str]:
     return cells
 
 
-def _checked_header(header: RawLine) -> list[str]:
+def _checked_header(header: RawLine, kinds: Collection[str]) -> list[str]:
     if header.content is None:
         raise Trouble(422, "validation", errors=[FieldError(field="", reason="line_too_long")])
     try:
@@ -155,22 +160,22 @@ def _checked_header(header: RawLine) -> list[str]:
         raise Trouble(422, "validation", errors=[FieldError(field="", reason="malformed_header")]) from None
     if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
         raise Trouble(422, "validation", errors=[FieldError(field="", reason="columns_not_separated_by_commas")])
-    errors = []
+    of_identifiers = tuple(f"{_IDENTIFIER}{kind}" for kind in sorted(kinds))
+    known = (*FIXED_COLUMNS, *of_identifiers)
+    problems = []
     for place, name in enumerate(names, start=1):
-        if name not in FIXED_COLUMNS and not _is_identifier_column(name):
-            errors.append(FieldError(field=f"/columns/{place}", reason="unknown_column"))
+        if name not in known:
+            reason = "unknown_kind" if name.startswith(_IDENTIFIER) else "unknown_column"
+            allowed = of_identifiers if name.startswith(_IDENTIFIER) else known
+            problems.append(FieldProblem(f"/columns/{place}", reason, allowed, nearest(name, known)))
         elif name in names[: place - 1] and name in FIXED_COLUMNS:
-            errors.append(FieldError(field=f"/columns/{place}", reason="column_twice"))
-    errors += [FieldError(field=f"/{name}", reason="missing_column") for name in REQUIRED_COLUMNS if name not in names]
-    if not any(_is_identifier_column(name) for name in names):
-        errors.append(FieldError(field="/identifiers", reason="missing_column"))
-    if errors:
-        raise Trouble(422, "validation", errors=errors)
+            problems.append(FieldProblem(f"/columns/{place}", "column_twice"))
+    problems += [FieldProblem(f"/{name}", "missing_column") for name in REQUIRED_COLUMNS if name not in names]
+    if not any(name in of_identifiers for name in names):
+        problems.append(FieldProblem("/identifiers", "missing_column", of_identifiers))
+    if problems:
+        raise Trouble(422, "validation", errors=[FieldError.of(problem) for problem in problems])
     return names
-
-
-def _is_identifier_column(name: str) -> bool:
-    return name.startswith(_IDENTIFIER) and is_identifier_kind(name.removeprefix(_IDENTIFIER))
 
 
 @lru_cache(maxsize=256)
@@ -193,10 +198,14 @@ def _line(number: int, value: Any, submitted_by: UUID, places: Mapping[str, str]
     return Line(number, submission_of(body, submitted_by), places)
 
 
-def _errors(found: Sequence[Any], places: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    pairs = ((pointer(("body", *item["loc"]), item["type"]), str(item["type"])) for item in found)
-    return tuple(dict.fromkeys((places.get(place, place), reason) for place, reason in pairs))
+def _errors(found: Sequence[Any], places: Mapping[str, str]) -> tuple[FieldProblem, ...]:
+    """Refusals of lines are stored, so that the name of an unknown field is told only if it is nearly one of ours."""
+    in_body = [{**item, "loc": ("body", *item["loc"])} for item in found]
+    problems = field_problems(
+        in_body, SubmitBody, may_repeat=lambda name, near: near is not None and names_a_field(name)
+    )
+    return tuple(dict.fromkeys(replace(each, field=places.get(each.field, each.field)) for each in problems))
 
 
 def _unread(code: str, reason: str) -> LineRefusal:
-    return LineRefusal(code, (("", reason),))
+    return LineRefusal(code, (FieldProblem("", reason),))

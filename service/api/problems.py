@@ -14,14 +14,18 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
 
+from service.api.field_errors import field_problems
+from service.domain.field_problems import FieldProblem
 from service.domain.refusals import Refusal
 from service.storage.new_requests import STORE_UNAVAILABLE
 
 MEDIA_TYPE = "application/problem+json"
+WHEN_REFUSED = "x-when-refused"
+"""The member of an operation's description that says what its refusal means for the person."""
 _RETRY_AFTER_SECONDS = 2
 
 TITLES: Mapping[str, str] = MappingProxyType(
@@ -31,6 +35,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "cut_off": "The body has no end",
         "validation": "The request isn't of the documented form",
         "invalid": "What was sent can't be meant",
+        "unknown_kind": "No system or setting knows this kind of identifier",
         "kind_not_available": "This kind of request isn't available yet",
         "unauthenticated": "A valid API key is needed",
         "callback_refused": "This isn't a callback that is heard here",
@@ -71,6 +76,26 @@ class FieldError(BaseModel):
 
     field: str = Field(description="JSON pointer into the body, or `query/<name>`, `header/<name>`, a CSV's column")
     reason: str = Field(description="a code, or words of ours; never what was sent")
+    allowed: list[str] | None = Field(
+        default=None, description="every value or name that is taken there, where that is a list"
+    )
+    did_you_mean: str | None = Field(default=None, description="the allowed one that is most like what was sent")
+    expected: str | None = Field(default=None, description="what is taken there, in words, where that is no list")
+
+    @classmethod
+    def of(cls, problem: FieldProblem) -> FieldError:
+        """The same for an answer."""
+        return cls(
+            field=problem.field,
+            reason=problem.reason,
+            allowed=list(problem.allowed) or None,
+            did_you_mean=problem.did_you_mean,
+            expected=problem.expected,
+        )
+
+    @model_serializer(mode="wrap")
+    def _without_nulls(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialise(self).items() if value is not None}
 
 
 class Problem(BaseModel):
@@ -152,12 +177,20 @@ def install(app: FastAPI) -> None:
 
 def _of_trouble(request: Request, error: Exception) -> Response:
     assert isinstance(error, Trouble)
-    return problem_response(error)
+    return _answer(request, error)
 
 
 def _of_refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    return problem_response(trouble_of(error))
+    return _answer(request, trouble_of(error))
+
+
+def _answer(request: Request, trouble: Trouble) -> Response:
+    """The problem; where an operation says what its refusal means for the person, with that sentence."""
+    meaning = (getattr(request.scope.get("route"), "openapi_extra", None) or {}).get(WHEN_REFUSED)
+    if meaning is not None and trouble.status < 500:
+        trouble.detail = meaning if trouble.detail is None else f"{trouble.detail}: {meaning}"
+    return problem_response(trouble)
 
 
 def trouble_of(error: Exception) -> Trouble:
@@ -165,7 +198,8 @@ def trouble_of(error: Exception) -> Trouble:
     if isinstance(error, Trouble):
         return error
     if isinstance(error, Refusal):
-        errors = [FieldError(field=_place(field), reason=reason) for field, reason in error.errors]
+        errors = [FieldError.of(problem) for problem in error.problems]
+        errors = [each.model_copy(update={"field": _place(each.field)}) for each in errors]
         return Trouble(error.status, error.code, error.reason, errors)
     if isinstance(error, STORE_UNAVAILABLE):
         return Trouble(503, "unavailable", headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
@@ -182,18 +216,9 @@ def _of_validation(request: Request, error: Exception) -> Response:
     if any(item["loc"][0] == "path" for item in found):
         # Nothing has such a name: what isn't an id of ours can't be found.
         return problem_response(Trouble(404, "not_found"))
-    errors = [FieldError(field=pointer(item["loc"], item["type"]), reason=str(item["type"])) for item in found]
-    return problem_response(Trouble(422, "validation", errors=errors))
-
-
-def pointer(loc: Sequence[str | int], kind: str) -> str:
-    """Where it is wrong. The name of an unknown field is the sender's text, so the place is what it stands in."""
-    place, *rest = loc
-    if kind == "extra_forbidden":
-        rest = rest[:-1]
-    if place != "body":
-        return "/".join([str(place), *map(str, rest)])
-    return "".join(f"/{part}" for part in rest)
+    body = getattr(request.scope.get("route"), "body_field", None)
+    problems = field_problems(found, None if body is None else body.field_info.annotation)
+    return _answer(request, Trouble(422, "validation", errors=[FieldError.of(problem) for problem in problems]))
 
 
 def _of_http(request: Request, error: Exception) -> Response:

@@ -185,10 +185,20 @@ def _worded(answer: httpx.Response) -> str | None:
     try:
         problem = answer.json()
         lines = [f"{problem['status']} {problem['code']}: {problem['detail'] or problem['title']}"]
-        lines += [f"  {error['field'] or '(whole)'}: {error['reason']}" for error in problem["errors"]]
+        lines += [f"  {worded_error(error)}" for error in problem["errors"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return "\n".join(lines)
+
+
+def worded_error(error: Mapping[str, Any]) -> str:
+    """One of a problem's errors: where, why, and what is allowed there."""
+    words = f"{error['field'] or '(whole)'}: {error['reason']}"
+    if error.get("did_you_mean"):
+        return f"{words}; did you mean {error['did_you_mean']}?"
+    if error.get("allowed"):
+        return f"{words}; allowed: {', '.join(error['allowed'])}"
+    return f"{words}; expected: {error['expected']}" if error.get("expected") else words
 
 
 def _read_key(path: Path | None) -> str:

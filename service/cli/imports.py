@@ -26,6 +26,7 @@ from service.cli.client import (
     Unusable,
     Url,
     short_errors,
+    worded_error,
 )
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, ask, can_ask, note, say, show_json, show_json_line, show_table
@@ -64,7 +65,7 @@ def import_requests(
         problem = last["problem"]
         note(f"not complete: {problem['code']}: {problem['detail'] or problem['title']}")
         for error in problem["errors"]:
-            note(f"  {error['field']}: {error['reason']}")
+            note(f"  {worded_error(error)}")
     if last["refused"] or not last["complete"]:
         raise typer.Exit(EXIT_REFUSED)
 
@@ -118,7 +119,7 @@ def _format_of(path: Path) -> ImportFormat:
 def _print_refusal(verdict: dict[str, Any]) -> None:
     if verdict["status"] == "refused":
         problem = verdict["problem"]
-        why = "; ".join(f"{error['field'] or '(whole)'}: {error['reason']}" for error in problem["errors"])
+        why = "; ".join(map(worded_error, problem["errors"]))
         say(f"line {verdict['line']} refused: {problem['code']}: {why}")
 
 
@@ -163,8 +164,7 @@ def show(
         return
     _show(view)
     lines: list[tuple[object, ...]] = [
-        (each["line"], each["code"], "; ".join(f"{error['field']}: {error['reason']}" for error in each["errors"]))
-        for each in refused["lines"]
+        (each["line"], each["code"], "; ".join(map(worded_error, each["errors"]))) for each in refused["lines"]
     ]
     if lines:
         show_table(f"refused lines ({len(lines)} of {view['refused']})", ("line", "code", "why"), lines)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from service.domain.field_problems import FieldProblem
+
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
     """Something that we don't do, with the reason in words that may be shown to the caller."""
@@ -15,11 +17,28 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
     status = 409
     code = "refused"
 
-    def __init__(self, reason: str, *, field: str | None = None, errors: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        field: str | None = None,
+        errors: Sequence[tuple[str, str]] = (),
+        allowed: Sequence[str] = (),
+        did_you_mean: str | None = None,
+    ) -> None:
+        """`errors`: further places with their reasons. `allowed`: what is taken at `field`; one is `did_you_mean`."""
         super().__init__(reason)
         self.reason = reason
         self.field = field
         self.errors = tuple(errors) if field is None else ((field, reason), *errors)
+        self.allowed = tuple(allowed)
+        self.did_you_mean = did_you_mean
+
+    @property
+    def problems(self) -> list[FieldProblem]:
+        """Each place that is wrong; what is allowed is known for `field` only."""
+        own = (self.allowed, self.did_you_mean)
+        return [FieldProblem(at, why, *(own if at == self.field else ())) for at, why in self.errors]
 
 
 class NotFound(Refusal):
@@ -40,6 +59,12 @@ class UndecidedDoubts(Invalid):
     """A review leaves a doubt undecided, names a wrong one, or decides what a doubt doesn't allow."""
 
     code = "undecided_doubts"
+
+
+class UnknownKind(Invalid):
+    """An identifier of a kind that nothing here knows: no system could be asked by it."""
+
+    code = "unknown_kind"
 
 
 class KindNotAvailable(Invalid):

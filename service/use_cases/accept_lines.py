@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from service.domain.field_problems import FieldProblem
 from service.domain.idempotency import is_same_body
 from service.domain.imports import ImportState
 from service.domain.refusals import IdempotencyConflict, ReferenceInUse, Refusal, Sealed
@@ -68,7 +69,7 @@ class LineRefusal:
     """Why a line isn't accepted: a problem's code, and each place with its reason. Repeats nothing of the line."""
 
     code: str
-    errors: tuple[tuple[str, str], ...] = ()
+    errors: tuple[FieldProblem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -305,10 +306,7 @@ class _Writing:
                 "import": self._import.id,
                 "lines": list(refused),
                 "codes": [refusal.code for refusal in refused.values()],
-                "errors": [
-                    json.dumps([{"field": place, "reason": reason} for place, reason in refusal.errors])
-                    for refusal in refused.values()
-                ],
+                "errors": [json.dumps([_kept(problem) for problem in refusal.errors]) for refusal in refused.values()],
             }
             connection.execute(_KEEP_REFUSALS, values)
 
@@ -319,4 +317,11 @@ def _accepted(row: Mapping[Any, Any], *, replayed: bool) -> Accepted:
 
 def _refused(refusal: Refusal, places: Mapping[str, str]) -> LineRefusal:
     place = refusal.field or ""
-    return LineRefusal(refusal.code, ((places.get(place, place), refusal.reason),))
+    problem = FieldProblem(places.get(place, place), refusal.reason, refusal.allowed, refusal.did_you_mean)
+    return LineRefusal(refusal.code, (problem,))
+
+
+def _kept(problem: FieldProblem) -> dict[str, str]:
+    """Without what is allowed: that is the same for every line, and told in the answer."""
+    kept = {"field": problem.field, "reason": problem.reason}
+    return kept if problem.did_you_mean is None else kept | {"did_you_mean": problem.did_you_mean}

@@ -75,6 +75,7 @@ class PlaceError:
 
     field: str
     reason: str
+    did_you_mean: str | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from service.settings import Settings
 from service.storage.changes import Change, log_changes
 from service.storage.rows import database_now, version_of
 from service.storage.stores import Stores
+from service.use_cases.known_kinds import check_known_kind
 
 MOST_REQUESTS = 200
 _REQUESTS = text(
@@ -53,6 +54,7 @@ class SubjectView:
 
 def lookup_subject(stores: Stores, settings: Settings, identifier: Identifier, *, caller: Caller) -> SubjectView:
     """The newest `MOST_REQUESTS` requests, and whether the identifier is on the suppression list. Raises Invalid."""
+    check_known_kind(settings, identifier.kind, "/identifier/kind")
     region = settings.identity_graph.default_region if settings.identity_graph else None
     try:
         hashed = stores.pepper.of_identifier(normalise(identifier, region))

@@ -94,6 +94,7 @@ def prepare_reappearances(
                 external_reference=None,
                 submitted_by=OPENED_BY,
             ),
+            any_kind=True,
         )
         for each, _, hashes in parts
     ]

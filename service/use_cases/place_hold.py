@@ -25,6 +25,7 @@ from service.settings import Settings
 from service.storage.changes import Change, Version, log_changes
 from service.storage.rows import database_now, lock_steps
 from service.storage.stores import Stores
+from service.use_cases.known_kinds import check_known_kind
 from service.use_cases.lock_request import lock_requests, step_change
 
 
@@ -82,6 +83,7 @@ def normal_forms(identifiers: Sequence[Identifier], settings: Settings) -> list[
     region = settings.identity_graph.default_region if settings.identity_graph else None
     forms = []
     for place, identifier in enumerate(identifiers):
+        check_known_kind(settings, identifier.kind, f"/identifiers/{place}/kind")
         try:
             forms.append(normalise(identifier, region))
         except InvalidIdentifier as error:

@@ -27,6 +27,7 @@ from service.storage.keyed_hash import Pepper
 from service.storage.new_requests import NewIdentifier
 from service.storage.sealed_identifiers import seal_identifier
 from service.storage.stores import Stores
+from service.use_cases.known_kinds import check_known_kind
 
 log = structlog.get_logger(__name__)
 
@@ -82,9 +83,17 @@ class SealedSubmission:
     identifiers: tuple[NewIdentifier, ...]
 
 
-def check_submission(pepper: Pepper, settings: Settings, submission: Submission) -> CheckedSubmission:
-    """Raises Invalid, KindNotAvailable."""
+def check_submission(
+    pepper: Pepper, settings: Settings, submission: Submission, *, any_kind: bool = False
+) -> CheckedSubmission:
+    """Raises Invalid, UnknownKind, KindNotAvailable.
+
+    `any_kind`: for identifiers that were accepted before, when the configuration may have been another one.
+    """
     _check(submission)
+    if not any_kind:
+        for place, each in enumerate(submission.identifiers):
+            check_known_kind(settings, each.identifier.kind, f"/identifiers/{place}/kind")
     normal = _normalised(submission, settings)
     return CheckedSubmission(
         submission,

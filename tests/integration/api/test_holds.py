@@ -94,7 +94,7 @@ def test_what_is_no_hold_is_refused(office: Office) -> None:
         (_body(reason="because"), "/reason"),
         (_body("no-mail"), "/identifiers/0/value"),
         (_body() | {"identifiers": []}, "/identifiers"),
-        (_body() | {"note": EMAIL}, ""),
+        (_body() | {"note": EMAIL}, "/note"),
     ):
         answer = office.call("POST", "/v1/holds", body)
         assert answer.status_code == 422, body

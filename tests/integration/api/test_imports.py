@@ -439,7 +439,11 @@ def test_an_import_is_followed_by_its_requests_states(office: Office) -> None:
     assert [each["id"] for each in rest["imports"]] == [last["import"]]
     assert rest["next_cursor"] is None
     assert refused["lines"] == [
-        {"line": 4, "code": "malformed_json", "errors": [{"field": "", "reason": "not_json_in_utf_8"}]}
+        {
+            "line": 4,
+            "code": "malformed_json",
+            "errors": [{"field": "", "reason": "not_json_in_utf_8", "did_you_mean": None}],
+        }
     ]
     assert {each["id"] for each in requests} == {each["id"] for each in verdicts[:3]}
     assert 'expunge_imports{state="running"} 2.0' in metrics

@@ -88,8 +88,8 @@ def _wrong() -> list[tuple[dict[str, Any], str, str]]:
         ({"received_at": _in(days=-4000)}, "/received_at", "too_long_ago"),
         ({"received_at": "2026-11-20T09:00:00"}, "/received_at", "timezone_aware"),
         ({"received_at": 1790000000}, "/received_at", "not_rfc_3339"),
-        ({"received_at": "9999-12-31T23:59:59-23:59"}, "/received_at", "in_the_future"),
-        ({"received_at": "0001-01-01T00:00:00+23:59"}, "/received_at", "too_long_ago"),
+        ({"received_at": "9999-12-31T23:59:59-23:59"}, "/received_at", "outside_the_calendar"),
+        ({"received_at": "0001-01-01T00:00:00+23:59"}, "/received_at", "outside_the_calendar"),
         ({"regime": "martian"}, "/regime", "enum"),
         ({"kind": "erasure\x00"}, "/kind", "enum"),
         ({"external_reference": "ada@example.test"}, "/external_reference", "string_pattern_mismatch"),
@@ -99,20 +99,28 @@ def _wrong() -> list[tuple[dict[str, Any], str, str]]:
         ({"identifiers": [{"kind": "email", "value": "x" * 600}]}, "/identifiers/0/value", "string_too_long"),
         ({"identifiers": [{"kind": "E-Mail", "value": EMAIL}]}, "/identifiers/0/kind", "string_pattern_mismatch"),
         ({"identifiers": [{"kind": "email", "value": "ada"}]}, "/identifiers/0/value", "malformed_email"),
-        ({"identifiers": [{"kind": "id", "value": "a\x00b"}]}, "/identifiers/0/value", "control_character"),
-        ({"identifiers": [{"kind": "id", "value": " "}]}, "/identifiers/0/value", "empty"),
+        ({"identifiers": [{"kind": "customer_id", "value": "a\x00b"}]}, "/identifiers/0/value", "control_character"),
+        ({"identifiers": [{"kind": "customer_id", "value": " "}]}, "/identifiers/0/value", "empty"),
         (
-            {"identifiers": [{"kind": "id", "value": "7", "verification": {"method": "none", "verified_at": _in()}}]},
+            {
+                "identifiers": [
+                    {"kind": "customer_id", "value": "7", "verification": {"method": "none", "verified_at": _in()}}
+                ]
+            },
             "/identifiers/0/verification/method",
             "names_no_proof",
         ),
         (
-            {"identifiers": [{"kind": "id", "value": "7", "verification": {"method": EMAIL, "verified_at": _in()}}]},
+            {
+                "identifiers": [
+                    {"kind": "customer_id", "value": "7", "verification": {"method": EMAIL, "verified_at": _in()}}
+                ]
+            },
             "/identifiers/0/verification/method",
             "string_pattern_mismatch",
         ),
         ({EMAIL: "unknown"}, "", "extra_forbidden"),
-        ({"identifiers": [{"kind": "id", "value": "7", EMAIL: 1}]}, "/identifiers/0", "extra_forbidden"),
+        ({"identifiers": [{"kind": "customer_id", "value": "7", EMAIL: 1}]}, "/identifiers/0", "extra_forbidden"),
     ]
 
 
@@ -122,7 +130,7 @@ def test_what_is_wrong_is_named_and_never_repeated(office: Office) -> None:
 
         assert answer.status_code == 422, change
         assert answer.headers["Content-Type"] == "application/problem+json"
-        assert {"field": field, "reason": reason} in answer.json()["errors"], change
+        assert (field, reason) in [(each["field"], each["reason"]) for each in answer.json()["errors"]], change
         assert EMAIL not in answer.text
     assert office.rows("SELECT 1 FROM requests") == []
 
