@@ -79,7 +79,7 @@ def show_fields(fields: Mapping[str, object]) -> None:
 
 def say(text: str) -> None:
     """Print a line of the result. It isn't wrapped: the terminal does that where it is too long."""
-    _write(sys.stdout, _printable(text))
+    _write(sys.stdout, _printable(_FRACTION.sub(r"\1", text)))
 
 
 def note(text: str) -> None:

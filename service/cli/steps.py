@@ -47,11 +47,12 @@ def list_page(
             each["last_http_status"],
             each["attempts"],
             each["respond_by"],
-            "OVERDUE" if each["overdue"] else "",
+            "yes" if each["overdue"] else "",
         )
         for each in page["steps"]
     ]
-    show_table(f"{state.value} steps", ("id", "system", "phase", "reason", "HTTP", "attempts", "respond by", ""), rows)
+    columns = ("id", "system", "phase", "reason", "HTTP", "attempts", "respond by", "overdue")
+    show_table(f"{state.value} steps", columns, rows)
     explained = {
         (each["reason"] or "").partition(":")[0]: each["explanation"] for each in page["steps"] if each["explanation"]
     }

@@ -13,7 +13,7 @@ from service.cli.client import DEFAULT_URL, EXIT_REFUSED, Api, KeyFile, Url, sho
 from service.cli.credential_checks import Checked, check_system, keep_checks
 from service.cli.direct import DEFAULT_CONFIG, Config, short_refusals
 from service.cli.groups import command_group
-from service.cli.printing import AsJson, Wide, show_json, show_table
+from service.cli.printing import AsJson, Wide, note, show_json, show_table
 from service.settings import Settings, load_settings
 from service.storage.open_installation import open_stores
 
@@ -73,7 +73,9 @@ def check(config: Config = DEFAULT_CONFIG, as_json: AsJson = False, wide: Wide =
         show_json([{"system": r.system, "ok": r.ok, "result": r.result, "detail": r.detail} for r in results])
     else:
         rows = [(r.system, "ok" if r.ok else "FAILED", r.result, r.detail) for r in results]
-        show_table("systems", ("name", "", "proof or error", "detail"), rows)
+        show_table("systems", ("name", "credential", "proof or error", "detail"), rows)
+    if not results:
+        note(f"{config.name} connects no system: add a [[systems]] entry for each")
     if not all(result.ok for result in results):
         raise typer.Exit(EXIT_REFUSED)
 

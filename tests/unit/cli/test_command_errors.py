@@ -264,3 +264,11 @@ def _request(number: int) -> dict[str, Any]:
         "overdue": False,
         "external_reference": None,
     }
+
+
+def test_a_configuration_without_systems_is_said(tmp_path: Path) -> None:
+    config = tmp_path / "expunge.toml"
+    config.write_text(f'[service]\ndata_directory = "{tmp_path / "data"}"\n')
+    checked = CliRunner().invoke(app, ["systems", "check", "--config", str(config)])
+    assert checked.exit_code == 0
+    assert checked.stderr == "expunge.toml connects no system: add a [[systems]] entry for each\n"

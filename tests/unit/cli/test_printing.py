@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import select
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -129,3 +131,25 @@ def test_a_value_can_not_move_the_cursor_or_end_a_row(capsys: pytest.CaptureFixt
     say("a\x1b]0;title\x07")
     out = capsys.readouterr().out
     assert out == "value\na\\x1b[2Jb\\tc d\\u202ee\na\\x1b]0;title\\x07\n"
+
+
+def _writes(tree: ast.AST) -> set[str]:
+    """How a module prints by itself: `print(...)`, `sys.stdout.write(...)`, a console of its own."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if called in ("print", "typer.echo", "Console") or called.endswith(("stdout.write", "stderr.write")):
+                found.add(called)
+    return found
+
+
+def test_no_command_prints_by_itself() -> None:
+    """The demo has pages of its own, and the verifier for auditors is a single file."""
+    room = Path(printing.__file__).parent
+    modules = set(room.glob("*.py")) - {room / "printing.py", room / "verify_audit.py"}
+    assert len(modules) > 10
+    assert _writes(ast.parse((room / "printing.py").read_text(encoding="utf-8"))) == {"Console"}
+    assert _writes(ast.parse("print(1); sys.stderr.write('')")) == {"print", "sys.stderr.write"}
+    for module in modules:
+        assert _writes(ast.parse(module.read_text(encoding="utf-8"))) == set(), module.name
