@@ -30,7 +30,10 @@ Operator = Annotated[str, typer.Option(help="Who does this, for the log: lower c
 
 @app.command()
 def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False, wide: Wide = False) -> None:
-    """Show every epoch, how many data keys it wraps, and whether its key is there."""
+    """Show every epoch.
+
+    How many data keys it wraps, and whether its key is there. Exit code 1 if something needs a human.
+    """
     with _stores(config) as (settings, stores):
         found = read_encryption_status(stores, settings)
     if as_json:
@@ -42,13 +45,19 @@ def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False, wide: Wide 
 
 
 @app.command("rotate-epoch")
-def rotate_epoch(operator: Operator, config: Config = DEFAULT_CONFIG) -> None:
-    """Begin a new epoch now and re-wrap the data keys under it. The old key is destroyed when its time is over."""
+def rotate_epoch(operator: Operator, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Begin a new epoch now.
+
+    The data keys are re-wrapped under it. The old key is destroyed when its time is over.
+    """
     with _stores(config) as (settings, stores):
         work = rotate_epochs(stores, settings, now=True, actor=f"operator:{operator}")
     if work.busy:
         note("another process is rotating now; nothing was done, try again")
         raise typer.Exit(EXIT_REFUSED)
+    if as_json:
+        show_json({"begun": work.begun, "unfinished": work.unfinished, "destroyed": work.destroyed})
+        return
     say("a new epoch has begun" if work.begun else "no new epoch was needed")
     if work.unfinished:
         say("data keys are still being re-wrapped; the scheduler goes on with it")
@@ -60,18 +69,31 @@ def give_up(
     epoch: Annotated[str, typer.Argument(help="The epoch's id, as `status` shows it.", show_default=False)],
     operator: Operator,
     config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
 ) -> None:
-    """Accept that an epoch's key is gone for good, so that the service starts again. Its requests stay unreadable."""
+    """Accept that an epoch's key is gone for good.
+
+    The service starts again then; requests under that key stay unreadable.
+    """
     with _stores(config) as (_, stores):
         lost = give_up_epoch(stores, find_epoch(stores, epoch), operator=operator)
+    if as_json:
+        show_json({"given_up": epoch, "lost_data_keys": lost})
+        return
     say(f"given up; {lost} data keys can never be unwrapped, see `expunge encryption status`")
 
 
 @app.command("rotate-kek")
-def rotate_key_encryption_key(config: Config = DEFAULT_CONFIG) -> None:
-    """Wrap every epoch key under the newest key-encryption key; a generated one is replaced by a new one first."""
+def rotate_key_encryption_key(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Wrap every epoch key under the newest key-encryption key.
+
+    A generated key-encryption key is replaced by a new one first.
+    """
     with _stores(config) as (settings, stores):
         done = rotate_kek(stores, settings)
+    if as_json:
+        show_json({"rewrapped": done.rewrapped, "old_key_destroyed": done.old_key_destroyed})
+        return
     say(f"{done.rewrapped} epoch keys are wrapped under the newest key-encryption key now")
     if done.old_key_destroyed:
         say("the old key-encryption key was overwritten")

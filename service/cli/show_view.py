@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.cli.identity import show_identity
-from service.cli.printing import say, show_json, show_table
+from service.cli.printing import note, say, show_json, show_table
+from service.domain.outcomes import StepState
 
 
 def standing(view: Mapping[str, Any]) -> str:
@@ -47,3 +48,6 @@ def show_view(view: dict[str, Any], as_json: bool) -> None:
         for each in view["steps"]
     ]
     show_table("steps", ("system", "state", "phase", "reason", "at", "erased", "left"), steps)
+    for each in view["steps"]:
+        if each["state"] == StepState.PARKED:
+            note(f"{each['system']} waits for a human: expunge steps resolve {each['id']}, or expunge steps retry")

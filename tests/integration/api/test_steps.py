@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from typer.testing import CliRunner
 
-from service.cli import steps
+from service.cli import request, steps
 from service.domain.api_key import Scope
 from service.domain.parked_reasons import EXPLANATIONS
 from service.use_cases import retry_steps
@@ -176,3 +176,13 @@ def test_the_commands_say_what_to_do_and_do_it(office: Office, parked: Parked, t
     assert office.events(third)[-1][0] == "step_ended"
     assert run("resolve", str(third), "--decision", "retained", "--reason", "other")[0] == 1
     assert run("resolve", str(third), "--decision", "erased_verified", "--reason", "other")[0] == 2
+
+
+def test_a_request_names_the_step_that_waits_for_a_human(office: Office, parked: Parked, tmp_path: Path) -> None:
+    request_id, step_id = parked("request_refused:refused")
+    key_file = tmp_path / "key"
+    key_file.write_text(office.key.token)
+    assert [each["id"] for each in office.show(request_id)["steps"]] == [str(step_id)]
+    options = ["--url", office.url, "--key-file", str(key_file)]
+    result = CliRunner().invoke(request.app, ["show", str(request_id), *options])
+    assert f"expunge steps resolve {step_id}" in result.stderr
