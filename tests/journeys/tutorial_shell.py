@@ -120,12 +120,17 @@ class Terminal:
 
     def press_ctrl_c(self, seconds: float) -> int:
         """Interrupt it as a terminal does, and answer its exit code."""
-        os.killpg(self._process.pid, signal.SIGINT)
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGINT)
         return self._process.wait(seconds)
 
     def close(self) -> None:
-        """End it, whatever it does."""
-        if self._process.poll() is None:
+        """End it: as a reader would, so that it takes down what it started; at once if that takes too long."""
+        try:
+            self.press_ctrl_c(60)
+        except ProcessLookupError:
+            pass
+        except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._reader.join(10)

@@ -42,7 +42,7 @@ from service.settings import load_settings
 from service.use_cases.create_key import create_key
 
 # A log file or pipe has no width; 80 columns would cut the systems' names off.
-console = Console() if sys.stdout.isatty() else Console(width=120)
+console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=120)
 _GRACE_SECONDS = 0.2
 
 

@@ -100,6 +100,7 @@ class Story:
                 if time.monotonic() > until:
                     raise DemoFailed("not every request was answered in time")
                 time.sleep(0.5)
+        self.console.print()
         for request in shown.values():
             for step in request["steps"]:
                 if step["state"] not in _GOOD_ENDS:
@@ -135,9 +136,8 @@ class Story:
             raise DemoFailed(f"{left} records of erased people are left")
         if changed := [f"{line.system}: {line.kind}" for line in lines if line.changed]:
             raise DemoFailed(f"records of people who were not to be erased have changed: {', '.join(changed)}")
-        self.console.print(
-            "the systems hold nothing of the erased people any more; all other records are there, unchanged"
-        )
+        self.console.print("the systems hold nothing of the erased people any more")
+        self.console.print("all records of everybody else are there, unchanged")
 
     def export(self, config: Path) -> None:
         """Certificates, a report and the audit log, verified by the single file that an auditor gets."""

@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.table import Table
 
 from service.cli.demo.records import Line
 from service.cli.printing import say, show_table
 
 _GOOD = {"erased_verified": "erased", "absent": "absent"}
+_WORDS = _GOOD | {"waiting": "waits", "parked": "parked"}
 _COLOURS = {"waiting": "dim", "due": "yellow", "leased": "cyan", "accepted": "blue", "parked": "red"}
 
 
 def progress_table(labels: Mapping[str, str], requests: Sequence[Mapping[str, Any]], systems: Sequence[str]) -> Table:
     """One row per request, one column per system. `labels` are made-up names for request ids."""
     table = Table(
-        title="What is true of each person in each system; erased: seen to be gone after its erasure",
+        title="Each person in each system (erased: a later look found nothing)",
         title_justify="left",
-        box=box.SIMPLE_HEAD,
+        box=None,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("person")
-    table.add_column("request")
-    for system in systems:
-        table.add_column(system)
+    # 80 columns hold all of it, so that no word is cut off on a small terminal.
+    for name in ("person", "request", *systems):
+        table.add_column(name, overflow="fold")
     for request in requests:
         steps = {step["system"]: step for step in request["steps"]}
-        state = request["state"] + (f" ({request['reason']})" if request["reason"] else "")
+        state = request["reason"] or request["state"]
         table.add_row(labels[request["id"]], state, *(_cell(steps.get(system)) for system in systems))
     return table
 
@@ -38,7 +38,7 @@ def _cell(step: Mapping[str, Any] | None) -> str:
     if step is None:
         return "[dim]-[/dim]"
     state = str(step["state"])
-    text = _GOOD.get(state, f"{step['phase']}: {state}")
+    text = _WORDS.get(state, str(step["phase"]))
     return f"[{'green' if state in _GOOD else _COLOURS.get(state, 'white')}]{text}[/]"
 
 
