@@ -24,7 +24,7 @@ from connectors.base.sandbox.sample_warehouse import edge_columns
 from connectors.base.sandbox.sample_world import SampleWorld
 from service.cli.client import Unusable, read_json
 from service.cli.demo.org import org_seed
-from service.cli.demo.world import mailing_seed, support_seed
+from service.cli.demo.world import SANDBOX_HOST, mailing_seed, support_seed
 from service.cli.printing import note, say
 from service.cli.toml_text import to_toml
 
@@ -127,7 +127,13 @@ def _about(kind: type[Sandbox], url: str, token: str, world: SampleWorld | None)
 
 def system_entry(name: str, url: str, manual: ManualSetup) -> dict[str, Any]:
     """The `[[systems]]` entry that connects a stand-in which answers on `url`."""
-    return {"name": name, "connector": name, "base_url": f"{url}{manual.base_path}", **manual.entry}
+    return {
+        "name": name,
+        "connector": name,
+        "base_url": f"{url}{manual.base_path}",
+        "allow_private_hosts": [SANDBOX_HOST],
+        **manual.entry,
+    }
 
 
 def _about_people(world: SampleWorld) -> str:
