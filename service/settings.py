@@ -267,6 +267,15 @@ class AuditSettings(SystemModel):
     retention_seconds: float = Field(
         731 * 86400.0, ge=0, description="entries are kept at least this long; 24 months by 11 CCR § 7101(a)"
     )
+    max_unsequenced_seconds: float = Field(
+        300.0, gt=0, description="no new effect starts while an audit entry has waited longer to be signed into the log"
+    )
+    max_unsequenced_entries: int = Field(
+        250_000, ge=1, description="no new effect starts while more audit entries than this wait"
+    )
+    max_unanchored_seconds: float = Field(
+        6 * 3600.0, gt=0, description="no new effect starts while no anchor has taken a signed head for so long"
+    )
     anchors: tuple[AnchorSettings, ...] | None = Field(
         None, min_length=1, description="absent: one file in `<data_directory>.audit-anchor`, beside the data"
     )

@@ -28,6 +28,7 @@ from service.storage.anchors.configured import configured_anchors
 from service.storage.epoch_secrets import EpochKeyUnusable
 from service.storage.open_installation import open_identity_graph, open_stores, server_url
 from service.storage.secrets import audit_signing_key
+from service.storage.signing_key import SigningKeyUnusable
 from service.storage.stores import Stores
 from service.storage.vendor_gate import gate_is_open, renew_admission
 from service.use_cases.reconcile_audit import admit
@@ -149,9 +150,14 @@ class Runtime:
             self._admission = None
         if self._compared_at is None or now - self._compared_at >= _COMPARE_AGAIN_SECONDS:
             self._compared_at = now
-            self._admission, self._admitted_at = admit(self.stores.engine, self.signing_key(), self.anchors()), now
-            if self._admission is None:
-                log.error("vendor_calls_stopped", reason="not_reconciled_with_anchors")
+            try:
+                self._admission, self._admitted_at = admit(self.stores.engine, self.signing_key(), self.anchors()), now
+            except SigningKeyUnusable as error:
+                # Without the key this process can't tell our heads from others; it compares again in a moment.
+                log.error("vendor_calls_stopped", reason="signing_key_unusable", why=str(error))  # noqa: TRY400
+            else:
+                if self._admission is None:
+                    log.error("vendor_calls_stopped", reason="not_reconciled_with_anchors")
         return self._admission
 
     def _keys_are_there(self, now: float) -> bool:

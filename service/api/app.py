@@ -41,7 +41,7 @@ def create_app(stores: Stores, settings: Settings) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    metrics = Metrics(stores)
+    metrics = Metrics(stores, settings)
     app.state.door = Door.of(stores, settings, metrics)
     app.state.metrics = metrics
     app.state.turnstile = callbacks.Turnstile()

@@ -13,9 +13,12 @@ from prometheus_client.metrics_core import Metric
 
 from service.api.connection_limits import Ended
 from service.domain.api_key import KeyRefusal
+from service.domain.evidence_bounds import StopReason
+from service.settings import Settings
 from service.storage.stores import Stores
 from service.use_cases.count_epochs import EpochCounts, count_epochs
 from service.use_cases.count_work import WorkCounts, count_work
+from service.use_cases.evidence_standing import EvidenceStanding, evidence_standing
 
 CALLBACK_RESULTS = ("sooner", "nothing_to_do", "refused", "too_many_calls", "too_slow", "too_large")
 LINE_RESULTS = ("accepted", "linked", "replayed", "refused")
@@ -24,8 +27,9 @@ LINE_RESULTS = ("accepted", "linked", "replayed", "refused")
 class Metrics:
     """The counters of one application. Its registry is its own: two applications in one process don't mix."""
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, settings: Settings) -> None:
         self._stores = stores
+        self._settings = settings
         self._registry = CollectorRegistry()
         self._answers = Counter(
             "expunge_http_responses", "HTTP answers.", ("method", "route", "status"), registry=self._registry
@@ -84,6 +88,7 @@ class Metrics:
         """Everything in the text format of Prometheus, the store's counts as of now."""
         scrape = CollectorRegistry()
         scrape.register(_Stored(count_work(self._stores), count_epochs(self._stores)))
+        scrape.register(_Evidence(evidence_standing(self._stores, self._settings)))
         return generate_latest(self._registry) + generate_latest(scrape)
 
 
@@ -200,6 +205,28 @@ class _Stored:
             "Entries that an anchor's newest head doesn't cover.",
             ("anchor",),
             now.anchor_lag_entries,
+        )
+
+
+class _Evidence:
+    """Whether the evidence keeps up, as a collector."""
+
+    def __init__(self, standing: EvidenceStanding) -> None:
+        self._standing = standing
+
+    def collect(self) -> Iterator[Metric]:
+        """What fails and for how long, and whether effects have stopped for it."""
+        yield _gauge(
+            "expunge_audit_trouble_seconds",
+            "For how long signing the audit log, or writing to an anchor, has been failing.",
+            ("part", "code"),
+            {(each.part, each.code): each.seconds for each in self._standing.troubles},
+        )
+        yield _gauge(
+            "expunge_effects_stopped",
+            "1 while no new suppressing or erasing starts, because the evidence can't be kept.",
+            ("reason",),
+            {reason.value: int(reason in self._standing.stopped) for reason in StopReason},
         )
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from sqlalchemy.exc import SQLAlchemyError
 
 from service.api.authentication import GuardedRoute, needs, open_to_anybody
 from service.api.door import TheDoor
-from service.api.problems import Trouble
+from service.api.readiness import why_not_ready
 from service.api.views import Alive, Ready, SystemsView
 from service.domain.api_key import Scope
-from service.storage.epoch_secrets import EpochKeyUnusable
-from service.use_cases.check_readiness import check_readiness
 from service.use_cases.list_systems import list_systems
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
@@ -62,11 +59,19 @@ def alive() -> Alive:
     return Alive()
 
 
-@router.get("/readyz", operation_id="isReady", summary="Do the stores answer?", **open_to_anybody(503))
+@router.get(
+    "/readyz",
+    operation_id="isReady",
+    summary="Do the stores answer, and can the evidence be kept?",
+    **open_to_anybody(503),
+)
 def ready(door: TheDoor) -> Ready:
-    """503 while a store doesn't answer or isn't migrated, or an epoch key that data keys need is missing."""
-    try:
-        check_readiness(door.stores)
-    except (SQLAlchemyError, EpochKeyUnusable):
-        raise Trouble(503, "unavailable", headers={"Retry-After": "2"}) from None
+    """503 while a store doesn't answer or isn't migrated, or an epoch key that data keys need is missing.
+
+    Also while the audit log can't be signed or lags too far; `detail` says which: `signing_key_unusable`,
+    `audit_log_broken`, `audit_unsequenced`, `audit_unanchored`.
+    """
+    trouble = why_not_ready(door.stores, door.settings)
+    if trouble is not None:
+        raise trouble
     return Ready()

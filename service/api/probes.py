@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterator, Sequence
 
 import uvicorn
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -24,9 +23,9 @@ from service.api.connection_limits import ConnectionGate, ConnectionLimits, Ende
 from service.api.edge import HEADERS
 from service.api.limited_protocol import limited_protocol
 from service.api.problems import Trouble, problem_response
-from service.storage.epoch_secrets import EpochKeyUnusable
+from service.api.readiness import why_not_ready
+from service.settings import Settings
 from service.storage.stores import Stores
-from service.use_cases.check_readiness import check_readiness
 
 _TURN_SECONDS = 5.0
 _LIMITS = ConnectionLimits(
@@ -35,11 +34,13 @@ _LIMITS = ConnectionLimits(
 
 
 @contextlib.contextmanager
-def probes(listeners: Sequence[socket.socket], stores: Stores, api_loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+def probes(
+    listeners: Sequence[socket.socket], stores: Stores, settings: Settings, api_loop: asyncio.AbstractEventLoop
+) -> Iterator[None]:
     """Answer `/healthz` and `/readyz` at these listeners until the end of the context, and close them."""
     server = uvicorn.Server(
         uvicorn.Config(
-            _app(stores, api_loop),
+            _app(stores, settings, api_loop),
             http=limited_protocol(ConnectionGate(_LIMITS, _not_counted)),
             access_log=False,
             log_config=None,
@@ -63,24 +64,23 @@ def _not_counted(reason: Ended) -> None:
     """The metric is about the API's listener."""
 
 
-def _app(stores: Stores, api_loop: asyncio.AbstractEventLoop) -> Starlette:
+def _app(stores: Stores, settings: Settings, api_loop: asyncio.AbstractEventLoop) -> Starlette:
     async def alive(request: Request) -> Response:
         try:
             turn = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), api_loop)
             await asyncio.wait_for(asyncio.wrap_future(turn), _TURN_SECONDS)
         except (TimeoutError, RuntimeError):
-            return _unavailable()
+            return _unavailable(Trouble(503, "unavailable", headers={"Retry-After": "2"}))
         return JSONResponse({"status": "alive"}, headers=HEADERS)
 
     async def ready(request: Request) -> Response:
-        try:
-            await run_in_threadpool(check_readiness, stores)
-        except (SQLAlchemyError, EpochKeyUnusable):
-            return _unavailable()
-        return JSONResponse({"status": "ready"}, headers=HEADERS)
+        trouble = await run_in_threadpool(why_not_ready, stores, settings)
+        return JSONResponse({"status": "ready"}, headers=HEADERS) if trouble is None else _unavailable(trouble)
 
     return Starlette(routes=[Route("/healthz", alive), Route("/readyz", ready)])
 
 
-def _unavailable() -> Response:
-    return problem_response(Trouble(503, "unavailable", headers={**HEADERS, "Retry-After": "2"}))
+def _unavailable(trouble: Trouble) -> Response:
+    answer = problem_response(trouble)
+    answer.headers.update(HEADERS)
+    return answer

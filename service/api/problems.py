@@ -11,6 +11,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -21,12 +22,17 @@ from starlette.routing import BaseRoute, Match, Route
 from service.api.field_errors import field_problems
 from service.domain.field_problems import FieldProblem
 from service.domain.refusals import Refusal
+from service.storage.audit_findings import AuditLogBroken
 from service.storage.new_requests import STORE_UNAVAILABLE
+from service.storage.signing_key import SigningKeyUnusable
+
+log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 WHEN_REFUSED = "x-when-refused"
 """The member of an operation's description that says what its refusal means for the person."""
 _RETRY_AFTER_SECONDS = 2
+_SIGNING_RETRY_AFTER_SECONDS = 30
 
 TITLES: Mapping[str, str] = MappingProxyType(
     {
@@ -171,6 +177,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, _of_refusal)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(SigningKeyUnusable, _of_evidence)
+    app.add_exception_handler(AuditLogBroken, _of_evidence)
     for unavailable in STORE_UNAVAILABLE:
         app.add_exception_handler(unavailable, _of_database)
 
@@ -201,6 +209,12 @@ def trouble_of(error: Exception) -> Trouble:
         errors = [FieldError.of(problem) for problem in error.problems]
         errors = [each.model_copy(update={"field": _place(each.field)}) for each in errors]
         return Trouble(error.status, error.code, error.reason, errors)
+    if isinstance(error, SigningKeyUnusable):
+        detail = f"the audit log can't be signed: {error}"
+        return Trouble(503, "unavailable", detail, headers={"Retry-After": str(_SIGNING_RETRY_AFTER_SECONDS)})
+    if isinstance(error, AuditLogBroken):
+        # Trying again doesn't help: a human must look.
+        return Trouble(500, "internal", f"the audit log doesn't agree with itself: {error.code}")
     if isinstance(error, STORE_UNAVAILABLE):
         return Trouble(503, "unavailable", headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
     return Trouble(500, "internal")
@@ -238,6 +252,13 @@ def _allowed(request: Request) -> str:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             methods |= route.methods or set()
     return ", ".join(sorted(methods))
+
+
+def _of_evidence(request: Request, error: Exception) -> Response:
+    """The evidence can't be signed or is broken: our own codes and words, which hold no path and no person."""
+    trouble = trouble_of(error)
+    log.error("evidence_not_given", error=type(error).__name__, detail=trouble.detail)
+    return problem_response(trouble)
 
 
 def _of_database(request: Request, error: Exception) -> Response:

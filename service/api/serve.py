@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"{error}\n")
             return 2
         server = _server(stores, settings)
-        asyncio.run(_serve(server, listeners, probe_listeners, probed))
+        asyncio.run(_serve(server, listeners, probe_listeners, probed, settings))
         return 0 if server.started else 1
 
 
@@ -113,10 +113,11 @@ async def _serve(
     listeners: list[socket.socket],
     probe_listeners: list[socket.socket],
     probed: Stores,
+    settings: Settings,
 ) -> None:
     with contextlib.ExitStack() as stack:
         if probe_listeners:
-            stack.enter_context(probes(probe_listeners, probed, asyncio.get_running_loop()))
+            stack.enter_context(probes(probe_listeners, probed, settings, asyncio.get_running_loop()))
         await server.serve(sockets=listeners)
 
 

@@ -13,6 +13,7 @@ import typer
 from connectors.base.config import ConfigurationError
 from service.cli.api_process import ApiDidNotStart, Listeners, api_listeners, wait_until_it_answers
 from service.cli.credential_checks import Checked, check_beside
+from service.cli.evidence_watch import EvidenceWatch
 from service.cli.installation import log_directory, prepare, processes, servers, unreconciled
 from service.cli.printing import note
 from service.data_directory import unusable
@@ -54,20 +55,21 @@ def _run(settings: Settings, listeners: Listeners, over: threading.Event) -> Non
             for reason in unreconciled(settings, stores):
                 note(f"NO SYSTEM IS CALLED, the audit log isn't reconciled: {reason}")
                 note("see `expunge audit reconcile --help`")
-        ends = threading.Event()
-        with processes(settings, found, listeners) as supervisor:
-            wait_until_it_answers(supervisor, listeners, log_directory(settings), over)
-            checks = check_beside(settings, _warn, ends)
-            if not over.is_set():
-                note(f"Expunge is up: {listeners.address}, {len(settings.systems)} systems. Stop it with Ctrl-C.")
-            while not over.wait(1.0) and not found.ended():
-                pass
-            ends.set()
-            checks.join(timeout=1.0)
-            if not over.is_set():
-                note(f"{', '.join(found.ended())} ended by itself; starting again")
-                return
-            note("stopping")
+            ends = threading.Event()
+            with processes(settings, found, listeners) as supervisor:
+                wait_until_it_answers(supervisor, listeners, log_directory(settings), over)
+                checks = check_beside(settings, _warn, ends)
+                if not over.is_set():
+                    note(f"Expunge is up: {listeners.address}, {len(settings.systems)} systems. Stop it with Ctrl-C.")
+                watch = EvidenceWatch(stores, settings, note)
+                while not over.wait(1.0) and not found.ended():
+                    watch.look()
+                ends.set()
+                checks.join(timeout=1.0)
+                if not over.is_set():
+                    note(f"{', '.join(found.ended())} ended by itself; starting again")
+                    return
+                note("stopping")
 
 
 def _warn(checked: Checked) -> None:

@@ -22,6 +22,7 @@ from service.storage.epoch_secrets import EpochSecrets
 from service.storage.key_encryption_keys import KeyEncryptionKeys
 from service.storage.key_services.configured import configured_key_service
 from service.storage.keyed_hash import Pepper
+from service.storage.private_files import NotPrivate, read_private
 from service.storage.signing_key import load_signing_key
 
 
@@ -52,7 +53,7 @@ def _key_encryption_keys(settings: Settings, directory: Path) -> list[bytes]:
         secrets.append(_parsed(each.get_secret_value(), f"keys.previous_key_encryption_keys[{place}]"))
     if settings.keys.key_encryption_key is None:
         with contextlib.suppress(FileNotFoundError):
-            previous = (directory / generated_kek.PREVIOUS).read_text(encoding="ascii")
+            previous = _private_text(directory / generated_kek.PREVIOUS)
             secrets.append(_parsed(previous, generated_kek.PREVIOUS))
     return secrets
 
@@ -106,7 +107,15 @@ def _read_or_make(path: Path) -> str:
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
         draft.unlink()
-    return path.read_text(encoding="ascii")
+    return _private_text(path)
+
+
+def _private_text(path: Path) -> str:
+    """Raises ConfigurationError for a file that isn't ours alone, FileNotFoundError where there is none."""
+    try:
+        return read_private(path).decode("ascii", errors="replace")
+    except NotPrivate as refused:
+        raise ConfigurationError(f"keys.{path.name}: {refused}") from None
 
 
 def audit_signing_key(settings: Settings) -> SigningKey:

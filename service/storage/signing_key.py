@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import os
-import stat
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from service.domain.signed_note import NoteRefused, RetiredKey, Signer, SigningKey, TrustedKey
 from service.storage.key_services.interface import KeyService, ServiceSigner
 from service.storage.key_services.interface import SigningKeyUnusable as SigningKeyUnusable
+from service.storage.private_files import NotPrivate, read_private
 
 KEY_FILE = "audit.key"
 NEXT_KEY_FILE = "audit.key.next"
@@ -42,7 +42,10 @@ def load_signing_key(directory: Path, origin: str, service: KeyService | None = 
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / KEY_FILE
-    if not path.exists():
+    if not os.path.lexists(path):
+        if (directory / PUBLIC_KEY_FILE).exists():
+            # A new key couldn't continue the log, and would hide that the old one is gone.
+            raise SigningKeyUnusable(f"{KEY_FILE} is missing, and {PUBLIC_KEY_FILE} says that there was one")
         _create(path, _new_key_pem() if service is None else _reference(service, service.newest()), 0o600)
     retired = _retired_keys(directory)
     again = partial(load_signing_key, directory, origin, service)
@@ -112,14 +115,12 @@ def _reference(service: KeyService, key_id: str) -> bytes:
 
 
 def _read(path: Path, service: KeyService | None) -> Signer:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            raise SigningKeyUnusable(f"{KEY_FILE} is open to others: its mode must be 0600")
-        if status.st_uid != os.geteuid():
-            raise SigningKeyUnusable(f"{KEY_FILE} belongs to another user")
-        content = file.read()
+    try:
+        content = read_private(path)
+    except NotPrivate as refused:
+        raise SigningKeyUnusable(str(refused)) from None
+    except FileNotFoundError:
+        raise SigningKeyUnusable(f"{path.name} is missing") from None
     if content.startswith(_SERVICE):
         return _referred_to(content, service)
     try:

@@ -6,24 +6,29 @@ again at the next turn; the store remembers for each what it has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
 from service.domain.anchor import Anchor, AnchorUnreachable
 from service.domain.signed_note import SigningKey
 from service.storage.audit_signed_log import StoredLog, one_publisher, remember_published
+from service.storage.audit_troubles import keep_anchor_troubles
 from service.use_cases.reconcile_audit import Comparison, compare_with_anchors
 
 
 @dataclass(frozen=True)
 class Anchoring:
-    """One turn: the head's size, who got it, and what comparing showed (None: nothing was left to publish)."""
+    """One turn: the head's size, who got it, and what comparing showed (None: nothing was left to publish).
+
+    `refused`: the code by the name of each anchor that couldn't be asked or written in this turn.
+    """
 
     size: int
     published: tuple[str, ...]
     comparison: Comparison | None
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def anchor_checkpoint(engine: Engine, signing_key: SigningKey, anchors: Sequence[Anchor]) -> Anchoring:
@@ -34,6 +39,7 @@ def anchor_checkpoint(engine: Engine, signing_key: SigningKey, anchors: Sequence
         return Anchoring(0, (), None)
     size = head.checkpoint.size
     if all(log.published(anchor.name) == size for anchor in anchors):
+        keep_anchor_troubles(engine, {})
         return Anchoring(size, (), None)
     with one_publisher(engine, waits=False) as mine:
         if not mine:
@@ -49,14 +55,17 @@ def _publish(engine: Engine, signing_key: SigningKey, anchors: Sequence[Anchor],
     behind = [anchor for anchor in anchors if log.published(anchor.name) != size]
     comparison = compare_with_anchors(engine, signing_key, behind, at_start=False)
     published = []
+    refused = dict(comparison.unreachable)
     for anchor in behind:
         if anchor.name not in comparison.agree:
             continue
         try:
             anchor.publish(head, log)
-        except AnchorUnreachable:
+        except AnchorUnreachable as error:
+            refused[anchor.name] = error.code
             continue
         with engine.begin() as connection:
             remember_published(connection, anchor.name, size)
         published.append(anchor.name)
-    return Anchoring(size, tuple(published), comparison)
+    keep_anchor_troubles(engine, refused)
+    return Anchoring(size, tuple(published), comparison, refused)

@@ -17,6 +17,7 @@ from service.storage.sealing import seal
 from service.storage.stores import Stores
 from service.storage.tables.work import BatchRow
 from service.storage.vendor_gate import gate_is_open
+from service.use_cases.evidence_standing import effects_stopped
 from service.use_cases.lease_steps import LeasedBatch
 
 
@@ -38,6 +39,8 @@ def renew_lease(stores: Stores, settings: Settings, leased: LeasedBatch) -> froz
             raise LeaseLost
         if leased.phase in (Phase.LOCATE, Phase.CONFIRM):
             return frozenset()
+        if effects_stopped(connection, settings):
+            return frozenset(step.ref for step in leased.steps)
         request_ids = [step.request_id for step in leased.steps]
         stopped = held_requests(connection, request_ids)
         withdrawn_or_halted = connection.execute(

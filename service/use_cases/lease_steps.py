@@ -29,6 +29,7 @@ from service.storage.sealed_identifiers import OpenIdentifier, open_people, read
 from service.storage.sealing import unseal
 from service.storage.stores import Stores
 from service.storage.vendor_gate import gate_is_open
+from service.use_cases.evidence_standing import leasable_phases
 from service.use_cases.guard_lease import only_permitted
 from service.use_cases.part_suspects import part_suspects
 from service.use_cases.pick_steps import AgainPick, FreshPick, picks
@@ -127,6 +128,7 @@ def lease_steps(
     """Lease one batch of due steps; None if nothing is due, the system isn't there, or all slots are taken.
 
     Also None while the gate is shut: the log disagrees with an anchor, or this store never saw the caller's admission.
+    While the audit log lags behind its bounds, batches that suppress or erase aren't leased (evidence_standing).
     `at_most` bounds the people, where the system has room for no more now.
     """
     asked_at = time.monotonic()
@@ -171,7 +173,8 @@ def _first_free(
     connection: Connection, settings: Settings, system: str, last_bulk: UUID | None, at_most: int | None
 ) -> tuple[LeasableBatch, list[Row[Any]], UUID | None] | None:
     """The best pick that nobody else has locked, and the bulk submission that has it to itself."""
-    for pick in picks(connection, settings, system, last_bulk=last_bulk, at_most=at_most):
+    phases = leasable_phases(connection, settings)
+    for pick in picks(connection, settings, system, last_bulk=last_bulk, at_most=at_most, phases=phases):
         found = _again(connection, pick, at_most) if isinstance(pick, AgainPick) else _fresh(connection, system, pick)
         if found is not None:
             return *found, pick.bulk

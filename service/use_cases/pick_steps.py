@@ -10,7 +10,7 @@ The order by time left and the condition "due by now" can't both be the order of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -32,6 +32,7 @@ from service.domain.outcomes import Phase, first_phase
 from service.settings import Settings
 from service.storage.driver_words import run
 from service.storage.import_gate import lane_goes_on
+from service.use_cases.evidence_standing import leasable_phases
 from service.use_cases.system_rules import batch_limit, rules_of
 
 OPERATIONS = {
@@ -61,16 +62,25 @@ class AgainPick:
 
 
 def picks(
-    connection: Connection, settings: Settings, system: str, *, last_bulk: UUID | None, at_most: int | None = None
+    connection: Connection,
+    settings: Settings,
+    system: str,
+    *,
+    last_bulk: UUID | None,
+    at_most: int | None = None,
+    phases: Collection[Phase] = _ORDER,
 ) -> Iterator[FreshPick | AgainPick]:
     """What may be leased now, best first. The first that can be locked is the one to take.
 
-    `at_most` bounds a new batch, for a probe; a batch that was leased before keeps its people.
+    `at_most` bounds a new batch, for a probe; a batch that was leased before keeps its people. Work of other phases
+    than `phases` is left where it is.
     """
-    heads = run(connection, _HEADS, {"s": system, "phases": list(_ORDER)}).all()
+    heads = run(connection, _HEADS, {"s": system, "phases": [each for each in _ORDER if each in phases]}).all()
     waits: set[Phase] = set()
     for head in in_turn([Head(*row) for row in heads], last_bulk):
         bulk = head.lane if is_bulk(head.lane) else None
+        if head.phase not in phases:
+            continue
         if head.batch_id is not None:
             yield AgainPick(head.batch_id, bulk)
             continue
@@ -90,7 +100,8 @@ def picks(
 
 def is_leasable(connection: Connection, settings: Settings, system: str) -> bool:
     """True if a worker that asked now would get a batch."""
-    return next(picks(connection, settings, system, last_bulk=None), None) is not None
+    phases = leasable_phases(connection, settings)
+    return next(picks(connection, settings, system, last_bulk=None, phases=phases), None) is not None
 
 
 def oldest_due_seconds(connection: Connection, system: str) -> float:

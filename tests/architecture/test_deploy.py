@@ -18,10 +18,12 @@ from service.domain.api_key import KeyRefusal
 from service.domain.encryption_epochs import EpochState
 from service.domain.outcomes import StepState
 from service.domain.request import Progress, RequestState
-from service.settings import EngineSettings, IdentityGraphSettings, load_settings
+from service.settings import EngineSettings, IdentityGraphSettings, Settings, load_settings
+from service.storage.audit_troubles import AuditTrouble
 from service.storage.stores import Stores
 from service.use_cases.count_epochs import EpochCounts
 from service.use_cases.count_work import WorkCounts
+from service.use_cases.evidence_standing import EvidenceStanding
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -114,7 +116,9 @@ def exposed(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     epochs = EpochCounts(**{name: some(hint) for name, hint in get_type_hints(EpochCounts).items()})
     monkeypatch.setattr(service.api.metrics, "count_work", lambda stores: counts)
     monkeypatch.setattr(service.api.metrics, "count_epochs", lambda stores: epochs)
-    metrics = Metrics(cast("Stores", None))
+    standing = EvidenceStanding((AuditTrouble("signing", "signing_key_unusable", "", 1.0),), ())
+    monkeypatch.setattr(service.api.metrics, "evidence_standing", lambda stores, settings: standing)
+    metrics = Metrics(cast("Stores", None), cast("Settings", None))
     metrics.answered("GET", "/readyz", 200, 0.1)
     families = text_string_to_metric_families(metrics.exposition().decode())
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}

@@ -10,6 +10,7 @@ from service.use_cases.advance_requests import advance_requests
 from service.use_cases.anchor_checkpoint import anchor_checkpoint
 from service.use_cases.archive_attempts import archive_attempts
 from service.use_cases.complete_imports import complete_imports
+from service.use_cases.evidence_standing import signing_noted
 from service.use_cases.lift_hold import lapse_holds
 from service.use_cases.rotate_epochs import rotate_epochs
 from service.use_cases.seal_request import seal_due_requests
@@ -101,11 +102,12 @@ def sequence() -> int:
     rule = CheckpointRule(after=opened.settings.seconds("checkpoint"))
     until = time.monotonic() + _SEQUENCE_SECONDS
     entries = 0
-    while True:
-        done = sequence_audit(opened.stores.engine, opened.signing_key(), rule=rule)
-        entries += done.entries
-        if not done.more or time.monotonic() >= until:
-            return entries
+    with signing_noted(opened.stores.engine):
+        while True:
+            done = sequence_audit(opened.stores.engine, opened.signing_key(), rule=rule)
+            entries += done.entries
+            if not done.more or time.monotonic() >= until:
+                return entries
 
 
 @shared_task(name="expunge.anchor")

@@ -27,6 +27,12 @@ def configured_anchors(settings: Settings) -> tuple[Anchor, ...]:
     return tuple(_anchor(each, base, settings.audit.retention_seconds) for each in settings.audit.anchors)
 
 
+def anchor_names(settings: Settings) -> tuple[str, ...]:
+    """The names of the configured anchors, at least one; opens nothing."""
+    given = settings.audit.anchors
+    return (DEFAULT_NAME,) if given is None else tuple(each.name for each in given)
+
+
 def default_directory(settings: Settings) -> Path:
     """Beside the data directory, not in it: whoever restores the one as a whole doesn't restore the other."""
     data = settings.service.data_directory.resolve()

@@ -84,3 +84,14 @@ class AuditFinding(Base):
     found_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=sql("clock_timestamp()"))
     code: Mapped[str] = mapped_column(String(40))
     detail: Mapped[str] = mapped_column(Text)
+
+
+class AuditTroubleRow(Base):
+    """A part (`signing`, `anchor:<name>`) whose last try failed, since when. Bookkeeping: it proves nothing."""
+
+    __tablename__ = "audit_troubles"
+
+    part: Mapped[str] = mapped_column(String(60), primary_key=True)
+    code: Mapped[str] = mapped_column(String(80))
+    reason: Mapped[str] = mapped_column(Text)
+    since: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=sql("clock_timestamp()"))

@@ -13,6 +13,7 @@ import pytest
 
 from service.cli.verify_audit import Key, verify_export, verify_manifest, verify_slice
 from service.domain.api_key import Scope
+from service.storage.audit_troubles import end_signing_trouble, note_signing_trouble
 from service.storage.secrets import audit_signing_key
 from tests.integration.api.conftest import Office
 
@@ -160,3 +161,29 @@ def test_a_certificate_on_paper_carries_the_signed_one(office: Office) -> None:
     assert answer.content.startswith(b"%PDF-")
     assert f'"id":"{request_id}"'.encode() in answer.content
     assert answer.headers["Content-Type"] == "application/pdf"
+
+
+@pytest.mark.parametrize("path", [*PATHS, "certificate", "certificate.pdf"])
+def test_evidence_that_cannot_be_signed_says_why(path: str, office: Office) -> None:
+    request_id = office.submit()
+    office.call("POST", f"/v1/requests/{request_id}/deny", {"reason": "no_match"})
+    path = path if path.startswith("/") else f"/v1/requests/{request_id}/{path}"
+    taken(office, path)
+    file = office.settings.service.data_directory / "keys" / "audit.key"
+    file.chmod(0o640)
+    answer = office.call("GET", path)
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    said = "the audit log can't be signed: audit.key is open to others: its mode must be 0600"
+    assert (answer.json()["detail"], answer.headers["Retry-After"]) == (said, "30")
+    file.chmod(0o600)
+    taken(office, path)
+
+
+def test_readiness_says_that_evidence_cannot_be_kept(office: Office) -> None:
+    assert office.call("GET", "/readyz").status_code == 200
+    note_signing_trouble(office.stores.engine, "signing_key_unusable", "audit.key is open to others")
+    answer = office.client.get("/readyz")
+    detail = "the evidence of what is done can't be kept: signing_key_unusable"
+    assert (answer.status_code, answer.json()["code"], answer.json()["detail"]) == (503, "unavailable", detail)
+    end_signing_trouble(office.stores.engine)
+    assert office.client.get("/readyz").status_code == 200

@@ -167,5 +167,5 @@ def ended(place: Served, office: Office, reason: str) -> float:
 
 
 def test_the_metric_names_every_reason(office: Office) -> None:
-    text = Metrics(office.stores).exposition().decode()
+    text = Metrics(office.stores, office.settings).exposition().decode()
     assert text.count("expunge_http_connections_ended_total{") == 4

@@ -308,7 +308,7 @@ def test_taking_in_does_not_wait_for_whoever_reads_the_answer(office: Office, mo
                 await everything_is_sent.wait()
                 sent.append(message["body"])
 
-        door = Door.of(office.stores, office.settings, Metrics(office.stores))
+        door = Door.of(office.stores, office.settings, Metrics(office.stores, office.settings))
         answering = ImportAnswer(door, importing, JsonReader(caller.key_id), ArrivingLines(receive), shows_links=True)
         with anyio.fail_after(30):
             await answering({}, receive, send)

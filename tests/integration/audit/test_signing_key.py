@@ -51,7 +51,7 @@ def test_a_link_in_the_place_of_the_key_is_not_followed(tmp_path: Path) -> None:
     load_signing_key(tmp_path, ORIGIN)
     (tmp_path / "audit.key").rename(tmp_path / "elsewhere")
     (tmp_path / "audit.key").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(SigningKeyUnusable, match="symbolic links"):
         load_signing_key(tmp_path, ORIGIN)
 
 

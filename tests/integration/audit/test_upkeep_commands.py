@@ -39,7 +39,7 @@ def edit(company: Company, statement: str) -> None:
 
 
 def gauges(company: Company) -> dict[str, float]:
-    lines = Metrics(company.stores).exposition().decode().splitlines()
+    lines = Metrics(company.stores, company.settings).exposition().decode().splitlines()
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 

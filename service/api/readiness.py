@@ -1,0 +1,28 @@
+"""Say why the service isn't ready, the same at the API's port and at the probes'."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.api.problems import Trouble
+from service.settings import Settings
+from service.storage.epoch_secrets import EpochKeyUnusable
+from service.storage.stores import Stores
+from service.use_cases.check_readiness import check_readiness
+from service.use_cases.evidence_standing import evidence_standing
+
+
+def why_not_ready(stores: Stores, settings: Settings) -> Trouble | None:
+    """Return the 503 to answer; None while the stores answer, no epoch key is missing, and the evidence can be kept.
+
+    `detail` has codes only, because anybody may ask. `expunge up` and the logs have the words.
+    """
+    try:
+        check_readiness(stores)
+        evidence = evidence_standing(stores, settings).codes()
+    except (SQLAlchemyError, EpochKeyUnusable):
+        return Trouble(503, "unavailable", headers={"Retry-After": "2"})
+    if not evidence:
+        return None
+    detail = f"the evidence of what is done can't be kept: {', '.join(evidence)}"
+    return Trouble(503, "unavailable", detail, headers={"Retry-After": "30"})
