@@ -15,6 +15,7 @@ from service.cli import verify_audit
 from service.cli.audit_exports import (
     EXPORT_FORMATS,
     Asked,
+    form_of,
     is_complete,
     log_taking,
     manifest_of,
@@ -38,16 +39,21 @@ from service.storage.secrets import audit_key_directory, audit_signing_key
 from service.storage.signing_key import PUBLIC_KEY_FILE, SigningKeyUnusable, handover_notes
 from service.storage.stores import Stores
 from service.use_cases.export_audit import ExportedLog, export_audit
-from service.use_cases.print_certificate import NotACertificate, print_certificate
+from service.use_cases.print_certificate import ATTACHMENT, NotACertificate, print_certificate
 from service.use_cases.report_from_log import REPORTS
 
 app = command_group("audit", "The audit log and its evidence.")
 
 
+_BY_ENDING = "if left out, by the file's ending"
+
+
 @app.command()
 def export(
     out: Annotated[Path, typer.Option(help="The file to write; audit.pub is written beside it.")],
-    form: Annotated[str, typer.Option("--format", help=f"One of: {', '.join(EXPORT_FORMATS)}.")] = "jsonl",
+    form: Annotated[
+        str | None, typer.Option("--format", help=f"One of: {', '.join(EXPORT_FORMATS)}; {_BY_ENDING}.")
+    ] = None,
     from_: Annotated[
         str | None, typer.Option("--from", help="Only entries from this day or RFC 3339 instant on.")
     ] = None,
@@ -64,7 +70,7 @@ def export(
     with _evidence(config, out) as (settings, stores, key):
         zone = settings.service.zone
         selection = Selection(parse_instant(from_, zone), parse_instant(to, zone), system, regime)
-        one_of(form, EXPORT_FORMATS, "--format")
+        form = form_of(form, out, EXPORT_FORMATS, "jsonl")
         if form == "jsonl" and selection.is_everything and is_complete(stores):
             # The whole log is compared with every column that is stored, not only with its signature.
             log_taking(stores, "export_made")
@@ -83,7 +89,7 @@ def report(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(REPORTS)}.", show_default=False)],
     period: Annotated[str, typer.Option(help="YYYY, YYYY-Qn, YYYY-MM or YYYY-MM-DD..YYYY-MM-DD: days of receipt.")],
     out: Annotated[Path, typer.Option(help="The file to write; its manifest and audit.pub are written beside it.")],
-    form: Annotated[str, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}.")] = "html",
+    form: Annotated[str | None, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}; {_BY_ENDING}.")] = None,
     regime: Annotated[str | None, typer.Option(help="Only requests under this law.")] = None,
     config: Config = DEFAULT_CONFIG,
     as_json: AsJson = False,
@@ -94,7 +100,7 @@ def report(
     """
     with _evidence(config, out) as (settings, stores, key):
         one_of(name, tuple(REPORTS), "the report")
-        one_of(form, FORMATS, "--format")
+        form = form_of(form, out, FORMATS, "html")
         try:
             asked = parse_period(period, settings.service.zone)
         except NoPeriod as error:
@@ -159,18 +165,23 @@ def verify(
 @app.command()
 def certificate(
     request_id: Annotated[UUID, typer.Argument(help="The request's id.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The file to write.")],
+    out: Annotated[Path, typer.Option(help="The file to write: a PDF if it ends in .pdf, else JSON.")],
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
 ) -> None:
-    """Fetch the certificate of an answered request."""
+    """Fetch the certificate of an answered request; a PDF carries the signed JSON, which alone proves anything."""
+    ending = ".pdf" if out.suffix.lower() == ".pdf" else ""
     with short_errors():
-        content = Api(url, key_file).fetch("GET", f"/v1/requests/{request_id}/certificate").content
+        content = Api(url, key_file).fetch("GET", f"/v1/requests/{request_id}/certificate{ending}").content
         try:
-            out.write_bytes(content)
+            with whole(out) as draft:
+                draft.write_bytes(content)
         except OSError as error:
             raise Unusable(f"can't write {out.name}: {error.strerror}") from None
-    say(f"{out.name}; verify with: expunge audit verify --certificate {out.name}")
+    if ending:
+        say(f"{out.name}; save {ATTACHMENT} out of it, then: expunge audit verify --certificate {ATTACHMENT}")
+    else:
+        say(f"{out.name}; verify with: expunge audit verify --certificate {out.name}")
 
 
 def _write(stores: Stores, key: SigningKey, out: Path) -> ExportedLog:

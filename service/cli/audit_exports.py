@@ -116,6 +116,20 @@ def write_report(stores: Stores, settings: Settings, key: SigningKey, asked: Ask
     return report.rows
 
 
+def form_of(given: str | None, out: Path, known: Sequence[str], default: str) -> str:
+    """Return the format of the file to write: as told, else by its ending, else the default.
+
+    Raises Unusable for an unknown format, and for a file whose ending says that it holds another one.
+    """
+    ending = out.suffix.removeprefix(".").lower()
+    if given is None:
+        return ending if ending in known else default
+    one_of(given, known, "--format")
+    if ending in known and ending != given:
+        raise Unusable(f"--format {given} doesn't go with {out.name}: name the file .{given}, or leave --format out")
+    return given
+
+
 def one_of(word: str, known: Sequence[str], what: str) -> None:
     """Raises Unusable for a word that isn't known."""
     if word not in known:

@@ -1,8 +1,10 @@
 """What a certificate claims about one request: its clock, its plans and approvals, and each system's outcome.
 
-Decides the wording of the claims and that nothing in them is personal: identifiers appear as kinds with the way in
-which they were verified. Proof is certificate_envelope's part. Times are what the audit log calls instants; counts are
-lists of pairs, since an object's name belongs to a vendor and may be any text.
+Decides the wording of the claims. Identifiers appear as kinds with the way in which they were verified. The company's
+own case number (`external_reference`) may lead the company to the person: the certificate shows it, because its readers
+file by it, and the audit log never holds it, not even as a hash against which a guess could be tried. Proof is
+certificate_envelope's part. Times are what the audit log calls instants; counts are lists of pairs, since an object's
+name belongs to a vendor and may be any text.
 """
 
 from __future__ import annotations
@@ -77,6 +79,7 @@ class CertifiedRequest:
     answered_at: datetime | None
     sealed_at: datetime | None
     covered_by: str | None
+    external_reference: str | None = None
 
 
 def certificate_claims(
@@ -87,10 +90,16 @@ def certificate_claims(
     *,
     controller: str,
     issued_at: datetime,
+    blinding: str,
 ) -> dict[str, JsonValue]:
-    """The claims, ready to be put into the envelope. `final` says that nothing can change any more."""
+    """The claims, ready to be put into the envelope. `final` says that nothing can change any more.
+
+    `blinding` is random hex of at least 128 bits, new for each certificate. The log keeps the claims' hash, and the
+    company's case number may be easy to guess; without `blinding` the log alone could confirm a guess.
+    """
     return {
         "version": VERSION,
+        "blinding": blinding,
         "subject": request.subject,
         "final": request.sealed_at is not None,
         "issued_at": instant_text(issued_at),
@@ -114,6 +123,7 @@ def _request(request: CertifiedRequest) -> JsonValue:
         extension = {"at": instant_text(request.extended_at), "reason": request.extension_reason}
     return {
         "id": request.id,
+        "external_reference": request.external_reference,
         "kind": request.kind,
         "regime": request.regime,
         "state": request.state,

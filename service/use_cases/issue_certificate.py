@@ -6,6 +6,7 @@ handed out. What it claims is domain.certificate's, how it is proven domain.cert
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -88,6 +89,7 @@ def _claims(connection: Connection, settings: Settings, row: Row[Any]) -> dict[s
         answered_at=row.answered_at,
         sealed_at=row.sealed_at,
         covered_by=None if row.linked_to is None else str(row.linked_to),
+        external_reference=row.external_reference,
     )
     return certificate_claims(
         request,
@@ -96,6 +98,7 @@ def _claims(connection: Connection, settings: Settings, row: Row[Any]) -> dict[s
         _steps(connection, row.id),
         controller=settings.service.controller,
         issued_at=database_now(connection),
+        blinding=secrets.token_hex(16),
     )
 
 

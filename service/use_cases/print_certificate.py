@@ -98,6 +98,8 @@ class _Page(FPDF):
             [
                 ("Controller", claims["controller"]),
                 ("Request", request["id"]),
+                # Certificates that were issued before this line existed have no such member.
+                ("Case reference", request.get("external_reference") or "-"),
                 ("Law", request["regime"]),
                 ("Received", _at(request["received_at"])),
                 ("Accepted", _at(request["accepted_at"])),

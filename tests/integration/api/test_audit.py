@@ -13,6 +13,7 @@ import pytest
 
 from service.cli.verify_audit import Key, verify_export, verify_manifest, verify_slice
 from service.domain.api_key import Scope
+from service.domain.certificate import claims_hash
 from service.storage.audit_troubles import end_signing_trouble, note_signing_trouble
 from service.storage.secrets import audit_signing_key
 from tests.integration.api.conftest import Office
@@ -187,3 +188,20 @@ def test_readiness_says_that_evidence_cannot_be_kept(office: Office) -> None:
     assert (answer.status_code, answer.json()["code"], answer.json()["detail"]) == (503, "unavailable", detail)
     end_signing_trouble(office.stores.engine)
     assert office.client.get("/readyz").status_code == 200
+
+
+def test_a_certificate_bears_the_case_reference_and_the_log_does_not(office: Office) -> None:
+    request_id = office.submit(external_reference="case-2041")
+    office.call("POST", f"/v1/requests/{request_id}/deny", {"reason": "no_match"})
+    issued = [taken(office, f"/v1/requests/{request_id}/certificate").json()["certificate"] for _ in range(2)]
+    assert [claims["request"]["external_reference"] for claims in issued] == ["case-2041"] * 2
+    assert len({claims["blinding"] for claims in issued}) == 2
+    assert b"(case-2041)" in taken(office, f"/v1/requests/{request_id}/certificate.pdf").content
+    exported = taken(office, "/v1/audit/export").text
+    assert "case-2041" not in exported
+    logged = [json.loads(line)["entry"]["data"] for line in exported.splitlines()[1:-1]]
+    hashes = [data["certificate_hash"] for data in logged if "certificate_hash" in data]
+    assert hashes[:2] == [claims_hash(claims) for claims in issued]
+    for claims in issued:
+        guess = claims | {"blinding": "0" * 32}
+        assert claims_hash(guess) not in hashes

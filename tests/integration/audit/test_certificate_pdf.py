@@ -69,6 +69,7 @@ def certificate(controller: str = "Analytical Engines", *, steps: tuple[Certifie
         answered_at=AT + timedelta(days=4),
         sealed_at=None,
         covered_by=None,
+        external_reference="case-2041",
     )
     claims = certificate_claims(
         request,
@@ -82,6 +83,7 @@ def certificate(controller: str = "Analytical Engines", *, steps: tuple[Certifie
         ),
         controller=controller,
         issued_at=AT + timedelta(days=5),
+        blinding="ef" * 16,
     )
     data = {"reason": "locating"}
     entry = AuditEntry("request_in_progress", "request", str(REQUEST), 1, None, AT, "worker", SUBJECT, data)
@@ -100,6 +102,7 @@ def test_the_page_answers_what_an_auditor_asks() -> None:
     for answer in (
         "Analytical Engines",
         str(REQUEST),
+        "Case reference case-2041",
         "2026-11-19 12:00:00",
         "2026-11-22 17:00:00, complexity",
         "email link",

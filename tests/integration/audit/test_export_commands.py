@@ -84,6 +84,8 @@ def test_an_auditors_day(company: Company, run: Run, tmp_path: Path) -> None:
         ("report", "metrics", "--period", f"{YEAR}-99", "--out", "x"),
         ("report", "metrics", "--period", YEAR, "--format", "pdf", "--out", "x"),
         ("print", "nothing.json", "--out", "x"),
+        ("export", "--format", "csv", "--out", "x.parquet"),
+        ("report", "metrics", "--period", YEAR, "--format", "json", "--out", "x.html"),
     ],
 )
 def test_what_cannot_be_meant_leaves_no_file_and_no_entry(
@@ -94,7 +96,7 @@ def test_what_cannot_be_meant_leaves_no_file_and_no_entry(
     done = run(*arguments)
     assert done.exit_code == 2, done.output
     assert _logged(company) == before
-    assert not (tmp_path / "x").exists()
+    assert not list(tmp_path.glob("x*"))
 
 
 def _logged(company: Company) -> int:
@@ -115,3 +117,23 @@ def test_a_broken_log_gives_no_table(company: Company, run: Run, tmp_path: Path)
         assert list(tmp_path.glob("x*")) == []
     assert run("report", "metrics", "--period", YEAR, "--out", str(tmp_path / "r")).exit_code == 1
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begins"),
+    [
+        (("export", "--out", "log.csv"), b"index,"),
+        (("export", "--out", "log.parquet"), b"PAR1"),
+        (("export", "--out", "log"), b'{"'),
+        (("report", "metrics", "--period", YEAR, "--out", "m.csv"), b"year,"),
+        (("report", "metrics", "--period", YEAR, "--out", "m.json"), b"{"),
+        (("report", "metrics", "--period", YEAR, "--out", "m"), b"<!DOCTYPE html>"),
+    ],
+)
+def test_a_files_ending_says_its_format(
+    arguments: tuple[str, ...], begins: bytes, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    assert Path(arguments[-1]).read_bytes().startswith(begins)

@@ -32,6 +32,7 @@ REQUEST = CertifiedRequest(
     answered_at=AT,
     sealed_at=None,
     covered_by=None,
+    external_reference="case-2041",
 )
 
 
@@ -50,13 +51,15 @@ def _step(state: str, reason: str | None = None) -> CertifiedStep:
     )
 
 
-def _claims(*steps: CertifiedStep) -> Any:
+def _claims(*steps: CertifiedStep, blinding: str = "00" * 16) -> Any:
     identifiers = [
         CertifiedIdentifier("email", "submitted", "planned", "email_link", AT),
         CertifiedIdentifier("phone", "graph", "planned", None, None),
     ]
     plans = [CertifiedPlan(1, "cd" * 32, AT, ["too_many_records"], "key:k", AT)]
-    return certificate_claims(REQUEST, identifiers, plans, steps, controller="Analytical Engines", issued_at=AT)
+    return certificate_claims(
+        REQUEST, identifiers, plans, steps, controller="Analytical Engines", issued_at=AT, blinding=blinding
+    )
 
 
 def test_claims_have_one_encoding() -> None:
@@ -86,3 +89,11 @@ def test_verification_extension_and_approval_are_told() -> None:
     assert claims["request"]["extension"]["reason"] == "complexity"
     assert claims["plans"][0]["approval"]["by"] == "key:k"
     assert claims["final"] is False
+
+
+def test_the_logged_hash_confirms_no_guess_of_the_case_reference() -> None:
+    """Everything else in the claims can be read from the log, so only what is random hides the reference."""
+    one, other = _claims(blinding="ab" * 16), _claims(blinding="cd" * 16)
+    assert one["request"]["external_reference"] == "case-2041"
+    assert one == other | {"blinding": "ab" * 16}
+    assert claims_hash(one) != claims_hash(other)
