@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.base.sandbox.sample_world import SamplePerson
+from service.cli.api_process import api_listeners
 from service.cli.demo.client import DemoClient
 from service.cli.installation import Servers, processes
 from service.domain.api_key import Scope
@@ -56,7 +57,7 @@ def service_up(company: Company, urls: dict[str, str], **engine: float) -> Itera
     settings = load_settings(origin)
     key = create_key(company.stores, name="journey", scopes=list(Scope), life=timedelta(days=1), actor="cli")
     os.environ.pop("EXPUNGE_CONFIG", None)
-    with processes(settings, Servers(urls, ())):
+    with api_listeners(settings) as listeners, processes(settings, Servers(urls, ()), listeners):
         client = DemoClient(f"http://127.0.0.1:{port}", key.token)
         client.wait_until_ready(120)
         yield Service(company, settings, client, key.token)

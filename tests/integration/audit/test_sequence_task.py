@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from service.cli import installation
+from service.cli.api_process import api_listeners
 from service.cli.installation import Servers, processes
 from service.cli.supervise import Child
 from service.use_cases.sequence_audit import SequencedBatch
@@ -41,7 +42,7 @@ def started(company: Company, monkeypatch: pytest.MonkeyPatch) -> Recorded:
         yield found
 
     monkeypatch.setattr(installation, "Supervisor", recorder)
-    with processes(company.settings, Servers(URLS, ())):
+    with api_listeners(company.settings) as listeners, processes(company.settings, Servers(URLS, ()), listeners):
         return found
 
 
