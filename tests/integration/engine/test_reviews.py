@@ -18,10 +18,11 @@ from service.use_cases import settle_identity
 from service.use_cases.approve_plan import approve_plan
 from service.use_cases.replay_audit import replay_audit
 from service.use_cases.review_request import Review, continue_request
+from service.use_cases.seal_request import seal_due_requests
 from service.use_cases.show_identity import DoubtView, EdgeView
 from service.use_cases.show_request import RequestView, show_request
 from tests.company import Company
-from tests.scenes import caller, decide, effects, person_in, quicken, use
+from tests.scenes import caller, decide, effects, person_in, quicken, use, write
 
 KEEP, DROP = DoubtDecision.KEEP, DoubtDecision.DROP
 
@@ -268,3 +269,20 @@ def test_the_log_tells_kinds_and_ordinals_and_replays(company: Company) -> None:
     assert not [value for value in values_of([person, *others]) if value.encode() in said]
     report = replay_audit(company.stores.engine)
     assert report.differences == ()
+
+
+def test_what_explains_a_request_is_sealed_and_goes_with_it(company: Company) -> None:
+    request, person, others = over_merged(company)
+    (row,) = company.rows("SELECT sealed FROM identity_explanations WHERE request_id = :id", id=request)
+    assert not [value for value in values_of([person, *others]) if value.encode() in bytes(row.sealed).lower()]
+    decide(company, request, *values_of(others))
+    company.drive()
+    write(company, "UPDATE requests SET due_at = clock_timestamp() WHERE id = :id AND duty = 'seal'", id=request)
+    assert seal_due_requests(company.stores) == 1
+
+    view = show_request(company.stores, request)
+
+    assert company.rows("SELECT 1 FROM identity_explanations") == []
+    assert (view.sealed, view.edges, view.beyond) == (True, [], [])
+    assert {each.masked for each in view.identifiers} == {each.ordinal for each in view.identifiers} == {None}
+    assert {each.decision for each in view.reviews[0].decisions} == {"keep", "drop"}

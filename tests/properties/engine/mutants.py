@@ -30,6 +30,8 @@ from service.use_cases import (
     move_steps,
     place_answers,
     record_answers,
+    review_request,
+    settle_identity,
     sweep_leases,
     system_rules,
 )
@@ -67,6 +69,12 @@ def hold_ignored_at_renewal(patch: pytest.MonkeyPatch) -> None:
 def approval_ignored_at_freeze(patch: pytest.MonkeyPatch) -> None:
     """However far a plan reaches, nobody is asked."""
     patch.setattr(freezing, "needs_approval", lambda *given, **named: ())
+
+
+def kept_by_one_person(patch: pytest.MonkeyPatch) -> None:
+    """A reviewer goes on with two customers in one cluster, and no second person is asked."""
+    patch.setattr(settle_identity, "reasons_of", lambda doubts: frozenset())
+    patch.setattr(review_request, "second_person_for", lambda decided, dropped: frozenset())
 
 
 def approval_ignored_at_lease(patch: pytest.MonkeyPatch) -> None:
@@ -193,6 +201,7 @@ MUTANTS: dict[str, tuple[Mutant, Focus]] = {
         (hold_ignored_at_lease, Focus(_HOLDING)),
         (hold_ignored_at_renewal, Focus(frozenset({"begin_pass", "stop_somebody", "take_long", "go_on"}))),
         (approval_ignored_at_freeze, Focus(_APPROVING)),
+        (kept_by_one_person, Focus(frozenset({"review"}))),
         (approval_ignored_at_lease, Focus(frozenset({"wait"}), _WITH_DELAY, _BUSY, always_approve=True)),
         (confirm_skipped, Focus(_RESOLVING, _WITH_DELAY)),
         (delay_ignored, Focus(_RESOLVING, _WITH_DELAY)),
