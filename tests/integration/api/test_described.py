@@ -4,53 +4,76 @@ from __future__ import annotations
 
 from typing import Any
 
-import hypothesis
-import schemathesis
-from schemathesis import Case
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    negative_data_rejection,
-    response_schema_conformance,
-    status_code_conformance,
-    unsupported_method,
-)
+import pytest
 
+from service.domain.api_key import Scope
 from tests.integration.api.conftest import EMAIL, Office
-
-CHECKS = (
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
-    negative_data_rejection,
-    unsupported_method,
-)
+from tests.integration.api.generated_calls import call_everything, is_opened
 
 
-def test_generated_calls_find_no_surprise(office: Office) -> None:
-    schema = schemathesis.openapi.from_dict(office.call("GET", "/openapi.json").json())
-    headers = {"Authorization": f"Bearer {office.key.token}"}
-    called: set[str] = set()
-    for result in schema.get_all_operations():
-        operation = result.ok()
+def _generated(office: Office, scope: Scope | None, *, examples: int) -> None:
+    """All operations with a key of one scope, or without a key; each answer is one of the described ones."""
+    answered = call_everything(office, None if scope is None else office.new_key(scope), examples=examples)
 
-        @hypothesis.seed(20261122)
-        @hypothesis.settings(
-            max_examples=8,
-            deadline=None,
-            database=None,
-            phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
-            suppress_health_check=list(hypothesis.HealthCheck),
-        )
-        @hypothesis.given(case=operation.as_strategy())
-        def call(case: Case) -> None:
-            answer = case.call(base_url=office.url, headers=headers)
-            case.validate_response(answer, checks=list(CHECKS))
+    described = dict(_described(office))
+    assert answered.keys() == {f"{name.split(' ')[0].upper()} {name.split(' ')[1]}" for name in described}
+    assert all(status < 500 for statuses in answered.values() for status in statuses), answered
+    for name, operation in described.items():
+        method, path = name.split(" ")
+        statuses = answered[f"{method.upper()} {path}"]
+        if not is_opened(operation, () if scope is None else (scope,)):
+            assert statuses == {401 if scope is None else 403}, name
+        elif operation["security"]:
+            assert not statuses & {401, 403} or path.endswith("/approve"), name
 
-        call()
-        called.add(operation.label)
-    assert len(called) >= 21
+
+@pytest.mark.parametrize("scope", [None, *Scope])
+def test_generated_calls_with_one_scope_find_no_surprise(office: Office, scope: Scope | None) -> None:
+    _generated(office, scope, examples=2)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("scope", [None, *Scope])
+def test_many_generated_calls_with_one_scope_find_no_surprise(office: Office, scope: Scope | None) -> None:
+    _generated(office, scope, examples=150)
+
+
+def test_generated_calls_with_every_scope_find_no_surprise(office: Office) -> None:
+    answered = call_everything(office, office.key, examples=5)
+
+    assert len(answered) >= 35
+    assert not any(statuses & {401} for name, statuses in answered.items() if "callbacks" not in name), answered
+    # The calls reach what is behind the checks of form.
+    assert sum(any(status < 300 for status in statuses) for statuses in answered.values()) >= 12, answered
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_many_generated_calls_with_every_scope_find_no_surprise(office: Office) -> None:
+    call_everything(office, office.key, examples=150)
+
+
+def test_every_status_of_an_operation_is_described(office: Office) -> None:
+    for name, operation in _described(office):
+        method, path = name.split(" ")
+        statuses = set(operation["responses"])
+        needed = {"500"}
+        if operation["security"]:
+            needed |= {"401", "403", "422", "503"}
+        if "requestBody" in operation:
+            needed |= {"400", "413", "415"}
+        if "_id}" in path or "{name}" in path:
+            needed |= {"404"}
+        if method == "post" and "_id}" in path and not path.endswith("/reveal"):
+            needed |= {"409"}
+        if path.endswith(("/reveal", "/certificate", "/certificate.pdf")):
+            needed |= {"410"}
+        if path in ("/v1/requests", "/v1/requests/batch") and method == "post":
+            needed |= {"409"}
+        if "callbacks" in path:
+            needed |= {"401", "408", "413", "429", "503"}
+        assert needed <= statuses, (name, needed - statuses)
 
 
 def _described(office: Office) -> list[tuple[str, Any]]:
