@@ -13,7 +13,16 @@ from fractions import Fraction
 
 from service.domain.csv_text import Cell
 from service.domain.reports.cases import Case
-from service.domain.reports.report import Bar, Chart, Question, Report, mean_text, median_text
+from service.domain.reports.report import (
+    Bar,
+    Chart,
+    MonthSeries,
+    Question,
+    Report,
+    mean_text,
+    median_text,
+    months_between,
+)
 from service.domain.reports.response import (
     COMPLIED,
     DENIED,
@@ -78,7 +87,26 @@ def report_metrics(question: Question) -> Report:
             "What the suppression sync opened for erased people who re-appeared is nobody's request and isn't counted.",
         ],
         _charts(rows),
+        _by_month(question),
+        headed_by=("year", "kind"),
     )
+
+
+def _by_month(question: Question) -> list[MonthSeries]:
+    """Requests by the month of receipt, from the first month that has one to the last."""
+    cases = [case for case in question.cases() if case.reappearance_of is None]
+    if not cases:
+        return []
+    days = [question.period.day_of(case.received_at) for case in cases]
+    months = months_between(min(days), max(days))
+    lines = {name: dict.fromkeys(months, 0) for name in ("received", "complied with", "denied")}
+    for case, day in zip(cases, days, strict=True):
+        month, nature = f"{day:%Y-%m}", nature_of(question.register, case)
+        lines["received"][month] += 1
+        lines["complied with"][month] += nature in COMPLIED
+        lines["denied"][month] += nature in (DENIED, UNVERIFIED)
+    counts = {name: tuple(line.values()) for name, line in lines.items()}
+    return [MonthSeries("Requests by month of receipt", months, counts)]
 
 
 def _counts(question: Question, cases: Sequence[Case]) -> dict[str, Cell]:

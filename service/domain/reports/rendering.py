@@ -14,6 +14,7 @@ from fractions import Fraction
 from html import escape
 
 from service.domain.csv_text import csv_line
+from service.domain.reports.line_chart import line_chart
 from service.domain.reports.report import Chart, Period, Report
 from service.domain.signed_note import Checkpoint
 
@@ -22,8 +23,16 @@ _BAR, _LABEL, _VALUE, _HEIGHT = 420, 260, 90, 22
 _STYLE = (
     "body{font:14px/1.5 sans-serif;margin:2rem;color:#222}table{border-collapse:collapse;margin:1rem 0}"
     "th,td{border:1px solid #bbb;padding:.25rem .5rem;text-align:left;vertical-align:top}th{background:#eee}"
-    "dt{font-weight:bold}dd{margin:0 0 .5rem 0}.hash{font-family:monospace;overflow-wrap:anywhere}"
-    "svg text{font:12px sans-serif}svg rect{fill:#36648b}"
+    "dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1.2rem}dt{font-weight:bold}dd{margin:0}"
+    ".hash{font-family:monospace;overflow-wrap:anywhere}"
+    "svg{display:block;max-width:100%;height:auto}svg text{font:12px sans-serif}svg rect{fill:#36648b}"
+    "svg.lines{width:720px}svg .grid{stroke:#ddd}td.number,th.number{text-align:right}th,td{overflow-wrap:break-word}"
+    "h2{font-size:1.1rem;margin:1.2rem 0 .4rem}"
+    "@page{size:A4;margin:14mm}@page wide{size:A4 landscape;margin:10mm}body.wide{page:wide}"
+    "@media print{body{margin:0;font-size:9pt;line-height:1.35}h1{font-size:14pt;margin:0 0 .5rem}"
+    "h2{font-size:10.5pt;break-after:avoid}table{width:100%;margin:.5rem 0}"
+    "th,td{padding:0 .3rem}p{margin:.2rem 0}body.wide table{font-size:6.5pt}dl{margin:.3rem 0}"
+    "svg{width:115mm!important}thead{display:table-header-group}tr,svg{break-inside:avoid}}"
 )
 
 
@@ -74,13 +83,15 @@ def _as_csv(report: Report, source: Source) -> bytes:
 
 
 def _as_html(report: Report, source: Source) -> bytes:
+    layout = "" if report.headed_by else ' class="wide"'
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        f"<title>{escape(report.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
+        f"<title>{escape(report.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body{layout}>",
         f"<h1>{escape(report.title)}</h1>",
         _about(report, source),
+        *(line_chart(series) for series in report.series),
         *(_chart(chart) for chart in report.charts if chart.bars),
-        _table(report),
+        _turned_table(report) if report.headed_by and report.rows else _table(report),
         *(f"<p>{escape(note)}</p>" for note in report.notes),
         "</body>\n</html>\n",
     ]
@@ -102,11 +113,11 @@ def _about(report: Report, source: Source) -> str:
 
 def _chart(chart: Chart) -> str:
     longest = max(bar.length for bar in chart.bars) or Fraction(1)
-    height = _HEIGHT * len(chart.bars)
+    height, whole = _HEIGHT * len(chart.bars), _LABEL + _BAR + _VALUE
     title = escape(chart.title)
     lines = [
         f"<h2>{title}</h2>",
-        f'<svg role="img" aria-label="{title}" width="{_LABEL + _BAR + _VALUE}" height="{height}">',
+        f'<svg role="img" aria-label="{title}" width="{whole}" viewBox="0 0 {whole} {height}">',
     ]
     for place, bar in enumerate(chart.bars):
         top, width = place * _HEIGHT, round(bar.length / longest * _BAR)
@@ -121,7 +132,20 @@ def _chart(chart: Chart) -> str:
 def _table(report: Report) -> str:
     head = "".join(f"<th>{escape(meaning)}</th>" for meaning in report.columns.values())
     rows = (_row([row[name] for name in report.columns]) for row in report.rows)
-    return "\n".join(["<table>", f"<tr>{head}</tr>", *rows, "</table>"])
+    return "\n".join(["<table>", f"<thead><tr>{head}</tr></thead>", *rows, "</table>"])
+
+
+def _turned_table(report: Report) -> str:
+    """One line per column of the report, one column per row."""
+    heads = [" ".join(str(row[name]) for name in report.headed_by) for row in report.rows]
+    lines = ["<table>", "<thead><tr><th></th>" + "".join(f'<th class="number">{escape(h)}</th>' for h in heads)]
+    lines[-1] += "</tr></thead>"
+    for name, meaning in report.columns.items():
+        if name not in report.headed_by:
+            cells = ("" if row[name] is None else escape(str(row[name])) for row in report.rows)
+            line = "".join(f'<td class="number">{cell}</td>' for cell in cells)
+            lines.append(f"<tr><th>{escape(meaning)}</th>{line}</tr>")
+    return "\n".join([*lines, "</table>"])
 
 
 def _row(cells: Sequence[object]) -> str:

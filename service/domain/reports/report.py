@@ -87,8 +87,21 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class MonthSeries:
+    """Counts per month, side by side: `months` as YYYY-MM, and for each line one count per month."""
+
+    title: str
+    months: tuple[str, ...]
+    lines: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
 class Report:
-    """`columns` says what each member of a row means, in the order in which they are shown."""
+    """`columns` says what each member of a row means, in the order in which they are shown.
+
+    `headed_by`: on a page each row becomes a column under the values of these columns, because a report of few rows
+    and many columns fits no paper otherwise. JSON and CSV keep their rows.
+    """
 
     name: str
     title: str
@@ -97,6 +110,8 @@ class Report:
     rows: Sequence[Mapping[str, Cell]]
     notes: Sequence[str] = field(default_factory=list)
     charts: Sequence[Chart] = field(default_factory=list)
+    series: Sequence[MonthSeries] = field(default_factory=list)
+    headed_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +137,12 @@ class Question:
 
     def day_text(self, at: datetime | None) -> str | None:
         return None if at is None else self.period.day_of(at).isoformat()
+
+
+def months_between(first: date, last: date) -> tuple[str, ...]:
+    """Every month from the one of `first` to the one of `last`, as YYYY-MM."""
+    begin, end = first.year * 12 + first.month - 1, last.year * 12 + last.month - 1
+    return tuple(f"{month // 12:04d}-{month % 12 + 1:02d}" for month in range(begin, end + 1))
 
 
 def counted(title: str, counts: Mapping[str, int]) -> Chart:
