@@ -27,7 +27,7 @@ from service.cli.supervise import python
 from service.use_cases.print_certificate import print_certificate
 
 _GOOD_ENDS = {"erased_verified", "absent"}
-_LONGEST_SECONDS = 90.0
+_LONGEST_SECONDS = 300.0
 
 
 class DemoFailed(Exception):  # noqa: N818 - says what is true
