@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -31,7 +30,9 @@ from connectors.base.config import (
     parse_model,
 )
 from connectors.base.registry import connector_class
+from service.configuration_file import read_configuration
 from service.connection_settings import ConnectionSettings
+from service.server_settings import BrokerSettings, DatabaseSettings
 
 
 class ServiceSettings(SystemModel):
@@ -66,7 +67,7 @@ class ServiceSettings(SystemModel):
     def _known_zone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError):
+        except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError("not a known time zone") from None
         return value
 
@@ -74,19 +75,6 @@ class ServiceSettings(SystemModel):
     def zone(self) -> ZoneInfo:
         """The time zone in which a legal day ends."""
         return ZoneInfo(self.timezone)
-
-
-class DatabaseSettings(SystemModel):
-    """`[database]`: with no URL the service runs a PostgreSQL server of its own."""
-
-    url: SecretStr | None = Field(None, description="main store, `postgresql+psycopg://...`; embedded if absent")
-    key_url: SecretStr | None = Field(None, description="key store, another database; embedded if absent")
-
-
-class BrokerSettings(SystemModel):
-    """`[broker]`: with no URL the service runs a Valkey server of its own."""
-
-    url: SecretStr | None = Field(None, description="Redis or Valkey for Celery; embedded if absent")
 
 
 class VaultSettings(SystemModel):
@@ -366,12 +354,7 @@ def queue_of_kind(connector: str) -> str:
 
 def load_settings(path: Path) -> Settings:
     """Read and check a configuration file. Raises ConfigurationError naming the file, the key and the reason."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path.name} can't be read: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path.name} is not TOML: {error}") from None
+    table = read_configuration(path)
     try:
         return parse_settings(table, origin=path)
     except ConfigurationError as error:
@@ -390,7 +373,7 @@ def parse_settings(table: Mapping[str, Any], *, origin: Path | None = None) -> S
     entries = table.get("systems", [])
     if not isinstance(entries, list):
         raise ConfigurationError("systems: write each system as [[systems]]")
-    systems = tuple(_system(entry) for entry in entries)
+    systems = tuple(_system(entry, number) for number, entry in enumerate(entries, start=1))
     names = [s.config.name for s in systems]
     for name in names:
         if names.count(name) > 1:
@@ -419,16 +402,23 @@ def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value
 
 
-def _system(entry: Any) -> ConfiguredSystem:
+def _system(entry: Any, number: int) -> ConfiguredSystem:
     if not isinstance(entry, dict) or not isinstance(entry.get("connector"), str):
-        raise ConfigurationError("systems: every entry needs name, connector and base_url")
+        name = entry.get("name", number) if isinstance(entry, dict) else number
+        raise ConfigurationError(f"systems[{name}].connector: every entry needs name, connector and base_url")
     entry = dict(entry)
     answer = entry.pop("when_not_addressable", "review")
     if answer not in ("review", "accept"):
         raise ConfigurationError(f"systems[{entry.get('name', '?')}].when_not_addressable: 'review' or 'accept'")
     if not _NAME.fullmatch(str(entry.get("name", ""))):
-        raise ConfigurationError("systems: a name has 1 to 40 of a-z, 0-9, _ and -, and starts with a letter")
-    config = connector_class(entry["connector"]).parse_system(entry)
+        raise ConfigurationError(
+            f"systems[{number}].name: a name has 1 to 40 of a-z, 0-9, _ and -, and starts with a letter"
+        )
+    try:
+        kind = connector_class(entry["connector"])
+    except ConfigurationError as error:
+        raise ConfigurationError(f"systems[{entry['name']}].connector: {error}") from None
+    config = kind.parse_system(entry)
     # What an auditor should see change: everything but the secrets.
     visible = {k: v for k, v in entry.items() if k != "credentials"}
     digest = hashlib.sha256(json.dumps(visible, sort_keys=True, default=str).encode()).hexdigest()

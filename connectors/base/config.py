@@ -7,6 +7,7 @@ Does not read files or the environment except through `resolve_secret`.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import stat
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
 from connectors.base.destinations import NetworkRules, Proxy, UrlRefused, parse_host, parse_http_url, parse_proxy
 from connectors.base.pacing import Pacer, RateLimit
@@ -25,6 +26,11 @@ HTTP_SCHEMES = frozenset({"http", "https"})
 MOST_SECONDS = 86_400
 _LONGEST_SECRET_BYTES = 1024 * 1024
 _Model = TypeVar("_Model", bound=BaseModel)
+LONGEST_SECONDS = 100 * 366 * 86_400
+"""No duration is longer: a century can still be added to a date."""
+_LARGEST_ORDER = 9999
+_LARGEST_COUNT = 1_000_000
+_SCALARS = frozenset({"int_type", "float_type", "bool_type"})
 
 IdentifierKind = Annotated[str, StringConstraints(pattern=f"^{KIND_PATTERN}$", max_length=MAX_KIND_CHARACTERS)]
 """The type of a configured identifier kind; the same rule as `values.is_identifier_kind`."""
@@ -37,7 +43,15 @@ class ConfigurationError(ValueError):
 class SystemModel(BaseModel):
     """Base of every connector's `Credentials` and `Policy`: unknown keys are errors, inputs never show in errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _no_eternity(self) -> SystemModel:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if name.endswith("_seconds") and isinstance(value, int | float) and not value <= LONGEST_SECONDS:
+                raise ValueError(f"{name} is longer than a century")
+        return self
 
 
 class NoPolicy(SystemModel):
@@ -150,32 +164,74 @@ def check_keys(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> 
             raise unknown_key(key, known, where)
 
 
-def parse_model(model: type[_Model], table: Mapping[str, Any], where: str) -> _Model:
-    """Build a model from a table, secrets resolved; errors name key and reason and never echo a value."""
+def parse_model(model: type[_Model], table: Any, where: str) -> _Model:
+    """Build a model from a table, secrets resolved; errors name key and reason and never echo a value.
+
+    Types are strict: a number in quotes is a text. What came from `env:` or `file:` is read as the type of its key.
+    """
+    if not isinstance(table, Mapping):
+        raise ConfigurationError(f"{where}: a table is required")
     check_keys(table, tuple(model.model_fields), where)
+    values = {key: resolve_secret(value, f"{where}.{key}") for key, value in table.items()}
     try:
-        return model.model_validate({k: resolve_secret(v, f"{where}.{k}") for k, v in table.items()})
+        try:
+            return _validated(model, values)
+        except ValidationError as error:
+            outside = {e["loc"][0] for e in error.errors() if e["type"] in _SCALARS and len(e["loc"]) == 1}
+            read = {
+                key: _scalar(values[key])
+                for key in outside
+                if isinstance(table[key], str) and values[key] != table[key]
+            }
+            if not read:
+                raise
+            return _validated(model, values | read)
     except ValidationError as error:
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
-        place = ".".join(str(p) for p in first["loc"]) or "(whole)"
-        raise ConfigurationError(f"{where}.{place}: {first['msg']}") from None
+        place = ".".join(str(p) for p in (where, *first["loc"]))
+        raise ConfigurationError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
-def parse_delays(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> dict[str, timedelta]:
+def _validated(model: type[_Model], values: Mapping[str, Any]) -> _Model:
+    # As JSON, because strict Python values would refuse a list for a tuple and a text for a path.
+    return model.model_validate_json(json.dumps(values, default=str), strict=True)
+
+
+def _scalar(text: str) -> Any:
+    """The number or the truth value that a text stands for, else the text."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, int | float) else text
+
+
+def parse_delays(table: Any, known: tuple[str, ...], where: str) -> dict[str, timedelta]:
     """Delays are numbers of seconds, never negative."""
+    if not isinstance(table, Mapping):
+        raise ConfigurationError(f"{where}: a table is required")
     check_keys(table, known, where)
     delays: dict[str, timedelta] = {}
     for key, value in table.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise ConfigurationError(f"{where}.{key}: a delay is a number of seconds, 0 or more")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_SECONDS:
+            raise ConfigurationError(f"{where}.{key}: a delay is a number of seconds, 0 or more, at most a century")
         delays[key] = timedelta(seconds=value)
     return delays
 
 
 def parse_count(value: Any, where: str) -> int | None:
     """A count is a whole number, 1 or more; None stays None."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ConfigurationError(f"{where}: a whole number, 1 or more")
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST_COUNT
+    ):
+        raise ConfigurationError(f"{where}: a whole number, 1 or more, at most a million")
+    return value
+
+
+def parse_order(value: Any, where: str) -> int | None:
+    """A place among the systems is a whole number; None stays None."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or abs(value) > _LARGEST_ORDER):
+        raise ConfigurationError(f"{where}: a whole number of at most four digits")
     return value
 
 
@@ -260,8 +316,8 @@ def _parse_limit(entry: Any, where: str) -> RateLimit:
     calls, seconds, per_subject = entry["calls"], entry["per_seconds"], entry.get("per_subject", False)
     if isinstance(calls, bool) or not isinstance(calls, int) or calls < 1:
         raise ConfigurationError(f"{where}.calls: a whole number, 1 or more")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
-        raise ConfigurationError(f"{where}.per_seconds: a number of seconds above 0")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_SECONDS:
+        raise ConfigurationError(f"{where}.per_seconds: a number of seconds above 0, at most a century")
     if not isinstance(per_subject, bool):
         raise ConfigurationError(f"{where}.per_subject: true or false")
     return RateLimit(calls, timedelta(seconds=seconds), per_subject)

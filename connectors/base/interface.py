@@ -30,6 +30,7 @@ from connectors.base.config import (
     parse_delays,
     parse_model,
     parse_network,
+    parse_order,
     parse_rate_limits,
     parse_timeout,
 )
@@ -263,8 +264,8 @@ class Connector(ABC):
             credentials=parse_model(cls.Credentials, entry.get("credentials", {}), f"{where}.credentials"),
             policy=parse_model(cls.Policy, entry.get("policy", {}), f"{where}.policy"),
             delays=parse_delays(entry.get("delays", {}), delays, f"{where}.delays"),
-            order=entry.get("order"),
-            max_concurrency=entry.get("max_concurrency"),
+            order=parse_order(entry.get("order"), f"{where}.order"),
+            max_concurrency=parse_count(entry.get("max_concurrency"), f"{where}.max_concurrency"),
             people_at_once=parse_count(entry.get("people_at_once"), f"{where}.people_at_once"),
             timeout_seconds=timeout_seconds,
             deadline_seconds=parse_deadline(

@@ -41,7 +41,12 @@ Location = DuckdbFile | PostgresServer
 
 def parse_location(base_url: str, credentials: WarehouseCredentials, where: str) -> Location:
     """Read `base_url`. Raises ConfigurationError, which never echoes the URL: people put passwords there."""
-    parts = urlsplit(base_url)
+    try:
+        parts = urlsplit(base_url)
+    except ValueError:
+        raise ConfigurationError(f"{where}.base_url: the host can't be read") from None
+    if "\0" in unquote(base_url):
+        raise ConfigurationError(f"{where}.base_url: a zero character stands in it")
     if parts.scheme == "duckdb":
         return _duckdb(parts.netloc, parts.path, bool(parts.query), credentials, where)
     if parts.scheme == "postgresql":

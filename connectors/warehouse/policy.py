@@ -9,7 +9,7 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from connectors.base.config import SystemModel
 from connectors.base.values import is_identifier_kind
@@ -20,6 +20,9 @@ _REASON = re.compile(r"(?=.{1,80}$)(?:[a-z_.:-]*[0-9]){0,6}[a-z_.:-]*")
 
 
 def _as_tuple(value: Any) -> Any:
+    if isinstance(value, list):
+        # Types are strict, and behind a validator a list is no tuple any more.
+        return tuple(value)
     return (value,) if isinstance(value, str) else value
 
 
@@ -35,8 +38,8 @@ def _column_name(value: str) -> str:
     return value
 
 
-TableName = Annotated[str, BeforeValidator(_table_name)]
-ColumnName = Annotated[str, Field(min_length=1), BeforeValidator(_column_name)]
+TableName = Annotated[str, AfterValidator(_table_name)]
+ColumnName = Annotated[str, Field(min_length=1), AfterValidator(_column_name)]
 Columns = Annotated[tuple[ColumnName, ...], BeforeValidator(_as_tuple)]
 
 

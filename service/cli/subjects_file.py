@@ -6,7 +6,6 @@ Decides the two forms and what is wrong with a file. Errors name file, line and 
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from connectors.base.config import ConfigurationError, check_keys
 from connectors.base.interface import Connector
 from connectors.base.pacing import LocalPacer
 from connectors.base.values import Identifier, Subject
+from service.configuration_file import read_configuration
 
 _SUBJECT_KEYS = ("subject", "identifiers")
 _IDENTIFIER_KEYS = ("kind", "value")
@@ -23,12 +23,7 @@ _IDENTIFIER_KEYS = ("kind", "value")
 
 def open_connector(kind: type[Connector], path: Path) -> Connector:
     """The connector of the only `[[systems]]` entry of a TOML file, paced by itself. Raises ConfigurationError."""
-    try:
-        table = tomllib.loads(_read(path))
-    except tomllib.TOMLDecodeError as error:
-        # The parser's text may quote the line; its position may not.
-        place = str(error).rpartition("(")[2].rstrip(")")
-        raise ConfigurationError(f"{path.name}: not TOML ({place})") from None
+    table = read_configuration(path)
     check_keys(table, ("systems",), path.name)
     systems = table.get("systems")
     if not isinstance(systems, list) or len(systems) != 1 or not isinstance(systems[0], dict):
@@ -36,7 +31,10 @@ def open_connector(kind: type[Connector], path: Path) -> Connector:
     entry: Mapping[str, Any] = systems[0]
     if entry.get("connector", kind.declaration.name) != kind.declaration.name:
         raise ConfigurationError(f"{path.name}: systems[0].connector isn't {kind.declaration.name!r}")
-    config = kind.parse_system({"connector": kind.declaration.name, **entry})
+    try:
+        config = kind.parse_system({"connector": kind.declaration.name, **entry})
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path.name}: {error}") from None
     return kind(replace(config, pacer=LocalPacer(kind.limits(config))))
 
 
@@ -59,7 +57,7 @@ def read_subjects(path: Path) -> tuple[Subject, ...]:
 def _subject(line: str, where: str) -> Subject:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ConfigurationError(f"{where}: not JSON") from None
     if not isinstance(entry, dict):
         raise ConfigurationError(f"{where}: an object is required")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.base.config import ConfigurationError
 from service.cli.api_process import ApiDidNotStart, Listeners, api_listeners, wait_until_it_answers
@@ -38,6 +39,10 @@ def up(
                 _run(settings, listeners, over)
     except _UNUSABLE as error:
         note(str(error))
+        raise typer.Exit(2) from None
+    except SQLAlchemyError as error:
+        # A driver's text may hold what was asked and with what.
+        note(f"the stores can't be used ({type(error).__name__}): check database.url and database.key_url")
         raise typer.Exit(2) from None
     except OSError as error:
         if error.filename is None:

@@ -59,8 +59,13 @@ def test_the_example_configuration_loads_with_everything_that_it_comments_out(
     for name in ("key_encryption_key", "pepper"):
         (tmp_path / name).write_text("ab" * 32, encoding="ascii")
     whole = whole.replace("file:/etc/expunge/", f"file:{tmp_path}/")
+    urls = {
+        "EXPUNGE_MAIN_STORE": "postgresql+psycopg://db.example.test/expunge",
+        "EXPUNGE_KEY_STORE": "postgresql+psycopg://keys.example.test/expunge_keys",
+        "EXPUNGE_BROKER": "redis://broker.example.test/0",
+    }
     for variable in set(re.findall(r'"env:([A-Z_]+)"', whole)):
-        monkeypatch.setenv(variable, "0123456789abcdef-us1")
+        monkeypatch.setenv(variable, urls.get(variable, "0123456789abcdef-us1"))
     path = tmp_path / "expunge.toml"
     path.write_text(whole, encoding="utf-8")
     assert load_settings(path).keys.pepper is not None
