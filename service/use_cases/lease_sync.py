@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, text, update
 
 from connectors.base.errors import LeaseLost
 from service.domain.outcomes import ENDED
 from service.settings import Settings
 from service.storage.packed import listed
 from service.storage.stores import Stores
+from service.storage.tables.suppression import SuppressionSyncRow
 from service.storage.vendor_gate import gate_is_open
 
 LEASE_SECONDS = 120.0
@@ -208,6 +209,14 @@ def keep_syncs(connection: Connection, settings: Settings, systems: Sequence[str
     connection.execute(
         text("INSERT INTO suppression_syncs (system) SELECT unnest(CAST(:names AS text[])) ON CONFLICT DO NOTHING"),
         {"names": list(systems)},
+    )
+    # The stored time was made with the interval of that day; a shorter one counts at once. What failed waits as told.
+    every = timedelta(seconds=settings.suppression.sync_every_seconds)
+    read_at = func.coalesce(SuppressionSyncRow.last_success_at, func.clock_timestamp())
+    connection.execute(
+        update(SuppressionSyncRow)
+        .where(SuppressionSyncRow.tries == 0)
+        .values(due_at=func.least(SuppressionSyncRow.due_at, read_at + every))
     )
 
 

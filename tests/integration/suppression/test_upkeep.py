@@ -47,6 +47,27 @@ def test_systems_that_tell_their_changes_are_read_and_anew_under_another_configu
     assert cursors(changing) == {}
 
 
+def test_a_shorter_interval_counts_from_the_restart_on(changing: ChangingSystem) -> None:
+    changing.write("DELETE FROM suppression_syncs")
+    sync_systems(changing.stores, with_org(sync_every_seconds=86400.0))
+
+    def seconds_until_due(every: float, **columns: Any) -> float:
+        known = {"last_success_at": "clock_timestamp() - interval '1 hour'", "tries": "0"} | columns
+        assignments = ", ".join(f"{name} = {value}" for name, value in known.items())
+        changing.write(f"UPDATE suppression_syncs SET due_at = clock_timestamp() + interval '23 hours', {assignments}")
+        sync_systems(changing.stores, with_org(sync_every_seconds=every))
+        asked = "SELECT extract(epoch FROM due_at - clock_timestamp()) AS seconds FROM suppression_syncs"
+        return float(changing.read(asked)[0].seconds)
+
+    hour = 3600
+    assert seconds_until_due(900.0) < 0
+    assert seconds_until_due(2.0 * hour) == pytest.approx(hour, abs=120)
+    assert seconds_until_due(900.0, last_success_at="NULL") == pytest.approx(900, abs=120)
+    # A longer one counts after the next look, and what failed waits as it was told to.
+    assert seconds_until_due(48.0 * hour) == pytest.approx(23 * hour, abs=120)
+    assert seconds_until_due(900.0, tries="3") == pytest.approx(23 * hour, abs=120)
+
+
 def test_the_first_page_begins_where_the_list_does(changing: ChangingSystem) -> None:
     leased = changing.leased()
     assert abs(leased.begin_at - datetime.now(UTC)) < timedelta(minutes=1)
