@@ -61,6 +61,8 @@ class WarehouseConnector(Connector):
         # A second writer would only wait for the first one's lock; people travel together instead.
         max_concurrency=1,
         suppress_first=False,
+        # Whether the tables are seen depends on the batch: see `_prove_sight`.
+        proves_sight=True,
         order=10,
         not_covered=("backups", "freed_storage", "tables_not_listed"),
         level="verified",
@@ -80,6 +82,8 @@ class WarehouseConnector(Connector):
             lock_wait_seconds=system.policy.lock_wait_seconds,
             statement_timeout_seconds=system.policy.statement_timeout_seconds,
         )
+        # The key of the last batch of which rows were taken: a look in the same pass comes before that is recorded.
+        self._took_rows_of: str | None = None
         # Which kinds this warehouse understands is said by its tables, not by the class.
         self.__dict__["declaration"] = replace(type(self).declaration, identifier_kinds=self.kinds_of(system))
 
@@ -105,16 +109,12 @@ class WarehouseConnector(Connector):
         so that is `blind_credential`.
         """
         with self._database.open(write=False) as session:
-            read_layout(session, self._policy)
-            self._check_rights(session)
-            seen = [name for name in self._table_names() if _has_row(session, name)]
-        if not seen and not self._policy.may_be_empty:
-            raise CredentialsRefused("blind_credential")
-        return Visibility("control_record" if seen else "rights", f"rows in {len(seen)} of the configured tables")
+            return self._prove_sight(session)
 
     def locate(self, batch: Batch) -> Findings:
         """Count each person's rows per table, dependents included, and name the rows that may be somebody else's."""
         with self._database.open(write=False) as session:
+            self._prove_sight(session)
             sights = self._look(session, batch.subjects, heed_plan=False)
         return {ref: located(sight) for ref, sight in sights.items()}
 
@@ -136,6 +136,8 @@ class WarehouseConnector(Connector):
                 look_at_edges(session, layout, graph, working, sights)
         erasure.remember()
         memory = erasure.memory
+        if any(memory.has_taken(subject.ref) for subject in working):
+            self._took_rows_of = batch.key
         answers: dict[str, Answer | ConnectorError] = {
             s.ref: answer(sights[s.ref], memory.untold(s), has_taken=memory.has_taken(s.ref)) for s in working
         }
@@ -143,10 +145,32 @@ class WarehouseConnector(Connector):
         return answers | erasure.errors
 
     def confirm_absence(self, batch: Batch) -> Answers:
-        """Look again by every identifier in every table and in the graph."""
+        """Look again by every identifier in every table and in the graph; the sight is proven before and after."""
         with self._database.open(write=False) as session:
+            self._prove_sight(session, batch)
             sights = self._look(session, batch.subjects, heed_plan=True)
+            self._prove_sight(session, batch)
         return {ref: answer(sight, {}) for ref, sight in sights.items()}
+
+    def _prove_sight(self, session: Session, batch: Batch | None = None) -> Visibility:
+        """This user sees every row of every table, and these are the tables where people's rows were or are.
+
+        The second is proven by any row that is left. If none is left, because a person of this batch was the last one,
+        it is proven by the rows of theirs that were taken here: they are counted in an earlier answer, or this very
+        connector took them. Nothing else makes empty tables the right ones. Raises the four errors.
+        """
+        read_layout(session, self._policy)
+        self._check_rights(session)
+        seen = [name for name in self._table_names() if _has_row(session, name)]
+        if seen:
+            return Visibility("control_record", f"rows in {len(seen)} of the configured tables")
+        if batch is not None and (
+            batch.key == self._took_rows_of or any(any(s.counted.values()) for s in batch.subjects)
+        ):
+            return Visibility("rows_erased_here", "the last rows of the configured tables were of this batch")
+        if self._policy.may_be_empty:
+            return Visibility("rights", "rows in 0 of the configured tables")
+        raise CredentialsRefused("blind_credential")
 
     def _look(self, session: Session, people: Sequence[Subject], *, heed_plan: bool) -> dict[str, Sight]:
         layout = read_layout(session, self._policy)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import traceback
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -121,6 +122,25 @@ class TestSight:
         assert answer.code == "blind_credential"
         allowed = bench.connector(*TABLES, graph=GRAPH, may_be_empty=True)
         assert operations.confirm_absence(allowed, batch(ADA))["ada"] == Answer.already_absent()
+
+    def test_the_last_persons_absence_is_seen(self, bench: Bench) -> None:
+        """Their rows were the only ones, and were taken here: the empty tables are the right ones."""
+        bench.execute(
+            "DELETE FROM order_items;\nDELETE FROM orders;\nDELETE FROM events;\nDELETE FROM edges;\n"
+            "DELETE FROM customers WHERE id <> 'C-1'"
+        )
+        connector = bench.shop()
+        assert operations.erase(connector, batch(ADA), FakeLease())["ada"].kind is AnswerKind.ERASED  # type: ignore[union-attr]
+        assert bench.rows("customers") == []
+        # In the same pass, and in another process that knows only what was recorded.
+        assert operations.confirm_absence(connector, batch(ADA))["ada"] == Answer.already_absent()
+        counted = replace(ADA, counted={"customers": 1})
+        assert operations.confirm_absence(bench.shop(), batch(counted))["ada"] == Answer.already_absent()
+        # Nobody's rows were taken: these may be the tables of an empty copy.
+        for other in (ADA, replace(ADA, counted={"customers": 0})):
+            blind = operations.confirm_absence(bench.shop(), batch(other))["ada"]
+            assert isinstance(blind, CredentialsRefused)
+            assert blind.code == "blind_credential"
 
     def test_one_empty_table_is_no_reason_for_doubt(self, bench: Bench) -> None:
         bench.execute("DELETE FROM events")
