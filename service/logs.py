@@ -1,15 +1,18 @@
-"""Logging for every process: JSON lines of codes and ids, never values.
+"""Logging for every process: events of codes and ids, never values, to standard error.
 
-Decides the format and which libraries are silenced because their lines carry URLs, parameters or messages' bodies.
+Decides the format (readable on a terminal, else one JSON object a line), that other libraries' lines have the same one,
+and which libraries are silenced because their lines carry URLs, parameters or messages' bodies.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
 import traceback
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, TextIO
 
 import structlog
 
@@ -28,7 +31,7 @@ def fault_of(error: BaseException) -> dict[str, Any]:
 
 
 def configure_logs(level: str = "INFO") -> None:
-    """Set up structlog and the standard library's logging once per process, to standard error."""
+    """Set up structlog, the standard library's logging, and what is said of warnings and uncaught exceptions."""
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     shared: list[structlog.typing.Processor] = [
@@ -44,7 +47,7 @@ def configure_logs(level: str = "INFO") -> None:
         structlog.stdlib.ProcessorFormatter(
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
+                _renderer(sys.stderr),
             ],
             foreign_pre_chain=shared,
         )
@@ -58,6 +61,25 @@ def configure_logs(level: str = "INFO") -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda uncaught: _log_uncaught(
+        uncaught.exc_type, uncaught.exc_value or uncaught.exc_type(), uncaught.exc_traceback
+    )
+
+
+def _renderer(stream: TextIO) -> structlog.typing.Processor:
+    if stream.isatty():
+        return structlog.dev.ConsoleRenderer(pad_event_to=0)
+    return structlog.processors.JSONRenderer()
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """As of any other exception, the type and the place: the text may carry what a vendor or a driver said."""
+    if issubclass(kind, KeyboardInterrupt | SystemExit):
+        sys.__excepthook__(kind, error, trace)
+        return
+    structlog.get_logger(__name__).error("uncaught_exception", exc_info=(kind, error, trace))
 
 
 def _no_text_of_exceptions(
@@ -69,7 +91,8 @@ def _no_text_of_exceptions(
     """
     record = event.get("_record")
     if isinstance(record, logging.LogRecord) and record.exc_info:
-        event["event"] = str(record.msg)
+        # asyncio has the exception's text in the template itself, behind the first line.
+        event["event"] = str(record.msg).partition("\n")[0]
         data = getattr(record, "data", None)
         if isinstance(data, dict):
             event["task"] = data.get("name")

@@ -32,7 +32,8 @@ from service.use_cases.sync_systems import sync_systems
 from service.use_cases.system_standing import probe_at_once
 
 _WORKER_GRACE_SECONDS = 20.0
-_CELERY = python("-m", "celery", "-A", "workers.app")
+# Quiet: its banner is no log line.
+_CELERY = python("-m", "celery", "-q", "-A", "workers.app")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from service.cli.printing import say
 from service.cli.sandbox import sample_warehouse, sandbox
 from service.cli.up import up
 from service.cli.workers import workers
+from service.logs import configure_logs
 
 app = command_group("expunge", "Propagate a person's deletion to every system that holds their data, and prove it.")
 app.command(short_help="Run the service until Ctrl-C.")(up)
@@ -46,6 +47,8 @@ def expunge(
     ] = False,
 ) -> None:
     """Propagate a person's deletion to every system that holds their data, and prove it."""
+    # Results go to standard output, also as JSON: what is logged meanwhile must not stand among them.
+    configure_logs("WARNING")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from service.cli.installation import log_directory, prepare, processes, servers,
 from service.cli.printing import note
 from service.data_directory import unusable
 from service.embedded import EmbeddedServersError
+from service.logs import configure_logs
 from service.settings import Settings, load_settings
 from service.storage.signing_key import SigningKeyUnusable
 
@@ -34,6 +35,7 @@ def up(
         signal.signal(number, lambda *_: over.set())
     try:
         settings = load_settings(config)
+        configure_logs(settings.service.log_level)
         with api_listeners(settings) as listeners:
             while not over.is_set():
                 _run(settings, listeners, over)
