@@ -173,6 +173,9 @@ def parse_model(model: type[_Model], table: Any, where: str) -> _Model:
         raise ConfigurationError(f"{where}: a table is required")
     check_keys(table, tuple(model.model_fields), where)
     values = {key: resolve_secret(value, f"{where}.{key}") for key, value in table.items()}
+    for key, value in values.items():
+        if isinstance(value, str) and "\0" in value:
+            raise ConfigurationError(f"{where}.{key}: a zero character stands in it")
     try:
         try:
             return _validated(model, values)
