@@ -155,7 +155,10 @@ def verify(
     manifest: Annotated[Path | None, typer.Option(help="The manifest that signs the file.")] = None,
     handover: Annotated[list[Path] | None, typer.Option(help="A rotation's note, if the key is older; repeat.")] = None,
 ) -> None:
-    """Verify evidence offline, by the same program that auditors get."""
+    """Verify evidence offline.
+
+    By the same program that auditors get.
+    """
     arguments = ["--certificate", str(file)] if certificate else [str(file)]
     for option, path in (("--manifest", manifest), ("--key", key), *(("--handover", each) for each in handover or ())):
         arguments += [] if path is None else [option, str(path)]
@@ -169,7 +172,10 @@ def certificate(
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
 ) -> None:
-    """Fetch the certificate of an answered request; a PDF carries the signed JSON, which alone proves anything."""
+    """Fetch the certificate of an answered request.
+
+    A PDF carries the signed JSON, which alone proves anything.
+    """
     ending = ".pdf" if out.suffix.lower() == ".pdf" else ""
     with short_errors():
         content = Api(url, key_file).fetch("GET", f"/v1/requests/{request_id}/certificate{ending}").content
