@@ -110,6 +110,9 @@ class KeySettings(SystemModel):
         3 * 86400.0, ge=0, description="how long an epoch key is kept after its last data key was re-wrapped"
     )
     pepper: SecretStr | None = Field(None, description="64 hex digits; key of the keyed hashes")
+    added_peppers: tuple[SecretStr, ...] = Field(
+        (), description="64 hex digits each, in the order in which they were added; never taken out"
+    )
     audit_key_directory: Path | None = Field(None, description="where audit.key and audit.pub of the audit log are")
     audit_origin: str = Field(
         "expunge.local/audit", pattern=r"^[a-z0-9._/-]{1,120}$", description="the audit log's name in its checkpoints"

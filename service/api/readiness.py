@@ -7,6 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.api.problems import Trouble
 from service.settings import Settings
 from service.storage.epoch_secrets import EpochKeyUnusable
+from service.storage.pepper_versions import OtherPeppers
 from service.storage.stores import Stores
 from service.use_cases.check_readiness import check_readiness
 from service.use_cases.evidence_standing import evidence_standing
@@ -20,7 +21,7 @@ def why_not_ready(stores: Stores, settings: Settings) -> Trouble | None:
     try:
         check_readiness(stores)
         evidence = evidence_standing(stores, settings).codes()
-    except (SQLAlchemyError, EpochKeyUnusable):
+    except (SQLAlchemyError, EpochKeyUnusable, OtherPeppers):
         return Trouble(503, "unavailable", headers={"Retry-After": "2"})
     if not evidence:
         return None

@@ -17,8 +17,10 @@ from service.cli.client import EXIT_REFUSED
 from service.cli.direct import DEFAULT_CONFIG, Config, opened
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
-from service.settings import Settings
+from service.settings import Settings, load_settings
+from service.storage import generated_pepper
 from service.storage.epoch_secrets import EpochKeyUnusable
+from service.storage.secrets import keys_directory
 from service.storage.stores import Stores
 from service.use_cases.encryption_status import EncryptionStatus, read_encryption_status
 from service.use_cases.rotate_epochs import find_epoch, give_up_epoch, rotate_epochs
@@ -99,6 +101,18 @@ def rotate_key_encryption_key(config: Config = DEFAULT_CONFIG, as_json: AsJson =
         say("the old key-encryption key was overwritten")
     else:
         say("keys.previous_key_encryption_keys isn't needed any more")
+
+
+@app.command("rotate-pepper")
+def rotate_pepper(config: Config = DEFAULT_CONFIG) -> None:
+    """Prepare another pepper. The next start takes it, and brings every keyed hash to the new version."""
+    settings = load_settings(config)
+    if settings.keys.pepper is not None:
+        note("keys.pepper is configured: add a line to keys.added_peppers (64 hex digits) yourself, then restart")
+        raise typer.Exit(EXIT_REFUSED)
+    made = generated_pepper.prepare_next(keys_directory(settings))
+    say("another pepper is prepared" if made else "another pepper was prepared before and isn't taken yet")
+    say("stop every process, on other machines as well, then start the service: the tables are locked meanwhile")
 
 
 def _show(found: EncryptionStatus) -> None:

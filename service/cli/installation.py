@@ -19,11 +19,14 @@ from service.cli.supervise import Child, Supervisor, python
 from service.data_directory import private_directory
 from service.embedded import EmbeddedServers
 from service.settings import AUDIT_QUEUE, CONTROL_QUEUE, SYSTEMS_QUEUE, Settings, queue_of_kind
+from service.storage import generated_pepper
 from service.storage.anchors.configured import configured_anchors
+from service.storage.engine import open_engine
 from service.storage.epoch_secrets import EpochKeyUnusable
 from service.storage.migrate import migrate, migrate_keys
-from service.storage.open_installation import RUN_FILE, open_identity_graph, open_stores
-from service.storage.secrets import audit_signing_key
+from service.storage.open_installation import RUN_FILE, open_identity_graph, open_stores, server_url
+from service.storage.pepper_versions import bring_hashes_up
+from service.storage.secrets import audit_signing_key, keys_directory, load_secrets
 from service.storage.stores import Stores
 from service.storage.vendor_gate import open_conflicts
 from service.use_cases.log_configuration import log_configuration
@@ -107,6 +110,7 @@ def prepare(settings: Settings, found: Servers) -> Stores:
     """
     _build_everything(settings)
     os.environ.update({k: v for k, v in environment(settings, found).items() if k.startswith("EXPUNGE_")})
+    _bring_hashes_up(settings)
     stores = open_stores(settings, pool_size=2)
     try:
         stores.keys.epochs.current()
@@ -118,6 +122,17 @@ def prepare(settings: Settings, found: Servers) -> Stores:
     sync_systems(stores, settings)
     probe_at_once(stores)
     return stores
+
+
+def _bring_hashes_up(settings: Settings) -> None:
+    """Before any process starts: each of them refuses a store whose hashes are of another version than its peppers."""
+    if settings.keys.pepper is None:
+        generated_pepper.take_next(keys_directory(settings))
+    engine = open_engine(server_url(settings, "database_url"), pool_size=1)
+    try:
+        bring_hashes_up(engine, load_secrets(settings).pepper)
+    finally:
+        engine.dispose()
 
 
 def _build_everything(settings: Settings) -> None:

@@ -167,6 +167,8 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         "encryption_epoch_begun": event("encryption_epoch"),
         "encryption_epoch_destroyed": event("encryption_epoch"),
         "encryption_epoch_lost": event("encryption_epoch"),
+        # Another secret for the keyed hashes: how many there are now, and how many hashes were brought to this version.
+        "pepper_added": event("pepper", version=COUNT, hashes=COUNT),
         # The log itself: a human's word after a restore, its key, its removed prefix.
         "restored_store_accepted": event("reconciliation", anchor=CODE, conflict=CODE),
         "signing_key_announced": event("signing_key", after=HEX),

@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from service.storage.epoch_secrets import EpochKeyUnusable
 from service.storage.packed import Packed, counted, listed, packed, timed
+from service.storage.pepper_versions import OtherPeppers
 
 _COLUMNS: Mapping[str, str] = {
     "id": "uuid",
@@ -87,7 +88,7 @@ class StoreMoved(Exception):  # noqa: N818 - says what is true
     """The store's server is another one than a moment ago, and nothing was written: trying again helps."""
 
 
-STORE_UNAVAILABLE = (OperationalError, InterfaceError, PoolExhausted, StoreMoved, EpochKeyUnusable)
+STORE_UNAVAILABLE = (OperationalError, InterfaceError, PoolExhausted, StoreMoved, EpochKeyUnusable, OtherPeppers)
 """Errors that say nothing about what was to be written: trying again later helps."""
 
 _DEADLOCK, _LOCK_TIMEOUT = "40P01", "55P03"

@@ -16,7 +16,7 @@ from connectors.base.config import ConfigurationError
 from service.data_directory import private_directory, unusable
 from service.domain.signed_note import SigningKey
 from service.settings import Settings
-from service.storage import generated_kek
+from service.storage import generated_kek, generated_pepper
 from service.storage.epoch_files import EpochFiles
 from service.storage.epoch_secrets import EpochSecrets
 from service.storage.key_encryption_keys import KeyEncryptionKeys
@@ -42,8 +42,19 @@ def load_secrets(settings: Settings) -> Secrets:
     return Secrets(
         key_encryption_keys=key_encryption_keys,
         epochs=EpochFiles(epoch_directory(settings), key_encryption_keys),
-        pepper=Pepper(_secret(settings.keys.pepper, directory / "pepper")),
+        pepper=_pepper(settings, directory),
     )
+
+
+def _pepper(settings: Settings, directory: Path) -> Pepper:
+    first = _secret(settings.keys.pepper, directory / generated_pepper.FIRST)
+    added = [each.get_secret_value() for each in settings.keys.added_peppers]
+    names = [f"keys.added_peppers[{place}]" for place in range(len(added))]
+    if settings.keys.pepper is None:
+        files = generated_pepper.added_files(directory)
+        names = [path.name for path in files] + names
+        added = [path.read_text(encoding="ascii") for path in files] + added
+    return Pepper(first, tuple(_parsed(text, name) for text, name in zip(added, names, strict=True)))
 
 
 def _key_encryption_keys(settings: Settings, directory: Path) -> list[bytes]:

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from service.storage.engine import open_engine
 from service.storage.key_store import KeyStore
 from service.storage.keyed_hash import Pepper
+from service.storage.pepper_versions import refuse_other_peppers
 from service.storage.secrets import Secrets
 from service.storage.statements import Statements
 
@@ -39,6 +40,7 @@ class Stores:
         """Open both databases; nothing is connected before the first use. `plans_once` as for `open_engine`."""
         key_engine = open_engine(key_database_url, pool_size=pool_size, plans_once=plans_once)
         engine = open_engine(database_url, pool_size=pool_size, plans_once=plans_once)
+        refuse_other_peppers(engine, secrets.pepper)
         return cls(
             engine=engine,
             keys=KeyStore(key_engine, secrets.epochs, secrets.key_encryption_keys),

@@ -233,9 +233,9 @@ def _frozen(plan: _Plan, begun: Mapping[UUID, Sequence[Begun]]) -> Change:
 _PLAN_IDENTIFIERS = (
     "WITH planned AS (UPDATE identifiers i SET use = 'planned', plan_version = n.version"
     " FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[])) AS n(id, version)"
-    " WHERE i.request_id = n.id AND i.use = 'pending' RETURNING i.request_id, i.keyed_hash, i.kind, i.pepper_version),"
-    " added AS (INSERT INTO suppression_entries (keyed_hash, request_id, kind, pepper_version, added_at)"
-    " SELECT DISTINCT ON (request_id, keyed_hash) keyed_hash, request_id, kind, pepper_version, :now FROM planned"
+    " WHERE i.request_id = n.id AND i.use = 'pending' RETURNING i.request_id, i.keyed_hash, i.kind),"
+    " added AS (INSERT INTO suppression_entries (keyed_hash, request_id, kind, added_at)"
+    " SELECT DISTINCT ON (request_id, keyed_hash) keyed_hash, request_id, kind, :now FROM planned"
     " ON CONFLICT (keyed_hash, request_id) DO NOTHING RETURNING request_id)"
     " SELECT request_id, keyed_hash FROM planned UNION ALL SELECT request_id, NULL FROM added"
 )

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.base.values import Identifier
 from service.domain.deadlines import REGIMES
-from service.domain.idempotency import InvalidKey, body_fingerprint, parse_key
+from service.domain.idempotency import InvalidKey, parse_key
 from service.domain.normalisation import InvalidIdentifier, normalise
 from service.domain.refusals import Invalid, KindNotAvailable
 from service.settings import Settings
@@ -99,7 +99,7 @@ def check_submission(
         submission,
         normal,
         tuple(pepper.of_identifier(identifier) for identifier, _ in normal),
-        body_fingerprint(pepper.derive("idempotency"), _canonical_body(submission)),
+        pepper.of_body(_canonical_body(submission)),
     )
 
 

@@ -1,13 +1,18 @@
-"""The audited record of encryption epochs, beside the audit log. The key store's own register is `key_epochs`."""
+"""What the main store knows of keys: the audited record of encryption epochs, and which peppers its hashes need.
+
+Holds no key. The key store's own register of epochs is `key_epochs`.
+"""
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import LargeBinary, Text
+from sqlalchemy import LargeBinary, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.storage.tables.base import Base
+from service.storage.tables.requests import Instant
 
 
 class EncryptionEpochRow(Base):
@@ -19,3 +24,13 @@ class EncryptionEpochRow(Base):
     state: Mapped[str] = mapped_column(Text)
     version: Mapped[int] = mapped_column(server_default="0")
     entry_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class PepperVersionRow(Base):
+    """One pepper of this store's keyed hashes; all of them together make a hash of the newest version."""
+
+    __tablename__ = "pepper_versions"
+
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    check_value: Mapped[bytes] = mapped_column(LargeBinary)
+    begun_at: Mapped[datetime] = mapped_column(Instant, server_default=text("clock_timestamp()"))

@@ -113,7 +113,6 @@ class IdentifierRow(Base):
     kind: Mapped[str] = mapped_column(Text)
     sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     keyed_hash: Mapped[bytes] = mapped_column(LargeBinary)
-    pepper_version: Mapped[int] = mapped_column(server_default="1")
     verification_method: Mapped[str | None] = mapped_column(Text)
     verified_at: Mapped[datetime | None] = mapped_column(Instant)
     use: Mapped[str] = mapped_column(Text, server_default="pending")
@@ -172,7 +171,6 @@ class SuppressionRow(Base):
     keyed_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     request_id: Mapped[UUID] = mapped_column(ForeignKey("requests.id"), primary_key=True)
     kind: Mapped[str] = mapped_column(Text)
-    pepper_version: Mapped[int] = mapped_column(server_default="1")
     added_at: Mapped[datetime] = mapped_column(Instant)
     removed_at: Mapped[datetime | None] = mapped_column(Instant)
 

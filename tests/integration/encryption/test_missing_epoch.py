@@ -17,6 +17,7 @@ from service.api.metrics import Metrics
 from service.cli.installation import Servers, prepare
 from service.cli.main import app
 from service.domain.refusals import WrongState
+from service.settings import Settings
 from service.storage.epoch_secrets import EpochKeyMissing, EpochKeyUnusable
 from service.storage.key_store import KeyGone, KeyLost, request_owner
 from service.storage.secrets import load_secrets
@@ -57,8 +58,8 @@ def another_process(company: Company) -> Stores:
     return Stores.open(*urls, load_secrets(company.settings))
 
 
-def gauges(stores: Stores) -> dict[str, float]:
-    lines = Metrics(stores).exposition().decode().splitlines()
+def gauges(stores: Stores, settings: Settings) -> dict[str, float]:
+    lines = Metrics(stores, settings).exposition().decode().splitlines()
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 
@@ -81,7 +82,7 @@ def test_nothing_works_and_nothing_is_lost_while_an_epoch_key_is_missing(company
     assert company.runtime.admission() is None
     assert client.get("/readyz").status_code == 503
     assert client.get("/readyz").json()["code"] == "unavailable"
-    assert gauges(stores)["expunge_encryption_epoch_keys_missing"] == 1
+    assert gauges(stores, company.settings)["expunge_encryption_epoch_keys_missing"] == 1
     found = run("status")
     assert found.exit_code == 1, found.output
     assert path.stem in found.stdout
@@ -135,7 +136,7 @@ def test_an_epoch_that_is_given_up_leaves_its_requests_visible_and_unreadable(co
     assert not isinstance(gone.value, KeyLost)
     with pytest.raises(WrongState, match="not sealed"):
         reveal_identifiers(stores, request, actor="cli")
-    assert gauges(stores)["expunge_data_keys_lost"] == 1
+    assert gauges(stores, company.settings)["expunge_data_keys_lost"] == 1
     found = run("status")
     assert found.exit_code == 1
     assert f"request/{request}" in found.output
@@ -184,7 +185,7 @@ def test_rotating_by_hand_and_looking_at_it(company: Company, run: Run) -> None:
     assert before in found.stdout
     assert "retired" in found.stdout
     assert "current" in found.stdout
-    ages = gauges(company.stores)
+    ages = gauges(company.stores, company.settings)
     assert ages['expunge_encryption_epoch_age_seconds{state="current"}'] >= 0
     assert ages['expunge_encryption_epoch_age_seconds{state="retired"}'] >= 0
     assert ages["expunge_data_keys_lost"] == 0
