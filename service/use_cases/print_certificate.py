@@ -31,6 +31,8 @@ _MEANINGS = {
     StepState.NOT_ADDRESSABLE: "the system knows the person by no identifier that we have",
     StepState.UNRESOLVED: "given up by a named person, for the reason given",
 }
+_GREY = 190
+_SYSTEM_MILLIMETRES = 52
 _Rows = Sequence[Sequence[str]]
 
 
@@ -90,7 +92,11 @@ class _Page(FPDF):
         claims, request = self._claims, self._claims["request"]
         self._heading(f"Certificate of {_words(request['kind'])}", 16)
         open_systems = claims["open_systems"]
-        standing = f"{open_systems} systems have not ended" if open_systems else "the request is not sealed yet"
+        standing = (
+            f"{open_systems} of {len(claims['systems'])} systems have not ended"
+            if open_systems
+            else "the request is not sealed yet"
+        )
         final = "Final: nothing of this can change any more." if claims["final"] else f"Not final: {standing}."
         self._line(final)
         extension = request["extension"]
@@ -137,7 +143,7 @@ class _Page(FPDF):
                     f"{approval['by']}, {_at(approval['at'])}" if approval else "-",
                 )
             )
-        self._table(plans, (15, 49, 34, 34, 42), head=True)
+        self._table(plans, (15, 61, 34, 30, 34), head=True)
 
     def _systems(self) -> None:
         self._heading("What was done: every system of the plan")
@@ -145,6 +151,9 @@ class _Page(FPDF):
         for system in self._claims["systems"]:
             outcome = system["outcome"]
             outcomes.add(outcome)
+            if self.will_page_break(_SYSTEM_MILLIMETRES):
+                # A system's heading and facts stay on one page.
+                self.add_page()
             self._line(
                 f"{system['system']} ({system['connector']}): {_words(outcome or system['standing'])}", bold=True
             )
@@ -210,11 +219,19 @@ class _Page(FPDF):
 
     def _line(self, text: str, *, bold: bool = False, size: int = 9) -> None:
         self.set_font("Helvetica", style="B" if bold else "", size=size)
-        self.multi_cell(0, 4.5, self._latin(text), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+        self.multi_cell(0, 4.5, self._latin(text), align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
     def _table(self, rows: _Rows, widths: tuple[int, ...], *, head: bool = False) -> None:
         self.set_font("Helvetica", size=8)
-        with self.table(col_widths=widths, first_row_as_headings=head, line_height=4, text_align="LEFT") as table:
+        self.set_draw_color(_GREY)
+        with self.table(
+            col_widths=widths,
+            first_row_as_headings=head,
+            line_height=4,
+            text_align="LEFT",
+            borders_layout="HORIZONTAL_LINES",
+            padding=(0.5, 1),
+        ) as table:
             for cells in rows:
                 row = table.row()
                 for cell in cells:

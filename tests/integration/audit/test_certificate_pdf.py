@@ -116,7 +116,7 @@ def test_the_page_answers_what_an_auditor_asks() -> None:
         "41 ticket",
         "mail (zendesk): accepted",
         "no; looked at again 2026-12-01 12:00:00",
-        "Not final: 1 systems",
+        "Not final: 1 of 3 systems have not ended",
         "request in progress",
         "erased; a later look by every identifier found nothing",
     ):
