@@ -7,6 +7,7 @@ counted, not told: the answer to a wrong key, an expired and a revoked one is th
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from itertools import islice
 from typing import Any
 
 from fastapi import Request, Response
@@ -17,6 +18,7 @@ from service.api.field_errors import field_names, unknown_name
 from service.api.problems import WHEN_REFUSED, FieldError, Trouble, documented
 from service.api.request_body import read_body
 from service.domain.api_key import Caller, KeyRefusal, Scope
+from service.domain.field_problems import MOST_PROBLEMS
 
 SECURITY_SCHEME = "apiKey"
 _ANYBODY = "x-open-to-anybody"
@@ -92,7 +94,7 @@ def _check_query(request: Request, parameters: Sequence[str]) -> None:
     """An unknown parameter may be a typing error in a filter, or ask for what isn't done; so it isn't ignored."""
     unknown = dict.fromkeys(name for name in request.query_params if name not in parameters)
     if unknown:
-        problems = [unknown_name(name, parameters, ["query"]) for name in unknown]
+        problems = [unknown_name(name, parameters, ["query"]) for name in islice(unknown, MOST_PROBLEMS)]
         raise Trouble(422, "validation", errors=[FieldError.of(problem) for problem in problems])
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from service.domain.field_problems import FieldProblem, names_a_field, nearest
+from service.domain.field_problems import MOST_PROBLEMS, FieldProblem, names_a_field, nearest
 
 _UNKNOWN = "extra_forbidden"
 _QUOTED = re.compile(r"'([^']*)'")
@@ -62,7 +63,7 @@ def field_problems(
     `model`: the type that was validated against, by which allowed names are known. `may_repeat(name, near)`: whether
     the name of an unknown field is told as it came; else its place is that of the object in which it stands.
     """
-    return [_problem(item, model, may_repeat) for item in found]
+    return [_problem(item, model, may_repeat) for item in islice(found, MOST_PROBLEMS)]
 
 
 def pointer(loc: Sequence[str | int]) -> str:

@@ -21,7 +21,7 @@ from service.api.field_errors import field_problems
 from service.api.problems import FieldError, Trouble
 from service.api.request_body import check_json
 from service.api.schemas import SubmitBody, submission_of
-from service.domain.field_problems import FieldProblem, names_a_field, nearest
+from service.domain.field_problems import MOST_PROBLEMS, FieldProblem, names_a_field, nearest
 from service.domain.imports import ImportFormat
 from service.use_cases.accept_lines import Line, LineRefusal
 
@@ -162,8 +162,10 @@ def _checked_header(header: RawLine, kinds: Collection[str]) -> list[str]:
         raise Trouble(422, "validation", errors=[FieldError(field="", reason="columns_not_separated_by_commas")])
     of_identifiers = tuple(f"{_IDENTIFIER}{kind}" for kind in sorted(kinds))
     known = (*FIXED_COLUMNS, *of_identifiers)
-    problems = []
+    problems: list[FieldProblem] = []
     for place, name in enumerate(names, start=1):
+        if len(problems) == MOST_PROBLEMS:
+            break
         if name not in known:
             reason = "unknown_kind" if name.startswith(_IDENTIFIER) else "unknown_column"
             allowed = of_identifiers if name.startswith(_IDENTIFIER) else known

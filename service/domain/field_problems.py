@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+MOST_PROBLEMS = 20
+"""As many are told of one body: each costs a search for the nearest name, and a body may hold thousands of fields."""
 _LONGEST_COMPARED = 80
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z_]{0,39}")
 

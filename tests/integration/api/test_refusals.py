@@ -128,6 +128,22 @@ def test_a_name_that_may_be_a_value_is_not_repeated(office: Office, name: str) -
     assert not name or name not in answer.text + asked.text
 
 
+def test_of_thousands_of_unknown_names_a_few_are_told(office: Office) -> None:
+    """Each costs a search for the nearest name, and would be told with all that are allowed."""
+    names = ["x" * (1 + n % 12) + "".join("abcdefghij"[int(digit)] for digit in str(n)) for n in range(3000)]
+    body = office.submission() | dict.fromkeys(names, 1)
+
+    told = [
+        office.call("POST", "/v1/requests", body),
+        office.call("GET", "/v1/requests", params=dict.fromkeys(names[:500], "1")),
+        send(office, ",".join(names) + "\n", media_type=CSV),
+    ]
+    verdicts, _ = read(send(office, json.dumps(body)))
+
+    assert [len(errors(answer)) <= 25 for answer in told] == [True] * 3
+    assert len(verdicts[0]["problem"]["errors"]) <= 20
+
+
 def test_an_unknown_parameter_is_refused_by_every_operation(office: Office) -> None:
     described = office.call("GET", "/openapi.json").json()["paths"]
     some_id = "00000000-0000-4000-8000-000000000000"
