@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http.cookiejar import CookieJar
 from typing import Any
 
 import httpx
@@ -32,7 +32,7 @@ TIMEOUT_SECONDS = 20.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 DEADLINE_SECONDS = 120.0
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
-_HEADERS = {b"accept": b"application/json", b"accept-encoding": b"gzip", b"user-agent": b"expunge"}
+HEADERS = {b"accept": b"application/json", b"accept-encoding": b"gzip", b"user-agent": b"expunge"}
 EventHooks = Mapping[str, Sequence[Callable[..., Any]]]
 
 
@@ -50,14 +50,21 @@ def limits(
     return Limits(min(silence, end, CONNECT_TIMEOUT_SECONDS), min(silence, end), end)
 
 
+class _NoCookies(CookieJar):
+    """Keeps none: a cookie set for one person would be sent with the next one's call."""
+
+    def extract_cookies(self, *_: Any) -> None:
+        """Ignore what an answer sets."""
+
+
 def open_client(
     transport: httpx.BaseTransport, headers: Mapping[bytes, bytes] | None = None, hooks: EventHooks | None = None
 ) -> httpx.Client:
     """Return a client over `transport`. It keeps no cookie, follows no redirect and reads no environment."""
     return httpx.Client(
         transport=transport,
-        headers=list({**_HEADERS, **(headers or {})}.items()),
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        headers=list({**HEADERS, **(headers or {})}.items()),
+        cookies=_NoCookies(),
         event_hooks={name: list(each) for name, each in (hooks or {}).items()},
         follow_redirects=False,
         trust_env=False,

@@ -130,11 +130,13 @@ class StrictTransport(httpx.BaseTransport):
         try:
             with deadline(self._limits.deadline_seconds):
                 answer = lane.handle_request(request)
+                assert isinstance(answer.stream, httpx.SyncByteStream)
                 try:
                     body = self._read(answer, request)
                     goes_on = not lane.has_surplus()
                 finally:
-                    answer.close()
+                    # Not the answer itself: it goes on, with its body whole.
+                    answer.stream.close()
         finally:
             self._give_back(lane, goes_on)
         return _unpacked(answer, body, self._limit_of(request))
@@ -224,7 +226,8 @@ def _unpacked(answer: httpx.Response, body: bytes, limit: int) -> httpx.Response
         body = _gunzipped(body, encoding, answer.status_code, limit)
     if "content-encoding" in headers:
         del headers["content-encoding"]
-    return httpx.Response(answer.status_code, headers=headers, content=body, extensions=answer.extensions)
+    answer.stream = httpx.ByteStream(body)
+    return answer
 
 
 def _gunzipped(body: bytes, encoding: str, status: int, limit: int) -> bytes:

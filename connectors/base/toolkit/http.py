@@ -26,7 +26,7 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
-from connectors.base.outbound.client import EventHooks, changes, connector_error, open_client, strict_transport
+from connectors.base.outbound.client import HEADERS, EventHooks, changes, connector_error, open_client, strict_transport
 from connectors.base.pacing import Pacer, retry_after_seconds
 from connectors.base.toolkit.target import request_target
 from connectors.base.toolkit.vendor_json import parse_vendor_json
@@ -97,7 +97,8 @@ class VendorClient:
         own = {name.lower().encode("ascii"): value.encode() for name, value in (headers or {}).items()}
         if auth is not None:
             own[b"authorization"] = b"Basic " + base64.b64encode(":".join(auth).encode())
-        self._client = open_client(self._transport, own, hooks)
+        self._for_anybody, self._own = HEADERS, {**HEADERS, **own}
+        self._client = open_client(self._transport, hooks=hooks)
         # Over the same connections, without anything of ours: for what an answer's link leads to.
         self._stranger = open_client(self._transport, hooks=hooks)
 
@@ -178,6 +179,21 @@ class VendorClient:
                 raise AnswerNotUnderstood("address_refused") from None
             raise
 
+    def _worded(
+        self,
+        client: httpx.Client,
+        method: str,
+        url: httpx.URL,
+        content: bytes | None,
+        headers: Mapping[str, bytes] | None,
+    ) -> httpx.Request:
+        """The request with the client's own headers and these. `httpx.Client.build_request` takes three times as long,
+        because it merges cookies, parameters and URLs that there aren't any of."""
+        sent = self._own if client is self._client else self._for_anybody
+        if headers:
+            sent = {**sent, **{name.encode("ascii"): value for name, value in headers.items()}}
+        return httpx.Request(method, url, headers=list(sent.items()), content=content)
+
     def _url(self, target: bytes) -> httpx.URL:
         return self._base.copy_with(raw_path=target)
 
@@ -200,7 +216,7 @@ class VendorClient:
         error: ConnectorError | None = None
         try:
             try:
-                answer = client.request(method, url, content=content, headers=_as_bytes(headers))
+                answer = client.send(self._worded(client, method, url, content, headers))
             except httpx.RequestError as raised:
                 raise connector_error(raised, changed=changes(method)) from None
             said = answer.headers
@@ -240,10 +256,6 @@ class VendorClient:
         if status < 300:
             return AnswerNotUnderstood("unexpected_success", status=status, effect_unknown=unknown)
         return RequestRefused("refused", status=status)
-
-
-def _as_bytes(headers: Mapping[str, bytes] | None) -> dict[bytes, bytes] | None:
-    return {name.encode("ascii"): value for name, value in headers.items()} if headers else None
 
 
 def _query(text: str) -> bytes:
