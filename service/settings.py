@@ -15,7 +15,6 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import phonenumbers
@@ -29,6 +28,7 @@ from connectors.base.config import (
     check_keys,
     parse_model,
 )
+from connectors.base.destinations import service_rules
 from connectors.base.registry import connector_class
 from service.configuration_file import read_configuration
 from service.connection_settings import ConnectionSettings
@@ -90,8 +90,7 @@ class VaultSettings(SystemModel):
     @field_validator("url")
     @classmethod
     def _encrypted_on_the_way(cls, value: str) -> str:
-        if value.startswith("http://") and urlsplit(value).hostname not in ("localhost", "127.0.0.1", "::1"):
-            raise ValueError("plain http is for this machine only")
+        service_rules(value, allow_plain_http=False)
         return value
 
 
@@ -240,6 +239,13 @@ class AnchorSettings(SystemModel):
     access_key: SecretStr | None = Field(None, description="s3: its id; the SDK's own way of finding one if absent")
     secret_key: SecretStr | None = Field(None, description="s3: belongs to access_key")
     lock_seconds: float | None = Field(None, gt=0, description="s3: how long a head is locked; audit.retention_seconds")
+
+    @field_validator("url")
+    @classmethod
+    def _may_be_called(cls, value: str | None) -> str | None:
+        if value is not None:
+            service_rules(value, allow_plain_http=True)
+        return value
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> AnchorSettings:

@@ -253,3 +253,14 @@ def is_this_machine(host: str) -> bool:
 def _is_loopback(address: Address) -> bool:
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return (address if mapped is None else mapped).is_loopback
+
+
+def service_rules(url: str, *, allow_plain_http: bool) -> NetworkRules:
+    """Return the rules for calls to one service that the operator named: its own host may be at a private address.
+
+    Raises UrlRefused, whose text never contains the URL.
+    """
+    parsed = parse_http_url(url, takes_query=True)
+    rules = NetworkRules(frozenset({parsed.host}), allow_plain_http)
+    rules.check_target(parsed.scheme, parsed.host)
+    return rules

@@ -6,6 +6,7 @@ unpacked size are limited, and a connection over which more came than was asked 
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 import zlib
@@ -105,14 +106,23 @@ class StrictTransport(httpx.BaseTransport):
     per call, under a lock that all threads wait for. There are as many connections as there were calls at once.
     """
 
-    def __init__(self, rules: NetworkRules, limits: Limits, resolve: Resolve = system_resolver) -> None:
-        """Raises ConfigurationError if the environment's proxy or certificates can't be used."""
+    def __init__(
+        self,
+        rules: NetworkRules,
+        limits: Limits,
+        resolve: Resolve = system_resolver,
+        believes: ssl.SSLContext | None = None,
+    ) -> None:
+        """`believes`: certificates of its own instead of `trust()`.
+
+        Raises ConfigurationError if the environment's proxy or certificates can't be used.
+        """
         self._rules = rules
         self._limits = limits
         self._timeouts = limits.as_httpcore()
         self._network = GuardedNetwork(rules, resolve)
         self._proxy_network = GuardedNetwork(rules, resolve, is_proxy=True)
-        self._trust = trust(http2=rules.http2)
+        self._trust = trust(http2=rules.http2) if believes is None else believes
         self._checked: Callable[[str, str], str] = lru_cache(maxsize=64)(self._check)
         self._lock = threading.Lock()
         self._idle: list[_Lane] = []

@@ -24,6 +24,9 @@ from rfc3161_client import (
     decode_timestamp_response,
 )
 
+from connectors.base.outbound.client import open_client
+from connectors.base.outbound.services import open_service_client
+from connectors.base.outbound.transport import BODY_LIMIT
 from service.domain.anchor import AnchorUnreachable, Conflict, SignedHead, SignedLog, compare_with
 
 _PATIENCE_SECONDS = 20.0
@@ -46,7 +49,12 @@ class TimestampAnchor:
         self._directory = directory
         self._url = url
         self._roots = roots
-        self._client = httpx.Client(timeout=_PATIENCE_SECONDS, follow_redirects=False, transport=transport)
+        # What it answers is signed, so that it may be asked without TLS, as most authorities are.
+        self._client = (
+            open_service_client(url, _PATIENCE_SECONDS, allow_plain_http=True)
+            if transport is None
+            else open_client(transport)
+        )
 
     @property
     def name(self) -> str:
@@ -85,7 +93,9 @@ class TimestampAnchor:
     def _ask(self, request: bytes) -> bytes:
         headers = {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"}
         try:
-            answer = self._client.post(self._url, content=request, headers=headers)
+            answer = self._client.post(
+                self._url, content=request, headers=headers, extensions={BODY_LIMIT: _LONGEST_TOKEN_BYTES}
+            )
         except httpx.HTTPError as error:
             raise AnchorUnreachable(f"timestamp_{type(error).__name__}".lower()) from None
         if answer.status_code != 200 or len(answer.content) > _LONGEST_TOKEN_BYTES:

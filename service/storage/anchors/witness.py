@@ -18,6 +18,9 @@ import httpx
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from connectors.base.outbound.client import open_client
+from connectors.base.outbound.services import open_service_client
+from connectors.base.outbound.transport import BODY_LIMIT
 from service.domain.anchor import AnchorUnreachable, Conflict, Disagreement, SignedHead, SignedLog
 from service.domain.signed_note import NoteRefused, is_key_name, strict_base64
 
@@ -77,7 +80,12 @@ class WitnessAnchor:
         self._name = name
         self._url = url.rstrip("/") + "/add-checkpoint"
         self._key = key
-        self._client = httpx.Client(timeout=_PATIENCE_SECONDS, follow_redirects=False, transport=transport)
+        # What it answers is signed, so that it may be asked without TLS.
+        self._client = (
+            open_service_client(url, _PATIENCE_SECONDS, allow_plain_http=True)
+            if transport is None
+            else open_client(transport)
+        )
 
     @property
     def name(self) -> str:
@@ -125,7 +133,9 @@ class WitnessAnchor:
         proof = log.consistency(old, head.checkpoint.size)
         lines = [f"old {old}", *(base64.b64encode(step).decode() for step in proof), "", head.note]
         try:
-            with self._client.stream("POST", self._url, content="\n".join(lines).encode()) as answer:
+            with self._client.stream(
+                "POST", self._url, content="\n".join(lines).encode(), extensions={BODY_LIMIT: _LONGEST_ANSWER_BYTES}
+            ) as answer:
                 body = b""
                 for chunk in answer.iter_bytes():
                     body += chunk

@@ -24,6 +24,8 @@ from typing import Any
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from connectors.base.outbound.client import open_client
+from connectors.base.outbound.services import open_service_client
 from service.storage.key_services.interface import SigningKeyUnusable
 
 _PATIENCE_SECONDS = 10.0
@@ -120,6 +122,9 @@ class VaultKeys:
 
     def _open(self) -> httpx.Client:
         if self._client is None:
-            verify = True if self._roots is None else httpx.create_ssl_context(verify=str(self._roots))
-            self._client = httpx.Client(timeout=_PATIENCE_SECONDS, verify=verify, transport=self._transport)
+            self._client = (
+                open_service_client(self._base, _PATIENCE_SECONDS, roots=self._roots)
+                if self._transport is None
+                else open_client(self._transport)
+            )
         return self._client

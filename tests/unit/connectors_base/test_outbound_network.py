@@ -18,8 +18,10 @@ from connectors.base.errors import AnswerNotUnderstood, TemporarilyUnavailable
 from connectors.base.outbound import deadlines
 from connectors.base.outbound.client import connector_error, limits, open_client
 from connectors.base.outbound.proxies import proxy_for
-from connectors.base.outbound.transport import StrictTransport
+from connectors.base.outbound.services import open_service_client
+from connectors.base.outbound.transport import StrictTransport, TargetRefused
 from connectors.base.toolkit.http import VendorClient
+from service.settings import parse_settings
 
 HERE = NetworkRules(allow_private_hosts=frozenset({"127.0.0.1", "vendor.example"}))
 # A drop every 50 ms is no silence of 5 s; the whole call may take 0.5 s. Without the deadline it takes a minute.
@@ -342,3 +344,43 @@ def test_a_proxy_that_refuses_is_named(serving: Callable[..., Server]) -> None:
 
 def test_a_system_has_its_rules_from_its_entry() -> None:
     assert SystemConfig.__dataclass_fields__["network"].default_factory is NetworkRules
+
+
+def test_a_service_that_the_operator_named_may_be_private_and_only_that(serving: Callable[..., Server]) -> None:
+    """A witness, an authority or Vault: its own host, nothing that an answer says."""
+    server, inner = serving(answers), serving(answers)
+    client = open_service_client(f"http://127.0.0.1:{server.port}", 5)
+    assert client.get(f"http://127.0.0.1:{server.port}/").status_code == 200
+    with pytest.raises(TargetRefused):
+        client.get(f"http://127.0.0.2:{inner.port}/")
+    assert inner.connections == 0
+
+
+def test_a_service_that_drips_ends_with_the_call(serving: Callable[..., Server]) -> None:
+    server = serving(slow_body)
+    client = open_service_client(f"http://127.0.0.1:{server.port}", 1)
+    began = time.monotonic()
+    with pytest.raises(httpx.TimeoutException):
+        client.get(f"http://127.0.0.1:{server.port}/")
+    assert time.monotonic() - began < _MUCH_SOONER_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("section", "url", "reason"),
+    [
+        ("vault", "http://vault.example:8200", "plain http"),
+        ("vault", "https://me:hunter2@vault.example", "no user and password"),
+        ("vault", "https://[::1", "IPv6"),
+        ("witness", "http://169.254.169.254/", "never called"),
+        ("witness", "https://witness.example\\@10.0.0.1/", "doesn't belong"),
+    ],
+)
+def test_the_address_of_a_service_is_refused_at_start(section: str, url: str, reason: str) -> None:
+    table: dict[str, object] = {
+        "vault": {"keys": {"audit_vault": {"url": url, "token_file": "token"}}},
+        "witness": {"audit": {"anchors": [{"kind": "witness", "name": "w", "url": url, "key": "k"}]}},
+    }[section]
+    with pytest.raises(ConfigurationError, match=reason) as raised:
+        parse_settings(table)
+    assert "hunter2" not in str(raised.value)
+    assert "url" in str(raised.value)
