@@ -67,7 +67,7 @@ def continue_request(stores: Stores, request_id: UUID, review: Review, *, caller
         verified = {each.identifier_id for each in review.verify}
         _check_own([*review.drop], identifiers, "drop")
         _check_own([each.identifier_id for each in review.verify], identifiers, "verify")
-        _check_kept(decided, identifiers, {*review.drop}, verified)
+        _check_kept(decided, {*review.drop}, verified)
         dropped = {*review.drop, *(r for doubt, word in decided if word is DoubtDecision.DROP for r in doubt.rows)}
         if dropped & verified:
             raise Invalid("an identifier can't be dropped and verified at once", field="/drop")
@@ -95,9 +95,7 @@ def _decided(row: Row[Any], review: Review) -> list[tuple[OpenDoubt, DoubtDecisi
     return [(doubt, by_id[doubt.id]) for doubt in doubts]
 
 
-def _check_kept(
-    decided: Sequence[tuple[OpenDoubt, DoubtDecision]], own: dict[UUID, Row[Any]], drop: set[UUID], verified: set[UUID]
-) -> None:
+def _check_kept(decided: Sequence[tuple[OpenDoubt, DoubtDecision]], drop: set[UUID], verified: set[UUID]) -> None:
     """What is kept isn't dropped beside it, and what was only claimed is kept by its proof alone."""
     for doubt, decision in decided:
         if decision is not DoubtDecision.KEEP:

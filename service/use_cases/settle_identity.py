@@ -7,7 +7,7 @@ The graph is asked between the two transactions, never inside one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +29,7 @@ from service.domain.doubts import (
     reasons_of,
 )
 from service.domain.explanation import Explanation, explain
+from service.domain.normalisation import InvalidIdentifier, normalise
 from service.domain.request import Duty, Progress, RequestState
 from service.settings import Settings
 from service.storage.changes import Change, log_changes
@@ -238,9 +239,11 @@ class _Settling:
             self._set_aside(Progress.NEED_USER_VERIFICATION, [])
             return
         explanation, rows = self._store(cluster)
+        ordinals = explanation.ordinals
+        doubts = doubts_of(cluster, ordinals, rows)
         if not cluster.members:
             # Everything submitted was dropped or barred: there is nobody to look for, and that is no success.
-            self._set_aside(Progress.NEEDS_REVIEW, [OpenDoubt(NO_IDENTIFIER_LEFT)])
+            self._set_aside(Progress.NEEDS_REVIEW, [OpenDoubt(NO_IDENTIFIER_LEFT), *doubts])
             return
         met = self._meets_open_request(cluster)
         if met is not None and met.covers:
@@ -250,8 +253,6 @@ class _Settling:
             # Nobody knows yet whether the earlier one is about the same person: ask again when it does.
             self._postpone()
             return
-        ordinals = explanation.ordinals
-        doubts = doubts_of(cluster, ordinals, rows)
         if met is not None:
             doubts += [
                 OpenDoubt(MEETS_OPEN_REQUEST, (ordinals[each],), identifiers=(rows[each],), other=met.request_id)
@@ -274,7 +275,15 @@ class _Settling:
         stored = [row.identifier for row in known if row.identifier is not None]
         explanation = explain(before, stored, cluster, self.stores.pepper.of_identifier)
         write_explanations(self.connection, {self.row.id: explanation}, keys)
-        return explanation, placement.ids
+        return explanation, dict(self._in_normal_form(known)) | dict(placement.ids)
+
+    def _in_normal_form(self, known: Sequence[StoredIdentifier]) -> Iterator[tuple[Identifier, UUID]]:
+        """The rows by their normal forms: doubts are about these, whatever the spelling was that came in."""
+        graph = self.settings.identity_graph
+        for row in known:
+            if row.identifier is not None:
+                with suppress(InvalidIdentifier):
+                    yield normalise(row.identifier, graph.default_region if graph else None), row.id
 
     def _decided(self) -> set[tuple[str, tuple[int, ...]]]:
         """The doubts that reviewers of this request have decided already."""

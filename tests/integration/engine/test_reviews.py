@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import duckdb
 import pytest
@@ -13,7 +14,7 @@ from connectors.base.sandbox.sample_world import SamplePerson
 from connectors.base.values import Identifier
 from service.domain.audit_entry import decode_entry
 from service.domain.doubts import DoubtDecision
-from service.domain.refusals import SamePerson, StaleDoubts, UndecidedDoubts, WrongState
+from service.domain.refusals import Invalid, SamePerson, StaleDoubts, UndecidedDoubts, WrongState
 from service.use_cases import settle_identity
 from service.use_cases.approve_plan import approve_plan
 from service.use_cases.replay_audit import replay_audit
@@ -21,6 +22,7 @@ from service.use_cases.review_request import Review, continue_request
 from service.use_cases.seal_request import seal_due_requests
 from service.use_cases.show_identity import DoubtView, EdgeView
 from service.use_cases.show_request import RequestView, show_request
+from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
 from tests.company import Company
 from tests.scenes import caller, decide, effects, person_in, quicken, use, write
 
@@ -241,6 +243,46 @@ def test_a_kept_supernode_addresses_and_is_not_walked_through(company: Company) 
     planned = [each for each in view.identifiers if each.use == "planned"]
     assert sum(each.kind == "email" for each in planned) >= 2
     assert not {hash_of(company, each) for each in crowd} & hashes(company, request)
+
+
+def test_what_was_only_claimed_is_kept_by_its_proof_however_it_is_spelled(company: Company) -> None:
+    quicken(company)
+    person, other = person_in(company, "support"), person_in(company, "mailing", skip=3)
+    at = datetime.now(UTC)
+    claimed = Identifier("email", other.emails[0].upper())
+    proven = SubmittedIdentifier(Identifier("email", person.emails[0]), "email_link", at)
+    both = Submission("erasure", "gdpr", (proven, SubmittedIdentifier(claimed, None, None)), at, None, uuid4(), None)
+    request = UUID(submit_request(company.stores, company.settings, both).id)
+    company.drive()
+    view = show_request(company.stores, request)
+    (doubt,) = view.doubts
+    (row,) = [each.id for each in view.identifiers if each.exclusion == "unverified"]
+    assert (doubt.reason, doubt.identifiers) == ("unverified_identifier", [row])
+    kept = Review(decisions=[(doubt.id, KEEP)], doubts_version=view.doubts_version)
+    with pytest.raises(Invalid) as refused:
+        continue_request(company.stores, request, kept, caller=caller())
+    assert refused.value.field == "/verify"
+    dropped = Review(decisions=[(doubt.id, DROP)], doubts_version=view.doubts_version)
+    continue_request(company.stores, request, dropped, caller=caller())
+    company.drive()
+    assert company.request(request).state == "fulfilled"
+    assert company.residue(other) != []
+
+
+def test_a_supernode_alone_can_be_kept(company: Company) -> None:
+    quicken(company)
+    person = person_in(company, "support")
+    with duckdb.connect(str(company.warehouse)) as warehouse:
+        columns = "kind_a, value_a, kind_b, value_b, source, confidence"
+        edges = [["email", person.emails[0], "anonymous_id", f"visitor-{n}", "web", 1.0] for n in range(51)]
+        warehouse.executemany(f"INSERT INTO identity_edges ({columns}) VALUES (?, ?, ?, ?, ?, ?)", edges)
+    request = company.submit(person)
+    company.drive()
+    view = show_request(company.stores, request)
+    assert [doubt.reason for doubt in view.doubts] == ["no_identifier_left", "supernode"]
+    decide(company, request)
+    company.drive()
+    assert company.request(request).reason == "awaiting_approval"
 
 
 def hash_of(company: Company, value: str) -> bytes:
