@@ -94,6 +94,14 @@ class VaultSettings(SystemModel):
         return value
 
 
+class EpochVaultSettings(VaultSettings):
+    """`[keys.epoch_vault]`: a Vault (or OpenBao) transit engine that holds the epoch keys."""
+
+    key: str = Field(
+        "expunge-epoch", pattern=r"^[A-Za-z0-9_-]{1,40}$", description="what the names of its transit keys begin with"
+    )
+
+
 class KeySettings(SystemModel):
     """`[keys]`: secrets that live outside every database. Made in `data_directory/keys` on first start if absent."""
 
@@ -103,6 +111,9 @@ class KeySettings(SystemModel):
     )
     epoch_directory: Path | None = Field(
         None, description="files of the epoch keys; `keys/epochs` of the data if absent"
+    )
+    epoch_vault: EpochVaultSettings | None = Field(
+        None, description="a Vault transit engine that holds the epoch keys, instead of epoch_directory"
     )
     epoch_seconds: float = Field(86400.0, gt=0, description="how long one epoch key wraps new data keys")
     epoch_backup_seconds: float = Field(

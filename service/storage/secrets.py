@@ -19,8 +19,10 @@ from service.settings import Settings
 from service.storage import generated_kek, generated_pepper
 from service.storage.epoch_files import EpochFiles
 from service.storage.epoch_secrets import EpochSecrets
+from service.storage.epoch_vault import VaultEpochs
 from service.storage.key_encryption_keys import KeyEncryptionKeys
 from service.storage.key_services.configured import configured_key_service
+from service.storage.key_services.vault_transit import VaultTransit
 from service.storage.keyed_hash import Pepper
 from service.storage.private_files import NotPrivate, read_private
 from service.storage.signing_key import load_signing_key
@@ -41,9 +43,19 @@ def load_secrets(settings: Settings) -> Secrets:
     key_encryption_keys = KeyEncryptionKeys(lambda: _key_encryption_keys(settings, directory))
     return Secrets(
         key_encryption_keys=key_encryption_keys,
-        epochs=EpochFiles(epoch_directory(settings), key_encryption_keys),
+        epochs=_epochs(settings, key_encryption_keys),
         pepper=_pepper(settings, directory),
     )
+
+
+def _epochs(settings: Settings, key_encryption_keys: KeyEncryptionKeys) -> EpochSecrets:
+    vault = settings.keys.epoch_vault
+    if vault is None:
+        return EpochFiles(epoch_directory(settings), key_encryption_keys)
+    base = Path() if settings.origin is None else settings.origin.resolve().parent
+    roots = None if vault.roots is None else base / vault.roots
+    transit = VaultTransit(vault.url, vault.mount, base / vault.token_file, namespace=vault.namespace, roots=roots)
+    return VaultEpochs(transit, vault.key)
 
 
 def _pepper(settings: Settings, directory: Path) -> Pepper:

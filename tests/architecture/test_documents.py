@@ -53,7 +53,7 @@ from service.domain.outcomes import (
 from service.domain.parked_reasons import CONNECTORS_OWN, EXPLANATIONS, explain
 from service.domain.reappearance import ReappearancePolicy
 from service.domain.request import DenialReason, Progress, RequestState
-from service.settings import SYSTEM_EXTRAS, AnchorSettings, IdentityGraphSettings, VaultSettings
+from service.settings import SYSTEM_EXTRAS, AnchorSettings, EpochVaultSettings, IdentityGraphSettings, VaultSettings
 from service.storage.vendor_gate import NOT_COMPARED
 from service.use_cases.place_answers import AMBIGUOUS_RECORD
 from service.use_cases.resolve_step import Decision, ResolutionReason
@@ -108,7 +108,11 @@ def section(beginning: str) -> str:
 
 
 def setting_tables() -> dict[str, type[BaseModel]]:
-    nested = {"[audit.anchors]": AnchorSettings, "keys.audit_vault": VaultSettings}
+    nested = {
+        "[audit.anchors]": AnchorSettings,
+        "keys.audit_vault": VaultSettings,
+        "keys.epoch_vault": EpochVaultSettings,
+    }
     return {**settings_module._SECTIONS, "identity_graph": IdentityGraphSettings, **nested}
 
 

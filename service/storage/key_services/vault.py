@@ -24,11 +24,8 @@ from typing import Any
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from connectors.base.outbound.client import open_client
-from connectors.base.outbound.services import open_service_client
 from service.storage.key_services.interface import SigningKeyUnusable
-
-_PATIENCE_SECONDS = 10.0
+from service.storage.key_services.vault_transit import VaultRefused, VaultTransit
 
 
 class VaultKeys:
@@ -45,13 +42,8 @@ class VaultKeys:
         roots: Path | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._base = f"{url.rstrip('/')}/v1/{mount}"
         self._key = key
-        self._token_file = token_file
-        self._namespace = namespace
-        self._roots = roots
-        self._transport = transport
-        self._client: httpx.Client | None = None
+        self._vault = VaultTransit(url, mount, token_file, namespace=namespace, roots=roots, transport=transport)
 
     def newest(self) -> str:
         """The newest version."""
@@ -103,28 +95,8 @@ class VaultKeys:
         return found
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        """The answer's `data`; {} for an answer without a body."""
         try:
-            headers = {"X-Vault-Token": self._token_file.read_text(encoding="utf-8").strip(), "X-Vault-Request": "true"}
-        except (OSError, UnicodeDecodeError):
-            raise SigningKeyUnusable("keys.audit_vault.token_file: can't be read") from None
-        if self._namespace is not None:
-            headers["X-Vault-Namespace"] = self._namespace
-        try:
-            answer = self._open().request(method, f"{self._base}/{path}", json=body, headers=headers)
-            document = answer.json() if answer.content and answer.status_code == 200 else {}
-        except (httpx.HTTPError, ValueError) as error:
-            raise SigningKeyUnusable(f"vault_{type(error).__name__}".lower()) from None
-        if answer.status_code not in (200, 204):
-            raise SigningKeyUnusable(f"vault_status_{answer.status_code}")
-        data = document.get("data") if isinstance(document, dict) else None
-        return data if isinstance(data, dict) else {}
-
-    def _open(self) -> httpx.Client:
-        if self._client is None:
-            self._client = (
-                open_service_client(self._base, _PATIENCE_SECONDS, roots=self._roots)
-                if self._transport is None
-                else open_client(self._transport)
-            )
-        return self._client
+            return self._vault.call(method, path, body)
+        except VaultRefused as refused:
+            place = "keys.audit_vault." if refused.code.startswith("token_file") else ""
+            raise SigningKeyUnusable(f"{place}{refused.code}") from None
