@@ -25,8 +25,10 @@ def log_epochs(engine: Engine, epochs: Sequence[EncryptionEpoch], *, actor: str)
     """Write the entries that the audit log doesn't have yet about these epochs. Returns how many."""
     logged = 0
     with engine.begin() as connection:
+        known = {row.id: row.state for row in connection.execute(select(_epochs.c.id, _epochs.c.state))}
         for epoch in epochs:
-            logged += _log_beginning(connection, epoch, actor) + _log_end(connection, epoch, actor)
+            if known.get(epoch.id) != (epoch.state if epoch.state in _ENDINGS else _BEGUN):
+                logged += _log_beginning(connection, epoch, actor) + _log_end(connection, epoch, actor)
     return logged
 
 
