@@ -109,7 +109,8 @@ def turn(world: World) -> int:
         done += work(world, system)
     done += _advanced(world)
     if not done:
-        done = sweep(world) + seal(world) + watch(world)
+        # The sequencer is a process of its own: while the log lags behind the clock, no effect starts.
+        done = sweep(world) + seal(world) + watch(world) + sequence(world)
         world.check()
     return done
 
