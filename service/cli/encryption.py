@@ -23,7 +23,7 @@ from service.storage.epoch_secrets import EpochKeyUnusable
 from service.storage.secrets import keys_directory
 from service.storage.stores import Stores
 from service.use_cases.encryption_status import EncryptionStatus, read_encryption_status
-from service.use_cases.rotate_epochs import find_epoch, give_up_epoch, rotate_epochs
+from service.use_cases.rotate_epochs import adopt_epochs, find_epoch, give_up_epoch, rotate_epochs
 from service.use_cases.rotate_kek import rotate_kek
 
 app = command_group("encryption", "Show and rotate the keys that wrap the data keys.")
@@ -83,6 +83,14 @@ def give_up(
         show_json({"given_up": epoch, "lost_data_keys": lost})
         return
     say(f"given up; {lost} data keys can never be unwrapped, see `expunge encryption status`")
+
+
+@app.command("adopt-epochs")
+def adopt(operator: Operator, config: Config = DEFAULT_CONFIG) -> None:
+    """Have epoch keys destroyed in time that this key store doesn't know. Not if they may be another installation's."""
+    with _stores(config) as (_, stores):
+        adopted = adopt_epochs(stores, operator=operator)
+    say(f"{adopted} epoch keys adopted; they are destroyed after keys.epoch_backup_seconds")
 
 
 @app.command("rotate-kek")

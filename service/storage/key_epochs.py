@@ -85,6 +85,11 @@ class KeyEpochs:
             assert begun is not None
             return begun
 
+    def unknown(self) -> list[UUID]:
+        """Epoch keys that are kept outside and that this database doesn't know. Raises EpochKeyUnusable."""
+        recorded = {epoch.id for epoch in self.all()}
+        return [epoch_id for epoch_id in self._secrets.known() if epoch_id not in recorded]
+
     def adopt_unknown(self) -> list[UUID]:
         """Record epoch keys that this database doesn't know as retired epochs, so that they are destroyed in time.
 

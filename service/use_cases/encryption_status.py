@@ -76,6 +76,11 @@ def read_encryption_status(stores: Stores, settings: Settings) -> EncryptionStat
     current = next((epoch for epoch in epochs if epoch.state is EpochState.CURRENT), None)
     if is_due_for_rotation(current, every=timedelta(seconds=settings.keys.epoch_seconds * _LATE), now=now):
         troubles.append("the current epoch is older than two times keys.epoch_seconds: does the scheduler run?")
+    troubles += [
+        f"epoch {unknown}: a key is there that this key store doesn't know; another installation's, or of a restored"
+        " backup: `expunge encryption adopt-epochs`"
+        for unknown in register.unknown()
+    ]
     return EncryptionStatus(
         tuple(shown), counts.get(WITHOUT_EPOCH, 0), register.lost_owners(_MOST_SHOWN), tuple(troubles)
     )

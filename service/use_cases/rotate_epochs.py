@@ -49,8 +49,6 @@ def rotate_epochs(stores: Stores, settings: Settings, *, now: bool = False, acto
             return EpochWork(busy=True)
         before = epochs.current()
         stores.keys.check()
-        for unknown in epochs.adopt_unknown():
-            log.warning("epoch_adopted", epoch=str(unknown))
         every = timedelta(0) if now else timedelta(seconds=settings.keys.epoch_seconds)
         begun = epochs.begin(every=every).id != before
         finished = _rewrap(stores)
@@ -59,6 +57,21 @@ def rotate_epochs(stores: Stores, settings: Settings, *, now: bool = False, acto
         destroyed = _destroy(stores, timedelta(seconds=settings.keys.epoch_backup_seconds))
         log_epochs(stores.engine, epochs.all(), actor=actor)
     return EpochWork(begun=begun, rewrapped=finished, destroyed=destroyed, unfinished=not finished)
+
+
+def adopt_epochs(stores: Stores, *, operator: str) -> int:
+    """Record epoch keys that this key store doesn't know, so that they are destroyed in time. Returns how many.
+
+    A named operator's act, never the scheduler's: the keys may be those of another installation that was given the same
+    directory or the same Vault by mistake. Raises WrongState while another process rotates; Invalid; EpochKeyUnusable.
+    """
+    _check_actor(f"operator:{operator}")
+    with stores.keys.epochs.one_at_a_time() as ours:
+        if not ours:
+            raise WrongState("another process is rotating now: nothing was done, try again")
+        adopted = stores.keys.epochs.adopt_unknown()
+        log_epochs(stores.engine, stores.keys.epochs.all(), actor=f"operator:{operator}")
+    return len(adopted)
 
 
 def give_up_epoch(stores: Stores, epoch: EncryptionEpoch, *, operator: str) -> int:

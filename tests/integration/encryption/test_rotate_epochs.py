@@ -22,8 +22,9 @@ from service.storage.key_encryption_keys import fixed_keys
 from service.storage.key_store import WITHOUT_EPOCH, request_owner
 from service.storage.sealing import seal
 from service.storage.stores import Stores
+from service.use_cases.encryption_status import read_encryption_status
 from service.use_cases.replay_audit import replay_audit
-from service.use_cases.rotate_epochs import rotate_epochs
+from service.use_cases.rotate_epochs import adopt_epochs, rotate_epochs
 from service.use_cases.seal_request import seal_due_requests
 from tests.integration.encryption.conftest import Open, let_seal, submit
 
@@ -236,7 +237,7 @@ def test_a_rotation_that_dies_anywhere_goes_on_and_loses_nothing(
     else:
         raise AssertionError("it never came to an end")
     assert points >= {"before create", "after create", "before destroy", "after destroy", "before commit", "fsync"}
-    rotate_epochs(stores, settings)
+    adopt_epochs(stores, operator="ada")
     rotate_epochs(stores, settings)
     assert open_stores().keys.get(list(keys)) == keys
     assert files(settings) == [f"{stores.keys.epochs.current()}.epoch"]
@@ -353,12 +354,28 @@ def test_a_backup_can_be_restored_while_the_keys_of_its_epochs_are_kept(
     restored = open_stores()
     restored.keys.check()
     assert restored.keys.get([*keys, *later]) == keys
-    # Epoch keys from after the backup are unknown to it, and are destroyed in time all the same.
-    rotate_epochs(restored, keeping, now=True)
-    assert states(restored).count("retired") == 3
+    # Epoch keys from after the backup are unknown to it: an operator has them destroyed.
+    rotate_epochs(restored, settings, now=True)
+    assert len(files(settings)) == 3
+    assert len(read_encryption_status(restored, settings).troubles) == 2
+    assert adopt_epochs(restored, operator="ada") == 2
     rotate_epochs(restored, settings)
+    assert read_encryption_status(restored, settings).is_in_order
     assert restored.keys.get(list(keys)) == keys
     assert files(settings) == [f"{restored.keys.epochs.current()}.epoch"]
+
+
+def test_the_keys_of_another_installation_in_the_same_place_are_left_alone(stores: Stores, settings: Settings) -> None:
+    stores.keys.create(owners(1))
+    directory = settings.service.data_directory / "keys/epochs"
+    theirs, epoch = EpochFiles(directory, fixed_keys(b"t" * 32)), uuid4()
+    theirs.create(epoch)
+
+    for _ in range(3):
+        rotate_epochs(stores, settings, now=True)
+
+    assert theirs.read(epoch)
+    assert len(files(settings)) == 2
 
 
 def test_a_backup_that_is_too_old_stops_the_start(open_stores: Open, stores: Stores, settings: Settings) -> None:
