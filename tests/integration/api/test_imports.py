@@ -120,7 +120,7 @@ def test_every_line_is_judged_for_itself_and_in_order(office: Office) -> None:
     assert "@" not in answer.text
     shown = office.show(by_line[1]["id"])
     assert (shown["state"], shown["external_reference"]) == ("open", "a-1")
-    assert shown["identifiers"][0]["masked"] == "***@e***.test"
+    assert shown["identifiers"][0]["masked"] == "***@e***.test #1"
     assert office.events(by_line[1]["id"])[0][2]["submission"] == last["import"]
 
 

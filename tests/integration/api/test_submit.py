@@ -28,7 +28,7 @@ def test_a_submission_is_accepted_and_can_be_followed(office: Office) -> None:
     assert shown["state"] == "open"
     assert shown["external_reference"] == "case-2041"
     (identifier,) = shown["identifiers"]
-    assert identifier["masked"] == "a***@e***.test"
+    assert identifier["masked"] == "a***@e***.test #1"
     assert identifier["verification"]["method"] == "email_link"
     assert EMAIL not in answer.text + str(shown)
     assert office.events(receipt["id"])[0][:2] == ("request_submitted", f"key:{office.key.id}")
