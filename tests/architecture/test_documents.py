@@ -27,6 +27,7 @@ from service.api.app import _ROUTERS
 from service.api.line_readers import FIXED_COLUMNS
 from service.api.metrics import LINE_RESULTS
 from service.api.problems import TITLES
+from service.audit_settings import AnchorSettings
 from service.cli.main import app
 from service.domain.anchor import Disagreement
 from service.domain.api_key import Scope
@@ -53,7 +54,7 @@ from service.domain.outcomes import (
 from service.domain.parked_reasons import CONNECTORS_OWN, EXPLANATIONS, explain
 from service.domain.reappearance import ReappearancePolicy
 from service.domain.request import DenialReason, Progress, RequestState
-from service.settings import SYSTEM_EXTRAS, AnchorSettings, EpochVaultSettings, IdentityGraphSettings, VaultSettings
+from service.settings import SYSTEM_EXTRAS, EpochVaultSettings, IdentityGraphSettings, VaultSettings
 from service.storage.vendor_gate import NOT_COMPARED
 from service.use_cases.place_answers import AMBIGUOUS_RECORD
 from service.use_cases.resolve_step import Decision, ResolutionReason

@@ -8,9 +8,10 @@ from pathlib import Path
 from cryptography import x509
 
 from connectors.base.config import ConfigurationError
+from service.audit_settings import AnchorSettings
 from service.domain.anchor import Anchor
 from service.domain.signed_note import NoteRefused
-from service.settings import AnchorSettings, Settings
+from service.settings import Settings
 from service.storage.anchors.file import FileAnchor
 from service.storage.anchors.git import GitAnchor
 from service.storage.anchors.timestamp import TimestampAnchor

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import pytest
 
+from service.audit_settings import AnchorSettings
 from service.cli.evidence_watch import EvidenceWatch
 from service.domain.outcomes import Phase
-from service.settings import AnchorSettings
 from service.storage.anchors.file import FileAnchor
 from service.storage.secrets import audit_signing_key
 from service.storage.signing_key import SigningKeyUnusable
