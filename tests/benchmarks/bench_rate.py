@@ -30,6 +30,7 @@ from connectors.base.sandbox import SandboxServer
 from connectors.base.sandbox.limits import EnforcedLimit
 from connectors.base.sandbox.sample_world import SampleWorld
 from connectors.base.values import Identifier
+from service.cli.api_process import api_listeners
 from service.cli.demo.world import (
     SUPPORT_CREDENTIALS,
     DemoWorld,
@@ -85,7 +86,7 @@ def _measure(settings: Settings, world: SampleWorld, journal: list[dict[str, Any
         stores = prepare(settings, found)
         _rest(stores, "clock_timestamp() + interval '1 hour'")
         _submit(stores, settings, world)
-        with processes(settings, found):
+        with api_listeners(settings) as listeners, processes(settings, found, listeners):
             while _count(stores, "SELECT count(*) FROM requests WHERE duty = 'identify'"):
                 time.sleep(0.2)
             _rest(stores, "NULL")
