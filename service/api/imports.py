@@ -96,8 +96,8 @@ async def import_requests(
 
     Each line is accepted durably or refused, for itself. The answer comes while the body is taken in; read it to its
     last line: without `"complete":true` there, send the same body with the same key again. Accepted lines are known
-    by their `external_reference`, or by their number, and give the same requests. Without `requests:read` a linked line
-    reads `accepted`, because `linked` says that a request about this person is open.
+    by their `external_reference` among this API key's requests, or by their number, and give the same requests. Without
+    `requests:read` a linked line reads `accepted`, because `linked` says that a request about this person is open.
     """
     file_format = _format_of(request)
     arriving = ArrivingLines(request.receive)

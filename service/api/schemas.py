@@ -143,7 +143,9 @@ class SubmitBody(Body):
     regime: RegimeCode = Field(description="the law that sets the clock")
     identifiers: list[SubmittedIdentifierBody] = Field(min_length=1, max_length=MAX_IDENTIFIERS)
     received_at: PastInstant = Field(description="when the data subject's request came in: the clock starts here")
-    external_reference: Reference | None = Field(None, description="your own reference; unique; never personal")
+    external_reference: Reference | None = Field(
+        None, description="your own reference; unique for one API key; never personal"
+    )
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -296,7 +298,7 @@ class ListQuery(BaseModel):
     regime: RegimeCode | None = None
     overdue: bool | None = None
     parked: bool | None = Field(None, description="whether a step waits for a human")
-    external_reference: Reference | None = None
+    external_reference: Reference | None = Field(None, description="requests of several API keys may have it")
     import_id: UUID | None = None
     respond_before: AnyInstant | None = None
     limit: int = Field(50, ge=1, le=200)

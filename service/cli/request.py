@@ -83,7 +83,8 @@ def list_page(
         typer.Option("--parked/--not-parked", help="Only requests with a step that waits for a human, or without one."),
     ] = None,
     external_reference: Annotated[
-        str | None, typer.Option("--reference", help="Only the request with this reference of yours.")
+        str | None,
+        typer.Option("--reference", help="Only requests with this reference; each API key may have used it once."),
     ] = None,
     import_id: Annotated[UUID | None, typer.Option("--import", help="Only requests of this import.")] = None,
     respond_before: Annotated[

@@ -80,7 +80,7 @@ class IdempotencyConflict(Refusal):
 
 
 class ReferenceInUse(Refusal):
-    """Another request has this external reference."""
+    """Another request of the same API key has this external reference."""
 
     code = "reference_in_use"
 

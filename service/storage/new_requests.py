@@ -118,11 +118,11 @@ _HOW = (
     "WITH how AS MATERIALIZED (SELECT set_config('lock_timeout',"
     " coalesce(%(patience)s, current_setting('lock_timeout')), true)),"
 )
-# In the order of their references, so that two sets with the same ones don't wait for each other in a circle.
+# Ordered as the unique constraint, so that two sets with the same references don't wait for each other in a circle.
 _REQUESTS = (
     f" r AS (INSERT INTO requests ({_NAMES}, version) SELECT {_NAMES}, 1 FROM how, unnest("  # noqa: S608 - our own names
     + ", ".join(f"CAST(%({name})s AS {kind}[])" for name, kind in _COLUMNS.items())
-    + f") AS n({_NAMES}) ORDER BY external_reference),"
+    + f") AS n({_NAMES}) ORDER BY external_reference, submitted_by),"
 )
 _ENTRIES = (
     " e AS (INSERT INTO audit_pending (entry) SELECT entry"
@@ -180,7 +180,7 @@ def insertion_of(
 
 
 def insert_requests(connection: Connection, requests: Sequence[NewRequest], server_started_at: datetime) -> None:
-    """One statement for all. Raises sqlalchemy's IntegrityError if one of the references is in use."""
+    """One statement for all. Raises sqlalchemy's IntegrityError if a reference is in use by its API key."""
     with on_one_server():
         connection.exec_driver_sql(*insertion_of(requests, server_started_at))
 

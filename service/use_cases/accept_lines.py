@@ -1,8 +1,8 @@
 """Accept some hundred lines of an import in one transaction, each for itself: a bad line doesn't stop the others.
 
-Decides what becomes of each line. A line with an external reference is known by it, another by its number in the
-import; sending it again gives the same request. The import's row is locked while a set is written, so that two
-connections under one key, or a cancellation, take turns with it.
+Decides what becomes of each line. A line with an external reference is known by it among its API key's requests,
+another by its number in the import; sending it again gives the same request. The import's row is locked while a set is
+written, so that two connections under one key, or a cancellation, take turns with it.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ _KNOWN = text(
     f"SELECT {_KNOWN_COLUMNS} FROM requests WHERE import_id = :import"  # noqa: S608 - our own names
     " AND import_line = ANY(CAST(:lines AS integer[])) AND external_reference IS NULL"
     f" UNION ALL SELECT {_KNOWN_COLUMNS} FROM requests WHERE external_reference = ANY(CAST(:references AS text[]))"
+    " AND submitted_by = :submitted_by"
 )
 _KEEP_REFUSALS = text(
     "INSERT INTO import_refusals (import_id, line, code, errors)"
@@ -202,13 +203,14 @@ class _Writing:
             return self._write(connection, sealed, unreadable)
 
     def _known(self, connection: Connection) -> dict[int | str, Row[Any]]:
-        """Requests that these lines may mean: by number those without a reference, by reference whosesoever."""
+        """Requests that these lines may mean: by number without a reference, by reference those of the same API key."""
         references = [c.submission.external_reference for c in self._checked.values()]
         rows = connection.execute(
             _KNOWN,
             {
                 "import": self._import.id,
                 "lines": list(self._checked),
+                "submitted_by": self._import.submitted_by,
                 "references": [reference for reference in references if reference is not None],
             },
         )

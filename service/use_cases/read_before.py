@@ -1,7 +1,7 @@
 """What the store knows before submissions are written: one reading for a set of them.
 
 Decides nothing: the database's clock and server, what was answered under these Idempotency-Keys, which of these
-references are taken, and which unfinished requests cover the people asked for.
+references their API keys have used, and which unfinished requests cover the people asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from service.use_cases.link_submissions import OPEN_REQUESTS, Holder, values_of
 from service.use_cases.prepare_submission import CheckedSubmission, Submission
 
 KeyName: TypeAlias = tuple[UUID, str]
+"""An API key's id, and an Idempotency-Key of it."""
+ReferenceName: TypeAlias = tuple[UUID, str]
+"""An API key's id, and an external reference that it submitted: another key may use the same one."""
 
 
 class UsedKey(NamedTuple):
@@ -36,7 +39,7 @@ class Before:
     now: datetime
     server_started_at: datetime
     used_keys: Mapping[KeyName, UsedKey] = field(repr=False)
-    references: frozenset[str]
+    references: frozenset[ReferenceName]
     holders: Sequence[Holder] = field(repr=False)
 
 
@@ -57,9 +60,10 @@ _KEYS = (
     " WHERE api_key_id = n.api_key AND key = n.key OFFSET 0) AS k"
 )
 _REFERENCES = (
-    f" UNION ALL SELECT {_CLOCK}, {_NOBODY}, {_NO_KEY}, n.reference"  # noqa: S608 - our own words
-    " FROM unnest(CAST(%(references)s AS text[])) AS n(reference) CROSS JOIN LATERAL ("
-    "SELECT 1 FROM requests WHERE external_reference = n.reference OFFSET 0) AS r"
+    f" UNION ALL SELECT {_CLOCK}, {_NOBODY}, n.api_key, NULL, NULL, NULL, NULL, n.reference"  # noqa: S608 - our own words
+    " FROM unnest(CAST(%(reference_keys)s AS uuid[]), CAST(%(references)s AS text[])) AS n(api_key, reference)"
+    " CROSS JOIN LATERAL ("
+    "SELECT 1 FROM requests WHERE external_reference = n.reference AND submitted_by = n.api_key OFFSET 0) AS r"
 )
 
 
@@ -70,22 +74,30 @@ def key_name(submission: Submission) -> KeyName | None:
     return submission.submitted_by, submission.idempotency_key
 
 
+def reference_name(submission: Submission) -> ReferenceName | None:
+    """Return the name under which the submission's external reference is unique; None if it has no reference."""
+    if submission.external_reference is None:
+        return None
+    return submission.submitted_by, submission.external_reference
+
+
 def read_before(stores: Stores, checked: Sequence[CheckedSubmission]) -> Before:
     """One statement, whose parts are left out where nothing asks for them."""
     submissions = [each.submission for each in checked]
     keys = [name for submission in submissions if (name := key_name(submission)) is not None]
-    references = [s.external_reference for s in submissions if s.external_reference is not None]
+    references = [name for submission in submissions if (name := reference_name(submission)) is not None]
     values = values_of(checked) | {
         "api_keys": listed(api_key for api_key, _ in keys),
         "keys": Packed(key for _, key in keys),
-        "references": Packed(references),
+        "reference_keys": listed(api_key for api_key, _ in references),
+        "references": Packed(reference for _, reference in references),
     }
     rows = stores.statements.run(_statement(bool(keys), bool(references)), values)
     return Before(
         now=rows[0].now,
         server_started_at=rows[0].server_started_at,
         used_keys={(r.api_key, r.key): UsedKey(bytes(r.fingerprint), r.receipt, r.on) for r in rows if r.key},
-        references=frozenset(row.reference for row in rows if row.reference),
+        references=frozenset((row.api_key, row.reference) for row in rows if row.reference),
         holders=[Holder(row.request_id, row.created_at, row.hashes) for row in rows if row.request_id],
     )
 

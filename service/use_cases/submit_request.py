@@ -41,7 +41,7 @@ from service.use_cases.prepare_submission import (
     discard_keys,
     seal_submissions,
 )
-from service.use_cases.read_before import Before, KeyName, UsedKey, key_name, read_before
+from service.use_cases.read_before import Before, KeyName, ReferenceName, UsedKey, key_name, read_before, reference_name
 from service.use_cases.write_request import TICK, Receipt, new_request, receipt_of
 
 __all__ = ["Alone", "Receipt", "Submission", "SubmittedIdentifier", "submit_request", "submit_requests"]
@@ -97,11 +97,11 @@ def submit_requests(
 def _judged(before: Before, checked: Mapping[int, CheckedSubmission]) -> dict[int, Receipt | Exception | Alone]:
     """What is known without writing. Of two with one key or reference the later comes alone, once the first is in."""
     results: dict[int, Receipt | Exception | Alone] = {}
-    taken: set[KeyName | str] = set()
+    taken: set[tuple[str, KeyName | ReferenceName]] = set()
     for place, each in checked.items():
         known = _known(before, each)
-        names = (key_name(each.submission), each.submission.external_reference)
-        own = {name for name in names if name is not None}
+        names = {"key": key_name(each.submission), "reference": reference_name(each.submission)}
+        own = {(kind, name) for kind, name in names.items() if name is not None}
         if known is not None:
             results[place] = known
         elif own & taken:
@@ -116,8 +116,8 @@ def _known(before: Before, checked: CheckedSubmission) -> Receipt | Exception | 
     used = None if name is None else before.used_keys.get(name)
     if used is not None and used.remembered:
         return _repeated(used, checked)
-    if checked.submission.external_reference in before.references:
-        return ReferenceInUse("another request has this reference", field="/external_reference")
+    if reference_name(checked.submission) in before.references:
+        return ReferenceInUse("another request of this API key has this reference", field="/external_reference")
     return None
 
 

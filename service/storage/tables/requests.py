@@ -54,7 +54,7 @@ class RequestRow(Base):
     extended_at: Mapped[datetime | None] = mapped_column(Instant)
     extension_reason: Mapped[str | None] = mapped_column(Text)
     overdue_at: Mapped[datetime | None] = mapped_column(Instant)
-    external_reference: Mapped[str | None] = mapped_column(Text, unique=True)
+    external_reference: Mapped[str | None] = mapped_column(Text)
     submitted_by: Mapped[UUID]
     import_id: Mapped[UUID | None] = mapped_column(ForeignKey("imports.id"))
     import_line: Mapped[int | None]
@@ -76,6 +76,9 @@ class RequestRow(Base):
     entry_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
 
     __table_args__ = (
+        # Unique for one API key only: a refusal because of another key's reference would disclose that key's request.
+        # The reference is the first column, because the list's filter gives the reference without a key.
+        UniqueConstraint("external_reference", "submitted_by"),
         Index("ix_requests_due", "duty", "due_at", postgresql_where=text("duty IS NOT NULL")),
         Index("ix_requests_page", "created_at", "id"),
         Index("ix_requests_identify", "lane", "respond_by", "due_at", postgresql_where=text("duty = 'identify'")),

@@ -73,3 +73,13 @@ def test_systems_show_what_they_declare(office: Office) -> None:
     assert "erase" in systems[0]["declaration"]["operations"]
     assert "email" in systems[0]["declaration"]["identifier_kinds"]
     assert "stand-in" not in str(systems)
+
+
+def test_a_reference_lists_the_requests_of_every_key_that_used_it(office: Office) -> None:
+    own = office.submit("ada@example.test", external_reference="case-1")
+    foreign = office.submit("bob@example.test", external_reference="case-1", key=office.new_key())
+    office.submit("cy@example.test", external_reference="case-2")
+
+    page = office.call("GET", "/v1/requests", params={"external_reference": "case-1"}).json()
+
+    assert [each["id"] for each in page["requests"]] == [str(foreign), str(own)]

@@ -11,7 +11,7 @@ import pytest
 from service.domain.api_key import Scope
 from service.use_cases.create_key import CreatedKey
 from tests.integration.api.conftest import EMAIL, Office
-from tests.integration.api.test_imports import read, send, verified
+from tests.integration.api.test_imports import read, reasons, send, verified
 
 SUBMIT, READ, REVIEW = Scope.REQUESTS_SUBMIT, Scope.REQUESTS_READ, Scope.REQUESTS_REVIEW
 STEERING = ("pause", "resume", "cancel")
@@ -70,6 +70,45 @@ def test_an_import_tells_a_submitter_of_no_other_request(office: Office, desk: C
     assert steered.json().keys() == {"id", "state", "format", "created_at", "received_at", "accepted"}
     linked = office.rows("SELECT count(linked_to) AS n FROM requests WHERE import_id IS NOT NULL")
     assert linked[0].n == 2
+
+
+def test_another_keys_reference_refuses_no_submission(office: Office, desk: CreatedKey) -> None:
+    office.submit("ada@example.test", external_reference="case-1")
+
+    unused, used = (
+        office.call("POST", "/v1/requests", office.submission(email, external_reference=reference), key=desk)
+        for email, reference in (("bob@example.test", "case-2"), ("cy@example.test", "case-1"))
+    )
+    again = office.call("POST", "/v1/requests", office.submission("dee@example.test", external_reference="case-1"))
+    own = office.call(
+        "POST", "/v1/requests", office.submission("eve@example.test", external_reference="case-1"), key=desk
+    )
+
+    assert (unused.status_code, used.status_code) == (202, 202), used.text
+    volatile = {"id", "received_at", "respond_by", "external_reference"}
+    told, told_of_unused = ({k: v for k, v in each.json().items() if k not in volatile} for each in (used, unused))
+    assert told == told_of_unused
+    assert used.json().keys() == unused.json().keys()
+    assert used.headers.keys() == unused.headers.keys()
+    assert used.json()["external_reference"] == "case-1"
+    for refused in (again, own):
+        assert (refused.status_code, refused.json()["code"]) == (409, "reference_in_use")
+
+
+def test_another_keys_reference_refuses_no_line(office: Office, desk: CreatedKey) -> None:
+    office.submit("ada@example.test", external_reference="case-1")
+    read(send(office, verified(office, "bob@example.test", external_reference="case-2")))
+    lines = (("bob@example.test", "case-2"), ("cy@example.test", "case-1"), ("dee@example.test", "case-3"))
+    body = "".join(verified(office, email, external_reference=reference) + "\n" for email, reference in lines)
+
+    verdicts, last = read(send(office, body, by=desk))
+    repeated, _ = read(send(office, body, by=desk))
+    other, _ = read(send(office, verified(office, "eve@example.test", external_reference="case-1"), "other", by=desk))
+
+    assert [(each["status"], each["linked_to"]) for each in verdicts] == [("accepted", None)] * 3
+    assert (last["accepted"], last["refused"]) == (3, 0)
+    assert [(each["status"], each["id"]) for each in repeated] == [("replayed", each["id"]) for each in verdicts]
+    assert [reasons(each) for each in other] == [("reference_in_use", [("/external_reference", "in_use")])]
 
 
 def test_a_revocation_shows_a_submitter_nothing_of_the_request(office: Office, desk: CreatedKey) -> None:

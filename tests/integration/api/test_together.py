@@ -185,6 +185,21 @@ def test_a_reference_is_used_once_within_a_group_and_beside_it(counter: Counter)
     _assert_a_key_for_each_request(office)
 
 
+def test_a_group_holds_one_reference_of_two_keys(counter: Counter) -> None:
+    office, other = counter.office, counter.office.new_key()
+    body, headers = _sent(office, external_reference="shared")
+    answers = counter.together(
+        _sent(office, external_reference="shared"),
+        (body, headers | {"Authorization": f"Bearer {other.token}"}),
+        # The name of an Idempotency-Key is no reference.
+        _sent(office, key="shared"),
+    )
+
+    assert _said(answers) == [(202, "")] * 3
+    assert counter.sizes == [1, 3]
+    _assert_a_key_for_each_request(office)
+
+
 def test_two_submissions_of_one_person_in_one_group_are_linked(counter: Counter) -> None:
     office = counter.office
     earlier = office.submit("bob@example.test")
@@ -408,7 +423,7 @@ def _plan(office: Office, statement: str) -> str:
     """How an empty store would do it: the plan that a connection may keep when it isn't empty any more."""
     names = [bytes(32)] * 8
     values = {"hashes": Packed(names), "import": None, "api_keys": listed([uuid4()] * 8)}
-    values |= {"keys": Packed(["k"] * 8), "references": Packed(["r"] * 8)}
+    values |= {"keys": Packed(["k"] * 8), "references": Packed(["r"] * 8), "reference_keys": listed([uuid4()] * 8)}
     with office.stores.engine.connect() as connection:
         # PostgreSQL's own default, which makes reading whole tables look cheapest.
         connection.execute(text("SET LOCAL random_page_cost = 4"))
