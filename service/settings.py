@@ -30,10 +30,10 @@ from connectors.base.config import (
 )
 from connectors.base.destinations import service_rules
 from connectors.base.registry import connector_class
-from service.audit_settings import AuditSettings
-from service.configuration_file import read_configuration
-from service.connection_settings import ConnectionSettings
-from service.server_settings import BrokerSettings, DatabaseSettings
+from service.configuration.audit import AuditSettings
+from service.configuration.connections import ConnectionSettings
+from service.configuration.file import read_configuration
+from service.configuration.server import BrokerSettings, DatabaseSettings
 
 
 class ServiceSettings(SystemModel):
@@ -216,7 +216,7 @@ class SuppressionSettings(SystemModel):
     """`[suppression]`: the list's scheduled sync, which finds erased people who re-appear in a system."""
 
     reappearance: Literal["approve", "erase", "report"] = Field(
-        "approve", description="what is done about them; domain.reappearance says what each means"
+        "approve", description="what is done about them; domain.suppression.reappearance says what each means"
     )
     sync_every_seconds: float = Field(
         900.0, ge=0, description="from one look at a system's changes to the next; 0: none"

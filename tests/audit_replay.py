@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from service.domain.audit_entry import decode_entry, digest_of
+from service.domain.audit.entry import decode_entry, digest_of
 
 _TABLES = {"request": "requests", "step": "steps", "hold": "holds", "import": "imports"}
 _STATES = {

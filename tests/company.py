@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import text
 
 from connectors.base.registry import sandboxes
-from connectors.base.sandbox import Sandbox, SandboxServer
-from connectors.base.sandbox.sample_world import SamplePerson, SampleWorld
 from connectors.base.values import Identifier
+from connectors.testing.sandbox import Sandbox, SandboxServer
+from connectors.testing.sandbox.sample_world import SamplePerson, SampleWorld
 from service.cli.demo.org import org_seed
 from service.cli.demo.world import (
     MAILING,
@@ -31,14 +31,14 @@ from service.cli.demo.world import (
     support_seed,
     write_config,
 )
+from service.execution.systems.sync_config import sync_systems
+from service.execution.worker_context import Runtime
+from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
 from service.settings import Settings, load_settings
-from service.storage.keyed_hash import Pepper
-from service.storage.secrets import load_secrets
-from service.storage.stores import Stores
-from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
-from service.use_cases.sync_systems import sync_systems
+from service.store.encryption.keyed_hash import Pepper
+from service.store.encryption.secrets import load_secrets
+from service.store.stores import Stores
 from tests.drive import drive
-from workers.runtime import Runtime
 
 
 @dataclass

@@ -85,7 +85,7 @@ def servers() -> Iterator[Running]:
 @pytest.fixture(scope="session")
 def main_databases(servers: Running) -> Iterator[Databases]:
     """The main databases that are lent to the tests; for a test that copies its own."""
-    from service.storage.migrate import migrate
+    from service.store.migrate import migrate
 
     with closing(Databases(servers, servers.database_url, migrate)) as databases:
         yield databases
@@ -93,7 +93,7 @@ def main_databases(servers: Running) -> Iterator[Databases]:
 
 @pytest.fixture(scope="session")
 def _key_databases(servers: Running) -> Iterator[Databases]:
-    from service.storage.migrate import migrate_keys
+    from service.store.migrate import migrate_keys
 
     with closing(Databases(servers, servers.key_database_url, migrate_keys)) as databases:
         yield databases

@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 from sqlalchemy import text
 
-from service.storage.import_gate import lane_goes_on
-from service.use_cases.advance_requests import advance_requests
-from service.use_cases.lease_steps import lease_steps
-from service.use_cases.seal_request import seal_due_requests
-from service.use_cases.settle_identity import lease_identities
-from service.use_cases.steer_import import revoke_cancelled
-from service.use_cases.sweep_leases import sweep_leases
-from workers.perform import perform
-from workers.runtime import Runtime
-from workers.walk import walk
+from service.execution.execute import perform
+from service.execution.expire_leases import sweep_leases
+from service.execution.lease import lease_steps
+from service.execution.resolve_identities import walk
+from service.execution.worker_context import Runtime
+from service.requests.identity.resolve import lease_identities
+from service.requests.imports.control import revoke_cancelled
+from service.requests.imports.paused import lane_goes_on
+from service.requests.planning.advance import advance_requests
+from service.requests.seal import seal_due_requests
 
 
 def turn(runtime: Runtime, *, only: Callable[[str], bool] | None = None) -> int:

@@ -11,15 +11,15 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
-from connectors.base.sandbox.sample_world import SamplePerson
 from connectors.base.values import Identifier
-from service.domain.api_key import Caller, Scope
-from service.domain.doubts import DoubtDecision
+from connectors.testing.sandbox.sample_world import SamplePerson
+from service.domain.access.api_key import Caller, Scope
+from service.domain.identity.doubts import DoubtDecision
+from service.requests.holds.place import HoldReason, PlacedHold, place_hold
+from service.requests.identity.review import Review, continue_request
+from service.requests.identity.show import DoubtView
+from service.requests.reveal import reveal_identifiers
 from service.settings import ConfiguredSystem, Settings
-from service.use_cases.place_hold import HoldReason, PlacedHold, place_hold
-from service.use_cases.reveal_identifiers import reveal_identifiers
-from service.use_cases.review_request import Review, continue_request
-from service.use_cases.show_identity import DoubtView
 from tests.company import Company
 from tests.drive import turn
 

@@ -16,8 +16,8 @@ from celery.signals import beat_init, setup_logging, worker_init, worker_process
 from service.lifeline import watch_parent
 from service.logs import configure_logs
 from service.settings import Settings, load_settings
-from service.storage.open_installation import server_url
-from workers.message_life import MESSAGE_LIFE_SECONDS
+from service.store.bootstrap import server_url
+from workers.expiry import MESSAGE_LIFE_SECONDS
 from workers.queues import AUDIT_QUEUE, CONTROL_QUEUE, SYSTEMS_QUEUE
 from workers.runtime import CONFIG_VARIABLE
 

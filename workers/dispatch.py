@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from celery import current_app
 
-from service.use_cases.due_work import due_systems, has_due_identities
-from service.use_cases.lease_sync import due_syncs
-from workers.message_life import MESSAGE_LIFE_SECONDS
+from service.execution.due import due_systems, has_due_identities
+from service.execution.worker_context import Runtime
+from service.suppression.scan_schedule import due_syncs
+from workers.expiry import MESSAGE_LIFE_SECONDS
 from workers.queues import SYSTEMS_QUEUE, queue_of
-from workers.runtime import Runtime
 
 _NUDGE_AGAIN_SECONDS = 5.0
 _SYNC_AGAIN_SECONDS = 60.0

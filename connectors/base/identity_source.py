@@ -1,6 +1,6 @@
 """Where the engine asks which identifiers are one person's: the interface of an identity graph.
 
-The walk's rules (what is not walked through, what needs a human) are `service.domain.identity_graph`; a source
+The walk's rules (what is not walked through, what needs a human) are `service.domain.identity.walk`; a source
 answers one round.
 """
 

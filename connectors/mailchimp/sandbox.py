@@ -21,9 +21,9 @@ import hashlib
 import uuid
 from typing import Any, ClassVar
 
-from connectors.base.sandbox import Call, ManualSetup, Result, route
 from connectors.mailchimp.sandbox_jobs import JobsSandbox
 from connectors.mailchimp.sandbox_wire import API_KEY, NOT_FOUND, chosen, problem, refuse
+from connectors.testing.sandbox import Call, ManualSetup, Result, route
 
 STATUSES = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived")
 _PAGING = frozenset({"count", "offset", "fields", "exclude_fields"})

@@ -15,9 +15,9 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from connectors.base.sandbox import Call, Result, route
-from connectors.base.sandbox.harness import parse_call
 from connectors.mailchimp.sandbox_wire import API_KEY, WireSandbox, chosen, problem, refuse
+from connectors.testing.sandbox import Call, Result, route
+from connectors.testing.sandbox.harness import parse_call
 
 _MOST_OPERATIONS = 1000
 _MOST_OPEN_JOBS = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from connectors.base.sandbox import ApiError, Call, Result, Sandbox
+from connectors.testing.sandbox import ApiError, Call, Result, Sandbox
 
 API_KEY = "sandbox-key-us1"
 _PROBLEM_TYPE = "https://mailchimp.com/developer/marketing/docs/errors/"

@@ -21,9 +21,9 @@ import phonenumbers
 from connectors.base.errors import AnswerNotUnderstood
 from connectors.base.values import Changes, Identifier, Record, Seen
 from connectors.salesforce.identifiers import ID_KINDS, PHONE, Rules, carried
-from connectors.salesforce.reading import Reader, Rows
-from connectors.salesforce.schema import ACCOUNT, CONTACT, PEOPLE, ObjectType, Schema
-from connectors.salesforce.sight import check_own_record, check_rights, own_record_asked, rights_asked
+from connectors.salesforce.org.reading import Reader, Rows
+from connectors.salesforce.org.schema import ACCOUNT, CONTACT, PEOPLE, ObjectType, Schema
+from connectors.salesforce.org.visibility import check_own_record, check_rights, own_record_asked, rights_asked
 
 STAMP = "SystemModstamp"
 ROWS_PER_OBJECT = 2_000

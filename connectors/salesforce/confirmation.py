@@ -12,11 +12,11 @@ from typing import Any
 
 from connectors.base.errors import ConnectorError
 from connectors.base.values import Answer, Batch, Left, Subject
-from connectors.salesforce.expansion import Key
+from connectors.salesforce.deletion.dependents import Key
+from connectors.salesforce.deletion.root_search import RootSearch, Sight, person_fields
 from connectors.salesforce.identifiers import long_id
+from connectors.salesforce.org.schema import USER, Schema
 from connectors.salesforce.policy import Action, SalesforcePolicy
-from connectors.salesforce.roots import RootSearch, Sight, person_fields
-from connectors.salesforce.schema import USER, Schema
 
 
 class Confirmation:

@@ -26,20 +26,20 @@ from connectors.base.interface import (
 from connectors.base.values import Batch, Changes, Located, Preview, Visibility
 from connectors.salesforce.changes import ChangeReader
 from connectors.salesforce.confirmation import Confirmation
+from connectors.salesforce.deletion.dependents import Expansion, Key, with_halves
+from connectors.salesforce.deletion.preparation import counted
+from connectors.salesforce.deletion.root_search import RootSearch
 from connectors.salesforce.erasure import ErasurePass, Waits
-from connectors.salesforce.expansion import Expansion, Key, with_halves
-from connectors.salesforce.grants import SalesforceCredentials
 from connectors.salesforce.identifiers import EMAIL, EXTERNAL_ID, ID_KINDS, PHONE, Rules
-from connectors.salesforce.org import Org
+from connectors.salesforce.org.grants import SalesforceCredentials
+from connectors.salesforce.org.org import Org
+from connectors.salesforce.org.private_cache import PrivateCache
+from connectors.salesforce.org.reading import Reader, SchemaChangedError, TooHeavyError
+from connectors.salesforce.org.schema import USER, Schema
+from connectors.salesforce.org.schema_source import SchemaSource
+from connectors.salesforce.org.session import SalesforceSession
+from connectors.salesforce.org.visibility import Control, check_own_record, check_rights, own_record_asked, rights_asked
 from connectors.salesforce.policy import SalesforcePolicy
-from connectors.salesforce.preparation import counted
-from connectors.salesforce.private_cache import PrivateCache
-from connectors.salesforce.reading import Reader, SchemaChangedError, TooHeavyError
-from connectors.salesforce.roots import RootSearch
-from connectors.salesforce.schema import USER, Schema
-from connectors.salesforce.schema_source import SchemaSource
-from connectors.salesforce.session import SalesforceSession
-from connectors.salesforce.sight import Control, check_own_record, check_rights, own_record_asked, rights_asked
 from connectors.salesforce.suppression import Suppression
 
 NOT_COVERED = (

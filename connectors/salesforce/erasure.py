@@ -15,21 +15,21 @@ from connectors.base.errors import ConnectorError, RequestRefused, TemporarilyUn
 from connectors.base.interface import Lease
 from connectors.base.toolkit.telling import untold
 from connectors.base.values import Answer, Batch, Left, Preview
-from connectors.salesforce.course import CallCount, Course
-from connectors.salesforce.expansion import Key
-from connectors.salesforce.field_history import histories_below
-from connectors.salesforce.hard_deletion import JobDeletion
-from connectors.salesforce.org import Org
-from connectors.salesforce.planning import Change, Plan, plan_hash
+from connectors.salesforce.deletion.call_estimate import CallCount, Course
+from connectors.salesforce.deletion.dependents import Key
+from connectors.salesforce.deletion.field_history import histories_below
+from connectors.salesforce.deletion.hard_deletion import JobDeletion
+from connectors.salesforce.deletion.planning import Change, Plan, plan_hash
+from connectors.salesforce.deletion.preparation import Person, Preparation
+from connectors.salesforce.deletion.progress import Progress
+from connectors.salesforce.deletion.purging import Purger
+from connectors.salesforce.deletion.root_search import RootSearch
+from connectors.salesforce.deletion.states import Look, State
+from connectors.salesforce.deletion.writing import Entry, Verdict, Writer
+from connectors.salesforce.org.org import Org
+from connectors.salesforce.org.reading import Reader
+from connectors.salesforce.org.schema import USER, Schema
 from connectors.salesforce.policy import Action, SalesforcePolicy
-from connectors.salesforce.preparation import Person, Preparation
-from connectors.salesforce.progress import Progress
-from connectors.salesforce.purging import Purger
-from connectors.salesforce.reading import Reader
-from connectors.salesforce.roots import RootSearch
-from connectors.salesforce.schema import USER, Schema
-from connectors.salesforce.states import Look, State
-from connectors.salesforce.writing import Entry, Verdict, Writer
 
 PATIENCE_WITH_REFUSALS = 2
 

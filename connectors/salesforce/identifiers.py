@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import phonenumbers
 
 from connectors.base.values import Identifier, Subject
-from connectors.salesforce.schema import ACCOUNT, CONTACT, INDIVIDUAL, LEAD, PEOPLE, USER, ObjectType, Schema
+from connectors.salesforce.org.schema import ACCOUNT, CONTACT, INDIVIDUAL, LEAD, PEOPLE, USER, ObjectType, Schema
 
 EMAIL, PHONE, EXTERNAL_ID = "email", "phone", "external_id"
 ID_KINDS: Mapping[str, str] = {

@@ -12,14 +12,14 @@ from typing import Any
 from connectors.base.errors import ConnectorError, RequestRefused, TemporarilyUnavailable
 from connectors.base.interface import Lease
 from connectors.base.values import Answer, Batch
-from connectors.salesforce.expansion import Key
-from connectors.salesforce.org import Org
-from connectors.salesforce.planning import Change
-from connectors.salesforce.reading import Reader
-from connectors.salesforce.roots import RootSearch, Sight
-from connectors.salesforce.schema import ACCOUNT, INDIVIDUAL, Schema
-from connectors.salesforce.soql import by_id, selects
-from connectors.salesforce.writing import Verdict, Writer
+from connectors.salesforce.deletion.dependents import Key
+from connectors.salesforce.deletion.planning import Change
+from connectors.salesforce.deletion.root_search import RootSearch, Sight
+from connectors.salesforce.deletion.writing import Verdict, Writer
+from connectors.salesforce.org.org import Org
+from connectors.salesforce.org.reading import Reader
+from connectors.salesforce.org.schema import ACCOUNT, INDIVIDUAL, Schema
+from connectors.salesforce.org.soql import by_id, selects
 
 _OPT_OUTS = (
     "HasOptedOutOfEmail",

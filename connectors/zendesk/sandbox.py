@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from connectors.base.sandbox import ApiError, Call, ManualSetup, Result, Sandbox, route
+from connectors.testing.sandbox import ApiError, Call, ManualSetup, Result, Sandbox, route
 from connectors.zendesk.sandbox_account import Account
 
 ADMIN_ID = 1

@@ -7,14 +7,16 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.api import audit, callbacks, certificates, decisions, holds, imports, operations, requests, steps
 from service.api.authentication import SECURITY_SCHEME
-from service.api.door import Door
-from service.api.edge import Edge
-from service.api.metrics import Metrics
+from service.api.dependencies import Door
+from service.api.middleware import Edge
 from service.api.problems import FieldError, Problem, install
+from service.api.routes import audit, callbacks, certificates, holds, imports, requests, steps
+from service.api.routes import health as operations
+from service.api.routes import request_decisions as decisions
+from service.api.routes.metrics import Metrics
 from service.settings import Settings
-from service.storage.stores import Stores
+from service.store.stores import Stores
 
 API_VERSION = "1"
 _ROUTERS = (

@@ -13,11 +13,11 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from service.api.door import Door, door_of
+from service.api.bodies.request_body import read_body
+from service.api.dependencies import Door, door_of
 from service.api.field_errors import field_names, unknown_name
 from service.api.problems import WHEN_REFUSED, FieldError, Trouble, documented
-from service.api.request_body import read_body
-from service.domain.api_key import Caller, KeyRefusal, Scope
+from service.domain.access.api_key import Caller, KeyRefusal, Scope
 from service.domain.field_problems import MOST_PROBLEMS
 
 SECURITY_SCHEME = "apiKey"

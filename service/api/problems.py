@@ -20,11 +20,11 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
 
 from service.api.field_errors import field_problems
+from service.domain.errors import Refusal
 from service.domain.field_problems import FieldProblem
-from service.domain.refusals import Refusal
-from service.storage.audit_findings import AuditLogBroken
-from service.storage.new_requests import STORE_UNAVAILABLE
-from service.storage.signing_key import SigningKeyUnusable
+from service.requests.intake.insert import STORE_UNAVAILABLE
+from service.store.audit_log.findings import AuditLogBroken
+from service.store.audit_log.signing_key import SigningKeyUnusable
 
 log = structlog.get_logger(__name__)
 

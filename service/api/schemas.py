@@ -26,16 +26,16 @@ from pydantic_core import PydanticCustomError
 
 from connectors.base.config import IdentifierKind
 from connectors.base.values import Identifier
-from service.domain.deadlines import REGIMES
-from service.domain.doubts import DoubtDecision
+from service.domain.identity.doubts import DoubtDecision
+from service.domain.identity.normalise import MAX_VALUE_CHARACTERS
 from service.domain.instants import OutsideTheCalendar, in_utc
-from service.domain.normalisation import MAX_VALUE_CHARACTERS
-from service.domain.request import DenialReason
-from service.use_cases.extend_request import ExtensionReason
-from service.use_cases.place_hold import HoldReason
-from service.use_cases.prepare_submission import KINDS, MAX_IDENTIFIERS, Submission, SubmittedIdentifier
-from service.use_cases.resolve_step import Resolution, ResolutionReason
-from service.use_cases.review_request import LateVerification, Review
+from service.domain.requests.deadlines import REGIMES
+from service.domain.requests.states import DenialReason
+from service.execution.steps.resolve import Resolution, ResolutionReason
+from service.requests.deadlines import ExtensionReason
+from service.requests.holds.place import HoldReason
+from service.requests.identity.review import LateVerification, Review
+from service.requests.intake.validate import KINDS, MAX_IDENTIFIERS, Submission, SubmittedIdentifier
 
 CLOCK_SKEW = timedelta(minutes=5)
 # Backlogs are imported late, and a hopelessly old date is a typing error.

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
-from service.use_cases.list_holds import HoldView
-from service.use_cases.list_systems import SystemView
-from service.use_cases.reveal_identifiers import Revealed, RevealedBeyond, RevealedIdentifier
-from service.use_cases.show_identity import DoubtView, EdgeView, ReviewView
-from service.use_cases.submit_request import Receipt
+from service.execution.systems.list import SystemView
+from service.requests.holds.list import HoldView
+from service.requests.identity.show import DoubtView, EdgeView, ReviewView
+from service.requests.intake.submit import Receipt
+from service.requests.reveal import Revealed, RevealedBeyond, RevealedIdentifier
 
 
 @dataclass(frozen=True)

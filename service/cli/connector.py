@@ -19,7 +19,7 @@ from connectors.base.registry import connector_class
 from connectors.base.runner import NEEDS_A_HUMAN, Line, Outcome, Summary, run
 from service.cli.groups import command_group
 from service.cli.printing import Wide, note, show_json_line, show_table
-from service.cli.subjects_file import open_connector, read_subjects
+from service.cli.requests.subjects_file import open_connector, read_subjects
 
 EXIT_NEEDS_A_HUMAN, EXIT_UNUSABLE, EXIT_PENDING = 1, 2, 3
 

@@ -13,10 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from connectors.base.config import ConfigurationError
 from service.cli.client import EXIT_REFUSED, EXIT_UNUSABLE
 from service.cli.printing import note
-from service.domain.refusals import Refusal
+from service.domain.errors import Refusal
 from service.settings import Settings, load_settings
-from service.storage.open_installation import open_stores
-from service.storage.stores import Stores
+from service.store.bootstrap import open_stores
+from service.store.stores import Stores
 
 Config = Annotated[Path, typer.Option("--config", help="The configuration file.")]
 DEFAULT_CONFIG = Path("expunge.toml")

@@ -17,14 +17,14 @@ from service.cli.client import EXIT_REFUSED
 from service.cli.direct import DEFAULT_CONFIG, Config, opened
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
+from service.encryption.rotate_epochs import adopt_epochs, find_epoch, give_up_epoch, rotate_epochs
+from service.encryption.rotate_kek import rotate_kek
+from service.encryption.status import EncryptionStatus, read_encryption_status
 from service.settings import Settings, load_settings
-from service.storage import generated_pepper
-from service.storage.epoch_secrets import EpochKeyUnusable
-from service.storage.secrets import keys_directory
-from service.storage.stores import Stores
-from service.use_cases.encryption_status import EncryptionStatus, read_encryption_status
-from service.use_cases.rotate_epochs import adopt_epochs, find_epoch, give_up_epoch, rotate_epochs
-from service.use_cases.rotate_kek import rotate_kek
+from service.store.encryption import generated_pepper
+from service.store.encryption.epoch_secrets import EpochKeyUnusable
+from service.store.encryption.secrets import keys_directory
+from service.store.stores import Stores
 
 app = command_group("encryption", "Show and rotate the keys that wrap the data keys.")
 Operator = Annotated[str, typer.Option(help="Who does this, for the log: lower case, such as ada.byron.")]

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
+from service.access.create_key import create_key
+from service.access.list_keys import list_keys
+from service.access.revoke_key import revoke_key
 from service.cli.direct import DEFAULT_CONFIG, Config, opened
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
-from service.domain.api_key import Scope
-from service.use_cases.create_key import create_key
-from service.use_cases.list_keys import list_keys
-from service.use_cases.revoke_key import revoke_key
+from service.domain.access.api_key import Scope
 
 app = command_group("keys", "Create, list and revoke API keys.")
 

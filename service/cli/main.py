@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
-from service.cli import audit, audit_upkeep, connector, encryption, holds, imports, keys, request, steps, systems
+from service.cli import connector, encryption, keys, systems
+from service.cli.audit import commands as audit
+from service.cli.audit import upkeep as audit_upkeep
 from service.cli.demo.run import demo
 from service.cli.groups import command_group
 from service.cli.printing import say
+from service.cli.requests import holds, imports, request, steps
+from service.cli.running.up import up
+from service.cli.running.workers import workers
 from service.cli.sandbox import sample_warehouse, sandbox
-from service.cli.up import up
-from service.cli.workers import workers
 from service.logs import configure_logs
 
 app = command_group("expunge", "Propagate a person's deletion to every system that holds their data, and prove it.")

@@ -19,9 +19,9 @@ import typer
 
 from connectors.base.config import ConfigurationError
 from connectors.base.registry import sandboxes
-from connectors.base.sandbox import ManualSetup, Sandbox, SandboxServer
-from connectors.base.sandbox.sample_warehouse import edge_columns
-from connectors.base.sandbox.sample_world import SampleWorld
+from connectors.testing.sandbox import ManualSetup, Sandbox, SandboxServer
+from connectors.testing.sandbox.sample_warehouse import edge_columns
+from connectors.testing.sandbox.sample_world import SampleWorld
 from service.cli.client import Unusable, read_json
 from service.cli.demo.org import org_seed
 from service.cli.demo.world import SANDBOX_HOST, mailing_seed, support_seed
@@ -83,7 +83,7 @@ def _kind(name: str | None) -> type[Sandbox]:
     if kind is None:
         raise Unusable(f"no stand-in is named {name!r}; installed: {names}")
     if not issubclass(kind, Sandbox):
-        raise Unusable(f"the stand-in {name!r} isn't a connectors.base.sandbox.Sandbox")
+        raise Unusable(f"the stand-in {name!r} isn't a connectors.testing.sandbox.Sandbox")
     return kind
 
 

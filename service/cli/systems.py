@@ -10,12 +10,12 @@ import typer
 
 from connectors.base.config import ConfigurationError
 from service.cli.client import DEFAULT_URL, EXIT_REFUSED, Api, KeyFile, Url, short_errors
-from service.cli.credential_checks import Checked, check_system, keep_checks
 from service.cli.direct import DEFAULT_CONFIG, Config, short_refusals
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, note, show_json, show_table
+from service.cli.running.credential_checks import Checked, check_system, keep_checks
 from service.settings import Settings, load_settings
-from service.storage.open_installation import open_stores
+from service.store.bootstrap import open_stores
 
 app = command_group("systems", "List and check connected systems.")
 

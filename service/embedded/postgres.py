@@ -1,6 +1,6 @@
 """Runs the PostgreSQL server: creates its data directory, starts it, says who may open which database.
 
-Decides the server's settings and roles. Doesn't decide the tables (service.storage) nor where files lie (place.py).
+Decides the server's settings and roles. Doesn't decide the tables (service.store) nor where files lie (place.py).
 """
 
 import contextlib

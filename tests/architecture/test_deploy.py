@@ -10,20 +10,20 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-import service.api.metrics
+import service.api.routes.metrics
 from connectors.base.registry import identity_sources
 from service import settings as settings_module
-from service.api.metrics import Metrics
-from service.domain.api_key import KeyRefusal
-from service.domain.encryption_epochs import EpochState
-from service.domain.outcomes import StepState
-from service.domain.request import Progress, RequestState
+from service.api.routes.metrics import Metrics
+from service.audit.evidence_standing import EvidenceStanding
+from service.domain.access.api_key import KeyRefusal
+from service.domain.encryption.epochs import EpochState
+from service.domain.execution.transitions import StepState
+from service.domain.requests.states import Progress, RequestState
+from service.encryption.count_epochs import EpochCounts
+from service.monitoring.work_counts import WorkCounts
 from service.settings import EngineSettings, IdentityGraphSettings, Settings, load_settings
-from service.storage.audit_troubles import AuditTrouble
-from service.storage.stores import Stores
-from service.use_cases.count_epochs import EpochCounts
-from service.use_cases.count_work import WorkCounts
-from service.use_cases.evidence_standing import EvidenceStanding
+from service.store.audit_log.troubles import AuditTrouble
+from service.store.stores import Stores
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -119,10 +119,10 @@ def exposed(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     """Samples that `/metrics` has, each with its labels, from the application's own exposition."""
     counts = WorkCounts(**{name: some(hint) for name, hint in get_type_hints(WorkCounts).items()})
     epochs = EpochCounts(**{name: some(hint) for name, hint in get_type_hints(EpochCounts).items()})
-    monkeypatch.setattr(service.api.metrics, "count_work", lambda stores: counts)
-    monkeypatch.setattr(service.api.metrics, "count_epochs", lambda stores: epochs)
+    monkeypatch.setattr(service.api.routes.metrics, "count_work", lambda stores: counts)
+    monkeypatch.setattr(service.api.routes.metrics, "count_epochs", lambda stores: epochs)
     standing = EvidenceStanding((AuditTrouble("signing", "signing_key_unusable", "", 1.0),), ())
-    monkeypatch.setattr(service.api.metrics, "evidence_standing", lambda stores, settings: standing)
+    monkeypatch.setattr(service.api.routes.metrics, "evidence_standing", lambda stores, settings: standing)
     metrics = Metrics(cast("Stores", None), cast("Settings", None))
     metrics.answered("GET", "/readyz", 200, 0.1)
     families = text_string_to_metric_families(metrics.exposition().decode())

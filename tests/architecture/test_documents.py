@@ -24,19 +24,16 @@ from connectors.base.runner import Outcome
 from connectors.base.values import Answer, AnswerKind, Left, Located
 from service import settings as settings_module
 from service.api.app import _ROUTERS
-from service.api.line_readers import FIXED_COLUMNS
-from service.api.metrics import LINE_RESULTS
+from service.api.bodies.line_readers import FIXED_COLUMNS
 from service.api.problems import TITLES
-from service.audit_settings import AnchorSettings
+from service.api.routes.metrics import LINE_RESULTS
 from service.cli.main import app
-from service.domain.anchor import Disagreement
-from service.domain.api_key import Scope
-from service.domain.blast_radius import ApprovalReason
-from service.domain.cluster import DoubtReason
-from service.domain.deadlines import REGIMES
-from service.domain.doubts import ALLOWED
-from service.domain.imports import IMPORT_CANCELLED, ImportFormat, ImportState
-from service.domain.outcomes import (
+from service.configuration.audit import AnchorSettings
+from service.domain.access.api_key import Scope
+from service.domain.audit.anchor import Disagreement
+from service.domain.execution.parked_reasons import CONNECTORS_OWN, EXPLANATIONS, explain
+from service.domain.execution.retry_policy import decide
+from service.domain.execution.transitions import (
     EARLIER_SYSTEM,
     ENDED,
     KEY_GONE,
@@ -51,14 +48,17 @@ from service.domain.outcomes import (
     SystemRules,
     after_confirm,
 )
-from service.domain.parked_reasons import CONNECTORS_OWN, EXPLANATIONS, explain
-from service.domain.reappearance import ReappearancePolicy
-from service.domain.request import DenialReason, Progress, RequestState
+from service.domain.identity.cluster import DoubtReason
+from service.domain.identity.doubts import ALLOWED
+from service.domain.requests.blast_radius import ApprovalReason
+from service.domain.requests.deadlines import REGIMES
+from service.domain.requests.imports import IMPORT_CANCELLED, ImportFormat, ImportState
+from service.domain.requests.states import DenialReason, Progress, RequestState
+from service.domain.suppression.reappearance import ReappearancePolicy
+from service.execution.decide import AMBIGUOUS_RECORD
+from service.execution.steps.resolve import Decision, ResolutionReason
 from service.settings import SYSTEM_EXTRAS, EpochVaultSettings, IdentityGraphSettings, VaultSettings
-from service.storage.vendor_gate import NOT_COMPARED
-from service.use_cases.place_answers import AMBIGUOUS_RECORD
-from service.use_cases.resolve_step import Decision, ResolutionReason
-from workers.retry_policy import decide
+from service.store.interlock import NOT_COMPARED
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -1,4 +1,4 @@
-"""One way to lock a row: FOR NO KEY UPDATE. service.storage.rows says why."""
+"""One way to lock a row: FOR NO KEY UPDATE. service.store.locking says why."""
 
 from __future__ import annotations
 

@@ -28,17 +28,17 @@ import psutil
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, Engine, text
 
-from service.cli import verify_audit
-from service.domain.audit_entry import AuditEntry
-from service.domain.signed_note import SigningKey
-from service.storage import audit_log
-from service.storage.audit_tree import inclusion_proof, stored_size
-from service.storage.changes import Change, Version, change_rows
-from service.storage.driver_words import in_driver_words
-from service.storage.engine import open_engine
-from service.storage.migrate import migrate
-from service.use_cases.export_audit import export_audit
-from service.use_cases.sequence_audit import sequence_audit
+from service.audit.exports.full import export_audit
+from service.audit.sequence import sequence_audit
+from service.cli.audit import verify_audit
+from service.domain.audit.entry import AuditEntry
+from service.domain.audit.signed_note import SigningKey
+from service.store.audit_log import log as audit_log
+from service.store.audit_log.record_change import Change, Version, change_rows
+from service.store.audit_log.tree import inclusion_proof, stored_size
+from service.store.engine import open_engine
+from service.store.execute import in_driver_words
+from service.store.migrate import migrate
 from tests.benchmarks.own_servers import own_servers
 from tests.benchmarks.results import tell
 

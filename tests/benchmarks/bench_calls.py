@@ -21,10 +21,10 @@ import httpx
 
 from connectors.base.destinations import NetworkRules
 from connectors.base.toolkit.http import VendorClient
+from service.execution.systems.rate_limiter import RateGate
+from service.execution.systems.throttle import SystemPacer
 from tests.benchmarks.fanout.installation import Vendor, vendor
 from tests.benchmarks.results import tell
-from workers.rate_gate import RateGate
-from workers.system_pacer import SystemPacer
 
 HERE = NetworkRules(allow_private_hosts=frozenset({"127.0.0.1"}))
 CALLS_PER_PERSON = 3

@@ -24,7 +24,7 @@ from typing import Any
 import httpx
 import psutil
 
-from service.storage.audit_log import oldest_pending_seconds
+from service.store.audit_log.log import oldest_pending_seconds
 from tests.benchmarks.fanout.finished import add_finished
 from tests.benchmarks.fanout.installation import (
     SYSTEMS,

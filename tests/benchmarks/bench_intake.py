@@ -29,12 +29,12 @@ from uuid import uuid4
 
 from sqlalchemy import make_url
 
-from service.domain.api_key import Scope
+from service.access.create_key import create_key
+from service.domain.access.api_key import Scope
 from service.settings import parse_settings
-from service.storage.migrate import migrate, migrate_keys
-from service.storage.secrets import load_secrets
-from service.storage.stores import Stores
-from service.use_cases.create_key import create_key
+from service.store.encryption.secrets import load_secrets
+from service.store.migrate import migrate, migrate_keys
+from service.store.stores import Stores
 from tests.benchmarks.own_servers import own_servers
 from tests.benchmarks.results import tell
 
@@ -156,7 +156,7 @@ def run(running: Any, scratch: Path, scale: float) -> list[dict[str, Any]]:
     seconds: dict[str, list[float]] = {"service": [], "plain": []}
     cpu: dict[str, float] = {"service": 0.0, "plain": 0.0}
     with (
-        serving("service.api.serve", "--config", str(config), environment=urls) as ours,
+        serving("service.api.server.serve", "--config", str(config), environment=urls) as ours,
         serving("tests.benchmarks.intake_yardstick", "--url", plain_url) as theirs,
     ):
         turns: list[tuple[str, Callable[[int], tuple[float, list[float]]]]] = [

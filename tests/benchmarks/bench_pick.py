@@ -16,9 +16,9 @@ from statistics import median
 from typing import Any
 from uuid import uuid4
 
-from service.domain.fairness import URGENT_LANE
-from service.storage.engine import open_engine
-from service.storage.migrate import migrate
+from service.domain.execution.lanes import URGENT_LANE
+from service.store.engine import open_engine
+from service.store.migrate import migrate
 from tests.benchmarks.own_servers import own_servers
 from tests.benchmarks.results import tell
 from tests.integration.picking.rows import Desk, settings_with

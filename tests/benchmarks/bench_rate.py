@@ -26,21 +26,21 @@ from uuid import uuid4
 from sqlalchemy import text
 
 from connectors.base.registry import sandboxes
-from connectors.base.sandbox import SandboxServer
-from connectors.base.sandbox.limits import EnforcedLimit
-from connectors.base.sandbox.sample_world import SampleWorld
 from connectors.base.values import Identifier
-from service.cli.api_process import api_listeners
+from connectors.testing.sandbox import SandboxServer
+from connectors.testing.sandbox.limits import EnforcedLimit
+from connectors.testing.sandbox.sample_world import SampleWorld
 from service.cli.demo.world import (
     SUPPORT_CREDENTIALS,
     DemoWorld,
     support_seed,
     write_config,
 )
-from service.cli.installation import prepare, processes, servers
+from service.cli.running.api_process import api_listeners
+from service.cli.running.installation import prepare, processes, servers
+from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
 from service.settings import Settings, load_settings
-from service.storage.stores import Stores
-from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
+from service.store.stores import Stores
 from tests.benchmarks.results import tell
 
 CALLS, SECONDS = 40, 5

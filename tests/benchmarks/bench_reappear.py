@@ -19,13 +19,13 @@ from statistics import median
 from typing import Any
 
 from connectors.base.values import Changes, Identifier, Record, Seen
-from service.storage.engine import open_engine
-from service.storage.keyed_hash import Pepper
-from service.storage.migrate import migrate
-from service.storage.secrets import load_secrets
-from service.storage.stores import Stores
-from service.use_cases.lease_sync import lease_sync
-from service.use_cases.record_changes import record_changes
+from service.store.encryption.keyed_hash import Pepper
+from service.store.encryption.secrets import load_secrets
+from service.store.engine import open_engine
+from service.store.migrate import migrate
+from service.store.stores import Stores
+from service.suppression.match_changes import record_changes
+from service.suppression.scan_schedule import lease_sync
 from tests.benchmarks.own_servers import own_servers
 from tests.benchmarks.results import tell
 from tests.integration.picking.rows import SYSTEM, Desk, settings_with

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from connectors.base.conformance import ConformanceSuite, HttpBench, Need, Plant
+from connectors.testing.conformance import ConformanceSuite, HttpBench, Need, Plant
 
 
 class MailchimpBench(HttpBench):

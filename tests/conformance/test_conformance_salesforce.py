@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from connectors.base.conformance import ConformanceSuite, HttpBench, Need, Plant
 from connectors.base.interface import Connector
-from connectors.base.sandbox import Sandbox
 from connectors.salesforce.connector import SalesforceConnector
-from connectors.salesforce.sandbox import SalesforceSandbox
+from connectors.salesforce.sandbox.server import SalesforceSandbox
+from connectors.testing.conformance import ConformanceSuite, HttpBench, Need, Plant
+from connectors.testing.sandbox import Sandbox
 
 _CREDENTIALS = {"consumer_key": "conformance-key-1", "consumer_secret": "conformance-secret-1"}
 

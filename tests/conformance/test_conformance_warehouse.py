@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 import duckdb
 
-from connectors.base.conformance import Bench, ConformanceSuite, Need, Plant, Stage
-from connectors.base.sandbox import Sandbox
+from connectors.testing.conformance import Bench, ConformanceSuite, Need, Plant, Stage
+from connectors.testing.sandbox import Sandbox
 
 _TABLES = """
 CREATE TABLE customers (id BIGINT PRIMARY KEY, email VARCHAR, name VARCHAR);

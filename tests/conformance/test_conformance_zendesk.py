@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from connectors.base.conformance import ConformanceSuite, HttpBench, Plant
-from connectors.base.conformance.people import plant
 from connectors.base.values import Identifier
+from connectors.testing.conformance import ConformanceSuite, HttpBench, Plant
+from connectors.testing.conformance.people import plant
 
 _CROWD = 101
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from connectors.base.conformance import ConformanceSuite
 from connectors.base.registry import connectors, identity_sources, sandboxes
-from connectors.base.sandbox import Sandbox
+from connectors.testing.conformance import ConformanceSuite
+from connectors.testing.sandbox import Sandbox
 
 
 def test_a_connector_is_installed() -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from told_vendor import TOLD_BUGS, ToldBench, ToldConnector
 
-from connectors.base.conformance import ConformanceSuite, Trial
 from connectors.base.interface import ErasesBy, Operation
+from connectors.testing.conformance import ConformanceSuite, Trial
 
 _CAUGHT_BY = {
     "forgets_the_like": "test_look_alikes_alone_are_not_found",

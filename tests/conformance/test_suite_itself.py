@@ -8,9 +8,9 @@ import logging
 import pytest
 from toy_vendor import BUGS, ToyBench
 
-from connectors.base.conformance import ConformanceSuite, Trial
-from connectors.base.conformance.cases_callbacks import SECRETS
-from connectors.base.sandbox.faults import FaultKind
+from connectors.testing.conformance import ConformanceSuite, Trial
+from connectors.testing.conformance.cases_callbacks import SECRETS
+from connectors.testing.sandbox.faults import FaultKind
 
 _CAUGHT_BY: dict[str, tuple[str, dict[str, object]]] = {
     "trusts_200": ("test_a_vendor_that_lies_is_not_believed", {}),

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from toy_sandbox import ToySandbox
 from toy_vendor import ToyBench, ToyConnector
 
-from connectors.base.conformance import Need
 from connectors.base.interface import Connector, ErasesBy, Lease, Operation
-from connectors.base.sandbox import Call, Result, Sandbox, route
 from connectors.base.values import Answer, Subject
+from connectors.testing.conformance import Need
+from connectors.testing.sandbox import Call, Result, Sandbox, route
 
 TOLD_BUGS = ("forgets_the_like", "tells_unasked", "believes_at_once", "declares_no_look", "can_not_search")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from connectors.base.sandbox import ApiError, Call, Result, Sandbox, route
+from connectors.testing.sandbox import ApiError, Call, Result, Sandbox, route
 
 PAGE = 2
 TOKEN = "toy-token-0123456789"

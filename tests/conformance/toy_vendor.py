@@ -15,7 +15,6 @@ from toy_sandbox import CONTROL, TOKEN, ToySandbox
 
 from connectors.base.callbacks import Callback, CallbackCall
 from connectors.base.config import SystemConfig, SystemModel
-from connectors.base.conformance import HttpBench, Plant
 from connectors.base.errors import (
     AnswerNotUnderstood,
     ConnectorError,
@@ -24,11 +23,12 @@ from connectors.base.errors import (
     TemporarilyUnavailable,
 )
 from connectors.base.interface import Answers, Connector, Declaration, Delays, ErasesBy, Findings, Lease, Operation
-from connectors.base.sandbox import Sandbox
 from connectors.base.toolkit.callbacks import CallbackSecrets, Encoding, HmacSignature, Part, json_body
 from connectors.base.toolkit.http import VendorClient
 from connectors.base.toolkit.telling import untold
 from connectors.base.values import Answer, Batch, Changes, Identifier, Left, Located, Record, Seen, Subject, Visibility
+from connectors.testing.conformance import HttpBench, Plant
+from connectors.testing.sandbox import Sandbox
 
 BUGS = (
     "trusts_200",

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from connectors.base.sandbox.sample_world import SamplePerson
+from connectors.testing.sandbox.sample_world import SamplePerson
 from tests.company import Company
 from tests.faults import verdict
 from tests.faults.eight_systems import eight_systems, held_by, installed, write_plugin

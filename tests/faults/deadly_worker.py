@@ -17,14 +17,14 @@ from sqlalchemy import text
 
 from connectors.base.interface import Answers, Lease
 from connectors.base.values import Batch
+from service.execution.worker_context import Runtime
 from service.settings import Settings, load_settings, parse_settings
-from service.storage.secrets import load_secrets
-from service.storage.stores import Stores
+from service.store.encryption.secrets import load_secrets
+from service.store.stores import Stores
 from tests.drive import turn
 from tests.faults import job_vendor
 from tests.faults.eight_systems import installed
 from tests.faults.job_vendor import JobVendorConnector
-from workers.runtime import Runtime
 
 _PATIENCE_SECONDS = 60.0
 

@@ -16,18 +16,18 @@ from typing import Any
 import pytest
 
 from connectors.base import registry
-from connectors.base.sandbox import Sandbox, SandboxServer
-from connectors.base.sandbox.sample_warehouse import edge_columns, remains
-from connectors.base.sandbox.sample_world import SamplePerson, SampleWorld
+from connectors.testing.sandbox import Sandbox, SandboxServer
+from connectors.testing.sandbox.sample_warehouse import edge_columns, remains
+from connectors.testing.sandbox.sample_world import SamplePerson, SampleWorld
 from service.cli.demo.world import mailing_seed, support_seed
 from service.cli.toml_text import to_toml
+from service.execution.systems.sync_config import sync_systems
+from service.execution.worker_context import Runtime
 from service.settings import load_settings
-from service.storage.secrets import load_secrets
-from service.storage.stores import Stores
-from service.use_cases.sync_systems import sync_systems
+from service.store.encryption.secrets import load_secrets
+from service.store.stores import Stores
 from tests.company import Company
 from tests.faults import job_vendor
-from workers.runtime import Runtime
 
 SUPPORT = ("support", "support-eu")
 MAILING = ("mailing", "mailing-eu")

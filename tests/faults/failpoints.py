@@ -55,7 +55,7 @@ def install_stops(directory: Path) -> None:
             file.flush()
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    from workers import perform
+    from service.execution import execute as perform
 
     real = perform._call
 
@@ -82,7 +82,7 @@ def _at_commits(point: Any) -> None:
 
 def _at_statements(point: Any) -> None:
     """Statements that are a transaction by themselves, and write."""
-    from service.storage.statements import Statements
+    from service.store.autocommit import Statements
 
     real = Statements.run
 
@@ -108,7 +108,7 @@ def _at_messages(point: Any) -> None:
 
 
 def _at_passes(point: Any) -> None:
-    from workers import perform
+    from service.execution import execute as perform
 
     real = perform._call
 

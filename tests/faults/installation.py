@@ -21,8 +21,8 @@ import psutil
 import redis
 from sqlalchemy.exc import DBAPIError
 
-from service.cli import supervise
-from service.cli.supervise import Child, Supervisor, python
+from service.cli.running import supervise
+from service.cli.running.supervise import Child, Supervisor, python
 from tests.company import Company
 from tests.faults import failpoints, launch
 
@@ -204,7 +204,7 @@ def _commands(
 ) -> Iterator[tuple[str, str, list[str]]]:
     celery = ["celery", "-A", "workers.app"]
     if api:
-        yield "api", "api", ["service.api.serve", "--config", config]
+        yield "api", "api", ["service.api.server.serve", "--config", config]
     yield "control", "control", [*celery, *WORKER, "-Q", "expunge.control", "-n", "control@%h", "-c", "2"]
     yield "sequencer", "sequencer", [*celery, *WORKER, "-Q", "expunge.audit", "-n", "sequencer@%h", "-P", "solo"]
     for name in workers:

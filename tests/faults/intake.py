@@ -13,10 +13,10 @@ from uuid import UUID
 
 import httpx
 
-from connectors.base.sandbox.sample_world import SamplePerson
-from service.domain.api_key import Scope
-from service.storage.stores import Stores
-from service.use_cases.create_key import create_key
+from connectors.testing.sandbox.sample_world import SamplePerson
+from service.access.create_key import create_key
+from service.domain.access.api_key import Scope
+from service.store.stores import Stores
 
 # An API that is killed at every point of one submission is started again a dozen times.
 _PATIENCE_SECONDS = 600.0

@@ -19,10 +19,10 @@ from connectors.base.callbacks import Callback, CallbackCall
 from connectors.base.config import SystemConfig, SystemModel
 from connectors.base.errors import CredentialsRefused, TemporarilyUnavailable
 from connectors.base.interface import Answers, Connector, Declaration, Delays, ErasesBy, Findings, Lease, Operation
-from connectors.base.sandbox import ApiError, Call, Result, Sandbox, route
 from connectors.base.toolkit.callbacks import CallbackSecrets, HmacSignature, Part, json_body
 from connectors.base.toolkit.http import VendorClient
 from connectors.base.values import Answer, Batch, Left, Located, Record, Subject, Visibility
+from connectors.testing.sandbox import ApiError, Call, Result, Sandbox, route
 
 NAME = "jobs"
 TOKEN = "job-vendor-token"

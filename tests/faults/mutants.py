@@ -18,7 +18,8 @@ def _no_sweeper() -> None:
 
 def _endless_leases() -> None:
     """Every lease and renewal is granted for years: nothing is ever taken back from a dead worker."""
-    from service.use_cases import hold_lease, lease_steps
+    from service.execution import heartbeat as hold_lease
+    from service.execution import lease as lease_steps
 
     def endless(said: str, name: str) -> str:
         granted = f"make_interval(secs => :{name})"
@@ -35,15 +36,16 @@ def _endless_leases() -> None:
 
 def _no_fence() -> None:
     """A late answer counts as if it came in time."""
-    from service.use_cases import record_answers
+    from service.execution import record as record_answers
 
     record_answers._Recording.holds_fence = lambda self: True  # type: ignore[method-assign]
 
 
 def _attempt_after_the_call() -> None:
     """The attempt is written when its answer is recorded."""
-    from service.storage.rows import database_now
-    from service.use_cases import lease_steps, record_answers
+    from service.execution import lease as lease_steps
+    from service.execution import record as record_answers
+    from service.store.locking import database_now
 
     write, real = lease_steps._write_attempts, record_answers.end_attempts
     lease_steps._write_attempts = lambda *args: None
@@ -66,15 +68,15 @@ class _Before:
 
 def _token_forgotten() -> None:
     """What a process before us saved isn't given to the connector."""
-    from workers.held_lease import HeldLease
+    from service.execution.held_lease import HeldLease
 
     HeldLease.resume_token = property(lambda self: None)  # type: ignore[assignment,misc]
 
 
 def _no_rate_gate() -> None:
     """Whoever wants to call may call."""
-    from workers.rate_gate import RateGate
-    from workers.rate_windows import Permits
+    from service.execution.systems.rate_limiter import RateGate
+    from service.execution.systems.rate_windows import Permits
 
     RateGate.take = lambda self, system, limits, wanted=1: Permits(wanted, 0.0)  # type: ignore[method-assign]
     RateGate.room = lambda self, system, limits, needed, horizon_seconds: Permits(needed, 0.0)  # type: ignore[method-assign]

@@ -22,7 +22,7 @@ from service.embedded.place import choose_place, create_passage
 from service.embedded.postgres import ADMIN_DATABASE, ADMIN_ROLE, DATABASES, start_postgres
 from service.embedded.unprivileged import choose_account
 from service.embedded.valkey import start_valkey
-from service.storage.migrate import migrate, migrate_keys
+from service.store.migrate import migrate, migrate_keys
 
 
 class OwnServers:

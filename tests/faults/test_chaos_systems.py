@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from service.execution.systems.sync_config import sync_systems
 from service.settings import load_settings
-from service.use_cases.sync_systems import sync_systems
 from tests.faults import verdict
 from tests.faults.conftest import Chaos
 from tests.faults.eight_systems import MAILING, SUPPORT, SYSTEMS

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.cli.supervise import python
-from service.storage.open_installation import RUN_FILE, open_stores
+from service.cli.running.supervise import python
+from service.store.bootstrap import RUN_FILE, open_stores
 from tests.company import Company
 from tests.faults import verdict
 from tests.faults.conftest import Chaos, free_port, scaled

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from connectors.base.sandbox.faults import Fault, FaultKind
-from service.domain.api_key import Caller, Scope
-from service.use_cases.approve_plan import approve_plan
-from service.use_cases.resolve_step import Decision, ResolutionReason, resolve_step
+from connectors.testing.sandbox.faults import Fault, FaultKind
+from service.domain.access.api_key import Caller, Scope
+from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
+from service.requests.planning.approve import approve_plan
 from tests.faults import verdict
 from tests.faults.conftest import Chaos, scaled
 from tests.faults.eight_systems import CRM, JOBS, MAILING, SUPPORT, held_by

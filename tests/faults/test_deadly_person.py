@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from connectors.base.sandbox import SandboxServer
-from service.use_cases.sweep_leases import sweep_leases
-from service.use_cases.sync_systems import sync_systems
+from connectors.testing.sandbox import SandboxServer
+from service.execution.expire_leases import sweep_leases
+from service.execution.systems.sync_config import sync_systems
 from tests.company import Company
 from tests.faults.deadly_worker import settings_of
 from tests.faults.eight_systems import installed, write_plugin

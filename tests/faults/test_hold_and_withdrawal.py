@@ -12,20 +12,23 @@ from typing import Any
 import pytest
 
 from connectors.base import operations
-from connectors.base.sandbox.sample_world import SamplePerson
-from service.domain.request import DenialReason
-from service.storage.key_store import request_owner
-from service.use_cases import guard_lease, hold_lease, place_hold, step_facts
-from service.use_cases.lease_steps import lease_steps
-from service.use_cases.lift_hold import LiftReason, lift_hold
-from service.use_cases.resolve_step import Decision, ResolutionReason, resolve_step
-from service.use_cases.seal_request import seal_due_requests
-from service.use_cases.sweep_leases import sweep_leases
-from service.use_cases.withdraw_request import deny_request, revoke_request
+from connectors.testing.sandbox.sample_world import SamplePerson
+from service.domain.requests.states import DenialReason
+from service.execution import facts as step_facts
+from service.execution import heartbeat as hold_lease
+from service.execution import permit as guard_lease
+from service.execution.execute import perform
+from service.execution.expire_leases import sweep_leases
+from service.execution.lease import lease_steps
+from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
+from service.requests.holds import place as place_hold
+from service.requests.holds.lift import LiftReason, lift_hold
+from service.requests.seal import seal_due_requests
+from service.requests.withdraw import deny_request, revoke_request
+from service.store.encryption.key_store import request_owner
 from tests.audit_replay import differences
 from tests.company import Company
 from tests.scenes import effects, endings, hold, person_in, quicken, stop_before_erasing, turn_until, write
-from workers.perform import perform
 
 
 @pytest.fixture(autouse=True)

@@ -17,14 +17,17 @@ from sqlalchemy import text
 
 from connectors.base import operations
 from connectors.base.errors import LeaseLost
-from service.storage.key_store import batch_owner
-from service.use_cases import hold_lease, lease_steps, record_answers, sweep_leases
-from service.use_cases.lease_steps import LeasedBatch
+from service.execution import expire_leases as sweep_leases
+from service.execution import heartbeat as hold_lease
+from service.execution import lease as lease_steps
+from service.execution import record as record_answers
+from service.execution.execute import perform
+from service.execution.held_lease import HeldLease
+from service.execution.lease import LeasedBatch
+from service.store.encryption.key_store import batch_owner
 from tests.company import Company
 from tests.drive import turn
 from tests.scenes import write
-from workers.held_lease import HeldLease
-from workers.perform import perform
 
 
 class WorkerDied(BaseException):

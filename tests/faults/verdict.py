@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from connectors.base.sandbox.sample_world import SamplePerson
+from connectors.testing.sandbox.sample_world import SamplePerson
 from tests import audit_replay
 from tests.company import Company
 from tests.faults.eight_systems import JOBS, SYSTEMS, residue
@@ -106,7 +106,7 @@ def attempts(company: Company) -> list[str]:
             "SELECT count(*) FROM attempts a JOIN attempts b ON b.batch_id = a.batch_id AND b.step_id = a.step_id"
             " AND b.fence > a.fence AND b.started_at < a.ended_at WHERE NOT a.late"
         ),
-        # No foreign key watches over these (storage.tables.work).
+        # No foreign key watches over these (store.tables.work).
         "steps without their request, system or batch": (
             "SELECT count(*) FROM steps s WHERE NOT EXISTS (SELECT 1 FROM requests r WHERE r.id = s.request_id)"
             " OR NOT EXISTS (SELECT 1 FROM systems y WHERE y.name = s.system) OR s.batch_id IS NOT NULL"

@@ -8,9 +8,9 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from service.storage.engine import open_engine
-from service.storage.migrate import migrate
-from service.storage.tables import metadata
+from service.store.engine import open_engine
+from service.store.migrate import migrate
+from service.store.tables import metadata
 
 
 def test_migrating_from_empty_equals_the_models(blank_database_url: str) -> None:

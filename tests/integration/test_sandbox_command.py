@@ -14,9 +14,9 @@ import pytest
 
 from connectors.base import operations
 from connectors.base.registry import connector_class, sandboxes
-from connectors.base.sandbox.sample_world import SampleWorld
 from connectors.base.values import Batch, Located, Subject
-from service.cli.supervise import python
+from connectors.testing.sandbox.sample_world import SampleWorld
+from service.cli.running.supervise import python
 from service.settings import Settings, load_settings
 
 EXPUNGE = python("-m", "service.cli.main")

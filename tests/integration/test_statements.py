@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from service.storage import engine as engines
-from service.storage.engine import open_engine
-from service.storage.epoch_files import EpochFiles
-from service.storage.key_encryption_keys import fixed_keys
-from service.storage.key_store import KeyStore
-from service.storage.new_requests import StoreMoved, on_one_server
-from service.storage.statements import Statements
+from service.requests.intake.insert import StoreMoved, on_one_server
+from service.store import engine as engines
+from service.store.autocommit import Statements
+from service.store.encryption.epoch_files import EpochFiles
+from service.store.encryption.key_encryption_keys import fixed_keys
+from service.store.encryption.key_store import KeyStore
+from service.store.engine import open_engine
 
 
 @pytest.fixture

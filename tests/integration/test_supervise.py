@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from service.cli.supervise import Child, Supervisor, python
+from service.cli.running.supervise import Child, Supervisor, python
 
 _DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
 

@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from connectors.base.sandbox.sample_world import SamplePerson
-from service.cli.api_process import api_listeners
+from connectors.testing.sandbox.sample_world import SamplePerson
+from service.access.create_key import create_key
 from service.cli.demo.client import DemoClient
-from service.cli.installation import Servers, processes
-from service.domain.api_key import Scope
+from service.cli.running.api_process import api_listeners
+from service.cli.running.installation import Servers, processes
+from service.domain.access.api_key import Scope
 from service.settings import Settings, load_settings
-from service.use_cases.create_key import create_key
 from tests.company import Company
 
 

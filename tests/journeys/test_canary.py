@@ -20,12 +20,12 @@ import pytest
 import redis
 from sqlalchemy import make_url, text
 
-from connectors.base.sandbox.sample_world import SamplePerson
-from service.storage.key_store import request_owner
-from service.storage.sealed_identifiers import read_identifiers
-from service.storage.secrets import audit_signing_key
-from service.use_cases.export_audit import export_audit
-from service.use_cases.seal_request import seal_request
+from connectors.testing.sandbox.sample_world import SamplePerson
+from service.audit.exports.full import export_audit
+from service.requests.identifiers import read_identifiers
+from service.requests.seal import seal_request
+from service.store.encryption.key_store import request_owner
+from service.store.encryption.secrets import audit_signing_key
 from tests.company import Company
 from tests.journeys.canaries import ENCODINGS, files_under, found, hidings
 from tests.journeys.service_up import Service, logs_of, service_up

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.cli.supervise import python
+from service.cli.running.supervise import python
 
 pytestmark = pytest.mark.journey
 OUTPUT = {

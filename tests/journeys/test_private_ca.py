@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.salesforce.sandbox import SalesforceSandbox
+from connectors.salesforce.sandbox.server import SalesforceSandbox
 from service.cli.demo.world import ORG, ORG_CREDENTIALS
 from tests.company import Company
 from tests.integration.connectors.test_salesforce.tls import secured

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from connectors.salesforce.sandbox import SalesforceSandbox
+from connectors.salesforce.sandbox.server import SalesforceSandbox
+from service.audit.rebuild import replay_audit
 from service.cli.demo.world import ORG
-from service.use_cases.replay_audit import replay_audit
 from tests.company import Company
 from tests.journeys.canaries import files_under, found
 from tests.journeys.service_up import logs_of, service_up

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from connectors.base.registry import sandboxes
-from connectors.base.sandbox import Sandbox
+from connectors.testing.sandbox import Sandbox
 from service.cli.sandbox import system_entry
 from tests.journeys.tutorial_shell import Block, Shell, Terminal, blocks, is_shown
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.domain.deadlines import REGIMES, Regime, acknowledge_by, extended_respond_by, respond_by
+from service.domain.requests.deadlines import REGIMES, Regime, acknowledge_by, extended_respond_by, respond_by
 
 ZONES = st.sampled_from(sorted(available_timezones())).map(ZoneInfo)
 RECEIVED = st.datetimes(datetime(2020, 1, 1), datetime(2045, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001 - bounds

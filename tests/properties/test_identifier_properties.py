@@ -7,9 +7,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from connectors.base.values import Identifier
-from service.domain.masking import mask
-from service.domain.normalisation import InvalidIdentifier, is_well_formed, normalise
-from service.domain.placeholders import is_placeholder
+from service.domain.identity.mask import mask
+from service.domain.identity.normalise import InvalidIdentifier, is_well_formed, normalise
+from service.domain.identity.placeholders import is_placeholder
 
 REGIONS = st.sampled_from([None, "US", "DE", "GB", "IT", "AR", "MX", "BR", "IN", "CI", "SM", "NU"])
 KINDS = st.sampled_from(["email", "phone", "customer_id"])

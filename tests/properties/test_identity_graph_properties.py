@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from connectors.base.identity_source import Edge, Neighbours
 from connectors.base.values import Identifier
-from service.domain.cluster import Cluster, DoubtReason, Exclusion, Person, Seed, WalkRules
-from service.domain.identity_graph import Walk
-from service.domain.normalisation import InvalidIdentifier, normalise
-from service.domain.placeholders import is_placeholder
+from service.domain.identity.cluster import Cluster, DoubtReason, Exclusion, Person, Seed, WalkRules
+from service.domain.identity.normalise import InvalidIdentifier, normalise
+from service.domain.identity.placeholders import is_placeholder
+from service.domain.identity.walk import Walk
 
 POOL = (
     *(Identifier("email", f"p{n}@example.test") for n in range(6)),

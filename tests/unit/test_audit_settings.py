@@ -9,11 +9,11 @@ import pytest
 
 from connectors.base.config import ConfigurationError
 from service.settings import parse_settings
-from service.storage.anchors.configured import configured_anchors
-from service.storage.anchors.file import FileAnchor
-from service.storage.anchors.git import GitAnchor
-from service.storage.anchors.timestamp import TimestampAnchor
-from service.storage.anchors.witness import WitnessAnchor
+from service.store.anchors.configured import configured_anchors
+from service.store.anchors.file import FileAnchor
+from service.store.anchors.git import GitAnchor
+from service.store.anchors.timestamp import TimestampAnchor
+from service.store.anchors.witness import WitnessAnchor
 from tests.integration.audit.stand_ins import Authority, Witness
 
 TWENTY_FOUR_MONTHS_DAYS = 731

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from connectors.base.config import ConfigurationError
-from service.cli.supervise import python
+from service.cli.running.supervise import python
 from service.settings import load_settings, parse_settings
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "expunge.example.toml"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from service.domain.refusals import UnknownKind
+from service.domain.errors import UnknownKind
+from service.requests.intake.known_kinds import check_known_kind
 from service.settings import BUILT_IN_KINDS, parse_settings
-from service.use_cases.known_kinds import check_known_kind
 
 COLUMNS = {"left_kind": "a", "left_value": "b", "right_kind": "c", "right_value": "d"}
 SYSTEMS: list[dict[str, Any]] = [

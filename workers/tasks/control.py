@@ -6,21 +6,22 @@ import time
 
 from celery import shared_task
 
-from service.use_cases.advance_requests import advance_requests
-from service.use_cases.anchor_checkpoint import anchor_checkpoint
-from service.use_cases.archive_attempts import archive_attempts
-from service.use_cases.complete_imports import complete_imports
-from service.use_cases.evidence_standing import signing_noted
-from service.use_cases.lift_hold import lapse_holds
-from service.use_cases.rotate_epochs import rotate_epochs
-from service.use_cases.seal_request import seal_due_requests
-from service.use_cases.sequence_audit import CheckpointRule, sequence_audit
-from service.use_cases.steer_import import revoke_cancelled
-from service.use_cases.sweep_leases import sweep_leases, sweep_orphan_keys
-from service.use_cases.waiting_work import requests_wait
-from service.use_cases.watch_deadlines import watch_deadlines
+from service.audit.anchor_checkpoint import anchor_checkpoint
+from service.audit.evidence_standing import signing_noted
+from service.audit.sequence import CheckpointRule, sequence_audit
+from service.encryption.rotate_epochs import rotate_epochs
+from service.execution.archive_attempts import archive_attempts
+from service.execution.expire_leases import sweep_leases, sweep_orphan_keys
+from service.execution.waiting import requests_wait
+from service.execution.worker_context import Runtime
+from service.requests.holds.lift import lapse_holds
+from service.requests.imports.complete import complete_imports
+from service.requests.imports.control import revoke_cancelled
+from service.requests.mark_overdue import watch_deadlines
+from service.requests.planning.advance import advance_requests
+from service.requests.seal import seal_due_requests
 from workers.dispatch import dispatch_due, dispatch_syncs
-from workers.runtime import Runtime, runtime
+from workers.runtime import runtime
 
 # Whoever stays longer keeps the other part waiting; the next tick goes on.
 _STAY_SECONDS = 1.0

@@ -7,13 +7,14 @@ from uuid import UUID
 
 from celery import shared_task
 
-from service.use_cases.lease_steps import lease_steps
-from service.use_cases.settle_identity import lease_identities
-from workers.enter_system import enter
-from workers.perform import perform
-from workers.runtime import Runtime, runtime
-from workers.sync_suppression import sync_system
-from workers.walk import walk
+from service.execution.execute import perform
+from service.execution.lease import lease_steps
+from service.execution.resolve_identities import walk
+from service.execution.systems.admit import enter
+from service.execution.worker_context import Runtime
+from service.requests.identity.resolve import lease_identities
+from workers.runtime import runtime
+from workers.scan_changes import sync_system
 
 # A nudged worker goes on with the same system for this long before it gives its place to another system: with few
 # workers, staying longer makes the others wait.

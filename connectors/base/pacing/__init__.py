@@ -2,7 +2,7 @@
 
 from connectors.base.pacing.limits import LONG_WINDOW, RateLimit
 from connectors.base.pacing.pacer import LocalPacer, Pacer
-from connectors.base.pacing.vendor_word import (
+from connectors.base.pacing.rate_limit_headers import (
     LONGEST_RETRY_AFTER_SECONDS,
     RATE_GATE,
     VendorWord,

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from connectors.base.errors import ConnectorError, TemporarilyUnavailable
 from connectors.base.pacing.limits import RateLimit
-from connectors.base.pacing.vendor_word import RATE_GATE, UNSAID_SECONDS, shut_seconds, vendor_word
+from connectors.base.pacing.rate_limit_headers import RATE_GATE, UNSAID_SECONDS, shut_seconds, vendor_word
 from connectors.base.pacing.window import SlidingWindow, guarded_seconds
 
 _LONGEST_WAIT_SECONDS = 120.0

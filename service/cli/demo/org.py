@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from connectors.base.sandbox.sample_world import SamplePerson, SampleWorld
+from connectors.testing.sandbox.sample_world import SamplePerson, SampleWorld
 
 _HOUSEHOLD = 3  # people under one account
 

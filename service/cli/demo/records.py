@@ -17,8 +17,8 @@ from typing import Any
 import duckdb
 import httpx
 
-from connectors.base.sandbox.sample_warehouse import HeldRows, held_rows, remains
-from connectors.base.sandbox.sample_world import SamplePerson
+from connectors.testing.sandbox.sample_warehouse import HeldRows, held_rows, remains
+from connectors.testing.sandbox.sample_world import SamplePerson
 from service.cli.demo.world import MAILING, ORG, SUPPORT_ACCOUNTS, DemoWorld
 
 WAREHOUSE = "warehouse"

@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from service.cli.api_process import api_listeners
+from service.access.create_key import create_key
 from service.cli.demo.client import DemoClient
 from service.cli.demo.output import (
     CERTIFICATES,
@@ -35,11 +35,11 @@ from service.cli.demo.output import (
 )
 from service.cli.demo.story import DemoFailed, Story
 from service.cli.demo.world import DemoWorld, build, write_config
-from service.cli.installation import prepare, processes, servers
-from service.cli.supervise import python
-from service.domain.api_key import Scope
+from service.cli.running.api_process import api_listeners
+from service.cli.running.installation import prepare, processes, servers
+from service.cli.running.supervise import python
+from service.domain.access.api_key import Scope
 from service.settings import load_settings
-from service.use_cases.create_key import create_key
 
 # A log file or pipe has no width; 80 columns would cut the systems' names off.
 console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=120)
@@ -137,7 +137,7 @@ def _private_directory() -> Iterator[Path]:
 def _sandboxes(world: DemoWorld) -> Iterator[int]:
     """The vendors' stand-ins in a process of their own; yields its port."""
     process = subprocess.Popen(
-        python("-m", "connectors.base.sandbox", "--spec", str(world.spec)),
+        python("-m", "connectors.testing.sandbox", "--spec", str(world.spec)),
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,

@@ -16,15 +16,15 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from connectors.base.sandbox.sample_world import SamplePerson
-from service.cli import verify_audit
+from connectors.testing.sandbox.sample_world import SamplePerson
+from service.audit.exports.certificate_pdf import print_certificate
+from service.cli.audit import verify_audit
 from service.cli.demo.client import DemoClient
 from service.cli.demo.output import CERTIFICATES, LOG, RECORDS, REPORT, VERIFIER, VERIFY, write_verify_script
 from service.cli.demo.records import Records, compare, write_csv
 from service.cli.demo.view import progress_table, show_records
 from service.cli.demo.world import DemoWorld
-from service.cli.supervise import python
-from service.use_cases.print_certificate import print_certificate
+from service.cli.running.supervise import python
 
 _GOOD_ENDS = {"erased_verified", "absent"}
 _LONGEST_SECONDS = 300.0

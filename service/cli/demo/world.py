@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from connectors.base.sandbox.sample_warehouse import edge_columns
-from connectors.base.sandbox.sample_world import SampleWorld
+from connectors.testing.sandbox.sample_warehouse import edge_columns
+from connectors.testing.sandbox.sample_world import SampleWorld
 from service.cli.demo.org import org_seed
 from service.cli.toml_text import to_toml
 

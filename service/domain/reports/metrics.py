@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
 
-from service.domain.csv_text import Cell
 from service.domain.reports.cases import Case
+from service.domain.reports.csv_text import Cell
 from service.domain.reports.report import (
     Bar,
     Chart,
@@ -34,7 +34,7 @@ from service.domain.reports.response import (
     WITHDRAWN,
     nature_of,
 )
-from service.domain.request import DenialReason
+from service.domain.requests.states import DenialReason
 
 NAME = "metrics"
 EVERY_KIND = "all"

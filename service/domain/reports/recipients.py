@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from service.domain.audit_shapes import instant_text
+from service.domain.audit.schema import instant_text
 from service.domain.reports.report import NOT_COVERED_NOTE, Question, Report, counted
 
 NAME = "recipients"

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from html import escape
 
-from service.domain.csv_text import csv_line
+from service.domain.audit.signed_note import Checkpoint
+from service.domain.reports.csv_text import csv_line
 from service.domain.reports.line_chart import line_chart
 from service.domain.reports.report import Chart, Period, Report
-from service.domain.signed_note import Checkpoint
 
 FORMATS = ("json", "csv", "html")
 _BAR, _LABEL, _VALUE, _HEIGHT = 420, 260, 90, 22

@@ -14,8 +14,8 @@ from fractions import Fraction
 from statistics import median
 from zoneinfo import ZoneInfo
 
-from service.domain.csv_text import Cell
 from service.domain.reports.cases import Case, Register
+from service.domain.reports.csv_text import Cell
 
 _YEAR = re.compile(r"(\d{4})", re.ASCII)
 _QUARTER = re.compile(r"(\d{4})-Q([1-4])", re.ASCII)

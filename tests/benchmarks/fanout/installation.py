@@ -19,11 +19,11 @@ import psutil
 from sqlalchemy import text
 
 from connectors.base.values import Identifier
-from service.cli.installation import Servers, environment, prepare, servers
-from service.cli.supervise import Child, Supervisor, python
+from service.cli.running.installation import Servers, environment, prepare, servers
+from service.cli.running.supervise import Child, Supervisor, python
+from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
 from service.settings import Settings, load_settings
-from service.storage.stores import Stores
-from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
+from service.store.stores import Stores
 
 SYSTEMS = 5
 _WORKER = ("worker", "--without-gossip", "--without-mingle", "--without-heartbeat", "-Ofair")

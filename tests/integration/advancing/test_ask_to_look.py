@@ -10,11 +10,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, text
 
-from service.domain.outcomes import EARLIER_SYSTEM, Next, Phase, StepState
-from service.use_cases import ask_to_look as asking
-from service.use_cases.ask_to_look import ask_to_look
-from service.use_cases.see_what_follows import Following, see_what_follows
-from service.use_cases.step_facts import surroundings
+from service.domain.execution.transitions import EARLIER_SYSTEM, Next, Phase, StepState
+from service.execution.facts import surroundings
+from service.requests.planning import request_checks as asking
+from service.requests.planning.next_transitions import Following, see_what_follows
+from service.requests.planning.request_checks import ask_to_look
 from tests.company import Company
 from tests.scenes import person_in, quicken, turn_until
 

@@ -9,13 +9,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, text
 
-from service.domain.outcomes import Next, Phase, StepState
-from service.storage import rows
-from service.use_cases import advance_requests as advancing
-from service.use_cases.advance_requests import advance_requests
-from service.use_cases.ask_to_look import ask_to_look
-from service.use_cases.see_what_follows import see_what_follows
-from service.use_cases.step_facts import surroundings
+from service.domain.execution.transitions import Next, Phase, StepState
+from service.execution.facts import surroundings
+from service.requests.planning import advance as advancing
+from service.requests.planning.advance import advance_requests
+from service.requests.planning.next_transitions import see_what_follows
+from service.requests.planning.request_checks import ask_to_look
+from service.store import locking as rows
 from tests.company import Company
 from tests.scenes import person_in, quicken, turn_until, write
 

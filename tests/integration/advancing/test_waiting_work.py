@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from service.storage import rows
-from service.use_cases.due_work import due_systems
-from service.use_cases.waiting_work import requests_wait
+from service.execution.due import due_systems
+from service.execution.waiting import requests_wait
+from service.store import locking as rows
 from tests.company import Company
 from tests.drive import turn
 from tests.scenes import person_in, quicken, write

@@ -21,14 +21,14 @@ from httpx import Client, Response
 from sqlalchemy import text
 from starlette.routing import BaseRoute
 
+from service.access.create_key import CreatedKey, create_key
 from service.api.app import create_app
-from service.domain.api_key import Scope
-from service.domain.audit_entry import decode_entry
+from service.domain.access.api_key import Scope
+from service.domain.audit.entry import decode_entry
+from service.execution.systems.sync_config import sync_systems
 from service.settings import Settings, parse_settings
-from service.storage.secrets import load_secrets
-from service.storage.stores import Stores
-from service.use_cases.create_key import CreatedKey, create_key
-from service.use_cases.sync_systems import sync_systems
+from service.store.encryption.secrets import load_secrets
+from service.store.stores import Stores
 
 SYSTEMS = ("support", "support-eu")
 EMAIL = "ada.lovelace@example.test"

@@ -22,8 +22,8 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from service.domain.api_key import Scope
-from service.use_cases.create_key import CreatedKey
+from service.access.create_key import CreatedKey
+from service.domain.access.api_key import Scope
 from tests.integration.api.conftest import EMAIL, Office
 from tests.integration.api.test_imports import read, send, verified
 

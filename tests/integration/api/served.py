@@ -62,7 +62,7 @@ def served(office: Office, directory: Path, connections: str = "") -> Iterator[S
         "EXPUNGE_DATABASE_URL": office.stores.engine.url.render_as_string(hide_password=False),
         "EXPUNGE_KEY_DATABASE_URL": office.stores._key_engine.url.render_as_string(hide_password=False),
     }
-    command = [sys.executable, "-m", "service.api.serve", "--config", str(config)]
+    command = [sys.executable, "-m", "service.api.server.serve", "--config", str(config)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         found = Served(port, probe_port, process)
         try:

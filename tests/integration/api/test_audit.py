@@ -11,11 +11,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.cli.verify_audit import Key, verify_export, verify_manifest, verify_slice
-from service.domain.api_key import Scope
-from service.domain.certificate import claims_hash
-from service.storage.audit_troubles import end_signing_trouble, note_signing_trouble
-from service.storage.secrets import audit_signing_key
+from service.cli.audit.verify_audit import Key, verify_export, verify_manifest, verify_slice
+from service.domain.access.api_key import Scope
+from service.domain.requests.certificate import claims_hash
+from service.store.audit_log.troubles import end_signing_trouble, note_signing_trouble
+from service.store.encryption.secrets import audit_signing_key
 from tests.integration.api.conftest import Office
 
 PATHS = ("/v1/audit/export", "/v1/audit/export/manifest?format=csv", "/v1/audit/reports/metrics?period=2026")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from service.domain.api_key import Scope
+from service.domain.access.api_key import Scope
 from tests.integration.api.conftest import Office
 
 ANYBODY = {"/healthz", "/readyz"}

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
-from service.storage.new_requests import NewRequest
-from service.use_cases import accept_lines as accepting
-from service.use_cases import prepare_submission
+from service.requests.imports import accept_rows as accepting
+from service.requests.intake import validate as prepare_submission
+from service.requests.intake.insert import NewRequest
 from tests.integration.api.conftest import Office
 from tests.integration.api.test_imports import CSV, line, read, reasons, send
 

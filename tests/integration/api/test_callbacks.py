@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from service.api import callbacks
-from service.use_cases import hear_callback
+from service.api.routes import callbacks
+from service.execution import callbacks as hear_callback
 from tests.integration.api.conftest import Office
 
 

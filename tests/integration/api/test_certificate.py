@@ -11,11 +11,11 @@ from typing import Any
 
 from httpx import Client
 
+from service.access.create_key import create_key
 from service.api.app import create_app
-from service.cli import verify_audit
-from service.domain.api_key import Scope
-from service.storage.secrets import audit_signing_key
-from service.use_cases.create_key import create_key
+from service.cli.audit import verify_audit
+from service.domain.access.api_key import Scope
+from service.store.encryption.secrets import audit_signing_key
 from tests.company import Company
 from tests.integration.api.conftest import serving
 

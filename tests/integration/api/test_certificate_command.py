@@ -8,9 +8,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from service.cli import verify_audit
+from service.cli.audit import verify_audit
 from service.cli.main import app
-from service.storage.secrets import audit_signing_key
+from service.store.encryption.secrets import audit_signing_key
 from tests.integration.api.conftest import Office
 
 

@@ -13,11 +13,13 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from service.api import import_intake
+from service.api.bodies import stream_import as import_intake
 from service.api.schemas import ListQuery
-from service.cli import audit, imports, keys, request, systems
+from service.cli import keys, systems
+from service.cli.audit import commands as audit
 from service.cli.client import Api, Broken
-from service.domain.api_key import Scope
+from service.cli.requests import imports, request
+from service.domain.access.api_key import Scope
 from tests.integration.api.conftest import EMAIL, Office
 
 Run = Callable[..., Result]

@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.domain.api_key import Caller
-from service.domain.imports import ImportFormat, ImportState, is_completed
-from service.use_cases.begin_import import begin_import
-from service.use_cases.complete_imports import complete_imports
+from service.domain.access.api_key import Caller
+from service.domain.requests.imports import ImportFormat, ImportState, is_completed
+from service.requests.imports.begin import begin_import
+from service.requests.imports.complete import complete_imports
 from tests.audit_replay import differences
 from tests.integration.api.conftest import Office
 from tests.integration.api.test_imports import read, send, verified

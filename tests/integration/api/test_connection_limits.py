@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from service.api.metrics import Metrics
-from service.domain.api_key import Scope
+from service.api.routes.metrics import Metrics
+from service.domain.access.api_key import Scope
 from tests.integration.api.conftest import Office
 from tests.integration.api.served import Served, answer_of, served
 

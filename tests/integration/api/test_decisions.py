@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from service.domain.doubts import OpenDoubt
-from service.storage.key_store import request_owner
+from service.domain.identity.doubts import OpenDoubt
+from service.store.encryption.key_store import request_owner
 from tests.integration.api.conftest import EMAIL, Office
 
 Parked = Callable[..., tuple[UUID, UUID]]

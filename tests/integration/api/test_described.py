@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.api_key import Scope
+from service.domain.access.api_key import Scope
 from tests.integration.api.conftest import EMAIL, Office
 from tests.integration.api.generated_calls import call_everything, is_opened
 

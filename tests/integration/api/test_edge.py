@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from service.api import door
-from service.api.edge import HEADERS
+from service.api import dependencies as door
+from service.api.middleware import HEADERS
 from tests.integration.api.conftest import EMAIL, Office
 
 

@@ -11,9 +11,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from service.cli import holds
-from service.use_cases.lift_hold import LiftReason
-from service.use_cases.place_hold import HoldReason
+from service.cli.requests import holds
+from service.requests.holds.lift import LiftReason
+from service.requests.holds.place import HoldReason
 from tests.integration.api.conftest import EMAIL, Office
 
 Run = Callable[..., Result]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from service.use_cases.lift_hold import lapse_holds
+from service.requests.holds.lift import lapse_holds
 from tests.integration.api.conftest import EMAIL, Office
 
 

@@ -15,16 +15,16 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from starlette.types import Message
 
-from service.api import import_intake
-from service.api.door import Door
-from service.api.import_intake import ArrivingLines, ImportAnswer
-from service.api.line_readers import JsonReader
-from service.api.metrics import Metrics
-from service.domain.api_key import Caller
-from service.domain.imports import ImportFormat
-from service.domain.request import RequestState
-from service.use_cases import accept_lines as accepting
-from service.use_cases.begin_import import begin_import
+from service.api.bodies import stream_import as import_intake
+from service.api.bodies.line_readers import JsonReader
+from service.api.bodies.stream_import import ArrivingLines, ImportAnswer
+from service.api.dependencies import Door
+from service.api.routes.metrics import Metrics
+from service.domain.access.api_key import Caller
+from service.domain.requests.imports import ImportFormat
+from service.domain.requests.states import RequestState
+from service.requests.imports import accept_rows as accepting
+from service.requests.imports.begin import begin_import
 from tests.audit_replay import differences
 from tests.integration.api.conftest import Office
 

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.domain.api_key import Scope
-from service.use_cases.create_key import CreatedKey
+from service.access.create_key import CreatedKey
+from service.domain.access.api_key import Scope
 from tests.integration.api.conftest import EMAIL, Office
 from tests.integration.api.test_imports import read, reasons, send, verified
 

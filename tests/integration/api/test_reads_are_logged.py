@@ -18,8 +18,8 @@ import typer
 from typer.testing import CliRunner
 
 from service.cli.main import app as commands
-from service.domain.audit_entry import decode_entry
-from service.storage.secrets import audit_signing_key
+from service.domain.audit.entry import decode_entry
+from service.store.encryption.secrets import audit_signing_key
 from tests.integration.api.conftest import EMAIL, Office
 from tests.integration.api.test_commands import config as config
 

@@ -12,13 +12,13 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from service.cli import request, review
-from service.domain.cluster import Cluster, Evidence, link_of
-from service.domain.doubts import OpenDoubt
-from service.domain.explanation import Explanation, explain
-from service.storage.identity_explanations import write_explanations
-from service.storage.key_store import request_owner
-from service.storage.sealed_identifiers import read_identifiers
+from service.cli.requests import request, review
+from service.domain.identity.cluster import Cluster, Evidence, link_of
+from service.domain.identity.doubts import OpenDoubt
+from service.domain.identity.explanation import Explanation, explain
+from service.requests.identifiers import read_identifiers
+from service.requests.identity.explanations import write_explanations
+from service.store.encryption.key_store import request_owner
 from tests.integration.api.conftest import EMAIL, Office
 
 SECOND = "anna.lovelace@example.test"

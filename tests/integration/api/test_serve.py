@@ -28,7 +28,7 @@ def test_the_process_serves_and_logs_no_urls(office: Office, tmp_path: Path) -> 
         "EXPUNGE_DATABASE_URL": office.stores.engine.url.render_as_string(hide_password=False),
         "EXPUNGE_KEY_DATABASE_URL": office.stores._key_engine.url.render_as_string(hide_password=False),
     }
-    command = [sys.executable, "-m", "service.api.serve", "--config", str(config)]
+    command = [sys.executable, "-m", "service.api.server.serve", "--config", str(config)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
             answer = _ask(process, f"http://127.0.0.1:{port}/readyz")
@@ -59,7 +59,7 @@ def test_a_configuration_that_cannot_be_used_ends_with_2(tmp_path: Path) -> None
     config.write_text("[service]\nlisten_prot = 1\n")
 
     ended = subprocess.run(
-        [sys.executable, "-m", "service.api.serve", "--config", str(config)],
+        [sys.executable, "-m", "service.api.server.serve", "--config", str(config)],
         capture_output=True,
         check=False,
         timeout=60,

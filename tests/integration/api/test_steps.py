@@ -10,10 +10,10 @@ from uuid import UUID, uuid4
 import pytest
 from typer.testing import CliRunner
 
-from service.cli import request, steps
-from service.domain.api_key import Scope
-from service.domain.parked_reasons import EXPLANATIONS
-from service.use_cases import retry_steps
+from service.cli.requests import request, steps
+from service.domain.access.api_key import Scope
+from service.domain.execution.parked_reasons import EXPLANATIONS
+from service.execution.steps import retry as retry_steps
 from tests.integration.api.conftest import Office
 
 Parked = Callable[..., tuple[UUID, UUID]]
@@ -101,7 +101,7 @@ def test_all_of_a_system_go_on_but_those_who_may_not(
 
     body = {"system": "support", "parked_as": "credentials_refused", "reason": "cause_fixed"}
     real = retry_steps.retry_steps
-    monkeypatch.setattr("service.api.steps.retry_steps", lambda stores, **given: real(stores, limit=2, **given))
+    monkeypatch.setattr("service.api.routes.steps.retry_steps", lambda stores, **given: real(stores, limit=2, **given))
     totals = {"retried": 0, "withdrawn": 0}
     after = None
     while True:

@@ -12,8 +12,8 @@ from httpx import Client
 from pydantic import SecretStr
 
 from service.api.app import create_app
+from service.requests.intake import duplicates as read_before
 from service.settings import BrokerSettings
-from service.use_cases import read_before
 from tests.integration.api.conftest import EMAIL, Office, serving
 
 

@@ -17,14 +17,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from service.api import door as doors
-from service.api import gathering
+from service.api import dependencies as doors
+from service.api import micro_batching as gathering
 from service.api.app import create_app
-from service.domain.api_key import Scope
-from service.storage.key_store import request_owner
-from service.storage.packed import Packed, listed
-from service.use_cases import read_before
-from service.use_cases import submit_request as submitting
+from service.domain.access.api_key import Scope
+from service.requests.intake import duplicates as read_before
+from service.requests.intake import submit as submitting
+from service.store.arrays import Packed, listed
+from service.store.encryption.key_store import request_owner
 from tests.integration.api.conftest import EMAIL, Office, serving
 
 IN_USE = (409, "reference_in_use")

@@ -10,13 +10,13 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from service.domain.audit_entry import AuditEntry
-from service.domain.signed_note import SigningKey
-from service.storage import audit_log
-from service.storage.engine import open_engine
-from service.storage.signing_key import load_signing_key
-from service.storage.tables import anchors, audit
-from service.storage.tables.base import Base
+from service.domain.audit.entry import AuditEntry
+from service.domain.audit.signed_note import SigningKey
+from service.store.audit_log import log as audit_log
+from service.store.audit_log.signing_key import load_signing_key
+from service.store.engine import open_engine
+from service.store.tables import anchors, audit
+from service.store.tables.base import Base
 
 AT = datetime(2026, 11, 22, 11, 30, tzinfo=UTC)
 TABLES = [

@@ -12,9 +12,9 @@ from uuid import UUID, uuid5
 
 from sqlalchemy import Engine
 
-from service.domain.audit_entry import AuditEntry
-from service.domain.audit_shapes import AuditValue, instant_text
-from service.storage import audit_log
+from service.domain.audit.entry import AuditEntry
+from service.domain.audit.schema import AuditValue, instant_text
+from service.store.audit_log import log as audit_log
 
 _NAMES = UUID("6f1e2c5a-0000-4000-8000-000000000000")
 

@@ -13,15 +13,15 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from service.domain.anchor import Anchor, AnchorUnreachable, Disagreement
-from service.domain.signed_note import NoteRefused, SigningKey
-from service.storage.anchors.file import HEADS_FILE, FileAnchor
-from service.storage.anchors.git import GitAnchor
-from service.storage.anchors.timestamp import TimestampAnchor
-from service.storage.anchors.witness import WitnessAnchor, WitnessKey
-from service.storage.audit_signed_log import StoredLog, one_publisher
-from service.use_cases.anchor_checkpoint import anchor_checkpoint
-from service.use_cases.sequence_audit import checkpoint_everything
+from service.audit.anchor_checkpoint import anchor_checkpoint
+from service.audit.sequence import checkpoint_everything
+from service.domain.audit.anchor import Anchor, AnchorUnreachable, Disagreement
+from service.domain.audit.signed_note import NoteRefused, SigningKey
+from service.store.anchors.file import HEADS_FILE, FileAnchor
+from service.store.anchors.git import GitAnchor
+from service.store.anchors.timestamp import TimestampAnchor
+from service.store.anchors.witness import WitnessAnchor, WitnessKey
+from service.store.audit_log.signed_log import StoredLog, one_publisher
 from tests.company import Company
 from tests.integration.audit.stand_ins import Authority, Witness
 from workers.tasks import control

@@ -15,19 +15,19 @@ from uuid import UUID
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.cli import verify_audit
-from service.domain.audit_entry import AuditEntry
-from service.domain.certificate import (
+from service.audit.exports.certificate_pdf import NotACertificate, print_certificate
+from service.cli.audit import verify_audit
+from service.domain.audit.entry import AuditEntry
+from service.domain.audit.merkle import leaf_hash, root_of
+from service.domain.audit.proof_bundle import ProvenEntry, seal_certificate
+from service.domain.audit.signed_note import SigningKey, sign_checkpoint
+from service.domain.requests.certificate import (
     CertifiedIdentifier,
     CertifiedPlan,
     CertifiedRequest,
     CertifiedStep,
     certificate_claims,
 )
-from service.domain.certificate_envelope import ProvenEntry, seal_certificate
-from service.domain.merkle import leaf_hash, root_of
-from service.domain.signed_note import SigningKey, sign_checkpoint
-from service.use_cases.print_certificate import NotACertificate, print_certificate
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 KEY = SigningKey("expunge.example/log", Ed25519PrivateKey.from_private_bytes(b"k" * 32))

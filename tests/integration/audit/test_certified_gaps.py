@@ -14,13 +14,13 @@ import pytest
 
 from connectors.base.registry import connectors
 from connectors.warehouse.connector import WarehouseConnector
+from service.audit.exports.certificate import issue_certificate
+from service.audit.exports.certificate_pdf import print_certificate
+from service.audit.exports.report import report_from_log
 from service.domain.reports.report import parse_period
-from service.storage.secrets import audit_signing_key
-from service.use_cases.issue_certificate import issue_certificate
-from service.use_cases.print_certificate import print_certificate
-from service.use_cases.report_from_log import report_from_log
-from service.use_cases.show_request import show_request
-from service.use_cases.sync_systems import sync_systems
+from service.execution.systems.sync_config import sync_systems
+from service.requests.show import show_request
+from service.store.encryption.secrets import audit_signing_key
 from tests.company import Company
 
 

@@ -9,10 +9,10 @@ from psycopg.pq import Format
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from service.domain.audit_entry import position_of
-from service.storage.changes import Change, RowNotThere, Version, change_rows, log_changes
-from service.storage.engine import open_engine
-from service.storage.packed import Packed
+from service.domain.audit.entry import position_of
+from service.store.arrays import Packed
+from service.store.audit_log.record_change import Change, RowNotThere, Version, change_rows, log_changes
+from service.store.engine import open_engine
 from tests.integration.statements_said import statements_said
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -10,20 +10,21 @@ from uuid import UUID
 
 import pytest
 
-from service.audit_settings import AnchorSettings
-from service.cli.evidence_watch import EvidenceWatch
-from service.domain.outcomes import Phase
-from service.storage.anchors.file import FileAnchor
-from service.storage.secrets import audit_signing_key
-from service.storage.signing_key import SigningKeyUnusable
-from service.use_cases import hold_lease, lease_steps
-from service.use_cases.anchor_checkpoint import anchor_checkpoint
-from service.use_cases.evidence_standing import evidence_standing
-from service.use_cases.sequence_audit import checkpoint_everything
+from service.audit.anchor_checkpoint import anchor_checkpoint
+from service.audit.evidence_standing import evidence_standing
+from service.audit.sequence import checkpoint_everything
+from service.cli.running.evidence_watch import EvidenceWatch
+from service.configuration.audit import AnchorSettings
+from service.domain.execution.transitions import Phase
+from service.execution import heartbeat as hold_lease
+from service.execution import lease as lease_steps
+from service.execution.held_lease import HeldLease
+from service.store.anchors.file import FileAnchor
+from service.store.audit_log.signing_key import SigningKeyUnusable
+from service.store.encryption.secrets import audit_signing_key
 from tests.company import Company
 from tests.drive import turn
 from tests.scenes import write
-from workers.held_lease import HeldLease
 from workers.tasks import control
 
 pytestmark = pytest.mark.parametrize("company", [{"people": 20, "accounts": ("support",)}], indirect=True)

@@ -10,14 +10,14 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event, text
 
-from service.cli.verify_audit import Broken, Key, main, verify_export
-from service.domain.audit_entry import AuditEntry
-from service.domain.signed_note import SigningKey, open_checkpoint, sign_checkpoint
-from service.storage import audit_log
-from service.storage.audit_findings import AuditLogBroken
-from service.use_cases import export_audit as export_audit_module
-from service.use_cases.export_audit import export_audit
-from service.use_cases.sequence_audit import sequence_audit
+from service.audit.exports import full as export_audit_module
+from service.audit.exports.full import export_audit
+from service.audit.sequence import sequence_audit
+from service.cli.audit.verify_audit import Broken, Key, main, verify_export
+from service.domain.audit.entry import AuditEntry
+from service.domain.audit.signed_note import SigningKey, open_checkpoint, sign_checkpoint
+from service.store.audit_log import log as audit_log
+from service.store.audit_log.findings import AuditLogBroken
 
 Tamper = Callable[..., None]
 
@@ -290,7 +290,7 @@ def test_a_requests_entries_come_with_proofs_under_the_checkpoint(
 def test_a_certificate_over_stored_entries_verifies_offline(
     grown: Engine, signing_key: SigningKey, writer: Any, tmp_path: Path
 ) -> None:
-    from service.domain.certificate_envelope import seal_certificate
+    from service.domain.audit.proof_bundle import seal_certificate
 
     note = sequence_audit(grown, signing_key, checkpoint_now=True).note or ""
     with grown.connect() as connection:

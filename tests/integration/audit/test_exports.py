@@ -20,22 +20,23 @@ import duckdb
 import pytest
 from sqlalchemy import Engine, text
 
-from service.cli import verify_audit
-from service.cli.verify_audit import Broken, Key, verify_export, verify_manifest, verify_slice
-from service.domain.audit_selection import Selection
-from service.domain.canonical_json import encode_canonical
-from service.domain.csv_text import csv_line
-from service.domain.merkle import LeafRange, perfect_subtrees
-from service.domain.refusals import NotFound
-from service.domain.signed_note import SigningKey
-from service.storage import audit_pages
-from service.storage.audit_findings import AuditLogBroken
-from service.storage.audit_pruned import remember_pruned, remove_prefix
-from service.storage.audit_tree import stored_root
-from service.use_cases import export_audit_slice, export_audit_table
-from service.use_cases.export_audit import export_audit
-from service.use_cases.export_audit_slice import Excerpt, excerpt_lines, select_entries
-from service.use_cases.export_audit_table import FileDigest, csv_lines, sign_manifest, write_parquet
+from service.audit.exports import slice as export_audit_slice
+from service.audit.exports import table as export_audit_table
+from service.audit.exports.full import export_audit
+from service.audit.exports.slice import Excerpt, excerpt_lines, select_entries
+from service.audit.exports.table import FileDigest, csv_lines, sign_manifest, write_parquet
+from service.cli.audit import verify_audit
+from service.cli.audit.verify_audit import Broken, Key, verify_export, verify_manifest, verify_slice
+from service.domain.audit.canonical_json import encode_canonical
+from service.domain.audit.merkle import LeafRange, perfect_subtrees
+from service.domain.audit.selection import Selection
+from service.domain.audit.signed_note import SigningKey
+from service.domain.errors import NotFound
+from service.domain.reports.csv_text import csv_line
+from service.store.audit_log import pages as audit_pages
+from service.store.audit_log.findings import AuditLogBroken
+from service.store.audit_log.pruned import remember_pruned, remove_prefix
+from service.store.audit_log.tree import stored_root
 from tests.integration.audit.story import Story, ended, failed, name_of
 
 DAY = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine
 
 from connectors.base.config import ConfigurationError
-from service.domain.signed_note import open_checkpoint, open_handover
+from service.audit.rotate_signing_key import rotate_signing_key
+from service.audit.sequence import checkpoint_everything
+from service.domain.audit.signed_note import open_checkpoint, open_handover
 from service.settings import parse_settings
-from service.storage.key_services.configured import configured_key_service
-from service.storage.key_services.configured_keys import ConfiguredKeys
-from service.storage.key_services.vault import VaultKeys
-from service.storage.signing_key import KEY_FILE, SigningKeyUnusable, load_signing_key
-from service.use_cases.rotate_signing_key import rotate_signing_key
-from service.use_cases.sequence_audit import checkpoint_everything
+from service.store.audit_log.signing_key import KEY_FILE, SigningKeyUnusable, load_signing_key
+from service.store.key_services.configured import configured_key_service
+from service.store.key_services.configured_keys import ConfiguredKeys
+from service.store.key_services.vault import VaultKeys
 
 ORIGIN = "expunge.example/log"
 TOKEN = "hvs.example"

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
+from service.audit.log_configuration import configuration_hash, log_configuration
 from service.settings import Settings, load_settings
-from service.use_cases.log_configuration import configuration_hash, log_configuration
 from tests.company import Company
 
 

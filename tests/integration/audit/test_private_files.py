@@ -8,8 +8,8 @@ import pytest
 
 from connectors.base.config import ConfigurationError
 from service.settings import Settings, parse_settings
-from service.storage.secrets import audit_signing_key, load_secrets
-from service.storage.signing_key import SigningKeyUnusable
+from service.store.audit_log.signing_key import SigningKeyUnusable
+from service.store.encryption.secrets import audit_signing_key, load_secrets
 
 
 @pytest.fixture

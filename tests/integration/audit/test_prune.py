@@ -11,15 +11,15 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from service.domain.audit_entry import AuditEntry, decode_entry
-from service.domain.merkle import fold_peaks, is_consistent, is_included, leaf_hash, node_hash
-from service.domain.refusals import EvidenceRemoved, Invalid
-from service.domain.signed_note import SigningKey, open_logged_checkpoint
-from service.storage import audit_log
-from service.storage.audit_findings import AuditLogBroken
-from service.storage.audit_tree import consistency_proof, inclusion_proof, stored_tree
-from service.use_cases.prune_audit import Pruning, prune_audit
-from service.use_cases.sequence_audit import checkpoint_everything
+from service.audit.prune import Pruning, prune_audit
+from service.audit.sequence import checkpoint_everything
+from service.domain.audit.entry import AuditEntry, decode_entry
+from service.domain.audit.merkle import fold_peaks, is_consistent, is_included, leaf_hash, node_hash
+from service.domain.audit.signed_note import SigningKey, open_logged_checkpoint
+from service.domain.errors import EvidenceRemoved, Invalid
+from service.store.audit_log import log as audit_log
+from service.store.audit_log.findings import AuditLogBroken
+from service.store.audit_log.tree import consistency_proof, inclusion_proof, stored_tree
 
 OLD = datetime(2020, 1, 1, tzinfo=UTC)
 NEW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -10,13 +10,13 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine
 
-from service.cli import verify_audit
-from service.domain.audit_entry import AuditEntry
-from service.domain.signed_note import SigningKey
-from service.storage import audit_log
-from service.use_cases.export_audit import export_audit
-from service.use_cases.prune_audit import prune_audit
-from service.use_cases.sequence_audit import checkpoint_everything
+from service.audit.exports.full import export_audit
+from service.audit.prune import prune_audit
+from service.audit.sequence import checkpoint_everything
+from service.cli.audit import verify_audit
+from service.domain.audit.entry import AuditEntry
+from service.domain.audit.signed_note import SigningKey
+from service.store.audit_log import log as audit_log
 
 OLD, NEW = datetime(2020, 1, 1, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC)
 

@@ -15,23 +15,23 @@ import pytest
 from sqlalchemy import make_url, text
 
 from connectors.base.errors import LeaseLost
-from service.domain.anchor import Disagreement
-from service.domain.audit_entry import decode_entry
-from service.domain.refusals import Invalid
-from service.storage.anchors.configured import default_directory
-from service.storage.anchors.file import HEADS_FILE, FileAnchor
-from service.storage.engine import open_engine
-from service.storage.vendor_gate import NOT_COMPARED, open_conflicts
-from service.use_cases.anchor_checkpoint import anchor_checkpoint
-from service.use_cases.hold_lease import renew_lease
-from service.use_cases.lease_steps import lease_steps
-from service.use_cases.reconcile_audit import accept_restored_store, compare_with_anchors
-from service.use_cases.sequence_audit import checkpoint_everything
-from service.use_cases.settle_identity import lease_identities
+from service.audit.anchor_checkpoint import anchor_checkpoint
+from service.audit.reconcile import accept_restored_store, compare_with_anchors
+from service.audit.sequence import checkpoint_everything
+from service.domain.audit.anchor import Disagreement
+from service.domain.audit.entry import decode_entry
+from service.domain.errors import Invalid
+from service.execution import worker_context as runtime_module
+from service.execution.heartbeat import renew_lease
+from service.execution.lease import lease_steps
+from service.execution.worker_context import Runtime
+from service.requests.identity.resolve import lease_identities
+from service.store.anchors.configured import default_directory
+from service.store.anchors.file import HEADS_FILE, FileAnchor
+from service.store.engine import open_engine
+from service.store.interlock import NOT_COMPARED, open_conflicts
 from tests.company import Company
 from tests.databases import Databases
-from workers import runtime as runtime_module
-from workers.runtime import Runtime
 from workers.tasks import work
 
 
@@ -253,7 +253,7 @@ def test_a_log_that_does_not_agree_with_itself_shuts_the_gate_and_cannot_be_acce
         connection.execute(text("UPDATE audit_checkpoints SET note = replace(note, '—', '-')"))
     assert runtime.admission() is None
     assert conflicts(company) == [("file", Disagreement.LOG_BROKEN)]
-    from service.storage.audit_findings import AuditLogBroken
+    from service.store.audit_log.findings import AuditLogBroken
 
     with pytest.raises(AuditLogBroken):
         accept_restored_store(engine, runtime.signing_key(), runtime.anchors(), operator="ada")

@@ -12,20 +12,20 @@ import pytest
 from sqlalchemy import text
 
 from connectors.base.values import Identifier
-from service.domain.api_key import Caller, Scope
-from service.domain.request import DenialReason
-from service.storage.audit_findings import AuditLogBroken
-from service.storage.secrets import audit_signing_key
-from service.use_cases.create_key import create_key
-from service.use_cases.export_audit import export_audit
-from service.use_cases.extend_request import ExtensionReason, extend_request
-from service.use_cases.lift_hold import LiftReason, lift_hold
-from service.use_cases.place_hold import HoldReason, place_hold
-from service.use_cases.replay_audit import replay_audit
-from service.use_cases.revoke_key import revoke_key
-from service.use_cases.sequence_audit import checkpoint_everything
-from service.use_cases.sync_systems import sync_systems
-from service.use_cases.withdraw_request import deny_request, revoke_request
+from service.access.create_key import create_key
+from service.access.revoke_key import revoke_key
+from service.audit.exports.full import export_audit
+from service.audit.rebuild import replay_audit
+from service.audit.sequence import checkpoint_everything
+from service.domain.access.api_key import Caller, Scope
+from service.domain.requests.states import DenialReason
+from service.execution.systems.sync_config import sync_systems
+from service.requests.deadlines import ExtensionReason, extend_request
+from service.requests.holds.lift import LiftReason, lift_hold
+from service.requests.holds.place import HoldReason, place_hold
+from service.requests.withdraw import deny_request, revoke_request
+from service.store.audit_log.findings import AuditLogBroken
+from service.store.encryption.secrets import audit_signing_key
 from tests.company import Company
 from tests.drive import turn
 

@@ -16,13 +16,13 @@ import duckdb
 import pytest
 from sqlalchemy import Engine
 
-from service.domain.audit_shapes import instant_text
-from service.domain.refusals import NotFound
+from service.audit.exports.full import export_audit
+from service.audit.exports.report import REPORTS, ComputedReport, report_from_log
+from service.domain.audit.schema import instant_text
+from service.domain.audit.signed_note import SigningKey
+from service.domain.errors import NotFound
 from service.domain.reports.report import parse_period
-from service.domain.signed_note import SigningKey
-from service.storage.audit_findings import AuditLogBroken
-from service.use_cases.export_audit import export_audit
-from service.use_cases.report_from_log import REPORTS, ComputedReport, report_from_log
+from service.store.audit_log.findings import AuditLogBroken
 from tests.integration.audit.story import Story, ended, failed
 
 DAY = datetime(2025, 11, 20, 9, 0, tzinfo=UTC)

@@ -11,27 +11,27 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from service.cli import verify_audit
-from service.domain.audit_entry import decode_entry
-from service.domain.merkle import is_consistent
-from service.domain.refusals import Invalid
-from service.domain.signed_note import (
+from service.audit import rotate_signing_key as rotation_module
+from service.audit.anchor_checkpoint import anchor_checkpoint
+from service.audit.exports.full import export_audit
+from service.audit.rotate_signing_key import Rotation, rotate_signing_key
+from service.audit.sequence import checkpoint_everything, sequence_audit
+from service.cli.audit import verify_audit
+from service.domain.audit.entry import decode_entry
+from service.domain.audit.merkle import is_consistent
+from service.domain.audit.signed_note import (
     SigningKey,
     is_signed_by,
     open_handover,
     open_logged_checkpoint,
     sign_checkpoint,
 )
-from service.storage.anchors.file import FileAnchor
-from service.storage.audit_findings import AuditLogBroken
-from service.storage.audit_signed_log import StoredLog
-from service.storage.audit_tree import consistency_proof
-from service.storage.signing_key import KEY_FILE, PUBLIC_KEY_FILE, SigningKeyUnusable, load_signing_key
-from service.use_cases import rotate_signing_key as rotation_module
-from service.use_cases.anchor_checkpoint import anchor_checkpoint
-from service.use_cases.export_audit import export_audit
-from service.use_cases.rotate_signing_key import Rotation, rotate_signing_key
-from service.use_cases.sequence_audit import checkpoint_everything, sequence_audit
+from service.domain.errors import Invalid
+from service.store.anchors.file import FileAnchor
+from service.store.audit_log.findings import AuditLogBroken
+from service.store.audit_log.signed_log import StoredLog
+from service.store.audit_log.signing_key import KEY_FILE, PUBLIC_KEY_FILE, SigningKeyUnusable, load_signing_key
+from service.store.audit_log.tree import consistency_proof
 
 ORIGIN = "expunge.example/log"
 

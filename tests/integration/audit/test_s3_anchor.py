@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.domain.anchor import AnchorUnreachable, Disagreement, SignedHead
-from service.domain.merkle import leaf_hash, root_of
-from service.domain.signed_note import SigningKey, TrustedKey, open_checkpoint, sign_checkpoint
-from service.storage.anchors.s3 import S3Anchor, open_bucket
+from service.domain.audit.anchor import AnchorUnreachable, Disagreement, SignedHead
+from service.domain.audit.merkle import leaf_hash, root_of
+from service.domain.audit.signed_note import SigningKey, TrustedKey, open_checkpoint, sign_checkpoint
+from service.store.anchors.s3 import S3Anchor, open_bucket
 from tests.integration.audit.s3_stand_in import ACCESS_KEY, SECRET_KEY, Bucket, serving
 
 KEY = SigningKey("expunge.example/log", Ed25519PrivateKey.generate())

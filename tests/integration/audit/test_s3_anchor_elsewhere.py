@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from service.domain.anchor import AnchorUnreachable, Disagreement
-from service.storage.anchors.s3 import S3Anchor, open_bucket
+from service.domain.audit.anchor import AnchorUnreachable, Disagreement
+from service.store.anchors.s3 import S3Anchor, open_bucket
 from tests.integration.audit.test_s3_anchor import LOCKED_FOR, Log, codes
 
 pytestmark = pytest.mark.long

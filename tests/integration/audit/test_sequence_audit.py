@@ -11,13 +11,13 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from service.domain.merkle import is_consistent, is_included, leaf_hash, root_of
-from service.domain.signed_note import SigningKey, open_checkpoint, sign_checkpoint
-from service.storage import audit_log
-from service.storage.audit_findings import AuditLogBroken
-from service.storage.audit_tree import consistency_proof, inclusion_proof
-from service.use_cases import sequence_audit as sequence_audit_module
-from service.use_cases.sequence_audit import CheckpointRule, SequencedBatch, sequence_audit
+from service.audit import sequence as sequence_audit_module
+from service.audit.sequence import CheckpointRule, SequencedBatch, sequence_audit
+from service.domain.audit.merkle import is_consistent, is_included, leaf_hash, root_of
+from service.domain.audit.signed_note import SigningKey, open_checkpoint, sign_checkpoint
+from service.store.audit_log import log as audit_log
+from service.store.audit_log.findings import AuditLogBroken
+from service.store.audit_log.tree import consistency_proof, inclusion_proof
 
 Tamper = Callable[..., None]
 
@@ -329,7 +329,7 @@ def test_a_consistent_looking_rewrite_of_signed_entries_is_not_signed(
 def test_a_checkpoint_signed_by_another_key_is_not_built_upon(
     engine: Engine, signing_key: SigningKey, writer: Any, tamper: Tamper, tmp_path: Any
 ) -> None:
-    from service.storage.signing_key import load_signing_key
+    from service.store.audit_log.signing_key import load_signing_key
 
     signed_log(engine, signing_key, writer)
     other = load_signing_key(tmp_path / "other", signing_key.trusted.name)

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from service.cli import installation
-from service.cli.api_process import api_listeners
-from service.cli.installation import Servers, processes
-from service.cli.supervise import Child
-from service.use_cases.sequence_audit import SequencedBatch
+from service.audit.sequence import SequencedBatch
+from service.cli.running import installation
+from service.cli.running.api_process import api_listeners
+from service.cli.running.installation import Servers, processes
+from service.cli.running.supervise import Child
 from tests.company import Company
 from workers.tasks import control
 

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
-from service.domain.signed_note import TrustedKey
-from service.storage.signing_key import SigningKeyUnusable, load_signing_key
+from service.domain.audit.signed_note import TrustedKey
+from service.store.audit_log.signing_key import SigningKeyUnusable, load_signing_key
 
 ORIGIN = "expunge.example/log"
 

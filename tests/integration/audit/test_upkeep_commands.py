@@ -11,11 +11,11 @@ from click.testing import Result
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from service.api.metrics import Metrics
-from service.cli.installation import unreconciled
+from service.api.routes.metrics import Metrics
 from service.cli.main import app
-from service.storage.anchors.configured import default_directory
-from service.storage.anchors.file import HEADS_FILE
+from service.cli.running.installation import unreconciled
+from service.store.anchors.configured import default_directory
+from service.store.anchors.file import HEADS_FILE
 from tests.company import Company
 
 Run = Callable[..., Result]

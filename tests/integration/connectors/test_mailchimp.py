@@ -20,13 +20,13 @@ from connectors.base.errors import (
     ConnectorError,
     TemporarilyUnavailable,
 )
-from connectors.base.sandbox import SandboxServer
-from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.values import Answer, AnswerKind, Batch, Identifier, Located, Record, Subject
 from connectors.mailchimp import api
 from connectors.mailchimp.connector import MailchimpConnector
 from connectors.mailchimp.sandbox import MailchimpSandbox, subscriber_hash
 from connectors.mailchimp.sandbox_wire import API_KEY
+from connectors.testing.sandbox import SandboxServer
+from connectors.testing.sandbox.faults import Fault, FaultKind
 
 ADA, EVE, BOB = "ada@example.test", "eve@example.test", "bob@example.test"
 

@@ -18,11 +18,11 @@ from connectors.base.errors import (
     TemporarilyUnavailable,
 )
 from connectors.base.interface import Operation
-from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.values import Answer, AnswerKind, Batch, Located, Record
 from connectors.mailchimp.connector import MailchimpConnector
 from connectors.mailchimp.sandbox import subscriber_hash
 from connectors.mailchimp.sandbox_wire import API_KEY
+from connectors.testing.sandbox.faults import Fault, FaultKind
 
 
 def test_an_audience_added_since_is_searched_as_well(stage: Stage) -> None:

@@ -13,12 +13,12 @@ from test_mailchimp import stage as stage  # a fixture
 
 from connectors.base import operations
 from connectors.base.errors import AnswerNotUnderstood, RequestRefused, TemporarilyUnavailable
-from connectors.base.sandbox import Result, SandboxServer
-from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.values import Answer, AnswerKind, Batch, Identifier
 from connectors.mailchimp import jobs
 from connectors.mailchimp.connector import MailchimpConnector
 from connectors.mailchimp.sandbox import MailchimpSandbox, subscriber_hash
+from connectors.testing.sandbox import Result, SandboxServer
+from connectors.testing.sandbox.faults import Fault, FaultKind
 
 
 def to_the_end(connector: MailchimpConnector, batch: Batch, lease: Lease, turns: int = 8) -> dict[str, object]:

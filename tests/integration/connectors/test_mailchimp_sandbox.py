@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.base.sandbox import SandboxServer
 from connectors.mailchimp.sandbox import MailchimpSandbox, subscriber_hash
 from connectors.mailchimp.sandbox_wire import API_KEY
+from connectors.testing.sandbox import SandboxServer
 
 ADA = "ada@example.test"
 KEY = subscriber_hash(ADA)

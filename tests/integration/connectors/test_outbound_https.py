@@ -21,7 +21,7 @@ from connectors.base.destinations import NetworkRules, Proxy
 from connectors.base.errors import TemporarilyUnavailable
 from connectors.base.toolkit.http import VendorClient
 from connectors.salesforce.connector import SalesforceConnector
-from connectors.salesforce.sandbox import SalesforceSandbox
+from connectors.salesforce.sandbox.server import SalesforceSandbox
 from tests.integration.connectors.test_salesforce.tls import SecureOrg, secured
 
 HERE = frozenset({"localhost"})

@@ -9,7 +9,7 @@ import pytest
 from connectors.base.destinations import NetworkRules
 from connectors.base.errors import TemporarilyUnavailable
 from connectors.base.toolkit.http import VendorClient
-from connectors.salesforce.sandbox import SalesforceSandbox
+from connectors.salesforce.sandbox.server import SalesforceSandbox
 from tests.integration.connectors.test_salesforce.tls import secured
 
 HERE = NetworkRules(allow_private_hosts=frozenset({"localhost"}))

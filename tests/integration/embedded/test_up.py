@@ -18,8 +18,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.cli.api_process import ApiDidNotStart, Listeners, wait_until_it_answers
-from service.cli.supervise import Child, Supervisor, python
+from service.cli.running.api_process import ApiDidNotStart, Listeners, wait_until_it_answers
+from service.cli.running.supervise import Child, Supervisor, python
 
 TOKEN = "refused-token-of-the-test"
 

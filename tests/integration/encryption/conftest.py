@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import text
 
 from connectors.base.values import Identifier
+from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
 from service.settings import Settings, parse_settings
-from service.storage.secrets import load_secrets
-from service.storage.stores import Stores
-from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
+from service.store.encryption.secrets import load_secrets
+from service.store.stores import Stores
 
 Open = Callable[[], Stores]
 

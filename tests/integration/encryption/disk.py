@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from service.storage.key_encryption_keys import fixed_keys
-from service.storage.sealing import SealBroken, unseal
+from service.store.encryption.key_encryption_keys import fixed_keys
+from service.store.encryption.sealing import SealBroken, unseal
 
 _OWNER = re.compile(rb"(?:request|batch)/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _EPOCH = re.compile(rb'"epoch": "([0-9a-f-]{36})", "wrapped_by": "([a-z0-9-]+)", "wrapped": "([A-Za-z0-9+/=]+)"')

@@ -16,16 +16,16 @@ from sqlalchemy import text
 
 from connectors.base.values import Identifier, Record
 from service.embedded import EmbeddedServers
+from service.encryption.rotate_epochs import rotate_epochs
+from service.requests.identifiers import seal_records
+from service.requests.seal import seal_due_requests
 from service.settings import Settings
-from service.storage.key_store import WITHOUT_EPOCH, batch_owner, request_owner
-from service.storage.migrate import migrate, migrate_keys
-from service.storage.sealed_identifiers import seal_records
-from service.storage.sealing import seal
-from service.storage.secrets import load_secrets
-from service.storage.stores import Stores
-from service.storage.vacuum import KEY_TABLES, SEALED_TABLES, vacuum
-from service.use_cases.rotate_epochs import rotate_epochs
-from service.use_cases.seal_request import seal_due_requests
+from service.store.encryption.key_store import WITHOUT_EPOCH, batch_owner, request_owner
+from service.store.encryption.sealing import seal
+from service.store.encryption.secrets import load_secrets
+from service.store.encryption.vacuum import KEY_TABLES, SEALED_TABLES, vacuum
+from service.store.migrate import migrate, migrate_keys
+from service.store.stores import Stores
 from tests.integration.encryption.conftest import let_seal, settings_in, submit
 from tests.integration.encryption.disk import Disk, SealedValue, recovered
 

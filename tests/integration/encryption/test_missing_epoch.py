@@ -13,20 +13,20 @@ from typer.testing import CliRunner
 
 from connectors.base.config import ConfigurationError
 from service.api.app import create_app
-from service.api.metrics import Metrics
-from service.cli.installation import Servers, prepare
+from service.api.routes.metrics import Metrics
 from service.cli.main import app
-from service.domain.refusals import WrongState
+from service.cli.running.installation import Servers, prepare
+from service.domain.errors import WrongState
+from service.encryption.rotate_epochs import find_epoch, give_up_epoch, rotate_epochs
+from service.execution.worker_context import Runtime
+from service.requests.reveal import reveal_identifiers
 from service.settings import Settings
-from service.storage.epoch_secrets import EpochKeyMissing, EpochKeyUnusable
-from service.storage.key_store import KeyGone, KeyLost, request_owner
-from service.storage.secrets import load_secrets
-from service.storage.stores import Stores
-from service.use_cases.reveal_identifiers import reveal_identifiers
-from service.use_cases.rotate_epochs import find_epoch, give_up_epoch, rotate_epochs
+from service.store.encryption.epoch_secrets import EpochKeyMissing, EpochKeyUnusable
+from service.store.encryption.key_store import KeyGone, KeyLost, request_owner
+from service.store.encryption.secrets import load_secrets
+from service.store.stores import Stores
 from tests.company import Company
 from tests.drive import turn
-from workers.runtime import Runtime
 
 Run = Callable[..., Result]
 

@@ -14,18 +14,18 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from connectors.base.values import Identifier
-from service.domain.encryption_epochs import EpochState
+from service.audit.rebuild import replay_audit
+from service.domain.encryption.epochs import EpochState
+from service.encryption.rotate_epochs import adopt_epochs, rotate_epochs
+from service.encryption.status import read_encryption_status
+from service.requests.seal import seal_due_requests
 from service.settings import Settings
-from service.storage.epoch_files import EpochFiles
-from service.storage.epoch_secrets import EpochKeyMissing
-from service.storage.key_encryption_keys import fixed_keys
-from service.storage.key_store import WITHOUT_EPOCH, request_owner
-from service.storage.sealing import seal
-from service.storage.stores import Stores
-from service.use_cases.encryption_status import read_encryption_status
-from service.use_cases.replay_audit import replay_audit
-from service.use_cases.rotate_epochs import adopt_epochs, rotate_epochs
-from service.use_cases.seal_request import seal_due_requests
+from service.store.encryption.epoch_files import EpochFiles
+from service.store.encryption.epoch_secrets import EpochKeyMissing
+from service.store.encryption.key_encryption_keys import fixed_keys
+from service.store.encryption.key_store import WITHOUT_EPOCH, request_owner
+from service.store.encryption.sealing import seal
+from service.store.stores import Stores
 from tests.integration.encryption.conftest import Open, let_seal, submit
 
 EMAIL = Identifier("email", "subject@example.test")
@@ -208,7 +208,7 @@ def dying(stores: Stores, at: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[
                 point(name)
                 return call(*given)
 
-            patch.setattr(f"service.storage.epoch_files.os.{name}", within)
+            patch.setattr(f"service.store.encryption.epoch_files.os.{name}", within)
         try:
             yield passed
         finally:

@@ -9,15 +9,15 @@ from uuid import uuid4
 
 import pytest
 
-from service.domain.refusals import WrongState
+from service.domain.errors import WrongState
+from service.encryption.rotate_epochs import rotate_epochs
+from service.encryption.rotate_kek import rotate_kek
 from service.settings import Settings
-from service.storage import generated_kek
-from service.storage.epoch_secrets import EpochKeyUnusable
-from service.storage.key_store import request_owner
-from service.storage.secrets import load_secrets
-from service.storage.stores import Stores
-from service.use_cases.rotate_epochs import rotate_epochs
-from service.use_cases.rotate_kek import rotate_kek
+from service.store.encryption import generated_kek
+from service.store.encryption.epoch_secrets import EpochKeyUnusable
+from service.store.encryption.key_store import request_owner
+from service.store.encryption.secrets import load_secrets
+from service.store.stores import Stores
 from tests.integration.encryption.conftest import Open, settings_in
 
 OLD, NEW = "11" * 32, "22" * 32

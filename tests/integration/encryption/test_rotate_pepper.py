@@ -14,27 +14,27 @@ from sqlalchemy.exc import DBAPIError
 from typer.testing import CliRunner
 
 from connectors.base.values import Identifier
-from service.api.readiness import why_not_ready
-from service.cli.installation import Servers, prepare
+from service.access.create_key import create_key
+from service.api.routes.readiness import why_not_ready
+from service.audit.rebuild import replay_audit
 from service.cli.main import app
-from service.domain.api_key import Caller, Scope
+from service.cli.running.installation import Servers, prepare
+from service.domain.access.api_key import Caller, Scope
+from service.execution.worker_context import Runtime
+from service.requests.holds.active import held_requests
+from service.requests.lookup_subject import SubjectView, lookup_subject
 from service.settings import Settings
-from service.storage import pepper_versions
-from service.storage.engine import open_engine
-from service.storage.holds import held_requests
-from service.storage.keyed_hash import Pepper
-from service.storage.pepper_versions import HASH_ARRAYS, HASHES, OtherPeppers, bring_hashes_up
-from service.storage.secrets import load_secrets
-from service.storage.stores import Stores
-from service.storage.tables import metadata
-from service.use_cases.create_key import create_key
-from service.use_cases.lookup_subject import SubjectView, lookup_subject
-from service.use_cases.replay_audit import replay_audit
+from service.store.encryption import pepper_versions
+from service.store.encryption.keyed_hash import Pepper
+from service.store.encryption.pepper_versions import HASH_ARRAYS, HASHES, OtherPeppers, bring_hashes_up
+from service.store.encryption.secrets import load_secrets
+from service.store.engine import open_engine
+from service.store.stores import Stores
+from service.store.tables import metadata
 from tests.company import Company
 from tests.integration.encryption.conftest import settings_in, submit
 from tests.integration.suppression.company_with_org import CompanyWithOrg
 from tests.scenes import hold, quicken
-from workers.runtime import Runtime
 
 FIRST, SECOND, THIRD, OTHER = ("11" * 32, "22" * 32, "33" * 32, "44" * 32)
 EMAIL = Identifier("email", "subject@example.test")

@@ -19,19 +19,20 @@ from connectors.base.errors import (
 from connectors.base.interface import Answers, Connector, Findings, Lease, Operation
 from connectors.base.values import Answer, Batch, Located, Record, Visibility
 from connectors.zendesk.connector import ZendeskConnector
-from service.domain.bisecting import MOST_DEATHS
-from service.domain.outcomes import PROCESS_DIED, Phase
-from service.use_cases import lease_steps as lease_module
-from service.use_cases import split_batch, sweep_leases
-from service.use_cases.hold_lease import save_resume_token
-from service.use_cases.lease_steps import lease_steps
-from service.use_cases.resolve_step import ResolutionReason
-from service.use_cases.retry_steps import retry_steps
-from service.use_cases.sync_systems import sync_systems
+from service.domain.execution.bisect import MOST_DEATHS
+from service.domain.execution.transitions import PROCESS_DIED, Phase
+from service.execution import expire_leases as sweep_leases
+from service.execution import lease as lease_module
+from service.execution import quarantine as split_batch
+from service.execution.execute import perform
+from service.execution.heartbeat import save_resume_token
+from service.execution.lease import lease_steps
+from service.execution.steps.resolve import ResolutionReason
+from service.execution.steps.retry import retry_steps
+from service.execution.systems.sync_config import sync_systems
 from tests.company import Company
 from tests.drive import turn
 from tests.scenes import quicken, use, write
-from workers.perform import perform
 
 Fails = Callable[[str, Batch, Lease | None], None]
 

@@ -14,13 +14,13 @@ import pytest
 from sqlalchemy import text
 
 from connectors.base.callbacks import Callback, CallbackCall
-from connectors.base.sandbox import SandboxServer
-from connectors.base.sandbox.sample_world import SamplePerson
 from connectors.base.toolkit.callbacks import HmacSignature
+from connectors.testing.sandbox import SandboxServer
+from connectors.testing.sandbox.sample_world import SamplePerson
 from service.api.app import create_app
+from service.execution import callbacks as hear_callback
+from service.execution.systems.sync_config import sync_systems
 from service.settings import parse_settings
-from service.use_cases import hear_callback
-from service.use_cases.sync_systems import sync_systems
 from tests.company import Company
 from tests.faults import job_vendor
 from tests.faults.eight_systems import installed, write_plugin

@@ -10,11 +10,11 @@ import pytest
 
 from connectors.base import operations
 from connectors.base.values import Answer, Batch
-from service.use_cases.lease_steps import lease_steps
+from service.execution import database_clock
+from service.execution.execute import perform
+from service.execution.lease import lease_steps
 from tests.company import Company
 from tests.scenes import person_in, stop_before_erasing
-from workers import database_clock
-from workers.perform import perform
 
 _OFF = timedelta(hours=2)
 

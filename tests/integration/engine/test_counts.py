@@ -14,19 +14,19 @@ from uuid import UUID
 
 import pytest
 
-from connectors.base.sandbox.sample_world import SamplePerson
 from connectors.base.values import Answer, AnswerKind
 from connectors.salesforce import erasure
+from connectors.salesforce.deletion.preparation import Person, Preparation
 from connectors.salesforce.policy import SalesforcePolicy
-from connectors.salesforce.preparation import Person, Preparation
-from connectors.salesforce.sandbox import SalesforceSandbox
+from connectors.salesforce.sandbox.server import SalesforceSandbox
+from connectors.testing.sandbox.sample_world import SamplePerson
 from service.cli.demo.world import ORG
-from service.domain.outcomes import Phase
-from service.use_cases.resolve_step import Decision, ResolutionReason, resolve_step
-from service.use_cases.sweep_leases import sweep_leases
+from service.domain.execution.transitions import Phase
+from service.execution import execute as perform
+from service.execution.expire_leases import sweep_leases
+from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
 from tests.company import Company
 from tests.scenes import changed, use, write
-from workers import perform
 
 # Rows that the org makes by itself and takes away with their record: they are no records to be counted.
 _UNCOUNTED = frozenset({"CaseHistory", "ContactHistory"})

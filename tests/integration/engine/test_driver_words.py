@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError, MultipleResultsFound, NoResultFound, OperationalError
 
-from service.storage.driver_words import run
-from service.storage.engine import open_engine
+from service.store.engine import open_engine
+from service.store.execute import run
 
 _KEEP = "INSERT INTO vendor_admissions (id) VALUES (CAST(:id AS uuid))"
 _ONE = "6b1f9a52-51b1-4b6d-8f6e-3a4a1c1d2e3f"

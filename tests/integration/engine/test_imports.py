@@ -7,22 +7,23 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from connectors.base.sandbox.sample_world import SamplePerson
 from connectors.base.values import Identifier
-from service.domain.api_key import Caller
-from service.domain.imports import ImportFormat
-from service.domain.refusals import NotFound, WrongState
-from service.storage import import_gate
-from service.use_cases import lease_steps, pick_steps
-from service.use_cases.accept_lines import Accepted, Line, accept_lines
-from service.use_cases.begin_import import Import, begin_import, receive_import
-from service.use_cases.due_work import due_systems, has_due_identities
-from service.use_cases.hold_lease import renew_lease
-from service.use_cases.lease_steps import lease_steps as lease
-from service.use_cases.prepare_submission import Submission, SubmittedIdentifier
-from service.use_cases.settle_identity import lease_identities
-from service.use_cases.steer_import import cancel_import, pause_import, resume_import, revoke_cancelled
-from service.use_cases.watch_deadlines import watch_deadlines
+from connectors.testing.sandbox.sample_world import SamplePerson
+from service.domain.access.api_key import Caller
+from service.domain.errors import NotFound, WrongState
+from service.domain.requests.imports import ImportFormat
+from service.execution import lease as lease_steps
+from service.execution import select as pick_steps
+from service.execution.due import due_systems, has_due_identities
+from service.execution.heartbeat import renew_lease
+from service.execution.lease import lease_steps as lease
+from service.requests.identity.resolve import lease_identities
+from service.requests.imports import paused as import_gate
+from service.requests.imports.accept_rows import Accepted, Line, accept_lines
+from service.requests.imports.begin import Import, begin_import, receive_import
+from service.requests.imports.control import cancel_import, pause_import, resume_import, revoke_cancelled
+from service.requests.intake.validate import Submission, SubmittedIdentifier
+from service.requests.mark_overdue import watch_deadlines
 from tests.company import Company
 from tests.drive import turn
 from tests.scenes import caller, effects, endings, person_in, quicken, write

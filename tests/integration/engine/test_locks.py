@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from service.storage import rows
-from service.storage.key_store import request_owner
-from service.use_cases import submit_request
-from service.use_cases.advance_requests import advance_requests
+from service.requests.intake import submit as submit_request
+from service.requests.planning.advance import advance_requests
+from service.store import locking as rows
+from service.store.encryption.key_store import request_owner
 from tests.company import Company
 from tests.drive import turn
 from tests.scenes import person_in, quicken

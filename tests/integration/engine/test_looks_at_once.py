@@ -11,16 +11,16 @@ import pytest
 from connectors.base.errors import TemporarilyUnavailable
 from connectors.base.interface import Answers, Delays, Lease, Operation
 from connectors.base.values import Answer, Batch, Left, Visibility
-from service.domain.audit_entry import decode_entry
-from service.use_cases import system_rules
-from service.use_cases.sync_systems import sync_systems
-from service.use_cases.system_rules import batch_limit
+from service import system_rules
+from service.domain.audit.entry import decode_entry
+from service.execution import execute as perform_module
+from service.execution.systems.sync_config import sync_systems
+from service.system_rules import batch_limit
 from tests.audit_replay import differences
 from tests.company import Company
 from tests.drive import turn
 from tests.integration.engine.test_bisecting import Stub, work
 from tests.scenes import use
-from workers import perform as perform_module
 
 
 class Vendor(Stub):

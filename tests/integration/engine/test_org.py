@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from connectors.salesforce.sandbox import SalesforceSandbox
+from connectors.salesforce.sandbox.server import SalesforceSandbox
 from service.cli.demo.world import ORG
 from tests.company import Company
 

@@ -10,15 +10,19 @@ from uuid import UUID
 import pytest
 
 from connectors.base import operations
-from connectors.base.sandbox.sample_world import SamplePerson
 from connectors.base.values import Identifier
-from service.domain.outcomes import Phase
-from service.domain.refusals import SamePerson, StalePlan
-from service.use_cases import guard_lease, lease_steps, place_answers, record_answers
-from service.use_cases.approve_plan import approve_plan
-from service.use_cases.resolve_step import Decision, ResolutionReason, resolve_step
-from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
-from service.use_cases.withdraw_request import revoke_request
+from connectors.testing.sandbox.sample_world import SamplePerson
+from service.domain.errors import SamePerson, StalePlan
+from service.domain.execution.transitions import Phase
+from service.execution import decide as place_answers
+from service.execution import lease as lease_steps
+from service.execution import permit as guard_lease
+from service.execution import record as record_answers
+from service.execution.execute import perform
+from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
+from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
+from service.requests.planning.approve import approve_plan
+from service.requests.withdraw import revoke_request
 from tests.company import Company
 from tests.drive import turn
 from tests.scenes import (
@@ -33,7 +37,6 @@ from tests.scenes import (
     turn_until,
     write,
 )
-from workers.perform import perform
 
 DOUBT = ("parked", "ambiguous:foreign_identifier")
 

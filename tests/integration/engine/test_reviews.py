@@ -10,19 +10,19 @@ from uuid import UUID, uuid4
 import duckdb
 import pytest
 
-from connectors.base.sandbox.sample_world import SamplePerson
 from connectors.base.values import Identifier
-from service.domain.audit_entry import decode_entry
-from service.domain.doubts import DoubtDecision
-from service.domain.refusals import Invalid, SamePerson, StaleDoubts, UndecidedDoubts, WrongState
-from service.use_cases import settle_identity
-from service.use_cases.approve_plan import approve_plan
-from service.use_cases.replay_audit import replay_audit
-from service.use_cases.review_request import Review, continue_request
-from service.use_cases.seal_request import seal_due_requests
-from service.use_cases.show_identity import DoubtView, EdgeView
-from service.use_cases.show_request import RequestView, show_request
-from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
+from connectors.testing.sandbox.sample_world import SamplePerson
+from service.audit.rebuild import replay_audit
+from service.domain.audit.entry import decode_entry
+from service.domain.errors import Invalid, SamePerson, StaleDoubts, UndecidedDoubts, WrongState
+from service.domain.identity.doubts import DoubtDecision
+from service.requests.identity import resolve as settle_identity
+from service.requests.identity.review import Review, continue_request
+from service.requests.identity.show import DoubtView, EdgeView
+from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
+from service.requests.planning.approve import approve_plan
+from service.requests.seal import seal_due_requests
+from service.requests.show import RequestView, show_request
 from tests.company import Company
 from tests.scenes import caller, decide, effects, person_in, quicken, use, write
 

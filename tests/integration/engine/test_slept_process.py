@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from connectors.base.errors import LeaseLost
-from service.use_cases.hold_lease import renew_lease
-from service.use_cases.lease_steps import lease_steps
+from service.execution import held_lease
+from service.execution.heartbeat import renew_lease
+from service.execution.held_lease import HeldLease
+from service.execution.lease import lease_steps
 from tests.company import Company
 from tests.faults.test_lost_leases import to_phase
-from workers import held_lease
-from workers.held_lease import HeldLease
 
 
 def test_a_lease_is_believed_from_when_it_was_asked_for(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,14 @@ from uuid import UUID
 
 import pytest
 
-from connectors.base.sandbox.faults import Fault, FaultKind
-from service.storage.key_store import batch_owner, request_owner
-from service.use_cases import record_answers, sweep_leases
-from service.use_cases.lease_steps import LeasedBatch, lease_steps
-from service.use_cases.resolve_step import Decision, ResolutionReason, resolve_step
-from service.use_cases.sync_systems import sync_systems
+from connectors.testing.sandbox.faults import Fault, FaultKind
+from service.execution import expire_leases as sweep_leases
+from service.execution import record as record_answers
+from service.execution.execute import perform
+from service.execution.lease import LeasedBatch, lease_steps
+from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
+from service.execution.systems.sync_config import sync_systems
+from service.store.encryption.key_store import batch_owner, request_owner
 from tests.company import Company
 from tests.scenes import (
     changed,
@@ -28,7 +30,6 @@ from tests.scenes import (
     without,
     write,
 )
-from workers.perform import perform
 
 REMOVED = ("parked", "system_removed")
 DONE = {("erased_verified", None), ("absent", None)}

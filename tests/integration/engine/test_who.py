@@ -9,10 +9,12 @@ from uuid import UUID
 import pytest
 
 from connectors.base.values import Identifier
-from service.use_cases import advance_requests, settle_identity, submit_request
-from service.use_cases.review_request import LateVerification, Review, continue_request
-from service.use_cases.watch_deadlines import watch_deadlines
-from service.use_cases.withdraw_request import revoke_request
+from service.requests.identity import resolve as settle_identity
+from service.requests.identity.review import LateVerification, Review, continue_request
+from service.requests.intake import submit as submit_request
+from service.requests.mark_overdue import watch_deadlines
+from service.requests.planning import advance as advance_requests
+from service.requests.withdraw import revoke_request
 from tests.company import Company
 from tests.drive import turn
 from tests.scenes import caller, decide, effects, endings, person_in, quicken, write

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from connectors.base.sandbox.sample_world import SamplePerson
+from connectors.testing.sandbox.sample_world import SamplePerson
 from tests.company import Company
 
 

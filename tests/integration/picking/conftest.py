@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.storage.engine import open_engine
+from service.store.engine import open_engine
 from tests.integration.picking.rows import Desk
 
 

@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Engine, text
 
-from service.domain.fairness import SINGLE_LANE
+from service.domain.execution.lanes import SINGLE_LANE
+from service.execution.select import AgainPick, FreshPick, is_leasable, picks
 from service.settings import Settings, parse_settings
-from service.storage.stores import Stores
-from service.use_cases.pick_steps import AgainPick, FreshPick, is_leasable, picks
+from service.store.stores import Stores
 
 SYSTEM = "support"
 

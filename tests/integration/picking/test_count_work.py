@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import text
 
 from connectors.base.callbacks import Callback
-from service.domain.outcomes import ENDED, StepState
-from service.storage.keyed_hash import Pepper
-from service.storage.stores import Stores
-from service.use_cases import count_work, hear_callback
+from service.domain.execution.transitions import ENDED, StepState
+from service.execution import callbacks as hear_callback
+from service.monitoring import work_counts as count_work
+from service.store.encryption.keyed_hash import Pepper
+from service.store.stores import Stores
 from tests.integration.picking.rows import SYSTEM, Desk, settings_with
 from tests.integration.statements_said import statements_said
 

@@ -7,13 +7,13 @@ from itertools import chain
 import pytest
 from sqlalchemy import text
 
-from service.domain.audit_entry import decode_entry, digest_of
-from service.use_cases.lease_steps import lease_steps
+from service.domain.audit.entry import decode_entry, digest_of
+from service.execution.lease import lease_steps
 from tests.integration.picking.rows import SYSTEM, Desk, settings_with
 
 
 def test_everybody_of_a_large_lease_is_in_exactly_one_entry(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.use_cases.lease_steps._open", lambda stores, batch, *others: batch)
+    monkeypatch.setattr("service.execution.lease._open", lambda stores, batch, *others: batch)
     desk.add(1_001, batch=desk.batch(phase="locate"))
     assert lease_steps(desk.stores, settings_with(coalesce_seconds=0.0), SYSTEM) is not None
     with desk.engine.begin() as connection:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from uuid import UUID, uuid4
 
-from service.domain.fairness import SINGLE_LANE, URGENT_LANE
-from service.use_cases.due_work import has_due_identities
-from service.use_cases.expedite_request import expedite_request
-from service.use_cases.pick_identities import pick_identities
+from service.domain.execution.lanes import SINGLE_LANE, URGENT_LANE
+from service.execution.due import has_due_identities
+from service.requests.expedite import expedite_request
+from service.requests.identity.due import pick_identities
 from tests.integration.picking.rows import Desk
 
 BULK = uuid4()

@@ -9,11 +9,11 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import TextClause, text
 
-from service.domain.fairness import SINGLE_LANE, URGENT_LANE
-from service.use_cases import pick_steps
-from service.use_cases.due_work import due_systems
-from service.use_cases.lease_steps import lease_steps
-from service.use_cases.pick_steps import AgainPick, FreshPick
+from service.domain.execution.lanes import SINGLE_LANE, URGENT_LANE
+from service.execution import select as pick_steps
+from service.execution.due import due_systems
+from service.execution.lease import lease_steps
+from service.execution.select import AgainPick, FreshPick
 from tests.integration.picking.rows import SYSTEM, Desk, settings_with
 
 PATIENT = settings_with(coalesce_seconds=30.0, batch_size=10)
@@ -114,7 +114,7 @@ def test_the_store_remembers_who_had_the_last_batch_alone(desk: Desk, monkeypatc
     asked: list[UUID | None] = []
     real = pick_steps.in_turn
     monkeypatch.setattr(pick_steps, "in_turn", lambda heads, last: asked.append(last) or real(heads, last))
-    monkeypatch.setattr("service.use_cases.lease_steps._open", lambda stores, batch, *others: batch)
+    monkeypatch.setattr("service.execution.lease._open", lambda stores, batch, *others: batch)
     desk.add(30, lane=BULK, days_left=3)
     for _ in range(2):
         assert lease_steps(desk.stores, AT_ONCE, SYSTEM) is not None

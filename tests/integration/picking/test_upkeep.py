@@ -8,11 +8,11 @@ from uuid import UUID
 
 import pytest
 
-from service.storage.key_store import batch_owner, request_owner
-from service.storage.secrets import load_secrets
-from service.storage.stores import Stores
-from service.use_cases.archive_attempts import archive_attempts
-from service.use_cases.sweep_leases import sweep_orphan_keys
+from service.execution.archive_attempts import archive_attempts
+from service.execution.expire_leases import sweep_orphan_keys
+from service.store.encryption.key_store import batch_owner, request_owner
+from service.store.encryption.secrets import load_secrets
+from service.store.stores import Stores
 from tests.integration.picking.rows import Desk, settings_with
 
 

@@ -16,11 +16,11 @@ import redis
 from typer.testing import CliRunner
 
 from connectors.base.config import ConfigurationError
-from service.cli.installation import system_workers
 from service.cli.main import app
-from service.cli.supervise import python
+from service.cli.running.installation import system_workers
+from service.cli.running.supervise import python
 from service.settings import Settings, load_settings
-from service.storage.secrets import audit_signing_key
+from service.store.encryption.secrets import audit_signing_key
 from tests.company import Company
 from tests.scenes import person_in, turn_until
 from workers.queues import queue_of

@@ -15,12 +15,12 @@ import pytest
 from connectors.base.destinations import NetworkRules
 from connectors.base.errors import LeaseLost, TemporarilyUnavailable
 from connectors.base.pacing import RateLimit
-from connectors.base.sandbox import SandboxServer
-from connectors.base.sandbox.limits import EnforcedLimit
 from connectors.base.toolkit.http import VendorClient
-from workers.rate_gate import RateGate
-from workers.rate_windows import SharedWindows
-from workers.system_pacer import SystemPacer
+from connectors.testing.sandbox import SandboxServer
+from connectors.testing.sandbox.limits import EnforcedLimit
+from service.execution.systems.rate_limiter import RateGate
+from service.execution.systems.rate_windows import SharedWindows
+from service.execution.systems.throttle import SystemPacer
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "connectors_base"))
 from tiny_sandbox import TinySandbox

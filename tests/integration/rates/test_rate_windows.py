@@ -13,8 +13,8 @@ import pytest
 import redis
 
 from connectors.base.pacing import RateLimit, VendorWord, guarded_seconds
-from workers.rate_gate import RateGate
-from workers.rate_windows import SharedWindows, client_url
+from service.execution.systems.rate_limiter import RateGate
+from service.execution.systems.rate_windows import SharedWindows, client_url
 
 FEW = RateLimit(5, timedelta(seconds=30))
 MANY = RateLimit(1000, timedelta(minutes=30))

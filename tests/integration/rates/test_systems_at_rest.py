@@ -9,16 +9,16 @@ import pytest
 from sqlalchemy import text
 
 from connectors.base.pacing import RateLimit
-from connectors.base.sandbox.faults import Fault, FaultKind
-from service.domain.system_health import RestReason
-from service.use_cases import count_calls
-from service.use_cases.due_work import due_systems
-from service.use_cases.lease_steps import LeasedBatch, lease_steps
-from service.use_cases.system_standing import probe_at_once, rest_system, system_standing
+from connectors.testing.sandbox.faults import Fault, FaultKind
+from service.domain.execution.health import RestReason
+from service.execution.due import due_systems
+from service.execution.lease import LeasedBatch, lease_steps
+from service.execution.systems import quotas as count_calls
+from service.execution.systems.admit import enter
+from service.execution.systems.availability import probe_at_once, rest_system, system_standing
 from tests.audit_replay import differences
 from tests.company import Company
 from tests.scenes import changed, endings, person_in, quicken, stop_before_erasing, turn_until, use, write
-from workers.enter_system import enter
 from workers.tasks.work import work_batch
 
 DONE = {("erased_verified", None), ("absent", None)}

@@ -15,12 +15,12 @@ from sqlalchemy import text
 
 from connectors.base.errors import ConnectorError
 from connectors.base.values import Changes, Identifier, Record, Seen
+from service.execution.worker_context import Runtime
+from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
 from service.settings import Settings
-from service.storage.stores import Stores
-from service.use_cases.lease_sync import LeasedSync, lease_sync
-from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
-from workers import sync_suppression
-from workers.runtime import Runtime
+from service.store.stores import Stores
+from service.suppression.scan_schedule import LeasedSync, lease_sync
+from workers import scan_changes as sync_suppression
 
 SYSTEM = "support"
 

@@ -8,14 +8,14 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
-from connectors.base.sandbox.sample_world import SamplePerson
-from connectors.salesforce.sandbox import SalesforceSandbox
+from connectors.salesforce.sandbox.server import SalesforceSandbox
+from connectors.testing.sandbox.sample_world import SamplePerson
 from service.cli.demo.world import ORG
-from service.domain.api_key import Caller, Scope
-from service.use_cases.approve_plan import approve_plan
+from service.domain.access.api_key import Caller, Scope
+from service.requests.planning.approve import approve_plan
 from tests.company import Company
 from tests.scenes import use
-from workers.sync_suppression import sync_system
+from workers.scan_changes import sync_system
 
 _NEEDED = {"Contact": {"LastName": "Again"}, "Lead": {"LastName": "Again", "Company": "-", "Status": "New"}}
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from service.storage.secrets import load_secrets
-from service.storage.stores import Stores
-from service.use_cases.lease_sync import keep_syncs
-from service.use_cases.sync_systems import sync_systems
+from service.execution.systems.sync_config import sync_systems
+from service.execution.worker_context import Runtime
+from service.store.encryption.secrets import load_secrets
+from service.store.stores import Stores
+from service.suppression.scan_schedule import keep_syncs
 from tests.integration.picking.rows import settings_with
 from tests.integration.suppression.changing_system import SYSTEM, ChangingSystem
-from workers import sync_suppression
-from workers.runtime import Runtime
+from workers import scan_changes as sync_suppression
 
 
 @pytest.fixture

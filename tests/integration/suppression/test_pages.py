@@ -11,11 +11,12 @@ from sqlalchemy import text
 
 from connectors.base.errors import CredentialsRefused, LeaseLost, TemporarilyUnavailable
 from connectors.base.values import Identifier
-from service.domain.request import DenialReason
-from service.use_cases import know_reappeared, record_changes
-from service.use_cases.approve_reappearance import reappearances_to_approve
-from service.use_cases.lease_sync import due_syncs, lease_sync
-from service.use_cases.withdraw_request import deny_request
+from service.domain.requests.states import DenialReason
+from service.requests.planning.reappearance_policy import reappearances_to_approve
+from service.requests.withdraw import deny_request
+from service.suppression import lookup as know_reappeared
+from service.suppression import match_changes as record_changes
+from service.suppression.scan_schedule import due_syncs, lease_sync
 from tests.integration.picking.rows import settings_with
 from tests.integration.suppression.changing_system import SYSTEM, ChangingSystem, email
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from connectors.base.errors import CredentialsRefused
+from service.execution.systems.list import list_systems
+from service.execution.systems.sync_config import sync_systems
+from service.monitoring.work_counts import count_work
 from service.settings import parse_settings
-from service.use_cases.count_work import count_work
-from service.use_cases.lease_sync import lease_sync
-from service.use_cases.list_systems import list_systems
-from service.use_cases.sync_systems import sync_systems
+from service.suppression.scan_schedule import lease_sync
 from tests.integration.suppression.changing_system import SYSTEM, ChangingSystem, email
 from workers import dispatch
 

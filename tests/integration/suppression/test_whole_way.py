@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import duckdb
 import pytest
 
-from connectors.base.sandbox.faults import Fault, FaultKind
-from service.use_cases.replay_audit import replay_audit
+from connectors.testing.sandbox.faults import Fault, FaultKind
+from service.audit.rebuild import replay_audit
 from tests.audit_replay import differences
 from tests.company import Company
 from tests.integration.suppression.company_with_org import CompanyWithOrg

@@ -13,18 +13,18 @@ import pytest
 from sqlalchemy import text
 
 from connectors.base import registry
+from service.audit.rebuild import replay_audit
+from service.execution.resolve_identities import walk
+from service.execution.systems.sync_config import sync_systems
+from service.execution.worker_context import Runtime
+from service.requests.identity.resolve import lease_identities
+from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
 from service.settings import Settings, parse_settings
-from service.storage.secrets import load_secrets
-from service.storage.stores import Stores
-from service.use_cases.replay_audit import replay_audit
-from service.use_cases.settle_identity import lease_identities
-from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
-from service.use_cases.sync_systems import sync_systems
+from service.store.encryption.secrets import load_secrets
+from service.store.stores import Stores
 from tests.audit_replay import differences
 from tests.drive import drive
 from tests.integration.unsearched.told_vendor import CONNECTORS, VENDORS, Vendor, email
-from workers.runtime import Runtime
-from workers.walk import walk
 
 
 @dataclass

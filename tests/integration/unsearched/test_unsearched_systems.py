@@ -6,14 +6,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.domain.api_key import Caller, Scope
-from service.domain.refusals import WrongState
-from service.use_cases import settle_identity
-from service.use_cases.approve_plan import approve_plan
-from service.use_cases.lift_hold import LiftReason, lift_hold
-from service.use_cases.place_hold import HoldReason, PlacedHold, place_hold
-from service.use_cases.resolve_step import Decision, ResolutionReason, resolve_step
-from service.use_cases.withdraw_request import revoke_request
+from service.domain.access.api_key import Caller, Scope
+from service.domain.errors import WrongState
+from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
+from service.requests.holds.lift import LiftReason, lift_hold
+from service.requests.holds.place import HoldReason, PlacedHold, place_hold
+from service.requests.identity import resolve as settle_identity
+from service.requests.planning.approve import approve_plan
+from service.requests.withdraw import revoke_request
 from tests.drive import turn
 from tests.integration.unsearched.conftest import Office, OpenOffice
 from tests.integration.unsearched.told_vendor import email

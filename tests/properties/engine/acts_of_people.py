@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from connectors.base.values import Identifier
-from service.domain.api_key import Caller, Scope
-from service.domain.cluster import DoubtReason
-from service.domain.doubts import DoubtDecision
-from service.domain.refusals import Refusal
-from service.domain.request import DenialReason
-from service.use_cases.approve_plan import approve_plan
-from service.use_cases.extend_request import ExtensionReason, extend_request
-from service.use_cases.lift_hold import LiftReason, lift_hold
-from service.use_cases.place_hold import HoldReason, place_hold
-from service.use_cases.resolve_step import Decision, ResolutionReason, resolve_step
-from service.use_cases.review_request import LateVerification, Review, continue_request, link_request
-from service.use_cases.show_identity import DoubtView
-from service.use_cases.show_request import show_request
-from service.use_cases.submit_request import Submission, SubmittedIdentifier, submit_request
-from service.use_cases.withdraw_request import deny_request, revoke_request
+from service.domain.access.api_key import Caller, Scope
+from service.domain.errors import Refusal
+from service.domain.identity.cluster import DoubtReason
+from service.domain.identity.doubts import DoubtDecision
+from service.domain.requests.states import DenialReason
+from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
+from service.requests.deadlines import ExtensionReason, extend_request
+from service.requests.holds.lift import LiftReason, lift_hold
+from service.requests.holds.place import HoldReason, place_hold
+from service.requests.identity.review import LateVerification, Review, continue_request, link_request
+from service.requests.identity.show import DoubtView
+from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
+from service.requests.planning.approve import approve_plan
+from service.requests.show import show_request
+from service.requests.withdraw import deny_request, revoke_request
 from tests.properties.engine.chance import Chance
 from tests.properties.engine.ledger import MAY_GO_ON_FOR, KnownHold
 from tests.properties.engine.people import ALL_IDENTIFIERS, IDENTIFIERS, PEOPLE

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from service.domain.audit_entry import decode_entry
-from service.domain.audit_shapes import instant_text
-from service.domain.replay import Replay, StoredObject, differences
+from service.domain.audit.entry import decode_entry
+from service.domain.audit.replay import Replay, StoredObject, differences
+from service.domain.audit.schema import instant_text
 from tests.properties.engine.snapshot import Row, Snapshot
 
 CANARY = b"canary"

@@ -12,7 +12,7 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
-from service.domain.outcomes import Phase
+from service.domain.execution.transitions import Phase
 
 
 class Mood(StrEnum):

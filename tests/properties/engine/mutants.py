@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from connectors.base.values import Answer, AnswerKind
-from service.domain import outcomes
-from service.domain.outcomes import (
+from service import system_rules
+from service.domain.execution import transitions as outcomes
+from service.domain.execution.transitions import (
     Next,
     Phase,
     StepFacts,
@@ -23,24 +24,21 @@ from service.domain.outcomes import (
     is_worth_a_look,
     looks_at_once,
 )
-from service.use_cases import freeze_plan as freezing
-from service.use_cases import (
-    guard_lease,
-    lease_steps,
-    move_steps,
-    place_answers,
-    record_answers,
-    review_request,
-    settle_identity,
-    sweep_leases,
-    system_rules,
-)
-from service.use_cases.lease_steps import LeasedBatch
-from service.use_cases.system_rules import rules_of
+from service.execution import decide as place_answers
+from service.execution import execute as performing
+from service.execution import expire_leases as sweep_leases
+from service.execution import held_lease
+from service.execution import lease as lease_steps
+from service.execution import permit as guard_lease
+from service.execution import record as record_answers
+from service.execution.lease import LeasedBatch
+from service.execution.steps import park as move_steps
+from service.requests.identity import resolve as settle_identity
+from service.requests.identity import review as review_request
+from service.requests.planning import freeze as freezing
+from service.system_rules import rules_of
 from tests.properties.engine.machine import Focus
 from tests.properties.engine.moods import Mood
-from workers import held_lease
-from workers import perform as performing
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
 

@@ -14,20 +14,20 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from service.domain.api_key import Caller, Scope
-from service.domain.doubts import DoubtDecision
-from service.domain.outcomes import EARLIER_SYSTEM, ENDED
-from service.domain.refusals import Refusal
-from service.domain.request import DenialReason
-from service.use_cases.approve_plan import approve_plan
-from service.use_cases.lift_hold import LiftReason, lift_hold
-from service.use_cases.replay_audit import replay_audit
-from service.use_cases.resolve_step import Decision, ResolutionReason, resolve_step
-from service.use_cases.review_request import Review, continue_request
-from service.use_cases.sequence_audit import checkpoint_everything
-from service.use_cases.show_request import show_request
-from service.use_cases.sweep_leases import sweep_orphan_keys
-from service.use_cases.withdraw_request import deny_request
+from service.audit.rebuild import replay_audit
+from service.audit.sequence import checkpoint_everything
+from service.domain.access.api_key import Caller, Scope
+from service.domain.errors import Refusal
+from service.domain.execution.transitions import EARLIER_SYSTEM, ENDED
+from service.domain.identity.doubts import DoubtDecision
+from service.domain.requests.states import DenialReason
+from service.execution.expire_leases import sweep_orphan_keys
+from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
+from service.requests.holds.lift import LiftReason, lift_hold
+from service.requests.identity.review import Review, continue_request
+from service.requests.planning.approve import approve_plan
+from service.requests.show import show_request
+from service.requests.withdraw import deny_request
 from tests.audit_replay import differences
 from tests.properties.engine import ticks
 from tests.properties.engine.acts_of_people import REVIEWER

@@ -13,13 +13,13 @@ import psycopg
 from psycopg.rows import namedtuple_row
 from sqlalchemy import Engine, create_engine, event, make_url, text
 
-from service.storage.audit_fence import FENCED_TABLES
-from service.storage.epoch_files import EpochFiles
-from service.storage.key_encryption_keys import fixed_keys
-from service.storage.key_store import KeyStore
-from service.storage.keyed_hash import Pepper
-from service.storage.statements import Statements
-from service.storage.stores import Stores
+from service.store.audit_log.fence import FENCED_TABLES
+from service.store.autocommit import Statements
+from service.store.encryption.epoch_files import EpochFiles
+from service.store.encryption.key_encryption_keys import fixed_keys
+from service.store.encryption.key_store import KeyStore
+from service.store.encryption.keyed_hash import Pepper
+from service.store.stores import Stores
 from tests.properties.engine.clock import CONNECTION_OPTIONS, DEFINITIONS, OFFSET
 from tests.properties.engine.worker import WorkerDied
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from service.domain.outcomes import Phase
-from service.use_cases import lease_steps as leasing
-from service.use_cases import sweep_leases as sweeping
-from service.use_cases.advance_requests import advance_requests
-from service.use_cases.lift_hold import lapse_holds
-from service.use_cases.seal_request import seal_due_requests
-from service.use_cases.sequence_audit import sequence_audit
-from service.use_cases.settle_identity import lease_identities
-from service.use_cases.watch_deadlines import watch_deadlines
+from service.audit.sequence import sequence_audit
+from service.domain.execution.transitions import Phase
+from service.execution import expire_leases as sweeping
+from service.execution import lease as leasing
+from service.execution.resolve_identities import walk
+from service.requests.holds.lift import lapse_holds
+from service.requests.identity.resolve import lease_identities
+from service.requests.mark_overdue import watch_deadlines
+from service.requests.planning.advance import advance_requests
+from service.requests.seal import seal_due_requests
 from tests.properties.engine.moods import Mood, PassMood
 from tests.properties.engine.worker import WorkerPass
 from tests.properties.engine.world import World
-from workers.walk import walk
 
 
 def identify(world: World) -> int:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from connectors.base.values import Record, Subject
-from service.use_cases import record_answers as recording
-from service.use_cases.lease_steps import LeasedBatch
+from service.execution import execute as performing
+from service.execution import record as recording
+from service.execution.held_lease import HeldLease
+from service.execution.lease import LeasedBatch
 from tests.properties.engine.moods import Mood, PassMood
-from workers import perform as performing
-from workers.held_lease import HeldLease
 
 if TYPE_CHECKING:
     from tests.properties.engine.world import World
@@ -188,9 +188,9 @@ def patched(set_attribute: Callable[[str, Any], None], world: World) -> None:
         works_on.pause("recorded")
         return recorded
 
-    set_attribute("workers.perform.record_answers", record_answers)
-    set_attribute("workers.perform.HeldLease", SteppedLease)
-    set_attribute("workers.database_clock.datetime", world.clock)
-    set_attribute("workers.database_clock.time", world.clock)
-    set_attribute("workers.held_lease.time", world.clock)
-    set_attribute("service.use_cases.lease_steps.time", world.clock)
+    set_attribute("service.execution.execute.record_answers", record_answers)
+    set_attribute("service.execution.execute.HeldLease", SteppedLease)
+    set_attribute("service.execution.database_clock.datetime", world.clock)
+    set_attribute("service.execution.database_clock.time", world.clock)
+    set_attribute("service.execution.held_lease.time", world.clock)
+    set_attribute("service.execution.lease.time", world.clock)

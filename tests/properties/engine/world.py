@@ -14,12 +14,13 @@ from uuid import UUID
 import pytest
 
 from connectors.base import registry
-from service.domain.signed_note import SigningKey
+from service.domain.audit.signed_note import SigningKey
+from service.execution import record as recording
+from service.execution.systems.sync_config import sync_systems
+from service.execution.worker_context import Runtime
 from service.settings import Settings, parse_settings
-from service.storage.secrets import audit_signing_key
-from service.storage.stores import Stores
-from service.use_cases import record_answers as recording
-from service.use_cases.sync_systems import sync_systems
+from service.store.encryption.secrets import audit_signing_key
+from service.store.stores import Stores
 from tests.properties.engine import worker
 from tests.properties.engine.audit_eye import AuditEye
 from tests.properties.engine.clock import Clock
@@ -30,7 +31,6 @@ from tests.properties.engine.people import ModelGraph
 from tests.properties.engine.snapshot import READ, Snapshot, taken_from
 from tests.properties.engine.store import MachineStores
 from tests.properties.engine.vendor import ModelVendor
-from workers.runtime import Runtime
 
 _FENCE = (
     "SELECT fence, ended_at, lease_until, root_id,"

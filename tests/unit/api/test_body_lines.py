@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.api.body_lines import MAX_LINE_BYTES, LineCutter, RawLine
+from service.api.bodies.split_lines import MAX_LINE_BYTES, LineCutter, RawLine
 
 
 def cut(chunks: list[bytes]) -> list[RawLine]:

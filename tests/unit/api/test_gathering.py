@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from service.api import gathering
-from service.api.gathering import MOST_TOGETHER, Gathering, Unfinished
-from service.use_cases.submit_request import Alone
+from service.api import micro_batching as gathering
+from service.api.micro_batching import MOST_TOGETHER, Gathering, Unfinished
+from service.requests.intake.submit import Alone
 
 
 class Desk:

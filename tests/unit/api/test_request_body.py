@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.api.bodies.request_body import check_json
 from service.api.problems import Trouble
-from service.api.request_body import check_json
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"a": [1, "x", null, true, 1.5]}', b"[" * 15 + b"]" * 15, '"é"'.encode()])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from connectors.base.sandbox.sample_warehouse import HeldRows
+from connectors.testing.sandbox.sample_warehouse import HeldRows
 from service.cli.demo.records import Line, Look, SystemLook, compare
 
 ADA = {"object": "user", "id": 1, "email": "ada@example.test"}

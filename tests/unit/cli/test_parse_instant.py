@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from service.cli.audit_exports import parse_instant
+from service.cli.audit.exports import parse_instant
 from service.cli.client import Unusable
 
 TOKYO = ZoneInfo("Asia/Tokyo")

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.cli import verify_audit
-from service.cli.verify_audit import Broken, Key, Unusable, main, verify_certificate, verify_export
-from service.domain.audit_entry import AuditEntry
-from service.domain.canonical_json import encode_canonical
-from service.domain.certificate_envelope import ProvenEntry, seal_certificate
-from service.domain.merkle import GrowingTree, Node, assemble, leaf_hash, plan_inclusion, root_of
-from service.domain.signed_note import SigningKey, sign_checkpoint, sign_handover
+from service.cli.audit import verify_audit
+from service.cli.audit.verify_audit import Broken, Key, Unusable, main, verify_certificate, verify_export
+from service.domain.audit.canonical_json import encode_canonical
+from service.domain.audit.entry import AuditEntry
+from service.domain.audit.merkle import GrowingTree, Node, assemble, leaf_hash, plan_inclusion, root_of
+from service.domain.audit.proof_bundle import ProvenEntry, seal_certificate
+from service.domain.audit.signed_note import SigningKey, sign_checkpoint, sign_handover
 
 ORIGIN = "expunge.example/log"
 SUBJECT = "9f86d081884c7d659a2feaa0c55ad015"

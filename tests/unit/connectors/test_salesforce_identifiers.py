@@ -6,7 +6,7 @@ import pytest
 
 from connectors.base.values import Identifier, Subject
 from connectors.salesforce.identifiers import Rules, long_id, wanted
-from connectors.salesforce.soql import MAX_STATEMENT, quote, selects
+from connectors.salesforce.org.soql import MAX_STATEMENT, quote, selects
 
 RULES = Rules({}, None)
 

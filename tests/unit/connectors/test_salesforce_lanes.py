@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectors.salesforce.lanes import MOST_LANES, Groups, in_lanes
-from connectors.salesforce.soql import MAX_STATEMENT, by_id, selects
+from connectors.salesforce.deletion.deletion_groups import MOST_LANES, Groups, in_lanes
+from connectors.salesforce.org.soql import MAX_STATEMENT, by_id, selects
 
 
 def _calls(items: Sequence[tuple[str, int]]) -> int:

@@ -11,10 +11,10 @@ import requests
 from connectors.base.config import ConfigurationError
 from connectors.base.errors import AnswerNotUnderstood, CredentialsRefused, TemporarilyUnavailable
 from connectors.salesforce.connector import SalesforceConnector
-from connectors.salesforce.private_cache import PrivateCache
-from connectors.salesforce.progress import OpenJob, Progress
-from connectors.salesforce.session import error_of
-from connectors.salesforce.writing import Verdict, _collections, verdict_of
+from connectors.salesforce.deletion.progress import OpenJob, Progress
+from connectors.salesforce.deletion.writing import Verdict, _collections, verdict_of
+from connectors.salesforce.org.private_cache import PrivateCache
+from connectors.salesforce.org.session import error_of
 
 
 def test_the_cache_is_readable_for_its_owner_only(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from connectors.salesforce.anonymising import anonymised
-from connectors.salesforce.expansion import Row
-from connectors.salesforce.planning import Plan, Planner
+from connectors.salesforce.deletion.anonymising import anonymised
+from connectors.salesforce.deletion.dependents import Row
+from connectors.salesforce.deletion.planning import Plan, Planner
+from connectors.salesforce.org.schema import Field, ObjectType, Relation, Schema
 from connectors.salesforce.policy import SalesforcePolicy
-from connectors.salesforce.schema import Field, ObjectType, Relation, Schema
 
 ME, OTHER = "003000000000001AAA", "003000000000002AAA"
 ROOT = ("Contact", ME)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from connectors.base.errors import AnswerNotUnderstood
-from connectors.salesforce.expansion import Expansion
+from connectors.salesforce.deletion.dependents import Expansion
 from connectors.salesforce.identifiers import Rules
-from connectors.salesforce.schema import ObjectType, Schema, parse_object, views_among, wanted_children
+from connectors.salesforce.org.schema import ObjectType, Schema, parse_object, views_among, wanted_children
 
 DESCRIBES = Path(__file__).parents[3].parent / "shared/data/salesforce-describe"
 needs_describes = pytest.mark.skipif(not DESCRIBES.is_dir(), reason="the recorded describes aren't here")

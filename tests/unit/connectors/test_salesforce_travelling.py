@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.salesforce.travelling import loads, room_beside
+from connectors.salesforce.org.statement_packing import loads, room_beside
 
 
 @pytest.mark.parametrize("expecting", [True, False])

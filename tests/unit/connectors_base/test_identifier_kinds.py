@@ -10,8 +10,8 @@ import pytest
 from connectors.base.config import ConfigurationError
 from connectors.base.registry import connector_class
 from connectors.base.values import Identifier, is_identifier_kind
-from service.domain.audit_shapes import KIND, is_code
-from service.domain.normalisation import InvalidIdentifier, normalise
+from service.domain.audit.schema import KIND, is_code
+from service.domain.identity.normalise import InvalidIdentifier, normalise
 from service.settings import parse_settings
 
 GOOD = ["email", "a", "id_123456", "a1b2c3d4e5f6", "x" * 63]

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from tiny_sandbox import TinySandbox
 
-from connectors.base.sandbox import SandboxServer
-from connectors.base.sandbox.faults import Fault, FaultKind
+from connectors.testing.sandbox import SandboxServer
+from connectors.testing.sandbox.faults import Fault, FaultKind
 
 KEY = {"x-key": "tiny"}
 CONTROL = {"x-sandbox-token": "token"}

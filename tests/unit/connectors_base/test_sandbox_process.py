@@ -1,4 +1,4 @@
-"""`python -m connectors.base.sandbox`: several stand-ins in a process of their own, from a spec, until SIGTERM."""
+"""`python -m connectors.testing.sandbox`: several stand-ins in a process of their own, from a spec, until SIGTERM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx
 import pytest
 from tiny_sandbox import TinySandbox
 
-import connectors.base.sandbox.__main__ as process
+import connectors.testing.sandbox.__main__ as process
 from connectors.base.config import ConfigurationError
 
 TOKEN = "control-token-1"
@@ -34,7 +34,7 @@ def test_a_process_serves_installed_sandboxes_until_sigterm(tmp_path: Path) -> N
     seed = write(tmp_path / "seed.json", {"lists": [{"id": "a1", "name": "News"}]})
     sandboxes["two"]["seed_file"] = str(seed)
     spec = write(tmp_path / "spec.json", {"control_token": TOKEN, "port": 0, "sandboxes": sandboxes})
-    command = [sys.executable, "-m", "connectors.base.sandbox", "--spec", str(spec)]
+    command = [sys.executable, "-m", "connectors.testing.sandbox", "--spec", str(spec)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         try:

@@ -21,9 +21,9 @@ from connectors.base.errors import (
     TemporarilyUnavailable,
 )
 from connectors.base.pacing import LONGEST_RETRY_AFTER_SECONDS, retry_after_seconds
-from connectors.base.sandbox import SandboxServer
-from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.toolkit.http import VendorClient, field_of
+from connectors.testing.sandbox import SandboxServer
+from connectors.testing.sandbox.faults import Fault, FaultKind
 
 HERE = NetworkRules(allow_private_hosts=frozenset({"127.0.0.1"}))
 CANARY = "ada.canary@example.test"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from connectors.base.sandbox import ApiError, Call, Result, Sandbox, route
+from connectors.testing.sandbox import ApiError, Call, Result, Sandbox, route
 
 
 class TinySandbox(Sandbox):

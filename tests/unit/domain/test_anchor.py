@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.domain.anchor import Disagreement, SignedHead, compare_with
-from service.domain.merkle import GrowingTree, assemble, leaf_hash, plan_consistency, root_of
-from service.domain.signed_note import (
+from service.domain.audit.anchor import Disagreement, SignedHead, compare_with
+from service.domain.audit.merkle import GrowingTree, assemble, leaf_hash, plan_consistency, root_of
+from service.domain.audit.signed_note import (
     Checkpoint,
     NoteRefused,
     RetiredKey,

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from service.domain.api_key import KeyRefusal, PresentedKey, StoredKey, hash_secret, parse_token, refusal_of
+from service.domain.access.api_key import KeyRefusal, PresentedKey, StoredKey, hash_secret, parse_token, refusal_of
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 KEY = PresentedKey.from_entropy(bytes(range(5)), bytes(range(32)))

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.audit_entry import AuditEntry, NotAuditable, Position, decode_entry, digest_of, position_of
-from service.domain.audit_events import EVENTS
-from service.domain.audit_shapes import AuditValue, Shape, instant_text, is_code, is_id, is_instant, is_pseudonym
-from service.domain.canonical_json import encode_canonical
+from service.domain.audit.canonical_json import encode_canonical
+from service.domain.audit.entry import AuditEntry, NotAuditable, Position, decode_entry, digest_of, position_of
+from service.domain.audit.events import EVENTS
+from service.domain.audit.schema import AuditValue, Shape, instant_text, is_code, is_id, is_instant, is_pseudonym
 
 REQUEST = "6f1c2a34-0b5d-4c1e-9a77-3d1f5b2c8e90"
 SUBJECT = "9f86d081884c7d659a2feaa0c55ad015"

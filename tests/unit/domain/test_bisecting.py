@@ -15,7 +15,7 @@ from connectors.base.errors import (
     TemporarilyUnavailable,
 )
 from connectors.base.values import Located
-from service.domain.bisecting import (
+from service.domain.execution.bisect import (
     REPEATED,
     SharedFailure,
     halves,
@@ -23,7 +23,7 @@ from service.domain.bisecting import (
     who_goes,
     who_shares_an_error,
 )
-from service.domain.outcomes import Phase
+from service.domain.execution.transitions import Phase
 
 REFUSED = RequestRefused("refused", status=400)
 FAILURE = SharedFailure(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.domain.blast_radius import ApprovalReason, BlastRadius, BlastRadiusRules, needs_approval
+from service.domain.requests.blast_radius import ApprovalReason, BlastRadius, BlastRadiusRules, needs_approval
 
 LIMITS = BlastRadiusRules()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.canonical_json import LARGEST_INT, NotCanonical, decode_canonical, encode_canonical
+from service.domain.audit.canonical_json import LARGEST_INT, NotCanonical, decode_canonical, encode_canonical
 
 scalars = (
     st.none()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from service.domain.canonical_json import decode_canonical, encode_canonical
-from service.domain.certificate import (
+from service.domain.audit.canonical_json import decode_canonical, encode_canonical
+from service.domain.requests.certificate import (
     CertifiedIdentifier,
     CertifiedPlan,
     CertifiedRequest,

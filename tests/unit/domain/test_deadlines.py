@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from service.domain.deadlines import REGIMES, acknowledge_by, extended_respond_by, respond_by
+from service.domain.requests.deadlines import REGIMES, acknowledge_by, extended_respond_by, respond_by
 
 BERLIN = ZoneInfo("Europe/Berlin")
 LONDON = ZoneInfo("Europe/London")

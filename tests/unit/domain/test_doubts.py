@@ -8,11 +8,11 @@ import pytest
 
 from connectors.base.identity_source import Edge, Neighbours
 from connectors.base.values import Identifier
-from service.domain.blast_radius import ApprovalReason, BlastRadius, BlastRadiusRules, needs_approval
-from service.domain.cluster import Cluster, DoubtReason, Evidence, Person, Seed, WalkRules, link_of
-from service.domain.doubts import ALLOWED, DoubtDecision, OpenDoubt, doubts_of, mistakes_in, second_person_for
-from service.domain.explanation import Explanation, explain
-from service.domain.identity_graph import Walk
+from service.domain.identity.cluster import Cluster, DoubtReason, Evidence, Person, Seed, WalkRules, link_of
+from service.domain.identity.doubts import ALLOWED, DoubtDecision, OpenDoubt, doubts_of, mistakes_in, second_person_for
+from service.domain.identity.explanation import Explanation, explain
+from service.domain.identity.walk import Walk
+from service.domain.requests.blast_radius import ApprovalReason, BlastRadius, BlastRadiusRules, needs_approval
 
 ADA, BOX, EVE = (Identifier("email", f"{name}@example.test") for name in ("ada", "box", "eve"))
 C1, C2 = Identifier("customer_id", "C1"), Identifier("customer_id", "C2")

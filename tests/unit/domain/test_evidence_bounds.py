@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from service.domain.evidence_bounds import EvidenceBounds, EvidenceLag, StopReason, why_effects_stop
+from service.domain.audit.evidence_bounds import EvidenceBounds, EvidenceLag, StopReason, why_effects_stop
 
 BOUNDS = EvidenceBounds(timedelta(minutes=5), 100, timedelta(hours=6))
 NONE = timedelta(0)

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from service.domain.fairness import (
+from service.domain.execution.lanes import (
     SINGLE_LANE,
     URGENT_LANE,
     Gathered,

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from connectors.base.identity_source import Neighbours
 from connectors.base.values import Identifier
-from service.domain.cluster import WalkRules
-from service.domain.foreign_identifiers import somebody_elses, unexplained
+from service.domain.identity.cluster import WalkRules
+from service.domain.identity.conflicts import somebody_elses, unexplained
 
 RULES = WalkRules(shared_kinds=frozenset({"household_phone"}), max_neighbours=3)
 ADA, BOB = Identifier("email", "ada@example.test"), Identifier("email", "bob@example.test")

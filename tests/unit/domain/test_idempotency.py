@@ -5,7 +5,7 @@ import hmac
 
 import pytest
 
-from service.domain.idempotency import InvalidKey, body_fingerprint, is_same_body, parse_key
+from service.domain.requests.idempotency import InvalidKey, body_fingerprint, is_same_body, parse_key
 
 PEPPER = bytes(range(32))
 

@@ -6,8 +6,8 @@ import pytest
 
 from connectors.base.identity_source import Edge, Neighbours
 from connectors.base.values import Identifier
-from service.domain.cluster import Cluster, Doubt, DoubtReason, Exclusion, Person, Seed, WalkRules, link_of
-from service.domain.identity_graph import Walk, WalkNotFinished
+from service.domain.identity.cluster import Cluster, Doubt, DoubtReason, Exclusion, Person, Seed, WalkRules, link_of
+from service.domain.identity.walk import Walk, WalkNotFinished
 
 ADA = Identifier("email", "ada@example.test")
 EVE = Identifier("email", "eve@example.test")

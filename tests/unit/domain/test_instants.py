@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.domain.audit_shapes import instant_text
+from service.domain.audit.schema import instant_text
 from service.domain.instants import EARLIEST, LATEST, OutsideTheCalendar, in_utc
 
 _OFFSETS = st.integers(-24 * 60 + 1, 24 * 60 - 1).map(lambda minutes: timezone(timedelta(minutes=minutes)))

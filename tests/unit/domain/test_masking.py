@@ -3,7 +3,7 @@
 import pytest
 
 from connectors.base.values import Identifier
-from service.domain.masking import mask
+from service.domain.identity.mask import mask
 
 
 @pytest.mark.parametrize(

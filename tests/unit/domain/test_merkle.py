@@ -9,7 +9,7 @@ from hashlib import sha256
 import pytest
 from pymerkle import InmemoryTree
 
-from service.domain.merkle import (
+from service.domain.audit.merkle import (
     EMPTY_ROOT,
     GrowingTree,
     LeafRange,

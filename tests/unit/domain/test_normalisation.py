@@ -3,7 +3,7 @@
 import pytest
 
 from connectors.base.values import Identifier
-from service.domain.normalisation import InvalidIdentifier, is_well_formed, normalise
+from service.domain.identity.normalise import InvalidIdentifier, is_well_formed, normalise
 
 
 def value_of(kind: str, value: str, region: str | None = None) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused, TemporarilyUnavailable
 from connectors.base.values import Answer, AnswerKind, Left, Located, Record
-from service.domain.outcomes import (
+from service.domain.execution.transitions import (
     EARLIER_SYSTEM,
     LEGAL_HOLD,
     WITHDRAWN,

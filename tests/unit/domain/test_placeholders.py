@@ -3,7 +3,7 @@
 import pytest
 
 from connectors.base.values import Identifier
-from service.domain.placeholders import PlaceholderReason, PlaceholderRules, is_placeholder, placeholder_reason
+from service.domain.identity.placeholders import PlaceholderReason, PlaceholderRules, is_placeholder, placeholder_reason
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.canonical_json import encode_canonical
-from service.domain.plan import PlannedSystem, plan_hash
+from service.domain.audit.canonical_json import encode_canonical
+from service.domain.requests.plan import PlannedSystem, plan_hash
 
 hashes = st.lists(st.binary(min_size=4, max_size=4), max_size=4)
 systems = st.lists(

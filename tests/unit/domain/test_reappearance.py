@@ -8,7 +8,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.reappearance import Entry, Known, Origin, Sighting, Verdict, judge
+from service.domain.suppression.reappearance import Entry, Known, Origin, Sighting, Verdict, judge
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 ADA, EVE, AGAIN = UUID(int=1), UUID(int=2), UUID(int=3)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.domain.audit_entry import AuditEntry, decode_entry
-from service.domain.replay import Difference, Replay, StoredObject, differences
+from service.domain.audit.entry import AuditEntry, decode_entry
+from service.domain.audit.replay import Difference, Replay, StoredObject, differences
 
 REQUEST, STEP, OTHER = (f"6f1e2c5a-0000-4000-8000-00000000000{n}" for n in range(3))
 AT = datetime(2026, 11, 22, tzinfo=UTC)

@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from service.domain.audit.signed_note import Checkpoint
 from service.domain.reports.cases import Case, Register
 from service.domain.reports.line_chart import line_chart
 from service.domain.reports.metrics import report_metrics
 from service.domain.reports.rendering import Source, render
 from service.domain.reports.report import MonthSeries, Question, Report, months_between, parse_period
-from service.domain.signed_note import Checkpoint
 
 PERIOD = parse_period("2026", ZoneInfo("Europe/Berlin"))
 SOURCE = Source("Tea and Kettles", Checkpoint("expunge.example/log", 7, b"r" * 32), PERIOD, None)

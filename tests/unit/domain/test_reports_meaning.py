@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from service.domain.audit_entry import decode_entry
-from service.domain.audit_shapes import instant_text
+from service.domain.audit.entry import decode_entry
+from service.domain.audit.schema import instant_text
+from service.domain.audit.signed_note import Checkpoint
 from service.domain.reports.cases import Register
 from service.domain.reports.lateness import report_lateness
 from service.domain.reports.metrics import report_metrics
@@ -34,7 +35,6 @@ from service.domain.reports.report import (
 )
 from service.domain.reports.request_log import report_requests
 from service.domain.reports.systems import report_systems
-from service.domain.signed_note import Checkpoint
 from tests.integration.audit.story import Story, ended, failed, name_of
 
 UTC_ZONE = ZoneInfo("UTC")

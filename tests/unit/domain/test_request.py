@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from service.domain.audit_shapes import is_code
-from service.domain.request import UNFINISHED, WITHDRAWN_STATES, DenialReason, Duty, Progress, RequestState
+from service.domain.audit.schema import is_code
+from service.domain.requests.states import UNFINISHED, WITHDRAWN_STATES, DenialReason, Duty, Progress, RequestState
 
 
 def test_the_states_are_those_of_the_protocol() -> None:

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.domain.signed_note import (
+from service.domain.audit.signed_note import (
     Checkpoint,
     NoteRefused,
     SigningKey,

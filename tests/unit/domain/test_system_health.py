@@ -14,7 +14,7 @@ from connectors.base.errors import (
     TemporarilyUnavailable,
 )
 from connectors.base.values import Answer
-from service.domain.system_health import (
+from service.domain.execution.health import (
     LONGEST_PAUSE,
     BreakerRules,
     Health,

@@ -10,10 +10,10 @@ from uuid import uuid4
 import pytest
 
 from connectors.base.values import AnswerKind, Identifier, Subject
-from service.domain.outcomes import Phase
-from service.use_cases.end_attempts import code_of, name_of
-from service.use_cases.lease_steps import LeasedBatch, LeasedStep
-from workers import perform
+from service.domain.execution.transitions import Phase
+from service.execution import execute as perform
+from service.execution.attempts import code_of, name_of
+from service.execution.lease import LeasedBatch, LeasedStep
 
 
 class Vendor:

@@ -15,8 +15,14 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
-from service.domain.audit_shapes import is_code
-from workers.retry_policy import FIRST_WAIT, LONGEST_WAIT, LONGEST_WAIT_WHEN_URGENT, SHORTEST_WAIT, decide
+from service.domain.audit.schema import is_code
+from service.domain.execution.retry_policy import (
+    FIRST_WAIT,
+    LONGEST_WAIT,
+    LONGEST_WAIT_WHEN_URGENT,
+    SHORTEST_WAIT,
+    decide,
+)
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 tries = st.integers(0, 10_000)

@@ -10,10 +10,10 @@ from typing import Any
 
 from connectors.base.interface import Operation
 from connectors.base.runner import Line, run
-from connectors.base.sandbox.server import SandboxServer
 from connectors.base.values import Identifier, Subject
 from connectors.salesforce.connector import SalesforceConnector
-from connectors.salesforce.sandbox import SalesforceSandbox
+from connectors.salesforce.sandbox.server import SalesforceSandbox
+from connectors.testing.sandbox.server import SandboxServer
 
 from .world import Person, World
 

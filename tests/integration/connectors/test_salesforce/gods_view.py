@@ -13,7 +13,7 @@ from collections import Counter
 from typing import Any
 
 from connectors.base.runner import Line, Outcome
-from connectors.salesforce.sandbox import SalesforceSandbox
+from connectors.salesforce.sandbox.server import SalesforceSandbox
 
 from .world import Person, residue
 

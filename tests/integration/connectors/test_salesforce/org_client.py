@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
-from connectors.base.sandbox import SandboxServer
-from connectors.salesforce.sandbox import SalesforceSandbox
-from connectors.salesforce.sandbox_oauth import CONSUMER_KEY, CONSUMER_SECRET
+from connectors.salesforce.sandbox.oauth import CONSUMER_KEY, CONSUMER_SECRET
+from connectors.salesforce.sandbox.server import SalesforceSandbox
+from connectors.testing.sandbox import SandboxServer
 
 BASE = "/services/data/v66.0"
 CLIENT = {"client_id": CONSUMER_KEY, "client_secret": CONSUMER_SECRET}

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from connectors.base import operations
-from connectors.base.conformance.lease import SuiteLease
 from connectors.base.errors import ConnectorError
 from connectors.base.runner import Line, Outcome
 from connectors.base.values import Answer, AnswerKind, Batch, Left, Located, Subject
+from connectors.testing.conformance.lease import SuiteLease
 
 from .connecting import Served
 

@@ -11,15 +11,18 @@ from urllib.parse import unquote
 import pytest
 
 from connectors.base import operations
-from connectors.base.conformance.lease import SuiteLease
 from connectors.base.errors import ConnectorError, CredentialsRefused, TemporarilyUnavailable
 from connectors.base.interface import Operation
 from connectors.base.runner import Outcome
-from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.values import Batch, Located
-from connectors.salesforce import lanes, reading, roots, writing
-from connectors.salesforce.org import Org, Subanswer, Subrequest
-from connectors.salesforce.sight import Control
+from connectors.salesforce.deletion import deletion_groups as lanes
+from connectors.salesforce.deletion import root_search as roots
+from connectors.salesforce.deletion import writing
+from connectors.salesforce.org import reading
+from connectors.salesforce.org.org import Org, Subanswer, Subrequest
+from connectors.salesforce.org.visibility import Control
+from connectors.testing.conformance.lease import SuiteLease
+from connectors.testing.sandbox.faults import Fault, FaultKind
 
 from .connecting import Served, serving
 from .world import ORDINARY_MARKS, World, ordinary_world

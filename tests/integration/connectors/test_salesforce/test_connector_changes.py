@@ -11,12 +11,12 @@ import pytest
 
 from connectors.base import operations
 from connectors.base.errors import AnswerNotUnderstood
-from connectors.base.sandbox.server import SandboxServer
 from connectors.base.values import Changes, Seen
 from connectors.salesforce import changes
 from connectors.salesforce.connector import SalesforceConnector
-from connectors.salesforce.sandbox import SalesforceSandbox
-from connectors.salesforce.sandbox_wire import instant
+from connectors.salesforce.sandbox.server import SalesforceSandbox
+from connectors.salesforce.sandbox.wire import instant
+from connectors.testing.sandbox.server import SandboxServer
 
 from .connecting import CREDENTIALS
 
@@ -143,7 +143,7 @@ def test_an_idle_org_is_not_read_again_and_again() -> None:
 
 
 def test_without_the_orgs_clock_the_newest_record_is_the_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.salesforce.session._told_at", lambda date: None)
+    monkeypatch.setattr("connectors.salesforce.org.session._told_at", lambda date: None)
     with changing() as org:
         org.put("Contact", LastName="A", Email="early@example.test", minutes_ago=45)
         connector = org.connect()

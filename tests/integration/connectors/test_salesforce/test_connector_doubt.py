@@ -9,11 +9,11 @@ from urllib.parse import unquote
 import pytest
 
 from connectors.base import operations
-from connectors.base.conformance.lease import SuiteLease
 from connectors.base.runner import Outcome
 from connectors.base.values import Answer, AnswerKind, Batch, Identifier, Located, Record, Subject
-from connectors.salesforce import writing
-from connectors.salesforce.writing import Verdict
+from connectors.salesforce.deletion import writing
+from connectors.salesforce.deletion.writing import Verdict
+from connectors.testing.conformance.lease import SuiteLease
 
 from .connecting import Served, serving
 from .world import HOUSEHOLD_PHONE, World, hard_world, ordinary_world, residue

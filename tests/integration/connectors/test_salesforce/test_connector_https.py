@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from connectors.salesforce.sandbox import SalesforceSandbox
-from service.cli.supervise import python
+from connectors.salesforce.sandbox.server import SalesforceSandbox
+from service.cli.running.supervise import python
 from service.cli.toml_text import to_toml
 
 from .gods_view import GodsView

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from connectors.base.runner import Outcome
-from connectors.salesforce.expansion import Expansion, News
-from connectors.salesforce.hard_deletion import JobDeletion, JobsRun
-from connectors.salesforce.writing import Entry
+from connectors.salesforce.deletion.dependents import Expansion, News
+from connectors.salesforce.deletion.hard_deletion import JobDeletion, JobsRun
+from connectors.salesforce.deletion.writing import Entry
 
 from .connecting import Served, serving
 from .org_client import row

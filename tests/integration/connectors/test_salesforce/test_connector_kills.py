@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from connectors.base import operations
-from connectors.base.conformance.lease import SuiteLease
 from connectors.base.runner import Outcome
-from connectors.base.sandbox.faults import Fault, FaultKind
+from connectors.testing.conformance.lease import SuiteLease
+from connectors.testing.sandbox.faults import Fault, FaultKind
 
 from .connecting import serving
 from .gods_view import GodsView

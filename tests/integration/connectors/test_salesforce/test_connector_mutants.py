@@ -15,26 +15,28 @@ from urllib.parse import quote as url_quote
 import pytest
 
 from connectors.base import operations
-from connectors.base.conformance.lease import SuiteLease
 from connectors.base.errors import TemporarilyUnavailable
 from connectors.base.runner import Outcome
-from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.values import Answer, AnswerKind
-from connectors.salesforce import expansion, reading, states, writing
-from connectors.salesforce.bulk import HardDelete
-from connectors.salesforce.course import Course
+from connectors.salesforce.deletion import dependents as expansion
+from connectors.salesforce.deletion import states, writing
+from connectors.salesforce.deletion.bulk import HardDelete
+from connectors.salesforce.deletion.call_estimate import Course
+from connectors.salesforce.deletion.dependents import Expansion
+from connectors.salesforce.deletion.planning import Plan, Planner
+from connectors.salesforce.deletion.progress import Progress
+from connectors.salesforce.deletion.root_search import RootSearch
+from connectors.salesforce.deletion.states import State
+from connectors.salesforce.deletion.writing import Verdict
 from connectors.salesforce.erasure import ErasurePass
-from connectors.salesforce.expansion import Expansion
-from connectors.salesforce.org import Org, Subanswer, Subrequest
-from connectors.salesforce.planning import Plan, Planner
-from connectors.salesforce.progress import Progress
-from connectors.salesforce.roots import RootSearch
-from connectors.salesforce.sandbox import SalesforceSandbox
-from connectors.salesforce.sandbox_wire import RowError
-from connectors.salesforce.schema import PEOPLE
-from connectors.salesforce.sight import Control
-from connectors.salesforce.states import State
-from connectors.salesforce.writing import Verdict
+from connectors.salesforce.org import reading
+from connectors.salesforce.org.org import Org, Subanswer, Subrequest
+from connectors.salesforce.org.schema import PEOPLE
+from connectors.salesforce.org.visibility import Control
+from connectors.salesforce.sandbox.server import SalesforceSandbox
+from connectors.salesforce.sandbox.wire import RowError
+from connectors.testing.conformance.lease import SuiteLease
+from connectors.testing.sandbox.faults import Fault, FaultKind
 
 from .connecting import serving
 from .gods_view import GodsView

@@ -13,7 +13,7 @@ import pytest
 
 from connectors.base.errors import AnswerNotUnderstood, TemporarilyUnavailable
 from connectors.salesforce.connector import SalesforceConnector
-from connectors.salesforce.sandbox_oauth import CONSUMER_KEY, CONSUMER_SECRET
+from connectors.salesforce.sandbox.oauth import CONSUMER_KEY, CONSUMER_SECRET
 from tests.integration.connectors.test_salesforce.connecting import serving
 from tests.integration.connectors.test_salesforce.world import ordinary_world
 

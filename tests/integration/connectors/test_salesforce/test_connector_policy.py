@@ -11,8 +11,8 @@ import pytest
 
 from connectors.base.interface import Operation
 from connectors.base.runner import Line, Outcome, run
-from connectors.salesforce.sandbox_org import OrgSandbox
-from connectors.salesforce.sandbox_schema import load_schema
+from connectors.salesforce.sandbox.org import OrgSandbox
+from connectors.salesforce.sandbox.schema import load_schema
 
 from .connecting import Served, serving
 from .world import World, hard_world, ordinary_world, residue

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import pytest
 
 from connectors.base import operations
-from connectors.base.conformance.lease import SuiteLease
 from connectors.base.errors import CredentialsRefused
 from connectors.base.runner import Outcome
-from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.values import Answer, AnswerKind
-from connectors.salesforce.org import Subanswer, Subrequest
-from connectors.salesforce.reading import Reader
-from connectors.salesforce.schema import Schema
-from connectors.salesforce.sight import Control
-from connectors.salesforce.soql import quote
+from connectors.salesforce.org.org import Subanswer, Subrequest
+from connectors.salesforce.org.reading import Reader
+from connectors.salesforce.org.schema import Schema
+from connectors.salesforce.org.soql import quote
+from connectors.salesforce.org.visibility import Control
+from connectors.testing.conformance.lease import SuiteLease
+from connectors.testing.sandbox.faults import Fault, FaultKind
 
 from .connecting import Served, serving
 from .gods_view import GodsView

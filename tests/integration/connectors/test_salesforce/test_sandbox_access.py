@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from connectors.base.sandbox.faults import Fault, FaultKind
-from connectors.salesforce.sandbox_oauth import CONSUMER_KEY, CONSUMER_SECRET, REFRESH_TOKEN, USERNAME
+from connectors.salesforce.sandbox.oauth import CONSUMER_KEY, CONSUMER_SECRET, REFRESH_TOKEN, USERNAME
+from connectors.testing.sandbox.faults import Fault, FaultKind
 
 from .org_client import BASE, CLIENT, OrgClient, opened, row
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simple_salesforce import format_soql
 
-from connectors.salesforce.sandbox_soql_parser import Comparison, parse
+from connectors.salesforce.sandbox.query.soql_parser import Comparison, parse
 
 from .org_client import BASE, OrgClient, opened, row
 

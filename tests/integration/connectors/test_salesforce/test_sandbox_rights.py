@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from connectors.base.errors import CredentialsRefused
-from connectors.base.sandbox.faults import Fault, FaultKind
+from connectors.testing.sandbox.faults import Fault, FaultKind
 
 from .connecting import serving
 from .org_client import opened, row

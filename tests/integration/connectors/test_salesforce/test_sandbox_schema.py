@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connectors.salesforce.sandbox_schema import load_schema
-from connectors.salesforce.sandbox_wire import RowError, full_id, make_id
+from connectors.salesforce.sandbox.schema import load_schema
+from connectors.salesforce.sandbox.wire import RowError, full_id, make_id
 
 from .describes import DESCRIBES, needs_describes
 from .org_client import opened, row

@@ -8,7 +8,7 @@ from itertools import groupby
 
 import pytest
 
-from connectors.salesforce.sandbox import SalesforceSandbox
+from connectors.salesforce.sandbox.server import SalesforceSandbox
 
 from .describes import DESCRIBES, needs_describes
 from .org_client import OrgClient, opened

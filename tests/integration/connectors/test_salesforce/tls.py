@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from connectors.base.sandbox import Call, Result, SandboxServer
-from connectors.salesforce.sandbox import SalesforceSandbox
-from connectors.salesforce.sandbox_oauth import CONSUMER_KEY, CONSUMER_SECRET, REFRESH_TOKEN, USERNAME
+from connectors.salesforce.sandbox.oauth import CONSUMER_KEY, CONSUMER_SECRET, REFRESH_TOKEN, USERNAME
+from connectors.salesforce.sandbox.server import SalesforceSandbox
+from connectors.testing.sandbox import Call, Result, SandboxServer
 
 _TOKEN = "/services/oauth2/token"
 

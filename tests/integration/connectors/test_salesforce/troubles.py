@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connectors.base.sandbox.faults import Fault, FaultKind
+from connectors.testing.sandbox.faults import Fault, FaultKind
 
 from .connecting import Served
 

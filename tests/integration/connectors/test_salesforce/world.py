@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from connectors.base.sandbox import Sandbox
+from connectors.testing.sandbox import Sandbox
 
 from .org_client import row
 

@@ -11,9 +11,9 @@ import pytest
 from connectors.base.config import ConfigurationError
 from connectors.base.errors import AnswerNotUnderstood
 from connectors.base.identity_source import Edge, IdentitySource
-from connectors.base.sandbox.sample_warehouse import edge_columns
-from connectors.base.sandbox.sample_world import PLACEHOLDER_EMAIL, SampleWorld
 from connectors.base.values import Identifier
+from connectors.testing.sandbox.sample_warehouse import edge_columns
+from connectors.testing.sandbox.sample_world import PLACEHOLDER_EMAIL, SampleWorld
 from connectors.warehouse.identity_source import open_identity_source
 from connectors.warehouse.session import Session
 

@@ -8,9 +8,9 @@ import duckdb
 import pytest
 
 from connectors.base import operations
-from connectors.base.sandbox.sample_warehouse import held_rows, remains
-from connectors.base.sandbox.sample_world import PLACEHOLDER_EMAIL, SampleWorld
 from connectors.base.values import AnswerKind, Batch, Identifier, Located, Subject
+from connectors.testing.sandbox.sample_warehouse import held_rows, remains
+from connectors.testing.sandbox.sample_world import PLACEHOLDER_EMAIL, SampleWorld
 from connectors.warehouse.connector import WarehouseConnector
 
 from .conftest import FakeLease

@@ -13,8 +13,8 @@ import pytest
 
 from connectors.base import operations
 from connectors.base.errors import ConnectorError, LeaseLost, TemporarilyUnavailable
-from connectors.base.sandbox import SandboxServer
 from connectors.base.values import Answer, AnswerKind, Batch, Identifier, Located, Subject
+from connectors.testing.sandbox import SandboxServer
 from connectors.zendesk.connector import ZendeskConnector
 from connectors.zendesk.sandbox import ZendeskSandbox
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from connectors.base.errors import CredentialsRefused, LeaseLost, TemporarilyUnavailable
-from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.values import Answer, AnswerKind, Record
+from connectors.testing.sandbox.faults import Fault, FaultKind
 
 from .conftest import MemoryLease, World, person
 

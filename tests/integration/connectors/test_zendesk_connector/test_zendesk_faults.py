@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, LeaseLost, TemporarilyUnavailable
-from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.values import Answer, AnswerKind
+from connectors.testing.sandbox.faults import Fault, FaultKind
 from connectors.zendesk import erasure
 from connectors.zendesk.progress import Progress
 from connectors.zendesk.sandbox_account import Account

@@ -9,8 +9,8 @@ import pytest
 from connectors.base import operations
 from connectors.base.config import ConfigurationError
 from connectors.base.errors import AnswerNotUnderstood, CredentialsRefused, RequestRefused
-from connectors.base.sandbox.faults import Fault, FaultKind
 from connectors.base.values import Batch, Identifier, Record
+from connectors.testing.sandbox.faults import Fault, FaultKind
 from connectors.zendesk.connector import ZendeskConnector
 
 from .conftest import SECRET, World, person

@@ -1,6 +1,0 @@
-"""The harness that hosts vendors' stand-ins over real HTTP: routes, journal, faults, latency, a god's view."""
-
-from connectors.base.sandbox.harness import ApiError, Call, ManualSetup, Result, Sandbox, route
-from connectors.base.sandbox.server import SandboxServer
-
-__all__ = ["ApiError", "Call", "ManualSetup", "Result", "Sandbox", "SandboxServer", "route"]

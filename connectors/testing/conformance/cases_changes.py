@@ -1,0 +1,124 @@
+"""Cases about what a system says was created or changed, for connectors that declare it (`tells_changes`).
+
+What is made of it, and that a page counts once, is the engine's business and tested there. How far the last page steps
+back is the vendor's own, and belongs into the connector's tests.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from connectors.base import operations
+from connectors.base.errors import CredentialsRefused
+from connectors.base.interface import Connector
+from connectors.base.values import Changes
+from connectors.testing.conformance.bench import Need
+from connectors.testing.conformance.lease import SuiteLease
+from connectors.testing.conformance.people import Plant
+from connectors.testing.conformance.trial import Trial
+from connectors.testing.sandbox.faults import Fault, FaultKind
+
+_MOST_PAGES = 200
+
+
+class ChangesCases:
+    """Mixed into ConformanceSuite."""
+
+    def test_changes_tell_everybody_who_is_there(self, trial: Trial) -> None:
+        """Every record of a person, over all pages, with the identifier that stands in it and when it changed."""
+        begin_at = _beginning()
+        people = [trial.person(f"person-{n}", related=1) for n in range(7)]
+        connector = _telling(trial)
+        trial.seed(*people)
+        pages = _read(connector, begin_at)
+        for person in people:
+            assert _tells(pages, person), f"nothing was told of {person.ref}"
+        for seen in (seen for page in pages for seen in page.seen):
+            assert seen.changed_at.tzinfo is not None
+            assert seen.changed_at >= begin_at - timedelta(days=1), "something older than asked for was told"
+
+    def test_changes_go_on_where_they_ended(self, trial: Trial) -> None:
+        """Whoever comes later is told from the last page's cursor on, by a fresh process too."""
+        begin_at = _beginning()
+        connector = _telling(trial)
+        trial.seed(trial.person("early", related=0))
+        *_, last = _read(connector, begin_at)
+        for label in ("late", "later"):
+            person = trial.person(label, related=0)
+            trial.seed(person)
+            pages = _read(trial.connect(), begin_at, last.cursor)
+            assert _tells(pages, person), f"nothing was told of {label}, who came after the last page"
+            last = pages[-1]
+
+    def test_changes_tell_nobody_who_is_gone(self, trial: Trial) -> None:
+        """A record that was erased isn't there again."""
+        begin_at = _beginning()
+        connector = _telling(trial)
+        ada = trial.seed_with_neighbours()
+        batch, lease = trial.frozen(connector, ada), SuiteLease()
+        trial.finish(connector, batch, lease)
+        assert not _tells(_read(connector, begin_at), ada), "somebody was told who was erased"
+
+    def test_changes_are_only_looked_at(self, trial: Trial) -> None:
+        """No record is another one afterwards."""
+        connector = _telling(trial)
+        trial.seed_with_neighbours()
+        before = trial.rows()
+        _read(connector, _beginning())
+        assert trial.rows() == before, "a look at changes changed something"
+
+    def test_a_cursor_holds_nothing_of_a_person(self, trial: Trial) -> None:
+        """It is stored as it is: no identifier, no name, no record id."""
+        begin_at = _beginning()
+        connector = _telling(trial)
+        people = [trial.person(f"person-{n}", related=0) for n in range(5)]
+        trial.seed(*people)
+        for page in _read(connector, begin_at):
+            held = {person.identifier.value for person in people} | {c for p in people for c in p.canaries}
+            held |= {seen.record.id for seen in page.seen}
+            assert not any(value in page.cursor for value in held), "a cursor names somebody"
+            assert re.fullmatch(r"[\x20-\x7e]{1,200}", page.cursor), "a cursor is no short plain text"
+            trial.heard.append(page)
+
+    def test_a_blind_credential_tells_no_changes(self, trial: Trial) -> None:
+        """200 and empty, from any call on: refused, or else it would look as if nothing ever changed again."""
+        trial.needs(Need.HTTP, Need.BLIND)
+        begin_at = _beginning()
+        connector = _telling(trial)
+        trial.seed_with_neighbours()
+        _read(connector, begin_at)
+        trial.sandbox.journal.clear()
+        _read(connector, begin_at)
+        for k in range(len(trial.sandbox.journal)):
+            trial.breaks(Fault(FaultKind.BLIND, times=None, skip=k))
+            with pytest.raises(CredentialsRefused):
+                _read(connector, begin_at)
+        trial.heal()
+
+
+def _telling(trial: Trial) -> Connector:
+    if not trial.bench.connector().declaration.tells_changes:
+        pytest.skip(f"{trial.bench.name} declares no changes")
+    return trial.connect()
+
+
+def _beginning() -> datetime:
+    return datetime.now(UTC) - timedelta(minutes=1)
+
+
+def _read(connector: Connector, begin_at: datetime, cursor: str | None = None) -> list[Changes]:
+    """All pages from there to the last one."""
+    pages: list[Changes] = []
+    while not pages or pages[-1].more:
+        assert len(pages) < _MOST_PAGES, "the pages never end"
+        pages.append(operations.changed_since(connector, pages[-1].cursor if pages else cursor, begin_at))
+    return pages
+
+
+def _tells(pages: list[Changes], person: Plant) -> bool:
+    wanted = person.identifier
+    told = (identifier for page in pages for seen in page.seen for identifier in seen.identifiers)
+    return any(i.kind == wanted.kind and i.value.casefold() == wanted.value.casefold() for i in told)

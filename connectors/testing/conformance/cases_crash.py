@@ -1,0 +1,193 @@
+"""Cases about being cut off: a lost answer, a dead process, one bad answer, a vendor that lies, a job that runs.
+
+Each is tried at every single call of a whole erasure, since the one call that was forgotten is where a person is lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from connectors.base.errors import ConnectorError
+from connectors.base.runner import Outcome
+from connectors.base.values import Answer, AnswerKind, Batch
+from connectors.testing.conformance.bench import Need
+from connectors.testing.conformance.lease import SuiteLease
+from connectors.testing.conformance.people import Plant
+from connectors.testing.conformance.trial import Trial
+from connectors.testing.sandbox.faults import Fault, FaultKind
+from connectors.testing.sandbox.harness import Call, Result
+
+_CHANGING = ("POST", "PUT", "PATCH", "DELETE")
+_BAD_ANSWERS = {
+    "unauthorized": Fault(FaultKind.STATUS, status=401),
+    "not_found": Fault(FaultKind.STATUS, status=404, body={}),
+    "unavailable": Fault(FaultKind.STATUS, status=503),
+    "html": Fault(FaultKind.HTML),
+    "deep_json": Fault(FaultKind.HOSTILE, body="[" * 50_000 + "]" * 50_000),
+    "half_body": Fault(FaultKind.HALF_BODY),
+    "redirect": Fault(FaultKind.REDIRECT),
+    "lie": Fault(FaultKind.LIE),
+    # A permission that is taken away stays away.
+    "blind_from_here": Fault(FaultKind.BLIND, times=None),
+}
+
+
+class CrashCases:
+    """Mixed into ConformanceSuite."""
+
+    def test_an_answer_lost_after_the_vendor_acted(self, trial: Trial) -> None:
+        """At every call of a run: the run ends as it would have without."""
+        trial.needs(Need.HTTP)
+        for ada in self.sweep_runs(trial, Fault(FaultKind.DROP_AFTER)):
+            line = trial.run(ada)[ada.ref]
+            trial.assert_ending(line, Outcome.ERASED_VERIFIED, Outcome.ERASED_UNVERIFIED)
+            trial.assert_gone(ada)
+            trial.assert_untouched(ada)
+
+    @pytest.mark.parametrize("bad", sorted(_BAD_ANSWERS))
+    def test_one_bad_answer_never_makes_a_false_ending(self, trial: Trial, bad: str) -> None:
+        """At every call of a run: whatever the ending is called, it is true, and nobody else was touched."""
+        trial.needs(Need.HTTP)
+        for ada in self.sweep_runs(trial, _BAD_ANSWERS[bad]):
+            trial.assert_truthful(trial.run(ada)[ada.ref], ada)
+            trial.assert_untouched(ada)
+
+    @pytest.mark.parametrize("kind", [FaultKind.DROP_BEFORE, FaultKind.DROP_AFTER])
+    def test_a_crash_in_the_middle_of_a_person(self, trial: Trial, kind: FaultKind) -> None:
+        """The process dies at the kth call, for every k; the next one has the frozen batch and the last saved token."""
+        trial.needs(Need.HTTP)
+        for k in range(self._calls_of_an_erasure(trial)):
+            ada, batch, lease = self._frozen(trial)
+            # The kth call is cut, and the dead process makes no further one.
+            trial.breaks(Fault(kind, skip=k), Fault(FaultKind.DROP_BEFORE, skip=k, times=None))
+            trial.erase_to_the_end(trial.connect(), batch, lease)
+            trial.heal()
+            self._recovers(trial, ada, batch, lease, f"crash at call {k}")
+
+    def test_a_crash_between_two_passes(self, trial: Trial) -> None:
+        """The process dies after every pass of `erase`: the token alone carries on."""
+        trial.needs(Need.HTTP)
+        ada, batch, lease = self._frozen(trial)
+        trial.erase(trial.connect(), batch, lease)
+        self._recovers(trial, ada, batch, lease, "crash between two passes")
+
+    def test_a_crash_among_several_people(self, trial: Trial) -> None:
+        """As above with three people in the batch, of whom one is taken out of it before the retry."""
+        trial.needs(Need.HTTP)
+        calls = self._calls_of_an_erasure(trial)
+        for k in range(0, calls, 2):
+            trial.reset()
+            people = [trial.person(f"person-{n}", related=1) for n in range(3)]
+            trial.seed(*people)
+            batch = trial.frozen(trial.connect(), *people)
+            lease = self._mortal(trial)
+            trial.breaks(Fault(FaultKind.DROP_AFTER, skip=k), Fault(FaultKind.DROP_BEFORE, skip=k, times=None))
+            trial.erase_to_the_end(trial.connect(), batch, lease)
+            trial.heal()
+            fewer = Batch(batch.key, batch.subjects[1:])
+            answers = trial.finish(trial.connect(), fewer, SuiteLease(lease.resume_token))
+            for person in people[1:]:
+                self._is_absent(answers[person.ref], f"crash at call {k}")
+            trial.assert_gone(*people[1:])
+
+    def test_a_vendor_that_lies_is_not_believed(self, trial: Trial) -> None:
+        """Every effect is answered as done and nothing is: never `erased_verified`, never `absent`."""
+        trial.needs(Need.HTTP)
+        ada = trial.seed_with_neighbours()
+        before = trial.peoples_rows()
+        trial.breaks(Fault(FaultKind.LIE, methods=_CHANGING, times=None))
+        line = trial.run(ada)[ada.ref]
+        trial.assert_truthful(line, ada)
+        assert line.outcome not in (Outcome.ERASED_VERIFIED, Outcome.ABSENT)
+        assert trial.peoples_rows() == before
+
+    def test_accepted_is_not_gone(self, trial: Trial) -> None:
+        """While the vendor's job runs the answer is ACCEPTED with a time to look again, and no look says absent."""
+        trial.needs(Need.HTTP, Need.JOBS)
+        ada, batch, lease = self._frozen(trial, slow=True)
+        connector = trial.connect()
+        answer = trial.erase(connector, batch, lease)[ada.ref]
+        assert isinstance(answer, Answer), f"erase answered {answer!r}"
+        assert answer.kind is AnswerKind.ACCEPTED
+        assert answer.look_again_at is not None
+        assert answer.look_again_at.tzinfo is not None
+        if trial.residue(ada):
+            look = trial.confirm(connector, batch)[ada.ref]
+            absent = isinstance(look, Answer) and look.kind is AnswerKind.ALREADY_ABSENT
+            assert not absent, "a running job was taken for its end"
+        self._recovers(trial, ada, batch, lease, "after the job")
+
+    def test_a_running_job_is_polled_and_not_opened_again(self, trial: Trial) -> None:
+        """A fresh process with the saved token makes no changing call while the job runs."""
+        trial.needs(Need.HTTP, Need.JOBS)
+        ada, batch, lease = self._frozen(trial, slow=True)
+        trial.erase(trial.connect(), batch, lease)
+        changes = self._changing_calls(trial)
+        answer = trial.erase(trial.connect(), batch, SuiteLease(lease.resume_token))[ada.ref]
+        assert isinstance(answer, Answer), f"erase answered {answer!r}"
+        if answer.kind is AnswerKind.ACCEPTED and answer.resumes:
+            assert not changes, f"the job was running and {changes} was called again"
+        self._recovers(trial, ada, batch, lease, "after the job")
+
+    def sweep_runs(self, trial: Trial, fault: Fault) -> Iterator[Plant]:
+        """A fresh world for each call of a whole run, with the fault at that call."""
+        calls = 0
+        while True:
+            trial.reset()
+            ada = trial.seed_with_neighbours()
+            trial.sandbox.journal.clear()
+            trial.breaks(_at(fault, calls))
+            yield ada
+            if not trial.is_broken():
+                assert calls > 0, "the run made no call"
+                return
+            calls += 1
+
+    def _calls_of_an_erasure(self, trial: Trial) -> int:
+        _, batch, lease = self._frozen(trial)
+        trial.sandbox.journal.clear()
+        trial.erase_to_the_end(trial.connect(), batch, lease)
+        return len(trial.sandbox.journal)
+
+    def _frozen(self, trial: Trial, *, slow: bool = False) -> tuple[Plant, Batch, SuiteLease]:
+        trial.reset(trial.bench.slow_options() if slow else None)
+        ada = trial.seed_with_neighbours()
+        return ada, trial.frozen(trial.connect(), ada), self._mortal(trial)
+
+    def _mortal(self, trial: Trial) -> SuiteLease:
+        """A lease that stores nothing once a fault has struck: a dead process saves nothing."""
+        trial.sandbox.journal.clear()
+        return SuiteLease(is_dead=trial.is_broken)
+
+    def _recovers(self, trial: Trial, ada: Plant, batch: Batch, lease: SuiteLease, when: str) -> None:
+        answers = trial.finish(trial.connect(), batch, SuiteLease(lease.resume_token))
+        left = trial.residue(ada)
+        assert not left, f"{when}: orphaned {left}"
+        self._is_absent(answers[ada.ref], when)
+        trial.assert_untouched(ada)
+
+    def _is_absent(self, answer: Answer | ConnectorError, when: str) -> None:
+        assert isinstance(answer, Answer), f"{when}: the look answered {answer!r}"
+        assert answer.kind is AnswerKind.ALREADY_ABSENT, f"{when}: the look answered {answer.kind.value}"
+
+    def _changing_calls(self, trial: Trial) -> list[str]:
+        """From now on every call that changes the stand-in's state by other means than a look."""
+        calls: list[str] = []
+        whole = trial.sandbox.handle
+
+        def watched(call: Call) -> Result:
+            before = json.dumps(trial.sandbox.state, sort_keys=True, default=str)
+            result = whole(call)
+            if call.method in _CHANGING and json.dumps(trial.sandbox.state, sort_keys=True, default=str) != before:
+                calls.append(call.method)
+            return result
+
+        trial.sandbox.__dict__["handle"] = watched
+        return calls
+
+
+def _at(fault: Fault, call: int) -> Fault:
+    return Fault(fault.kind, skip=call, times=fault.times, status=fault.status, body=fault.body)

@@ -1,0 +1,6 @@
+"""The harness that hosts vendors' stand-ins over real HTTP: routes, journal, faults, latency, a god's view."""
+
+from connectors.testing.sandbox.harness import ApiError, Call, ManualSetup, Result, Sandbox, route
+from connectors.testing.sandbox.server import SandboxServer
+
+__all__ = ["ApiError", "Call", "ManualSetup", "Result", "Sandbox", "SandboxServer", "route"]

@@ -1,0 +1,213 @@
+"""What one line of an import asks for: the same body as POST /v1/requests, a line of JSON or a row of CSV.
+
+Decides the columns of the CSV form, and what can't be read. Every reason is a code and every place a name of ours or a
+column's: nothing of what stood in the line.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Protocol
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from service.api.bodies.request_body import check_json
+from service.api.bodies.split_lines import RawLine
+from service.api.field_errors import field_problems
+from service.api.problems import FieldError, Trouble
+from service.api.schemas import SubmitBody, submission_of
+from service.domain.field_problems import MOST_PROBLEMS, FieldProblem, names_a_field, nearest
+from service.domain.requests.imports import ImportFormat
+from service.requests.imports.accept_rows import Line, LineRefusal
+
+FIXED_COLUMNS = ("kind", "regime", "received_at", "external_reference", "verification_method", "verified_at")
+REQUIRED_COLUMNS = ("kind", "regime", "received_at")
+_IDENTIFIER = "identifier."
+_BOM = b"\xef\xbb\xbf"
+_NO_PLACES: Mapping[str, str] = MappingProxyType({})
+
+
+class Unreadable(Exception):  # noqa: N818 - says what is true
+    """From this line on nobody can tell where lines begin."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+        self.reason = reason
+
+
+class LineReader(Protocol):
+    """Reads the lines of one body, in their order."""
+
+    def take(self, raw: RawLine) -> Line | None:
+        """The line, or None if nothing stands in it, or not yet. Raises Unreadable."""
+
+    def finish(self) -> None:
+        """The body has ended. Raises Unreadable."""
+
+
+def reader_of(file_format: ImportFormat, first: RawLine, submitted_by: UUID, kinds: Collection[str]) -> LineReader:
+    """A reader whose first line this is; a header is checked at once, its columns of identifiers against `kinds`.
+
+    Raises Trouble.
+    """
+    if file_format is ImportFormat.JSONL:
+        return JsonReader(submitted_by)
+    return CsvReader(first, submitted_by, kinds)
+
+
+class JsonReader:
+    """One JSON object a line."""
+
+    def __init__(self, submitted_by: UUID) -> None:
+        self._submitted_by = submitted_by
+
+    def take(self, raw: RawLine) -> Line | None:
+        """The object of the line."""
+        if raw.content is None:
+            return Line(raw.number, _unread("too_large", "line_too_long"))
+        content = raw.content.removeprefix(_BOM) if raw.number == 1 else raw.content
+        if not content.strip():
+            return None
+        try:
+            value = check_json(content)
+        except Trouble as trouble:
+            errors = tuple(FieldProblem(error.field, error.reason) for error in trouble.errors)
+            return Line(raw.number, LineRefusal(trouble.code, errors or (FieldProblem("", "not_json_in_utf_8"),)))
+        return _line(raw.number, value, self._submitted_by, _NO_PLACES)
+
+    def finish(self) -> None:
+        """Every line stands for itself."""
+
+
+class CsvReader:
+    """Rows under a header, RFC 4180, comma-separated, UTF-8."""
+
+    def __init__(self, header: RawLine, submitted_by: UUID, kinds: Collection[str]) -> None:
+        """Raises Trouble: a body with a wrong header isn't begun."""
+        self._submitted_by = submitted_by
+        self._columns = _checked_header(header, kinds)
+        self._open: tuple[int, bytes] | None = None
+
+    def take(self, raw: RawLine) -> Line | None:
+        """The row that ends in this line. One whose quotes are open goes on in the next."""
+        if raw.content is None:
+            if self._open is not None:
+                raise Unreadable(self._open[0], "quotes_not_closed")
+            return Line(raw.number, _unread("too_large", "line_too_long"))
+        number, content = raw.number, raw.content
+        if self._open is not None:
+            number, content = self._open[0], self._open[1] + b"\n" + raw.content
+            if len(content) > 2 * 64 * 1024:
+                raise Unreadable(number, "quotes_not_closed")
+        if content.count(b'"') % 2:
+            self._open = (number, content)
+            return None
+        self._open = None
+        if not content.strip():
+            return None
+        if not raw.has_line_break:
+            # The end of a value may be missing, and what is left of it may be somebody else's.
+            return Line(number, _unread("invalid", "no_line_break_at_the_end"))
+        return self._row(number, content)
+
+    def finish(self) -> None:
+        """Open quotes at the end: the row isn't whole."""
+        if self._open is not None:
+            raise Unreadable(self._open[0], "quotes_not_closed")
+
+    def _row(self, number: int, content: bytes) -> Line:
+        try:
+            cells = _cells(content)
+        except (UnicodeDecodeError, csv.Error) as error:
+            reason = "not_utf_8" if isinstance(error, UnicodeDecodeError) else "malformed_row"
+            return Line(number, _unread("invalid", reason))
+        if len(cells) != len(self._columns):
+            return Line(number, _unread("invalid", "wrong_number_of_columns"))
+        pairs = [(name, cell.strip()) for name, cell in zip(self._columns, cells, strict=True)]
+        given = {name: cell for name, cell in pairs if cell and name in FIXED_COLUMNS}
+        identifiers = [(name, cell) for name, cell in pairs if cell and name not in FIXED_COLUMNS]
+        proof = {
+            field: given.pop(column)
+            for field, column in (("method", "verification_method"), ("verified_at", "verified_at"))
+            if column in given
+        }
+        body = given | {
+            "identifiers": [
+                {"kind": name.partition(".")[2], "value": value, "verification": proof or None}
+                for name, value in identifiers
+            ]
+        }
+        return _line(number, body, self._submitted_by, _places(tuple(name for name, _ in identifiers)))
+
+
+def _cells(content: bytes) -> list[str]:
+    (cells,) = csv.reader([content.decode("utf-8")], strict=True)
+    return cells
+
+
+def _checked_header(header: RawLine, kinds: Collection[str]) -> list[str]:
+    if header.content is None:
+        raise Trouble(422, "validation", errors=[FieldError(field="", reason="line_too_long")])
+    try:
+        names = [name.strip() for name in _cells(header.content.removeprefix(_BOM))]
+    except (UnicodeDecodeError, csv.Error, ValueError):
+        raise Trouble(422, "validation", errors=[FieldError(field="", reason="malformed_header")]) from None
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        raise Trouble(422, "validation", errors=[FieldError(field="", reason="columns_not_separated_by_commas")])
+    of_identifiers = tuple(f"{_IDENTIFIER}{kind}" for kind in sorted(kinds))
+    known = (*FIXED_COLUMNS, *of_identifiers)
+    problems: list[FieldProblem] = []
+    for place, name in enumerate(names, start=1):
+        if len(problems) == MOST_PROBLEMS:
+            break
+        if name not in known:
+            reason = "unknown_kind" if name.startswith(_IDENTIFIER) else "unknown_column"
+            allowed = of_identifiers if name.startswith(_IDENTIFIER) else known
+            problems.append(FieldProblem(f"/columns/{place}", reason, allowed, nearest(name, known)))
+        elif name in names[: place - 1] and name in FIXED_COLUMNS:
+            problems.append(FieldProblem(f"/columns/{place}", "column_twice"))
+    problems += [FieldProblem(f"/{name}", "missing_column") for name in REQUIRED_COLUMNS if name not in names]
+    if not any(name in of_identifiers for name in names):
+        problems.append(FieldProblem("/identifiers", "missing_column", of_identifiers))
+    if problems:
+        raise Trouble(422, "validation", errors=[FieldError.of(problem) for problem in problems])
+    return names
+
+
+@lru_cache(maxsize=256)
+def _places(columns: tuple[str, ...]) -> Mapping[str, str]:
+    """JSON pointers into the body that a row stands for, as the names of its columns."""
+    places = {f"/{name}": name for name in FIXED_COLUMNS}
+    for place, name in enumerate(columns):
+        for part in ("", "/kind", "/value", "/verification"):
+            places[f"/identifiers/{place}{part}"] = name
+        places[f"/identifiers/{place}/verification/method"] = "verification_method"
+        places[f"/identifiers/{place}/verification/verified_at"] = "verified_at"
+    return MappingProxyType(places)
+
+
+def _line(number: int, value: Any, submitted_by: UUID, places: Mapping[str, str]) -> Line:
+    try:
+        body = SubmitBody.model_validate(value)
+    except ValidationError as error:
+        return Line(number, LineRefusal("validation", _errors(error.errors(include_url=False), places)))
+    return Line(number, submission_of(body, submitted_by), places)
+
+
+def _errors(found: Sequence[Any], places: Mapping[str, str]) -> tuple[FieldProblem, ...]:
+    """Refusals of lines are stored, so that the name of an unknown field is told only if it is nearly one of ours."""
+    in_body = [{**item, "loc": ("body", *item["loc"])} for item in found]
+    problems = field_problems(
+        in_body, SubmitBody, may_repeat=lambda name, near: near is not None and names_a_field(name)
+    )
+    return tuple(dict.fromkeys(replace(each, field=places.get(each.field, each.field)) for each in problems))
+
+
+def _unread(code: str, reason: str) -> LineRefusal:
+    return LineRefusal(code, (FieldProblem("", reason),))

@@ -1,0 +1,77 @@
+"""What operators and their tools ask for: systems, metrics, the description of this API, health."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.api.authentication import GuardedRoute, needs, open_to_anybody
+from service.api.dependencies import TheDoor
+from service.api.routes.readiness import why_not_ready
+from service.api.views import Alive, Ready, SystemsView
+from service.domain.access.api_key import Scope
+from service.execution.systems.list import list_systems
+
+router = APIRouter(route_class=GuardedRoute, tags=["operations"])
+_METRICS = needs(Scope.METRICS_READ)
+_METRICS["responses"][200] = {"description": "Prometheus text format", "content": {"text/plain": {}}}
+_DESCRIPTION = needs(Scope.SYSTEMS_READ)
+_DESCRIPTION["responses"][200] = {
+    "description": "This description",
+    "content": {"application/json": {"schema": {"type": "object"}}},
+}
+
+
+@router.get("/v1/systems", operation_id="listSystems", summary="List connected systems", **needs(Scope.SYSTEMS_READ))
+def systems(door: TheDoor) -> SystemsView:
+    """Each with what its connector declares and how its last check went."""
+    return SystemsView(list_systems(door.stores, door.settings))
+
+
+@router.get(
+    "/metrics",
+    operation_id="readMetrics",
+    summary="Metrics in the text format of Prometheus",
+    response_class=Response,
+    **_METRICS,
+)
+def metrics(door: TheDoor) -> Response:
+    """Counts only: no ids, nothing personal."""
+    return Response(door.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+@router.get(
+    "/openapi.json",
+    operation_id="describeApi",
+    summary="The OpenAPI description of this API",
+    response_class=JSONResponse,
+    **_DESCRIPTION,
+)
+def description(request: Request) -> Response:
+    """The same for every installation of this version."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/healthz", operation_id="isAlive", summary="Does the process answer?", **open_to_anybody())
+def alive() -> Alive:
+    """Asks nothing of the stores."""
+    return Alive()
+
+
+@router.get(
+    "/readyz",
+    operation_id="isReady",
+    summary="Do the stores answer, and can the evidence be kept?",
+    **open_to_anybody(503),
+)
+def ready(door: TheDoor) -> Ready:
+    """503 while a store doesn't answer or isn't migrated, or an epoch key that data keys need is missing.
+
+    Also while the audit log can't be signed or lags too far; `detail` says which: `signing_key_unusable`,
+    `audit_log_broken`, `audit_unsequenced`, `audit_unanchored`.
+    """
+    trouble = why_not_ready(door.stores, door.settings)
+    if trouble is not None:
+        raise trouble
+    return Ready()

@@ -1,0 +1,209 @@
+"""`/v1/requests/batch` and `/v1/imports`: many requests in one body, as one object to follow and steer."""
+
+from __future__ import annotations
+
+from email.message import Message
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from service.api.authentication import GuardedRoute, needs
+from service.api.bodies.line_readers import reader_of
+from service.api.bodies.stream_import import MEDIA_TYPE, ArrivingLines, ImportAnswer, SenderGone
+from service.api.dependencies import Door, TheCaller, TheDoor
+from service.api.problems import FieldError, Trouble
+from service.api.schemas import ImportsQuery, RefusedQuery
+from service.domain.access.api_key import Caller, Scope
+from service.domain.requests.imports import ImportFormat
+from service.requests.imports.begin import begin_import
+from service.requests.imports.control import cancel_import, pause_import, resume_import
+from service.requests.imports.progress import (
+    ImportPage,
+    ImportSummary,
+    ImportView,
+    RefusedPage,
+    list_imports,
+    list_refused,
+    show_import,
+    summarise_import,
+)
+
+router = APIRouter(route_class=GuardedRoute, tags=["imports"])
+
+_FORMATS = {
+    "application/jsonl": ImportFormat.JSONL,
+    "application/x-ndjson": ImportFormat.JSONL,
+    "text/csv": ImportFormat.CSV,
+}
+_JSON_LINE = (
+    '{"kind":"erasure","regime":"gdpr","received_at":"2026-11-20T09:30:00Z","external_reference":"case-2041",'
+    '"identifiers":[{"kind":"email","value":"ada@example.test",'
+    '"verification":{"method":"email_link","verified_at":"2026-11-20T09:31:00Z"}}]}\n'
+)
+_ROWS = (
+    "kind,regime,received_at,external_reference,verification_method,verified_at,identifier.email,identifier.phone\n"
+    "erasure,gdpr,2026-11-20T09:30:00Z,case-2041,email_link,2026-11-20T09:31:00Z,ada@example.test,\n"
+)
+_VERDICTS = (
+    '{"line":1,"status":"accepted","id":"2f1c1f3e-0000-4000-8000-000000000000",'
+    '"respond_by":"2026-12-20T23:59:59.000000Z","linked_to":null}\n'
+    '{"line":2,"status":"refused","problem":{"type":"/problems/invalid","title":"What was sent can\'t be meant",'
+    '"status":422,"code":"invalid","detail":null,'
+    '"errors":[{"field":"/identifiers/0/value","reason":"malformed_email"}]}}\n'
+    '{"import":"7d3e2c5b-0000-4000-8000-000000000000","complete":true,"lines":2,"accepted":1,"linked":0,"replayed":0,'
+    '"refused":1,"problem":null}\n'
+)
+_TEXT = {"type": "string"}
+
+
+def _streamed(route: dict[str, Any]) -> dict[str, Any]:
+    """The body and the answer of a batch, which no schema of one JSON value describes."""
+    content: dict[str, Any] = {name: {"schema": _TEXT, "example": _JSON_LINE} for name in _FORMATS}
+    content["text/csv"] = {"schema": _TEXT, "example": _ROWS}
+    route["openapi_extra"]["requestBody"] = {"required": True, "content": content}
+    route["responses"][202] = {
+        "description": "A verdict per line, in their order, and a last line that says whether the body came whole",
+        "content": {MEDIA_TYPE: {"schema": _TEXT, "example": _VERDICTS}},
+        "headers": {"Location": {"description": "where to follow the import", "schema": _TEXT}},
+    }
+    return route
+
+
+@router.post(
+    "/v1/requests/batch",
+    status_code=202,
+    operation_id="importRequests",
+    summary="Submit many requests in one body",
+    response_class=Response,
+    **_streamed(needs(Scope.REQUESTS_SUBMIT, 400, 409, 413, 415, 422)),
+)
+async def import_requests(
+    request: Request,
+    caller: TheCaller,
+    door: TheDoor,
+    idempotency_key: Annotated[
+        str,
+        Header(
+            pattern=r"^[A-Za-z0-9_-]{1,64}$",
+            description="names the import; after a broken connection the same key and body go on where it ended",
+        ),
+    ],
+) -> Response:
+    """Lines of JSON, each as the body of `POST /v1/requests`, or CSV with a header; at most 100,000 of at most 64 KiB.
+
+    Each line is accepted durably or refused, for itself. The answer comes while the body is taken in; read it to its
+    last line: without `"complete":true` there, send the same body with the same key again. Accepted lines are known
+    by their `external_reference` among this API key's requests, or by their number, and give the same requests. Without
+    `requests:read` a linked line reads `accepted`, because `linked` says that a request about this person is open.
+    """
+    file_format = _format_of(request)
+    arriving = ArrivingLines(request.receive)
+    try:
+        first = await arriving.first()
+        if first is not None:
+            reader = reader_of(file_format, first, caller.key_id, door.settings.identifier_kinds)
+            if file_format is ImportFormat.CSV:
+                arriving.drop_first()
+                first = await arriving.first()
+    except SenderGone:
+        raise Trouble(400, "cut_off") from None
+    if first is None:
+        raise Trouble(422, "validation", errors=[FieldError(field="", reason="no_lines")])
+    importing = await run_in_threadpool(begin_import, door.stores, caller, idempotency_key, file_format)
+    return ImportAnswer(door, importing, reader, arriving, shows_links=caller.sees_all_requests)
+
+
+def _format_of(request: Request) -> ImportFormat:
+    message = Message()
+    message["content-type"] = request.headers.get("content-type") or "application/octet-stream"
+    found = _FORMATS.get(message.get_content_type())
+    charset = str(message.get_param("charset", "utf-8")).lower()
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if found is None or charset not in ("utf-8", "utf8", "us-ascii") or encoding != "identity":
+        raise Trouble(415, "unsupported_media_type", f"one of {', '.join(_FORMATS)}, in UTF-8, not compressed")
+    return found
+
+
+@router.get(
+    "/v1/imports",
+    operation_id="listImports",
+    summary="List imports, newest first",
+    **needs(Scope.REQUESTS_READ, 422),
+)
+def list_page(query: Annotated[ImportsQuery, Query()], door: TheDoor) -> ImportPage:
+    """One page; `next_cursor` leads to the next one and is null on the last."""
+    return list_imports(door.stores, limit=query.limit, cursor=query.cursor)
+
+
+@router.get(
+    "/v1/imports/{import_id:uuid}",
+    operation_id="showImport",
+    summary="Show one import",
+    **needs(Scope.REQUESTS_READ, 404),
+)
+def show(import_id: UUID, door: TheDoor) -> ImportView:
+    """Its state, and its requests counted by theirs. `GET /v1/requests?import_id=` lists them.
+
+    `running`, `paused`, `completed` (the body came whole, and each request has ended), `cancelling`, `cancelled`.
+    """
+    return show_import(door.stores, import_id)
+
+
+@router.get(
+    "/v1/imports/{import_id:uuid}/refused",
+    operation_id="listRefusedLines",
+    summary="List an import's refused lines",
+    **needs(Scope.REQUESTS_READ, 404, 422),
+)
+def refused(import_id: UUID, query: Annotated[RefusedQuery, Query()], door: TheDoor) -> RefusedPage:
+    """Numbers and reasons of the lines that stand refused; one that was repaired and sent again is gone from here."""
+    return list_refused(door.stores, import_id, after=query.after, limit=query.limit)
+
+
+def _steered(door: Door, caller: Caller, import_id: UUID) -> ImportView | ImportSummary:
+    """The import; counted by states, which say how many requests were linked, only for keys that may read requests."""
+    if caller.may(Scope.REQUESTS_READ) or caller.may(Scope.REQUESTS_REVIEW):
+        return show_import(door.stores, import_id)
+    return summarise_import(door.stores, import_id)
+
+
+@router.post(
+    "/v1/imports/{import_id:uuid}/pause",
+    operation_id="pauseImport",
+    summary="Pause an import",
+    **needs(Scope.REQUESTS_SUBMIT, 404, 409, or_scope=Scope.REQUESTS_REVIEW),
+)
+def pause(import_id: UUID, caller: TheCaller, door: TheDoor) -> ImportView | ImportSummary:
+    """Nothing of it is begun or gone on with. Deadlines run on, and what gets late is marked and alerted as ever.
+
+    With `requests:submit` only imports of the same key can be steered: any other id is a 404.
+    """
+    pause_import(door.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
+    return _steered(door, caller, import_id)
+
+
+@router.post(
+    "/v1/imports/{import_id:uuid}/resume",
+    operation_id="resumeImport",
+    summary="Let a paused import go on",
+    **needs(Scope.REQUESTS_SUBMIT, 404, 409, or_scope=Scope.REQUESTS_REVIEW),
+)
+def resume(import_id: UUID, caller: TheCaller, door: TheDoor) -> ImportView | ImportSummary:
+    """It goes on where it rested."""
+    resume_import(door.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
+    return _steered(door, caller, import_id)
+
+
+@router.post(
+    "/v1/imports/{import_id:uuid}/cancel",
+    operation_id="cancelImport",
+    summary="Cancel an import for good",
+    **needs(Scope.REQUESTS_SUBMIT, 404, 409, or_scope=Scope.REQUESTS_REVIEW),
+)
+def cancel(import_id: UUID, caller: TheCaller, door: TheDoor) -> ImportView | ImportSummary:
+    """It takes no more lines; requests that haven't ended are revoked, soon. `cancelled` when none is left."""
+    cancel_import(door.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
+    return _steered(door, caller, import_id)

@@ -1,0 +1,153 @@
+"""Issue the certificate of one request: what is claimed, every log entry behind it, and the proof of each.
+
+Decides when a certificate may be had (once the request was answered) and that its issuing is in the log before it is
+handed out. What it claims is domain.requests.certificate's, how it is proven domain.audit.proof_bundle's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, Row, text
+
+from service.audit.sequence import sequence_audit
+from service.domain.audit.canonical_json import JsonValue
+from service.domain.audit.proof_bundle import seal_certificate
+from service.domain.audit.signed_note import SigningKey, open_checkpoint
+from service.domain.errors import WrongState
+from service.domain.execution.transitions import StepState
+from service.domain.requests.certificate import (
+    CertifiedIdentifier,
+    CertifiedPlan,
+    CertifiedRequest,
+    CertifiedStep,
+    certificate_claims,
+    claims_hash,
+)
+from service.domain.requests.states import UNFINISHED
+from service.requests.locking import request_change
+from service.settings import Settings
+from service.store.audit_log.log import proven_entries
+from service.store.audit_log.record_change import log_changes
+from service.store.locking import EVERY_GAP, database_now, lock_request
+from service.store.stores import Stores
+
+
+@dataclass(frozen=True)
+class IssuedCertificate:
+    """The signed file, and whether it is the last one of this request."""
+
+    content: bytes
+    final: bool
+
+
+def issue_certificate(
+    stores: Stores, settings: Settings, signing_key: SigningKey, request_id: UUID, *, actor: str
+) -> IssuedCertificate:
+    """The certificate as of now. Raises NotFound; WrongState before the request is answered; AuditLogBroken."""
+    with stores.engine.begin() as connection:
+        row = lock_request(connection, request_id)
+        if row.state in UNFINISHED:
+            raise WrongState("there is no certificate before the request is answered")
+        claims = _claims(connection, settings, row)
+        final = row.sealed_at is not None
+        change = request_change(row, "certificate_issued", certificate_hash=claims_hash(claims), final=final)
+        log_changes(connection, [change], actor=actor, at=database_now(connection))
+    note = _checkpoint_everything(stores.engine, signing_key)
+    checkpoint = open_checkpoint(note, signing_key.trusted)
+    with stores.engine.begin() as connection:
+        entries = proven_entries(connection, row.subject, checkpoint)
+    return IssuedCertificate(seal_certificate(claims, entries, note, signing_key), final)
+
+
+def _checkpoint_everything(engine: Engine, signing_key: SigningKey) -> str:
+    while sequence_audit(engine, signing_key).more:
+        pass
+    batch = sequence_audit(engine, signing_key, checkpoint_now=True)
+    if batch.note is None:
+        raise AssertionError("a checkpoint that was asked for is always answered")
+    return batch.note
+
+
+def _claims(connection: Connection, settings: Settings, row: Row[Any]) -> dict[str, JsonValue]:
+    request = CertifiedRequest(
+        id=str(row.id),
+        subject=row.subject,
+        kind=row.kind,
+        regime=row.regime,
+        state=row.state,
+        reason=row.reason,
+        received_at=row.received_at,
+        accepted_at=row.created_at,
+        respond_by=row.respond_by,
+        extended_at=row.extended_at,
+        extension_reason=row.extension_reason,
+        overdue_at=row.overdue_at,
+        answered_at=row.answered_at,
+        sealed_at=row.sealed_at,
+        covered_by=None if row.linked_to is None else str(row.linked_to),
+        external_reference=row.external_reference,
+    )
+    return certificate_claims(
+        request,
+        _identifiers(connection, row.id),
+        _plans(connection, row.id),
+        _steps(connection, row.id),
+        controller=settings.service.controller,
+        issued_at=database_now(connection),
+        blinding=secrets.token_hex(16),
+    )
+
+
+def _identifiers(connection: Connection, request_id: UUID) -> list[CertifiedIdentifier]:
+    rows = connection.execute(
+        text(
+            "SELECT kind, origin, use, verification_method, verified_at FROM identifiers WHERE request_id = :id"
+            " ORDER BY origin DESC, kind, id"
+        ),
+        {"id": request_id},
+    )
+    return [CertifiedIdentifier(r.kind, r.origin, r.use, r.verification_method, r.verified_at) for r in rows]
+
+
+def _plans(connection: Connection, request_id: UUID) -> list[CertifiedPlan]:
+    rows = connection.execute(text("SELECT * FROM plans WHERE request_id = :id ORDER BY version"), {"id": request_id})
+    return [
+        CertifiedPlan(
+            version=r.version,
+            hash=r.hash,
+            frozen_at=r.frozen_at,
+            approval_reasons=list(r.approval_reasons),
+            approved_by=None if r.approved_by is None else f"key:{r.approved_by}",
+            approved_at=r.approved_at,
+        )
+        for r in rows
+    ]
+
+
+def _steps(connection: Connection, request_id: UUID) -> list[CertifiedStep]:
+    rows = connection.execute(
+        text(
+            f"SELECT s.*, y.connector, s.attempts AS tried, {EVERY_GAP} AS gaps"  # noqa: S608 - our own words
+            " FROM steps s JOIN systems y ON y.name = s.system WHERE s.request_id = :id ORDER BY s.position, s.system"
+        ),
+        {"id": request_id},
+    )
+    return [
+        CertifiedStep(
+            system=r.system,
+            connector=r.connector,
+            state=r.state,
+            reason=r.reason,
+            ended_at=r.ended_at,
+            look_again_at=r.due_at if r.state == StepState.ACCEPTED else None,
+            attempts=r.tried,
+            erased=dict(r.erased),
+            left_over=dict(r.left_over),
+            not_covered=list(r.gaps),
+        )
+        for r in rows
+    ]

@@ -1,0 +1,145 @@
+"""Write the log, or an excerpt of it, as a table for spreadsheets and databases, with a manifest that signs the file.
+
+Decides the columns and what the manifest says. A table can't carry proofs, so the manifest, one line of canonical JSON
+beside it, binds the file's bytes to the signed log (cli/verify_audit.py reads it on its own):
+
+    {"checkpoint":<note>,"end":<n>,"file":{"bytes":<n>,"sha256":<hex>},"filter":{...},"first":<n>,
+     "format":"expunge-export-manifest/1","kind":"csv"|"parquet"|<words>,"rows":<n>,"signature":<base64>}
+
+The signature is over the format, a newline and the canonical JSON of everything but the signature. CSV has the same
+bytes for the same question; so has Parquet, for the same version of the library that writes it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from sqlalchemy import Engine
+
+from service.audit.exports.slice import Excerpt, chosen_entries
+from service.domain.audit.canonical_json import JsonValue, encode_canonical
+from service.domain.audit.merkle import leaf_hash
+from service.domain.audit.signed_note import SigningKey
+from service.domain.reports.csv_text import Cell, csv_line
+from service.store.audit_log.pages import LoggedEntry
+
+MANIFEST_FORMAT = "expunge-export-manifest/1"
+COLUMNS = (
+    "index",
+    "at",
+    "actor",
+    "event",
+    "object",
+    "object_id",
+    "version",
+    "subject",
+    "data",
+    "previous",
+    "leaf_hash",
+)
+_PARQUET_TYPES = {"index": "BIGINT", "version": "BIGINT"}
+_MEMORY = "256MB"
+_LINES_AT_ONCE = 500
+_COPY = """
+    COPY (SELECT {columns} FROM read_json(?, format = 'newline_delimited', columns = {types}))
+    TO '{out}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)
+"""
+
+
+def csv_lines(engine: Engine, excerpt: Excerpt, *, start: int = 0) -> Iterator[bytes]:
+    """The table as CSV, `at` as text, `data` as JSON. From the header, or from the row of the entry at `start` on.
+
+    In pieces of whole lines. Raises AuditLogBroken before the last piece.
+    """
+    lines = [csv_line(COLUMNS)] if start == 0 else []
+    for entry, members in chosen_entries(engine, excerpt):
+        if entry.index >= start:
+            lines.append(csv_line(_cells(entry, members).values()))
+        if len(lines) >= _LINES_AT_ONCE:
+            yield b"".join(lines)
+            lines.clear()
+    if lines:
+        yield b"".join(lines)
+
+
+def write_parquet(engine: Engine, excerpt: Excerpt, out: Path) -> int:
+    """The table as Parquet, `at` as a timestamp in UTC; answers the number of rows. Raises AuditLogBroken.
+
+    The rows pass through a file beside `out`: memory doesn't grow with them. `out` is there whole or not at all.
+    """
+    count = 0
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".expunge-") as scratch:
+        # The library takes the target's name as a part of the statement, so it gets a name of ours.
+        rows, draft = Path(scratch, "rows.jsonl"), Path(scratch, "rows.parquet")
+        with rows.open("w", encoding="utf-8") as file:
+            for entry, members in chosen_entries(engine, excerpt):
+                file.write(json.dumps(_cells(entry, members)) + "\n")
+                count += 1
+        columns = ", ".join(f'CAST("{n}" AS TIMESTAMP) AS "{n}"' if n == "at" else f'"{n}"' for n in COLUMNS)
+        types = "{" + ", ".join(f"\"{n}\": '{_PARQUET_TYPES.get(n, 'VARCHAR')}'" for n in COLUMNS) + "}"
+        # One thread: several would write their groups of rows in the order in which they finish.
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "threads": 1,
+            "memory_limit": _MEMORY,
+            "temp_directory": scratch,
+            "autoload_known_extensions": False,
+            "autoinstall_known_extensions": False,
+        }
+        with duckdb.connect(":memory:", config=settings) as connection:
+            target = str(draft).replace("'", "''")
+            connection.execute(_COPY.format(columns=columns, types=types, out=target), [str(rows)])
+        draft.replace(out)
+    return count
+
+
+@dataclass(frozen=True)
+class FileDigest:
+    """What a manifest says about a file, and how many lines the file has."""
+
+    sha256: str
+    length_bytes: int
+    lines: int
+
+    @classmethod
+    def of(cls, pieces: Iterable[bytes]) -> FileDigest:
+        digest, length, lines = hashlib.sha256(), 0, 0
+        for piece in pieces:
+            digest.update(piece)
+            length += len(piece)
+            lines += piece.count(b"\n")
+        return cls(digest.hexdigest(), length, lines)
+
+
+def sign_manifest(signing_key: SigningKey, excerpt: Excerpt, kind: str, file: FileDigest, *, rows: int) -> bytes:
+    """The manifest of a file with `rows` entries."""
+    document: dict[str, JsonValue] = {
+        "checkpoint": excerpt.note,
+        "end": excerpt.end,
+        "file": {"bytes": file.length_bytes, "sha256": file.sha256},
+        "filter": excerpt.selection.as_json(),
+        "first": excerpt.first,
+        "format": MANIFEST_FORMAT,
+        "kind": kind,
+        "rows": rows,
+    }
+    signature = signing_key.sign(MANIFEST_FORMAT.encode() + b"\n" + encode_canonical(document))
+    document["signature"] = base64.b64encode(signature).decode()
+    return encode_canonical(document) + b"\n"
+
+
+def _cells(entry: LoggedEntry, members: Mapping[str, Any]) -> dict[str, Cell]:
+    return {
+        "index": entry.index,
+        **{name: members[name] for name in COLUMNS[1:8]},
+        "data": encode_canonical(members["data"]).decode(),
+        "previous": members["previous"],
+        "leaf_hash": leaf_hash(entry.raw).hex(),
+    }

@@ -1,0 +1,138 @@
+"""Compare the store's log with every anchor, at each start and with each new head; shut the gate where they disagree.
+
+A database that was restored from an older state, or rewritten, has other heads than those that left it: it doesn't
+know what was erased, held or suppressed since, so nothing may be called for it (I11). Only a named human opens the gate
+again, after putting right what the lost part of the log said; that word is an entry of the log, and the store's head is
+published behind the anchors' own. One anchor that agrees is enough if none disagrees and the others don't answer;
+if none answers the gate is shut as well, until one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from sqlalchemy import Engine
+
+from service.audit.sequence import checkpoint_everything
+from service.domain.audit.anchor import Anchor, AnchorUnreachable, Conflict, Disagreement, SignedHead
+from service.domain.audit.signed_note import SigningKey, open_logged_checkpoint
+from service.domain.errors import Invalid
+from service.store.audit_log.findings import AuditLogBroken, keep_findings
+from service.store.audit_log.record_change import log_event
+from service.store.audit_log.signed_log import StoredLog, one_publisher, remember_published
+from service.store.interlock import (
+    OpenConflict,
+    accept_conflicts,
+    admit_process,
+    gate_is_open,
+    open_conflicts,
+    shut_gate,
+    shut_until_compared,
+    some_anchor_was_compared,
+)
+from service.store.locking import database_now
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What comparing showed: the anchors that agree, the disagreements, and who didn't answer (name, code)."""
+
+    agree: tuple[str, ...]
+    conflicts: tuple[Conflict, ...]
+    unreachable: tuple[tuple[str, str], ...]
+
+
+def compare_with_anchors(
+    engine: Engine, signing_key: SigningKey, anchors: Sequence[Anchor], *, at_start: bool = True
+) -> Comparison:
+    """Ask every anchor, and shut the gate for what they say. No transaction is open while they are asked.
+
+    Later than at the start, silence doesn't shut the gate: the log was compared, and the duties go on.
+    """
+    log = StoredLog(engine, signing_key.trusted)
+    agree: list[str] = []
+    conflicts: list[Conflict] = []
+    unreachable: list[tuple[str, str]] = []
+    for anchor in anchors:
+        try:
+            conflict = anchor.compare(log)
+        except AnchorUnreachable as error:
+            unreachable.append((anchor.name, error.code))
+        except AuditLogBroken as broken:
+            keep_findings(engine, broken)
+            conflicts.append(Conflict(anchor.name, Disagreement.LOG_BROKEN, broken.code))
+        else:
+            conflicts += [conflict] if conflict else []
+            agree += [] if conflict else [anchor.name]
+    with engine.begin() as connection:
+        shut_gate(connection, conflicts)
+        if agree or conflicts:
+            some_anchor_was_compared(connection)
+        elif at_start:
+            shut_until_compared(connection)
+    return Comparison(tuple(agree), tuple(conflicts), tuple(unreachable))
+
+
+def admit(engine: Engine, signing_key: SigningKey, anchors: Sequence[Anchor]) -> UUID | None:
+    """Compare, and admit this process to vendor work if the gate is open then. None: it must not lease anything."""
+    compare_with_anchors(engine, signing_key, anchors)
+    with engine.begin() as connection:
+        return admit_process(connection) if gate_is_open(connection) else None
+
+
+def accept_restored_store(
+    engine: Engine, signing_key: SigningKey, anchors: Sequence[Anchor], *, operator: str
+) -> list[OpenConflict]:
+    """A named human says that the store as it is goes on. Returns what still stands open afterwards.
+
+    The word is logged, signed, and published over what each anchor had; only then the gate opens. If the process dies
+    before, the disagreement is found again. Raises Invalid for a name that can't stand in the log, AuditLogBroken if
+    the store's own log doesn't hold: that can't be accepted.
+    """
+    actor = f"operator:{operator}"
+    with engine.begin() as connection:
+        standing = open_conflicts(connection)
+        now = database_now(connection)
+        for conflict in standing:
+            try:
+                log_event(
+                    connection,
+                    row="reconciliation",
+                    key=str(uuid4()),
+                    event="restored_store_accepted",
+                    actor=actor,
+                    at=now,
+                    data={"anchor": conflict.anchor, "conflict": conflict.code},
+                )
+            except ValueError:
+                raise Invalid("a name in lower case without spaces, such as ada.byron", field="operator") from None
+    if not standing:
+        return []
+    note = checkpoint_everything(engine, signing_key)
+    trusted = signing_key.current().trusted
+    head = SignedHead(note, open_logged_checkpoint(note, trusted))
+    with one_publisher(engine, waits=True):
+        done = _publish_over(engine, StoredLog(engine, trusted), head, anchors, {c.anchor for c in standing})
+    with engine.begin() as connection:
+        accept_conflicts(connection, sorted(done), actor)
+        return open_conflicts(connection)
+
+
+def _publish_over(
+    engine: Engine, log: StoredLog, head: SignedHead, anchors: Sequence[Anchor], disagreeing: set[str]
+) -> set[str]:
+    """The anchors that have the head now, and those that aren't configured any more."""
+    done = disagreeing - {anchor.name for anchor in anchors}
+    for anchor in anchors:
+        if anchor.name not in disagreeing:
+            continue
+        try:
+            anchor.publish(head, log, over=True)
+        except AnchorUnreachable:
+            continue
+        with engine.begin() as connection:
+            remember_published(connection, anchor.name, head.checkpoint.size)
+        done.add(anchor.name)
+    return done

@@ -1,0 +1,144 @@
+"""`expunge steps`: list the steps that wait for a human, let them go on, or decide about them; over the API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from service.cli.client import DEFAULT_URL, Api, Cursor, KeyFile, Limit, Unusable, Url, short_errors
+from service.cli.groups import command_group
+from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
+from service.execution.steps.list import ListedState
+from service.execution.steps.resolve import Resolution, ResolutionReason
+
+app = command_group("steps", "List, retry and resolve unfinished steps.")
+
+
+@app.command("list")
+def list_page(
+    state: Annotated[ListedState, typer.Option(help="Only steps in this state.")] = ListedState.PARKED,
+    system: Annotated[str | None, typer.Option(help="Only steps of this system.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only with this reason, such as credentials_refused.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+    wide: Wide = False,
+) -> None:
+    """List steps that haven't ended, by default the parked ones.
+
+    A parked step waits for a human. What its reason means, and what to do next, is printed below the list.
+    """
+    query = {"state": state.value, "system": system, "reason": reason, "limit": limit, "cursor": cursor}
+    with short_errors():
+        page = Api(url, key_file).call("GET", "/v1/steps", query=query)
+    if as_json:
+        show_json(page)
+        return
+    rows = [
+        (
+            each["id"],
+            each["system"],
+            each["phase"],
+            each["reason"],
+            each["last_http_status"],
+            each["attempts"],
+            each["respond_by"],
+            "yes" if each["overdue"] else "",
+        )
+        for each in page["steps"]
+    ]
+    columns = ("id", "system", "phase", "reason", "HTTP", "attempts", "respond by", "overdue")
+    show_table(f"{state.value} steps", columns, rows)
+    explained = {
+        (each["reason"] or "").partition(":")[0]: each["explanation"] for each in page["steps"] if each["explanation"]
+    }
+    for word, explanation in explained.items():
+        note(f"{word}: {explanation['means']}\n  {explanation['next']}")
+    if page["next_cursor"]:
+        note(f"more: --cursor {page['next_cursor']}")
+
+
+@app.command()
+def retry(
+    reason: Annotated[ResolutionReason, typer.Option(help="Why they may go on, such as cause_fixed.")],
+    step_id: Annotated[UUID | None, typer.Argument(help="One step.", show_default=False)] = None,
+    system: Annotated[
+        str | None, typer.Option(help="Instead of one step: all of this system that are parked for --parked-as.")
+    ] = None,
+    parked_as: Annotated[
+        str | None, typer.Option(help="The reason they are parked for, such as credentials_refused.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let one parked step go on, or many of one system.
+
+    Use it when the cause is mended: with --system and --parked-as all steps of that system go on that are parked for
+    that reason, except those under a legal hold and those of withdrawn requests.
+    """
+    with short_errors():
+        if (step_id is None) == (system is None) or (system is None) != (parked_as is None):
+            raise Unusable("give a step's id, or --system together with --parked-as")
+        api = Api(url, key_file)
+        if step_id is not None:
+            answer = api.call("POST", f"/v1/steps/{step_id}/retry", {"reason": reason.value})
+        else:
+            answer = _retry_all(api, {"system": system, "parked_as": parked_as, "reason": reason.value})
+    if as_json:
+        show_json(answer)
+    elif step_id is not None:
+        say(_standing(answer))
+    else:
+        say(f"{answer['retried']} go on, {answer['held']} are held, {answer['withdrawn']} were withdrawn")
+
+
+def _retry_all(api: Api, body: dict[str, Any]) -> dict[str, int]:
+    total = {"retried": 0, "held": 0, "withdrawn": 0}
+    after: str | None = None
+    while True:
+        answer = api.call("POST", "/v1/steps/retry", body | {"after": after})
+        for name in total:
+            total[name] += answer[name]
+        after = answer["next_after"]
+        if after is None:
+            return total
+
+
+@app.command()
+def resolve(
+    step_id: Annotated[UUID, typer.Argument(help="Its id, as `steps list` shows it.", show_default=False)],
+    decision: Annotated[
+        Resolution,
+        typer.Option(
+            help="accept_records: the doubtful records are this person's, search again. The others end the step: the "
+            "data is kept on purpose (retained), the system can't know the person (not_addressable), or it stays open "
+            "what became of the data (unresolved)."
+        ),
+    ],
+    reason: Annotated[ResolutionReason, typer.Option(help="How you know, or why.")],
+    url: Url = DEFAULT_URL,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide about a parked step.
+
+    The decision stands under your key's name in the audit log and on the certificate. `erased_verified` and `absent`
+    can't be decided: only a look earns those.
+    """
+    with short_errors():
+        body = {"decision": decision.value, "reason": reason.value}
+        step = Api(url, key_file).call("POST", f"/v1/steps/{step_id}/resolve", body)
+    if as_json:
+        show_json(step)
+        return
+    say(_standing(step))
+
+
+def _standing(step: dict[str, Any]) -> str:
+    standing = f"{step['id']} {step['state']}"
+    return standing if step["reason"] is None else f"{standing} ({step['reason']})"

@@ -1,0 +1,182 @@
+"""The table of everything that the audit log can say. An event that isn't here can't be logged.
+
+One row per event: the kinds of object it happens to and its fields with their shapes. To add an event, add a row.
+An entry's object is what changed as a whole: one entry may tell of many steps, in lists side by side, and each change
+of a step stands in exactly one entry, the step's own or that of the whole that it changed with.
+A row may gain optional fields and one_of words; entries that were logged before stay valid, since reading never asks
+this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from service.domain.audit.schema import (
+    CODE,
+    COUNT,
+    FLAG,
+    HEX,
+    ID,
+    INSTANT,
+    KIND,
+    UUID,
+    EventRule,
+    event,
+    list_of,
+    one_of,
+    optional,
+)
+
+_KIND = one_of("erasure", "suppression", "access")
+
+_STEP = {
+    "phase": optional(CODE),
+    "state": optional(CODE),
+    "reason": optional(CODE),
+    "due_at": optional(INSTANT),
+}
+_DOUBTS = {
+    "count": optional(COUNT),
+    "doubts": optional(list_of(CODE)),
+    "about": optional(list_of(list_of(COUNT))),
+}
+_ANSWER_OR_ACT = {
+    "attempt": optional(COUNT),
+    "answer": optional(CODE),
+    "code": optional(CODE),
+    "records": optional(COUNT),
+    "left": optional(COUNT),
+    # What the look said that followed the erasing call in the same pass.
+    "look": optional(CODE),
+}
+_ANSWER = _ANSWER_OR_ACT | {"attempt": COUNT, "answer": CODE}
+
+EVENTS: Mapping[str, EventRule] = MappingProxyType(
+    {
+        # A request, in the order of its life.
+        "request_submitted": event(
+            "request",
+            kind=_KIND,
+            regime=CODE,
+            received_at=optional(INSTANT),
+            respond_by=INSTANT,
+            identifier_kinds=list_of(KIND),
+            verified=COUNT,
+            submission=optional(ID),
+            linked_to=optional(UUID),
+        ),
+        # An erased person was seen again in a system: the request is opened by the suppression sync. `origin` is the
+        # first request of this person.
+        "person_reappeared": event("request", origin=UUID, system=CODE, records=COUNT),
+        "request_extended": event("request", respond_by=INSTANT, reason=CODE),
+        "request_expedited": event("request"),
+        # Its plan of steps begins with it: each is `due` in its search, and has no entry of its own yet. Those of the
+        # `unsearched` systems need no search: they are `waiting` for the plan.
+        "request_settled": event(
+            "request",
+            identifiers=COUNT,
+            excluded=COUNT,
+            doubts=list_of(CODE),
+            steps=list_of(UUID),
+            systems=list_of(CODE),
+            unsearched=optional(list_of(CODE)),
+        ),
+        "request_in_progress": event("request", reason=CODE, doubts_version=optional(COUNT)),
+        "request_linked": event("request", to=UUID),
+        "request_resumed": event("request", reason=optional(CODE)),
+        "request_denied": event("request", reason=CODE),
+        "request_revoked": event("request", reason=optional(CODE)),
+        "request_expired": event("request"),
+        "request_fulfilled": event("request", certificate_hash=optional(HEX)),
+        "request_overdue": event("request", respond_by=INSTANT),
+        "request_sealed": event("request", certificate_hash=optional(HEX)),
+        # Each doubt is a kind and the ordinals of its identifiers in the request, in lists side by side; `count` says
+        # how many there are, of which the lists hold the first.
+        "review_opened": event("request", reasons=list_of(CODE), doubts_version=optional(COUNT), **_DOUBTS),
+        "review_decided": event(
+            "request",
+            decision=CODE,
+            dropped=COUNT,
+            doubts_version=optional(COUNT),
+            decisions=optional(list_of(one_of("keep", "drop"))),
+            second_person_for=optional(list_of(CODE)),
+            **_DOUBTS,
+        ),
+        "plan_frozen": event(
+            "request",
+            plan=COUNT,
+            plan_hash=HEX,
+            identifiers=COUNT,
+            records=COUNT,
+            systems=list_of(CODE),
+            needs_approval=list_of(CODE),
+            # How many of its identifiers are new on the suppression list; and, where nobody need approve it, the steps
+            # that begin with it, as in `plan_released`.
+            suppressed=optional(COUNT),
+            steps=optional(list_of(UUID)),
+            phases=optional(list_of(CODE)),
+        ),
+        "plan_approved": event("request", plan=COUNT, plan_hash=HEX),
+        # The plan's steps that begin with this: each is `due` in its phase. One that must not begin has its own entry.
+        "plan_released": event("request", steps=list_of(UUID), phases=list_of(CODE)),
+        # A step: one system in one request's plan. Every event says the phase and state that the step then is in.
+        "step_due": event("step", **_STEP),
+        "step_lease_expired": event("step", **_STEP),
+        "step_answered": event("step", **_ANSWER, **_STEP),
+        "step_answered_late": event("step", **_ANSWER, **_STEP),
+        "step_parked": event("step", **_STEP),
+        "step_unparked": event("step", decision=optional(CODE), **_STEP),
+        "step_ended": event("step", outcome=CODE, **_ANSWER_OR_ACT, **_STEP),
+        # People of one system who travel together. One lease is one change: all its steps are leased by it.
+        "batch_leased": event("batch", system=CODE, phase=CODE, state=CODE, fence=COUNT, steps=list_of(UUID)),
+        # Holds.
+        "hold_placed": event(
+            "hold", reason=CODE, effective_at=INSTANT, until=optional(INSTANT), request=optional(UUID)
+        ),
+        "hold_released": event("hold", reason=CODE),
+        # Imports: many requests that came in one body.
+        "import_begun": event("import", format=one_of("jsonl", "csv")),
+        "import_received": event("import", lines=COUNT, accepted=COUNT, refused=COUNT),
+        "import_paused": event("import"),
+        "import_resumed": event("import"),
+        "import_completed": event("import"),
+        # A line of a completed import was repaired and accepted.
+        "import_reopened": event("import"),
+        "import_cancelled": event("import"),
+        "import_ended": event("import"),
+        # Access, systems, configuration.
+        "key_created": event("key", roles=list_of(CODE), expires_at=optional(INSTANT)),
+        "key_revoked": event("key", reason=optional(CODE)),
+        # `not_covered`: what the system's connector declares that no erasure there reaches.
+        "system_added": event(
+            "system", connector=CODE, configuration_hash=optional(HEX), not_covered=optional(list_of(CODE))
+        ),
+        "system_changed": event(
+            "system", connector=optional(CODE), configuration_hash=HEX, not_covered=optional(list_of(CODE))
+        ),
+        "system_paused": event("system", reason=CODE),
+        "system_resumed": event("system", reason=optional(CODE)),
+        "system_removed": event("system", reason=optional(CODE)),
+        "configuration_loaded": event("configuration", configuration_hash=HEX),
+        "suppression_removed": event("suppression request", entries=COUNT, request=optional(UUID), reason=CODE),
+        "export_made": event("export", entries=optional(COUNT)),
+        "certificate_issued": event("request", certificate_hash=HEX, final=FLAG),
+        # An epoch key wraps data keys and is kept outside the database. `lost`: it disappeared, which a named operator
+        # accepted.
+        "encryption_epoch_begun": event("encryption_epoch"),
+        "encryption_epoch_destroyed": event("encryption_epoch"),
+        "encryption_epoch_lost": event("encryption_epoch"),
+        # Another secret for the keyed hashes: how many there are now, and how many hashes were brought to this version.
+        "pepper_added": event("pepper", version=COUNT, hashes=COUNT),
+        # The log itself: a human's word after a restore, its key, its removed prefix.
+        "restored_store_accepted": event("reconciliation", anchor=CODE, conflict=CODE),
+        "signing_key_announced": event("signing_key", after=HEX),
+        "signing_key_taken": event("signing_key"),
+        "log_pruned": event("pruning", size=COUNT, root=HEX),
+        # A reading that changes no row is an object of its own: whoever looks on doesn't queue for the request.
+        "evidence_read": event(
+            "request key system export reading", what=CODE, found=optional(COUNT), request=optional(UUID)
+        ),
+    }
+)

@@ -1,0 +1,112 @@
+"""Which entries of the log an excerpt holds: those of a period, of a system, of a law.
+
+A period becomes a range of indexes: from the first entry that was written in it to the last one. Clocks and commits
+don't keep the same order, so an entry written a moment outside may lie in the range; none written inside is left out,
+and that the range is whole can be seen by its indexes. Of an object (a step, a request, ...) either every entry in the
+range is chosen or none, so that a missing one shows by its counter:
+
+- a system's are its own entries, those of every step and batch in it, and those of the requests whose plans these steps
+  are in: what begins a plan or lets it go on is told once for all of its steps;
+- a law's are those of every request that was submitted under it, and of its steps; not of batches, in which people of
+  several laws travel.
+
+Decides nothing about reading or proving entries.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from service.domain.audit.canonical_json import JsonValue
+from service.domain.audit.entry import NotAuditable, decode_entry
+from service.domain.audit.schema import instant_text
+
+# The canonical form puts `actor` and `at` first, and neither can hold a quotation mark: no need to decode every entry.
+_AT = re.compile(rb'\{"actor":"[^"]*","at":"([0-9TZ:.-]{27})",')
+_OPENED = b'"event":"request_settled"'
+_SUBMITTED = b'"event":"request_submitted"'
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is asked for: written at `from_at` or later, before `to_at`, in one system, under one regime; or all."""
+
+    from_at: datetime | None = None
+    to_at: datetime | None = None
+    system: str | None = None
+    regime: str | None = None
+
+    @property
+    def is_everything(self) -> bool:
+        return self == Selection()
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether every entry of the range is chosen."""
+        return self.system is None and self.regime is None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        return {
+            "from": None if self.from_at is None else instant_text(self.from_at),
+            "regime": self.regime,
+            "system": self.system,
+            "to": None if self.to_at is None else instant_text(self.to_at),
+        }
+
+
+@dataclass
+class Choice:
+    """Finds an excerpt's range and objects: `see` every entry of the log in order, then ask `wants`.
+
+    The range is first <= index < end; empty if nothing was written in the period.
+    """
+
+    selection: Selection
+    first: int | None = None
+    end: int = 0
+    _steps: set[str] = field(default_factory=set)
+    _requests: set[str] = field(default_factory=set)
+    _subjects: set[str] = field(default_factory=set)
+
+    def see(self, index: int, raw: bytes) -> None:
+        """Raises NotAuditable for bytes that aren't an entry."""
+        if self._is_in_period(raw):
+            self.first = index if self.first is None else self.first
+            self.end = index + 1
+        if self.selection.system is not None and _OPENED in raw:
+            entry = decode_entry(raw)
+            if entry["event"] == "request_settled" and self.selection.system in entry["data"]["systems"]:
+                steps = zip(entry["data"]["steps"], entry["data"]["systems"], strict=True)
+                self._steps.update(step for step, system in steps if system == self.selection.system)
+                self._requests.add(entry["object_id"])
+        if self.selection.regime is not None and _SUBMITTED in raw:
+            entry = decode_entry(raw)
+            if entry["event"] == "request_submitted" and entry["data"].get("regime") == self.selection.regime:
+                self._subjects.add(entry["subject"])
+
+    def range(self) -> tuple[int, int]:
+        """first and end."""
+        return (self.end, self.end) if self.first is None else (self.first, self.end)
+
+    def wants(self, entry: Mapping[str, Any]) -> bool:
+        """Whether an entry of the range belongs to the excerpt."""
+        system, regime = self.selection.system, self.selection.regime
+        if system is not None:
+            chosen = {"step": self._steps, "request": self._requests, "system": {system}}
+            in_it = entry["object"] == "batch" and entry["data"]["system"] == system
+            if not in_it and entry["object_id"] not in chosen.get(entry["object"], ()):
+                return False
+        return regime is None or entry["subject"] in self._subjects
+
+    def _is_in_period(self, raw: bytes) -> bool:
+        found = _AT.match(raw)
+        if found is None:
+            raise NotAuditable("not an entry of this format")
+        at = found[1].decode("ascii")
+        # Instants of the log have one spelling, so their order is the order of their texts.
+        after = self.selection.from_at is None or instant_text(self.selection.from_at) <= at
+        return after and (self.selection.to_at is None or at < instant_text(self.selection.to_at))

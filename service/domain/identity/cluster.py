@@ -1,0 +1,142 @@
+"""The values that the walk over the identity graph takes and gives: seeds, rules, clusters, doubts.
+
+Decides nothing itself; `identity_graph` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Generic, TypeAlias, TypeVar
+
+from connectors.base.values import Identifier
+from service.domain.identity.placeholders import STANDARD_PLACEHOLDERS, PlaceholderRules
+
+Ref = TypeVar("Ref")
+
+Link: TypeAlias = tuple[Identifier, Identifier]
+"""Two identifiers in normal form that the graph links, in their order: a link has no direction."""
+
+
+def link_of(one: Identifier, other: Identifier) -> Link:
+    """The link between two identifiers."""
+    return (one, other) if one <= other else (other, one)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One claim of a link: the source that makes it, its confidence, and when the source saw it, as far as it tells."""
+
+    source: str | None = None
+    confidence: float | None = None
+    first_seen_at: datetime | None = None
+    last_seen_at: datetime | None = None
+
+
+class Exclusion(StrEnum):
+    """Why an identifier that was submitted or met is no member: it addresses nobody and is not walked through."""
+
+    PLACEHOLDER = "placeholder"
+    MALFORMED = "malformed"
+    SHARED_KIND = "shared_kind"
+    SUPERNODE = "supernode"
+    DROPPED = "dropped"
+    UNVERIFIED = "unverified"
+    NOT_EXAMINED = "not_examined"
+
+
+class DoubtReason(StrEnum):
+    """Why a human must look before anything is planned."""
+
+    SHARED_IDENTIFIER = "shared_identifier"
+    SUPERNODE = "supernode"
+    PLACEHOLDER = "placeholder"
+    MALFORMED_IDENTIFIER = "malformed_identifier"
+    UNVERIFIED_IDENTIFIER = "unverified_identifier"
+    TWO_VALUES_OF_ONE_PER_PERSON_KIND = "two_values_of_one_per_person_kind"
+    LOW_CONFIDENCE = "low_confidence"
+    TOO_LARGE = "too_large"
+    TOO_DEEP = "too_deep"
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One reason for a review and the identifiers that it is about.
+
+    `sources` names the tables that claim a link; `links` are the links in doubt, where the doubt is about links.
+    """
+
+    reason: DoubtReason
+    identifiers: frozenset[Identifier]
+    sources: frozenset[str] = frozenset()
+    links: frozenset[Link] = field(default=frozenset(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """An identifier as submitted. An unverified one starts nothing: it is only a member when the walk comes by."""
+
+    identifier: Identifier
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Person(Generic[Ref]):
+    """Whom one request is about: what was submitted, and what reviewers decided.
+
+    `dropped` identifiers and `cut` links are never walked. `followed` links are walked although they are weak. A `kept`
+    identifier is a member although it is a supernode; it is not walked through.
+    """
+
+    ref: Ref
+    seeds: tuple[Seed, ...]
+    dropped: frozenset[Identifier] = frozenset()
+    cut: frozenset[Link] = field(default=frozenset(), repr=False)
+    followed: frozenset[Link] = field(default=frozenset(), repr=False)
+    kept: frozenset[Identifier] = field(default=frozenset(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WalkRules:
+    """What the controller declared about its identity graph.
+
+    `max_neighbours`: an identifier with more is a supernode. `max_cluster`: identifiers per person. `max_rounds`: of
+    questions per person; a member is less than that many links from a verified seed. `min_confidence`: 0 to 1;
+    weaker links aren't walked (a link without a confidence is certain). `default_region` reads national phone numbers.
+    """
+
+    shared_kinds: frozenset[str] = frozenset()
+    one_per_person_kinds: frozenset[str] = frozenset()
+    max_neighbours: int = 50
+    max_cluster: int = 200
+    max_rounds: int = 10
+    min_confidence: float = 0.0
+    default_region: str | None = None
+    placeholders: PlaceholderRules = STANDARD_PLACEHOLDERS
+
+    def __post_init__(self) -> None:
+        if min(self.max_neighbours, self.max_cluster, self.max_rounds) < 1:
+            raise ValueError("limits of the walk must be at least 1")
+        if not 0.0 <= self.min_confidence <= 1.0:
+            raise ValueError("min_confidence must be between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The identifiers of one person, as far as the rules let us be sure.
+
+    `members` are in normal form. `spellings` has, for every member, each form in which it was submitted or is held
+    by the warehouse: rows and vendors' records are addressed by these. Nothing with `doubts` goes on without a human.
+    `paths` leads from a verified seed to each member, both included, by the fewest links. `evidence` has every link
+    that the walk met between members, and the weak ones. What a reviewer kept is still among the doubts.
+    """
+
+    members: frozenset[Identifier]
+    spellings: Mapping[Identifier, frozenset[Identifier]]
+    excluded: Mapping[Identifier, Exclusion]
+    doubts: tuple[Doubt, ...]
+    paths: Mapping[Identifier, tuple[Identifier, ...]] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    evidence: Mapping[Link, frozenset[Evidence]] = field(default_factory=lambda: MappingProxyType({}), repr=False)

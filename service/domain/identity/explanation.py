@@ -1,0 +1,136 @@
+"""Why each identifier of a request is in its cluster: ordinals, paths from a verified seed, and what claims each link.
+
+Decides the ordinals: an identifier keeps its ordinal for the request's life, so that a mask with its ordinal, a doubt's
+id and a decision mean the same identifier in every round. The values are personal data; the store seals them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from connectors.base.values import Identifier
+from service.domain.identity.cluster import Cluster, Evidence, Exclusion, Link
+
+Ends = tuple[int, int]
+"""The ordinals of a link's ends, the smaller one first."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Identifiers in the order of their ordinals, which begin at 1; everything else is said in ordinals.
+
+    `normal_forms`: for each other spelling, the identifier in normal form. `paths`: from a verified seed to a member,
+    both included. `edges`: every link between members, and the links in doubt.
+    """
+
+    identifiers: tuple[Identifier, ...] = field(default=(), repr=False)
+    normal_forms: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
+    paths: Mapping[int, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    edges: Mapping[Ends, tuple[Evidence, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    excluded: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @cached_property
+    def ordinals(self) -> Mapping[Identifier, int]:
+        """The ordinal of each identifier."""
+        return {identifier: n for n, identifier in enumerate(self.identifiers, start=1)}
+
+    def identifier(self, ordinal: int) -> Identifier:
+        """The identifier with this ordinal."""
+        return self.identifiers[ordinal - 1]
+
+    def with_rows(self, rows: Iterable[Identifier]) -> Explanation:
+        """The same with ordinals for these identifiers, too: in the order given, after all that have one."""
+        more = tuple(dict.fromkeys(each for each in rows if each not in self.ordinals))
+        if not more:
+            return self
+        return Explanation((*self.identifiers, *more), self.normal_forms, self.paths, self.edges, self.excluded)
+
+    def path_to(self, ordinal: int) -> tuple[int, ...]:
+        """From a verified seed to this identifier, by normal forms; empty for one that isn't a member."""
+        return self.paths.get(self.normal_forms.get(ordinal, ordinal), ())
+
+    def to_json(self) -> bytes:
+        """For the seal."""
+        plain = {
+            "identifiers": [[each.kind, each.value] for each in self.identifiers],
+            "normal_forms": [[form, node] for form, node in self.normal_forms.items()],
+            "paths": [list(path) for path in self.paths.values()],
+            "edges": [[*ends, [_evidence_to_json(each) for each in claims]] for ends, claims in self.edges.items()],
+            "excluded": [[ordinal, why] for ordinal, why in self.excluded.items()],
+        }
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+    @classmethod
+    def of_json(cls, plain: bytes) -> Explanation:
+        """What `to_json` made."""
+        stored = json.loads(plain.decode("utf-8", "surrogatepass"))
+        return cls(
+            identifiers=tuple(Identifier(kind, value) for kind, value in stored["identifiers"]),
+            normal_forms=dict(stored["normal_forms"]),
+            paths={path[-1]: tuple(path) for path in stored["paths"]},
+            edges={(a, b): tuple(map(_evidence_of_json, claims)) for a, b, claims in stored["edges"]},
+            excluded=dict(stored["excluded"]),
+        )
+
+
+def explain(
+    before: Explanation, rows: Sequence[Identifier], cluster: Cluster, order: Callable[[Identifier], bytes]
+) -> Explanation:
+    """The explanation of a newly walked cluster. What had an ordinal `before` keeps it.
+
+    `rows` are the request's identifiers as stored, in the order of their rows. New identifiers get ordinals by the
+    length of their path, then by `order`, which must say nothing of their values (a keyed hash).
+    """
+    doubted = {each for doubt in cluster.doubts for each in doubt.identifiers}
+    ends = {each for pair in cluster.evidence for each in pair}
+    spelled = {form for member in cluster.members for form in cluster.spellings.get(member, ())}
+    new = (cluster.members | spelled | ends | doubted) - set(rows)
+    furthest = 1 + max(map(len, cluster.paths.values()), default=0)
+    ranked = sorted((len(cluster.paths.get(each, ())) or furthest, order(each), each) for each in new)
+    named = before.with_rows(rows).with_rows(each for _, _, each in ranked)
+    ordinals = named.ordinals
+    return Explanation(
+        identifiers=named.identifiers,
+        normal_forms={
+            ordinals[form]: ordinals[member]
+            for member in sorted(cluster.members)
+            for form in sorted(cluster.spellings.get(member, ()))
+            if form != member
+        },
+        paths={ordinals[member]: tuple(ordinals[each] for each in path) for member, path in cluster.paths.items()},
+        edges={_ends(pair, ordinals): tuple(sorted(claims, key=str)) for pair, claims in cluster.evidence.items()},
+        excluded={ordinals[each]: why for each in sorted(ends | doubted) if (why := _why_out(each, cluster))},
+    )
+
+
+def _why_out(identifier: Identifier, cluster: Cluster) -> str | None:
+    """Why an identifier that is shown is no member; one behind a weak link wasn't examined."""
+    if identifier in cluster.members:
+        return None
+    return cluster.excluded.get(identifier, Exclusion.NOT_EXAMINED).value
+
+
+def _ends(pair: Link, ordinals: Mapping[Identifier, int]) -> Ends:
+    one, other = sorted(ordinals[each] for each in pair)
+    return one, other
+
+
+def _evidence_to_json(evidence: Evidence) -> list[Any]:
+    # A confidence that is no number can't be said in JSON; the walk has counted it as weak already.
+    confidence = evidence.confidence
+    sure = None if confidence is None or not math.isfinite(confidence) else confidence
+    seen = (evidence.first_seen_at, evidence.last_seen_at)
+    return [evidence.source, sure, *(None if at is None else at.isoformat() for at in seen)]
+
+
+def _evidence_of_json(stored: list[Any]) -> Evidence:
+    source, confidence, *seen = stored
+    first, last = (None if at is None else datetime.fromisoformat(at) for at in seen)
+    return Evidence(source, confidence, first, last)

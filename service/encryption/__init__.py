@@ -1,0 +1,5 @@
+"""Rotating keys: encryption epochs, key-encryption keys, peppers; and what is known of them.
+
+Decides when an epoch ends and its key may be destroyed. Doesn't encrypt (`service.store.encryption`). Start at
+`rotate_epochs.py`.
+"""

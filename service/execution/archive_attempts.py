@@ -1,0 +1,46 @@
+"""Delete the attempts of requests that were sealed long ago: the audit log has told of each of them.
+
+Decides which and how many at once. A request is looked at once, so the cost is that of what is deleted.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from service.settings import Settings
+from service.store.stores import Stores
+
+
+def archive_attempts(stores: Stores, settings: Settings, *, limit: int = 200) -> int:
+    """Delete the attempts of up to `limit` requests, and the ended batches that held nobody else. Returns of how many
+    requests; 0 when none is old enough."""
+    with stores.engine.begin() as connection:
+        old = connection.execute(
+            text(
+                "UPDATE requests SET attempts_kept = false WHERE id IN (SELECT id FROM requests"
+                " WHERE attempts_kept AND sealed_at < clock_timestamp() - make_interval(days => :days)"
+                " ORDER BY sealed_at LIMIT :n FOR NO KEY UPDATE SKIP LOCKED) RETURNING id"
+            ),
+            {"days": settings.retention.attempts_days, "n": limit},
+        ).scalars()
+        requests = list(old)
+        if not requests:
+            return 0
+        # Steps first, by their requests, then attempts by their steps: never the whole table.
+        batches = connection.execute(
+            text(
+                "WITH step AS MATERIALIZED (SELECT id FROM steps WHERE request_id = ANY(CAST(:ids AS uuid[]))),"
+                " gone AS (DELETE FROM attempts WHERE step_id IN (SELECT id FROM step) RETURNING batch_id)"
+                " SELECT DISTINCT batch_id FROM gone"
+            ),
+            {"ids": requests},
+        ).scalars()
+        connection.execute(
+            text(
+                "DELETE FROM batches b WHERE b.id = ANY(CAST(:ids AS uuid[])) AND b.ended_at IS NOT NULL"
+                " AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.batch_id = b.id)"
+                " AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.batch_id = b.id)"
+            ),
+            {"ids": list(batches)},
+        )
+    return len(requests)

@@ -1,0 +1,110 @@
+"""Hear a vendor's callback: if the vendor signed it, the steps that wait for its jobs are looked at sooner.
+
+Decides when: now, but not before the vendor's own delay is over, and not twice within `callback_pause_seconds`, however
+often the same call comes. Never decides what became of anybody: states, answers and tries stay, only due times move, of
+which the audit log doesn't tell. A callback that is lost, refused or late costs nothing but the wait for the poll.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import datetime
+from enum import StrEnum
+
+import structlog
+from sqlalchemy import text
+
+from connectors.base.callbacks import Callback, CallbackCall, CallbackRefused
+from connectors.base.registry import connector_class
+from service.settings import ConfiguredSystem, Settings
+from service.store.locking import read_by_index
+from service.store.stores import Stores
+from service.system_rules import rules_of
+
+log = structlog.get_logger(__name__)
+_MOST_OF_NAMED_JOBS = 10_000
+_MOST_OF_ANY_JOB = 1_000
+
+
+class Heard(StrEnum):
+    """What came of a callback."""
+
+    SOONER = "sooner"
+    NOTHING_TO_DO = "nothing_to_do"
+    REFUSED = "refused"
+
+
+def hear_callback(stores: Stores, settings: Settings, system: str, call: CallbackCall, now: datetime) -> Heard:
+    """Check and heed one callback for a system by its name. `now`: this process' clock, for the signed time.
+
+    An unknown system, one that doesn't call back, and a call that its vendor didn't sign are all `REFUSED`.
+    """
+    configured = next((s for s in settings.systems if s.config.name == system), None)
+    callback = _read(configured, call, now)
+    if callback is None or configured is None:
+        return Heard.REFUSED
+    sooner = _look_sooner(stores, settings, configured.config.name, callback)
+    log.info("callback_heard", system=configured.config.name, jobs=len(callback.jobs), sooner=sooner)
+    return Heard.SOONER if sooner else Heard.NOTHING_TO_DO
+
+
+def _read(configured: ConfiguredSystem | None, call: CallbackCall, now: datetime) -> Callback | None:
+    """What the call speaks of, or None if it is refused."""
+    kind = None if configured is None else connector_class(configured.config.connector)
+    if configured is None or kind is None or not kind.declaration.calls_back:
+        # As much work as for a system that there is: how long it takes doesn't tell which systems are connected.
+        hmac.new(b"nobody", call.body, hashlib.sha256).digest()
+        return None
+    try:
+        return kind.read_callback(configured.config, call, now)
+    except CallbackRefused as refusal:
+        log.warning("callback_refused", system=configured.config.name, code=refusal.code)
+    except Exception as error:  # noqa: BLE001 - a connector's mistake about a stranger's bytes: no other answer for it
+        # Without the traceback, which may carry what the stranger sent.
+        log.error("callback_not_read", system=configured.config.name, error=type(error).__name__)  # noqa: TRY400
+    return None
+
+
+# When a step may be looked at: the vendor's delay (search lag included) is over, and the last hint's look is long ago.
+_SOONEST = (
+    "greatest(clock_timestamp(), hinted_at + make_interval(secs => :pause),"
+    " CASE WHEN phase = 'confirm' THEN effect_at + make_interval(secs => :delay) END)"
+)
+_OF_NAMED_JOBS = (
+    "SELECT id FROM steps WHERE system = :system AND state = 'accepted' AND job_hashes IS NOT NULL"  # noqa: S608
+    f" AND job_hashes && CAST(:hashes AS bytea[]) AND due_at > {_SOONEST} LIMIT :most"
+)
+# One half for each of the two indexes of steps that have a due time.
+_OF_ANY_JOB = " UNION ALL ".join(
+    f"(SELECT id FROM steps WHERE system = :system AND state = 'accepted' AND batch_id IS {batch} NULL"  # noqa: S608
+    f" AND due_at > {_SOONEST} LIMIT :most)"
+    for batch in ("", "NOT")
+)
+
+
+def _look_sooner(stores: Stores, settings: Settings, system: str, callback: Callback) -> int:
+    """One statement. A step that somebody has locked is being worked on: it isn't waited for."""
+    if not callback.jobs and not callback.any_job:
+        return 0
+    given = {
+        "system": system,
+        "hashes": [stores.pepper.of_job(system, job) for job in callback.jobs],
+        "pause": settings.engine.callback_pause_seconds,
+        "delay": rules_of(settings, system).confirm_after.total_seconds(),
+        "most": _MOST_OF_ANY_JOB if callback.any_job else _MOST_OF_NAMED_JOBS,
+    }
+    which = _OF_ANY_JOB if callback.any_job else _OF_NAMED_JOBS
+    with stores.engine.begin() as connection:
+        read_by_index(connection)
+        return connection.execute(
+            text(
+                f"WITH found AS MATERIALIZED ({which}),"  # noqa: S608 - our own words
+                " locked AS MATERIALIZED (SELECT * FROM steps WHERE id IN (SELECT id FROM found)"
+                " ORDER BY id FOR NO KEY UPDATE SKIP LOCKED),"
+                f" sooner AS MATERIALIZED (SELECT id, {_SOONEST} AS at FROM locked WHERE state = 'accepted')"
+                " UPDATE steps s SET due_at = n.at, hinted_at = n.at FROM sooner n"
+                " WHERE s.id = n.id AND s.due_at > n.at"
+            ),
+            given,
+        ).rowcount

@@ -1,0 +1,208 @@
+"""Sweep: what a dead process left leased becomes due again, whoever died and wherever.
+
+The only mechanism that recovers lost work; everything else (acks_late, reject_on_worker_lost) only makes it quicker.
+Also tidies what no lease will ever come by again: steps of removed systems, batches without steps.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from service.domain.execution.bisect import MOST_DEATHS, REPEATED, halves
+from service.domain.execution.transitions import PROCESS_DIED, SYSTEM_REMOVED, Phase, StepState
+from service.execution.quarantine import open_parts
+from service.execution.steps.park import park_steps
+from service.store.audit_log.record_change import Change, log_changes
+from service.store.encryption.key_store import batch_owner
+from service.store.interlock import gate_is_open
+from service.store.locking import database_now, version_of
+from service.store.stores import Stores
+
+
+def sweep_leases(stores: Stores, *, limit: int = 200) -> int:
+    """Give back expired leases: steps become due now, their fence grows, an effect counts as possible.
+
+    Who kills every process alone parks. Steps of removed systems park wherever they came from, and batches that nobody
+    is in any more end, with their tokens' keys. Returns how many steps were freed or parked.
+    """
+    with stores.engine.begin() as connection:
+        freed = _free_expired(connection, limit)
+        parked = _park_removed(connection, limit)
+        ended = _end_empty_batches(connection, limit)
+    stores.keys.destroy([batch_owner(batch_id) for batch_id in ended])
+    return freed + parked
+
+
+def _free_expired(connection: Connection, limit: int) -> int:
+    batches = connection.execute(
+        text(
+            "UPDATE batches SET fence = fence + 1, lease_until = NULL WHERE id IN ("
+            " SELECT id FROM batches b WHERE ended_at IS NULL AND (lease_until <= clock_timestamp()"
+            # No lease at all and yet a leased step: nobody would ever come back for it.
+            " OR (lease_until IS NULL"
+            " AND EXISTS (SELECT 1 FROM steps s WHERE s.batch_id = b.id AND s.state = 'leased')))"
+            " LIMIT :n FOR NO KEY UPDATE SKIP LOCKED) RETURNING id, system, phase, root_id"
+        ),
+        {"n": limit},
+    ).all()
+    if not batches:
+        return 0
+    steps = connection.execute(
+        text(
+            "SELECT s.*, r.subject FROM steps s JOIN requests r ON r.id = s.request_id"
+            " WHERE s.batch_id = ANY(CAST(:ids AS uuid[])) AND s.state = 'leased' ORDER BY s.id FOR NO KEY UPDATE OF s"
+        ),
+        {"ids": [row.id for row in batches]},
+    ).all()
+    now = database_now(connection)
+    stays = _batches_after(connection, batches, steps)
+    connection.execute(
+        text(
+            "UPDATE steps SET state = 'due', reason = 'lease_expired',"
+            # At once, but whoever is with every process that dies waits longer and longer.
+            " due_at = CAST(:now AS timestamptz) + CASE WHEN tries <= :free THEN interval '0'"
+            " ELSE least(interval '15 minutes', make_interval(secs => 2.0 ^ least(tries - :free, 12))) END,"
+            " effect_possible = effect_possible OR phase = 'erase',"
+            " effect_at = CASE WHEN phase = 'erase' THEN :now ELSE effect_at END, batch_id = n.batch_id"
+            " FROM unnest(CAST(:ids AS uuid[]), CAST(:batches AS uuid[])) AS n(step_id, batch_id) WHERE id = n.step_id"
+        ),
+        {
+            "now": now,
+            "free": REPEATED,
+            "ids": [s.id for s in steps],
+            "batches": [stays.get(s.id) for s in steps],
+        },
+    )
+    _log_expired(connection, steps, now)
+    _park_killers(connection, steps, now)
+    return len(steps)
+
+
+def _log_expired(connection: Connection, steps: Sequence[Row[Any]], now: datetime) -> None:
+    changes = [
+        Change(
+            "step",
+            str(s.id),
+            version_of(s),
+            "step_lease_expired",
+            s.subject,
+            {"phase": Phase(s.phase), "state": StepState.DUE, "reason": "lease_expired"},
+        )
+        for s in steps
+    ]
+    log_changes(connection, changes, actor="worker", at=now)
+
+
+def _park_killers(connection: Connection, steps: Sequence[Row[Any]], now: datetime) -> None:
+    """Who was alone in the lease, and with whom process after process died: trying for ever would kill for ever."""
+    leased = Counter(s.batch_id for s in steps)
+    alone = [s.id for s in steps if s.tries >= MOST_DEATHS and leased[s.batch_id] == 1]
+    if not alone:
+        return
+    killers = connection.execute(
+        text(
+            "SELECT s.* FROM steps s WHERE s.id = ANY(CAST(:ids AS uuid[]))"
+            # Tries count every error in a row; only attempts without any answer tell of a process that died.
+            " AND :most = (SELECT count(*) FROM (SELECT ended_at FROM attempts WHERE step_id = s.id"
+            " ORDER BY number DESC LIMIT :most) AS last WHERE ended_at IS NULL)"
+        ),
+        {"ids": alone, "most": MOST_DEATHS},
+    ).all()
+    park_steps(connection, killers, PROCESS_DIED, actor="worker", at=now)
+
+
+def _batches_after(connection: Connection, batches: Sequence[Row[Any]], steps: Sequence[Row[Any]]) -> dict[UUID, UUID]:
+    """Which batch each freed step stays in. Effects go on under the same key and token (part_suspects says who goes
+    together). People who were looked at, and with whom a process died again and again, travel apart from the others, in
+    ever smaller parts."""
+    stays: dict[UUID, UUID] = {}
+    for batch in batches:
+        mine = [s for s in steps if s.batch_id == batch.id]
+        suspects = [s.id for s in mine if s.tries >= REPEATED]
+        if batch.phase in (Phase.SUPPRESS, Phase.ERASE):
+            stays |= {s.id: batch.id for s in mine}
+        elif len(mine) > 1 and suspects:
+            root = batch.root_id or batch.id
+            stays |= open_parts(connection, batch.system, Phase(batch.phase), root, halves(suspects))
+        elif batch.root_id is not None:
+            stays |= {s.id: batch.id for s in mine}
+    return stays
+
+
+def _park_removed(connection: Connection, limit: int) -> int:
+    """Whatever made a step due in a system that isn't connected any more (a lifted hold, a withdrawal, an expired
+    lease, a request that was settled just then): nobody leases it, so a human must know."""
+    steps = connection.execute(
+        text(
+            # One half for each of the two indexes of due steps.
+            "WITH due AS MATERIALIZED (SELECT d.id FROM systems y CROSS JOIN LATERAL ((SELECT id FROM steps"
+            " WHERE system = y.name AND state IN ('due', 'accepted') AND batch_id IS NULL LIMIT :n)"
+            " UNION ALL (SELECT id FROM steps WHERE system = y.name AND state IN ('due', 'accepted')"
+            " AND batch_id IS NOT NULL LIMIT :n)) AS d WHERE y.state = 'removed' LIMIT :n),"
+            " locked AS MATERIALIZED (SELECT s.* FROM steps s WHERE s.id IN (SELECT id FROM due)"
+            " ORDER BY s.id FOR NO KEY UPDATE SKIP LOCKED)"
+            " SELECT * FROM locked WHERE state IN ('due', 'accepted')"
+        ),
+        {"n": limit},
+    ).all()
+    park_steps(connection, steps, SYSTEM_REMOVED, actor="worker", at=database_now(connection))
+    return len(steps)
+
+
+def _end_empty_batches(connection: Connection, limit: int) -> list[UUID]:
+    """Batches whose last step left without a lease: withdrawn, ended by a human, moved to another phase."""
+    ended = connection.execute(
+        text(
+            "UPDATE batches SET ended_at = clock_timestamp() WHERE id IN ("
+            " SELECT id FROM batches b WHERE ended_at IS NULL AND lease_until IS NULL"
+            " AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.batch_id = b.id)"
+            " LIMIT :n FOR NO KEY UPDATE SKIP LOCKED) RETURNING id"
+        ),
+        {"n": limit},
+    )
+    return list(ended.scalars())
+
+
+def sweep_orphan_keys(stores: Stores, *, older_than_seconds: float = 86400.0, page: int = 500) -> int:
+    """Destroy data keys that belong to no request or open batch: left by submissions that never committed.
+
+    Only keys older than a day are looked at, so none is destroyed whose request is just being written. All of them,
+    page by page: the oldest may belong to requests that take long. None while the store disagrees with an anchor: in a
+    store that was restored from an older state, newer requests are missing and come back with a newer backup.
+    """
+    destroyed, after = 0, ""
+    with stores.engine.begin() as connection:
+        if not gate_is_open(connection):
+            return 0
+    while owners := stores.keys.owners_older_than(older_than_seconds, page, after=after):
+        after = owners[-1]
+        orphans = _without_owner(stores, owners)
+        stores.keys.destroy(orphans)
+        destroyed += len(orphans)
+    return destroyed
+
+
+def _without_owner(stores: Stores, owners: Sequence[str]) -> list[str]:
+    kinds: dict[str, list[str]] = {"request": [], "batch": []}
+    for owner in owners:
+        kind, _, owner_id = owner.partition("/")
+        if kind in kinds:
+            kinds[kind].append(owner_id)
+    with stores.engine.begin() as connection:
+        alive = connection.execute(
+            text(
+                "SELECT 'request/' || id FROM requests WHERE sealed_at IS NULL AND id = ANY(CAST(:requests AS uuid[]))"
+                " UNION ALL SELECT 'batch/' || id FROM batches WHERE ended_at IS NULL"
+                " AND id = ANY(CAST(:batches AS uuid[]))"
+            ),
+            {"requests": kinds["request"], "batches": kinds["batch"]},
+        )
+        kept = {row[0] for row in alive}
+    # An owner of another kind has rows that this statement doesn't know.
+    return [owner for owner in owners if owner not in kept and owner.partition("/")[0] in kinds]

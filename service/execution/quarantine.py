@@ -1,0 +1,95 @@
+"""Split a batch whose call failed as a whole: halves under new keys, due at once, so that the healthy aren't delayed.
+
+Decides which new batch each step goes to; domain.execution.bisect decides whether. The parts remember the batch that
+they come
+of, and people of them who fail go on travelling apart from the others. Runs inside the transaction that records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Row, text
+
+from connectors.base.errors import ConnectorError
+from connectors.base.values import AnswerKind
+from service.domain.execution.bisect import SharedFailure, halves, may_split, who_shares_an_error
+from service.domain.execution.transitions import Phase
+from service.execution.lease import LeasedBatch
+
+_ANSWERED = ["located", "nothing_located", *(kind.value for kind in AnswerKind)]
+
+
+@dataclass(frozen=True)
+class BatchFacts:
+    """What the locked row of a batch says: where it comes from, and whether its connector stored a resume token."""
+
+    root_id: UUID | None = None
+    has_token: bool = False
+
+
+def split_failed(
+    connection: Connection,
+    leased: LeasedBatch,
+    facts: BatchFacts,
+    rows: Mapping[UUID, Row[Any]],
+    results: Mapping[str, object],
+) -> dict[UUID, UUID]:
+    """Of the locked steps those that are to be tried again in a new batch, and in which."""
+    ids = {step.ref: step.step_id for step in leased.steps if step.step_id in rows}
+    shared = who_shares_an_error({ref: results[ref] for ref in ids})
+    if not shared:
+        return {}
+    family, root_people, answered = _family(connection, facts.root_id)
+    answered = answered or not all(isinstance(results[ref], ConnectorError) for ref in ids)
+    placed: dict[UUID, UUID] = {}
+    for error, refs in shared:
+        people = sorted(ids[ref] for ref in refs)
+        failure = SharedFailure(
+            phase=leased.phase,
+            error=error,
+            people=len(people),
+            tries=min(rows[step_id].tries for step_id in people),
+            has_token=facts.has_token,
+            family=family,
+            root_people=root_people or len(ids),
+            answered=answered,
+        )
+        if may_split(failure):
+            root = facts.root_id or leased.id
+            placed |= open_parts(connection, leased.system, leased.phase, root, halves(people))
+    return placed
+
+
+def open_parts(
+    connection: Connection, system: str, phase: Phase, root_id: UUID, parts: Sequence[Sequence[UUID]]
+) -> dict[UUID, UUID]:
+    """New batches of these steps, which the caller writes to them. Returns each step's batch."""
+    opened = [(uuid4(), part) for part in parts if part]
+    connection.execute(
+        text(
+            "INSERT INTO batches (id, system, phase, root_id)"
+            " SELECT id, :s, :p, :root FROM unnest(CAST(:ids AS uuid[])) AS n(id)"
+        ),
+        {"s": system, "p": phase, "root": root_id, "ids": [batch_id for batch_id, _ in opened]},
+    )
+    return {step_id: batch_id for batch_id, part in opened for step_id in part}
+
+
+def _family(connection: Connection, root_id: UUID | None) -> tuple[int, int, bool]:
+    """How many batches came of splitting the root, how many people were in it, and if one of the parts was answered."""
+    if root_id is None:
+        return 0, 0, False
+    row = connection.execute(
+        text(
+            "SELECT count(*) AS batches,"
+            " (SELECT count(DISTINCT step_id) FROM attempts WHERE batch_id = :root) AS people,"
+            " coalesce(bool_or(EXISTS (SELECT 1 FROM attempts a WHERE a.batch_id = b.id"
+            " AND a.answer = ANY(CAST(:answers AS text[])))), false) AS answered FROM batches b WHERE b.root_id = :root"
+        ),
+        {"root": root_id, "answers": _ANSWERED},
+    ).one()
+    return row.batches, row.people, row.answered

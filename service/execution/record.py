@@ -1,0 +1,247 @@
+"""Record what a connector answered: under the fence, for the whole batch in one transaction.
+
+Decides nothing about outcomes itself: `domain.execution.transitions` does, from facts that are read here under lock.
+An answer that
+comes after the lease was lost changes no state; it is kept on its attempt, audited, and triggers a look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from connectors.base.values import Answer, Located
+from service.domain.execution.transitions import (
+    KEY_GONE,
+    Next,
+    Phase,
+    Retry,
+    StepState,
+)
+from service.execution.attempts import Result, end_attempts, name_of
+from service.execution.decide import BatchNow, Heard, Placing
+from service.execution.facts import surroundings
+from service.execution.findings import adds_to_plan, amend_plans, findings_of
+from service.execution.jobs import note_jobs
+from service.execution.lease import LeasedBatch, LeasedStep
+from service.execution.quarantine import BatchFacts, split_failed
+from service.execution.steps.park import park_steps
+from service.execution.write import Findings, Moved, Place, write_moves
+from service.requests.planning.request_checks import ask_to_look
+from service.settings import Settings
+from service.store.arrays import listed
+from service.store.audit_log.record_change import Change, log_changes
+from service.store.encryption.key_store import batch_owner, request_owner
+from service.store.execute import run
+from service.store.locking import database_now, version_of
+from service.store.stores import Stores
+from service.system_rules import rules_of
+
+_LOCK = (
+    "SELECT s.id, s.request_id, s.position, s.phase, s.tries, s.rounds, s.effect_possible, s.retained, s.plan_version,"
+    " s.located, s.waits_for_order,"
+    " s.record_hashes <> '{}' AS has_records, s.counts, s.version, s.entry_hash,"
+    # Mostly empty, and nothing is quicker to read than nothing.
+    " nullif(s.erased, '{}') AS erased, nullif(s.left_over, '{}') AS left_over,"
+    " nullif(s.not_covered, '{}') AS not_covered, s.job_hashes,"
+    " r.subject FROM steps s JOIN requests r ON r.id = s.request_id WHERE s.id = ANY(CAST(:ids AS uuid[]))"
+    " ORDER BY s.id FOR NO KEY UPDATE OF s"
+)
+_LOCK_LEASED = _LOCK.replace("ORDER BY", "AND s.state = 'leased' AND s.batch_id = :b ORDER BY")
+_FENCE = (
+    "SELECT fence, ended_at, root_id, resume_token IS NOT NULL AS has_token FROM batches WHERE id = :id"
+    " FOR NO KEY UPDATE"
+)
+_GIVE_BACK = (
+    "UPDATE batches SET lease_until = NULL, ended_at = CASE WHEN EXISTS (SELECT 1 FROM steps WHERE batch_id = :id)"
+    " THEN NULL ELSE CAST(:now AS timestamptz) END WHERE id = :id RETURNING ended_at IS NOT NULL"
+)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of the batch: whether the answers counted, and how many steps ended."""
+
+    in_time: bool
+    ended: int = 0
+
+
+def record_answers(
+    stores: Stores,
+    settings: Settings,
+    leased: LeasedBatch,
+    results: Mapping[str, Result],
+    retries: Mapping[str, Retry],
+    foreign: frozenset[str] = frozenset(),
+    looks: Mapping[str, Answer] = MappingProxyType({}),
+) -> Recorded:
+    """Record one result per person (by `ref`).
+
+    `retries`: the retry policy's word for each error. `foreign`: people on whose found records the identity graph saw
+    somebody else's identifier: a human must look, nothing is touched. `looks`: what the looks answered that followed an
+    erasing call in the same pass.
+    """
+    keys = stores.keys.get([request_owner(s.request_id) for s in leased.steps]) if leased.phase is Phase.LOCATE else {}
+    with stores.engine.begin() as connection:
+        recording = _Recording(connection, stores, settings, leased, Heard(results, looks, retries, foreign), keys)
+        if not recording.holds_fence():
+            recording.record_late()
+            return Recorded(in_time=False)
+        ended, batch_is_over = recording.record()
+    if batch_is_over and recording.batch.has_token:
+        stores.keys.destroy([batch_owner(leased.id)])
+    return Recorded(in_time=True, ended=ended)
+
+
+class _Recording:
+    """One batch being recorded, inside one transaction."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        stores: Stores,
+        settings: Settings,
+        leased: LeasedBatch,
+        heard: Heard,
+        keys: Mapping[str, bytes],
+    ) -> None:
+        self.connection = connection
+        self.stores = stores
+        self.settings = settings
+        self.leased = leased
+        self.heard = heard
+        self.keys = keys
+        self.frozen_requests: set[UUID] = set()
+        self.batch = BatchFacts()
+        if leased.phase is Phase.LOCATE:
+            # Finds after the freeze make a new plan version, and that needs the request: it is locked before the steps.
+            self._lock_frozen_requests()
+
+    def holds_fence(self) -> bool:
+        """Lock the batch; True if nobody leased or swept it since."""
+        row = run(self.connection, _FENCE, {"id": self.leased.id}).one()
+        self.batch = BatchFacts(row.root_id, row.has_token)
+        return row.fence == self.leased.fence and row.ended_at is None
+
+    def record(self) -> tuple[int, bool]:
+        """Move every step on. Returns how many ended, and whether the batch is over."""
+        rows = self._lock_steps(only_leased=True)
+        # Steps that are tried again at once, in which new batch: the call failed for all of them alike.
+        parts = split_failed(self.connection, self.leased, self.batch, rows, self.heard.results)
+        around = surroundings(self.connection, self.leased.system, rows)
+        now = around.now
+        known = BatchNow(self.batch, parts, self.frozen_requests, around)
+        rules = rules_of(self.settings, self.leased.system)
+        placing = Placing(self.leased, self.heard, rules, known, now)
+        leased = [(rows[step.step_id], step) for step in self.leased.steps if step.step_id in rows]
+        placed = [(row, step, placing.place(row, step)) for row, step in leased]
+        self._write(placing, placed)
+        moves = [(row, step, place.move) for row, step, place in placed]
+        said = {**self.heard.results, **self.heard.looks}
+        note_jobs(self.connection, self.stores.pepper, self.leased.system, moves, said)
+        self._park_keyless(now)
+        over = self._give_back(now)
+        ask_to_look(self.connection, [(row, move) for row, _, move in moves], around.left_to_others)
+        return sum(move.has_ended for _, _, move in moves), over
+
+    def record_late(self) -> None:
+        """Keep late answers on their attempts, log them, and have somebody look."""
+        now = database_now(self.connection)
+        rows = self._lock_steps(only_leased=False)
+        known = [s for s in self.leased.steps if s.step_id in rows]
+        end_attempts(self.connection, self.leased, known, self.heard.results, now, late=True, looks=self.heard.looks)
+        touched = self.leased.phase is Phase.ERASE
+        self.connection.execute(
+            text(
+                "UPDATE steps SET effect_possible = effect_possible OR :touched, due_at = :now"
+                " WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('due', 'accepted')"
+            ),
+            {"touched": touched, "now": now, "ids": list(rows)},
+        )
+        results = self.heard.results
+        changes = [
+            Change(
+                "step",
+                str(step.step_id),
+                version_of(rows[step.step_id]),
+                "step_answered_late",
+                rows[step.step_id].subject,
+                {
+                    "phase": self.leased.phase,
+                    "attempt": step.attempt,
+                    "answer": name_of(results.get(step.ref)),
+                },
+            )
+            for step in self.leased.steps
+            if step.step_id in rows
+        ]
+        log_changes(self.connection, changes, actor="worker", at=now)
+
+    def _lock_frozen_requests(self) -> None:
+        ids = sorted({s.request_id for s in self.leased.steps})
+        frozen = self.connection.execute(
+            text(
+                "SELECT id FROM requests WHERE id = ANY(CAST(:ids AS uuid[])) AND plan_version > 0"
+                " ORDER BY id FOR NO KEY UPDATE"
+            ),
+            {"ids": ids},
+        )
+        self.frozen_requests = {row.id for row in frozen}
+
+    def _lock_steps(self, *, only_leased: bool) -> dict[UUID, Row[Any]]:
+        statement = _LOCK_LEASED if only_leased else _LOCK
+        ids = listed(s.step_id for s in self.leased.steps)
+        rows = run(self.connection, statement, {"ids": ids, "b": self.leased.id}).all()
+        return {row.id: row for row in rows}
+
+    def _write(self, placing: Placing, placed: Sequence[tuple[Row[Any], LeasedStep, Place]]) -> None:
+        moved, amended = [], []
+        for row, step, place in placed:
+            findings = None
+            if self.leased.phase is Phase.LOCATE:
+                findings = self._findings(placing, row, step, place.move)
+                if findings is not None and row.plan_version is not None and self._adds(row, step):
+                    amended.append(row)
+            moved.append(Moved(row, place, findings))
+        write_moves(self.connection, moved, placing.now)
+        steps = [step for _, step, _ in placed]
+        heard = placing.heard
+        end_attempts(self.connection, self.leased, steps, heard.results, placing.now, late=False, looks=heard.looks)
+        amend_plans(self.connection, self.settings, amended, placing.now)
+
+    def _adds(self, row: Row[Any], step: LeasedStep) -> bool:
+        found = self.heard.results[step.ref]
+        return isinstance(found, Located) and adds_to_plan(row, step, found)
+
+    def _findings(self, placing: Placing, row: Row[Any], step: LeasedStep, move: Next) -> Findings | None:
+        """What a plan that was frozen meanwhile doesn't hold isn't stored: the repeated search adds it properly."""
+        found, key = self.heard.results[step.ref], self.keys.get(request_owner(row.request_id))
+        if not isinstance(found, Located) or key is None or step.step_id in placing.unusable:
+            return None
+        if row.plan_version is not None and move.state is not StepState.WAITING and self._adds(row, step):
+            return None
+        return findings_of(self.stores, self.leased.system, step, found, key)
+
+    def _park_keyless(self, now: datetime) -> None:
+        """People whose key is gone can't be worked on by anybody: a human must know."""
+        if not self.leased.keyless:
+            return
+        rows = self.connection.execute(
+            text(
+                "UPDATE steps SET batch_id = NULL WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'leased'"
+                " AND batch_id = :b RETURNING *"
+            ),
+            {"ids": list(self.leased.keyless), "b": self.leased.id},
+        ).all()
+        park_steps(self.connection, rows, KEY_GONE, actor="worker", at=now)
+
+    def _give_back(self, now: datetime) -> bool:
+        """End the lease; the batch is over when no step needs its key and token any more."""
+        over: bool = run(self.connection, _GIVE_BACK, {"id": self.leased.id, "now": now}).scalar_one()
+        return over

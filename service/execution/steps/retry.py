@@ -1,0 +1,119 @@
+"""A named human lets the parked steps of one system go on, many in one transaction: the cause of all was mended.
+
+Decides which of them may: the same as for a single one (resolve_step). Each has its audit entry under the key's name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from service.domain.errors import NotFound, WrongState
+from service.domain.execution.transitions import LEGAL_HOLD, WITHDRAWN, StepState
+from service.domain.requests.states import WITHDRAWN_STATES
+from service.execution.steps.resolve import Decision, ResolutionReason, decide_step
+from service.requests.holds.active import held_requests
+from service.requests.locking import lock_requests, step_change
+from service.store.audit_log.record_change import log_changes
+from service.store.locking import check_again, database_now
+from service.store.stores import Stores
+
+
+@dataclass(frozen=True)
+class Retried:
+    """How many go on, how many can't, and behind which step to go on asking; None when all were asked."""
+
+    retried: int
+    held: int
+    withdrawn: int
+    next_after: UUID | None
+
+
+def retry_step(stores: Stores, step_id: UUID, *, reason: ResolutionReason, actor: str) -> None:
+    """Let one parked step go on. Raises NotFound, WrongState, HeldPerson."""
+    decide_step(stores, step_id, decision=Decision.RETRY, reason=reason, actor=actor)
+
+
+def retry_steps(
+    stores: Stores,
+    *,
+    system: str,
+    parked_as: str,
+    reason: ResolutionReason,
+    actor: str,
+    after: UUID | None = None,
+    limit: int = 500,
+) -> Retried:
+    """Let the next `limit` steps of a system go on that are parked with this reason, or this word before its colon.
+
+    Raises NotFound, WrongState if the system isn't connected.
+    """
+    with stores.engine.begin() as connection:
+        _check_system(connection, system)
+        found = connection.execute(
+            text(
+                "SELECT id, request_id FROM steps WHERE system = :s AND state = 'parked' AND id > :after"
+                " AND (reason = :r OR split_part(reason, ':', 1) = :r) ORDER BY id LIMIT :n"
+            ),
+            {"s": system, "r": parked_as, "after": after or UUID(int=0), "n": limit},
+        ).all()
+        requests = lock_requests(connection, {row.request_id for row in found})
+        steps = connection.execute(
+            text(
+                "WITH locked AS MATERIALIZED (SELECT * FROM steps WHERE id = ANY(CAST(:ids AS uuid[]))"
+                " ORDER BY id FOR NO KEY UPDATE) SELECT * FROM locked WHERE state = 'parked'"
+            ),
+            {"ids": [row.id for row in found]},
+        ).all()
+        held = held_requests(connection, list(requests))
+        stopped = {s.id for s in steps if s.reason == LEGAL_HOLD and s.request_id in held}
+        withdrawn = {s.id for s in steps if _is_withdrawn(s, requests[s.request_id])} - stopped
+        freed = [s for s in steps if s.id not in stopped | withdrawn]
+        _free(connection, freed, requests, reason, actor)
+    last = found[-1].id if len(found) == limit else None
+    return Retried(len(freed), len(stopped), len(withdrawn), last)
+
+
+def _check_system(connection: Connection, system: str) -> None:
+    state = connection.execute(text("SELECT state FROM systems WHERE name = :s"), {"s": system}).scalar_one_or_none()
+    if state is None:
+        raise NotFound("there is no such system")
+    if state != "active":
+        raise WrongState("the system isn't connected any more: connect it again first")
+
+
+def _is_withdrawn(step: Row[Any], request: Row[Any]) -> bool:
+    return request.state in WITHDRAWN_STATES and not step.effect_possible and step.reason != WITHDRAWN
+
+
+def _free(
+    connection: Connection, steps: list[Row[Any]], requests: dict[UUID, Row[Any]], reason: ResolutionReason, actor: str
+) -> None:
+    if not steps:
+        return
+    now = database_now(connection)
+    connection.execute(
+        text(
+            "UPDATE steps SET state = 'due', reason = NULL, due_at = :now, tries = 0, rounds = 0,"
+            " batch_id = (SELECT b.id FROM batches b WHERE b.id = steps.batch_id AND b.ended_at IS NULL"
+            " AND b.phase = steps.phase) WHERE id = ANY(CAST(:ids AS uuid[]))"
+        ),
+        {"now": now, "ids": [s.id for s in steps]},
+    )
+    changes = [
+        step_change(
+            step,
+            requests[step.request_id].subject,
+            "step_unparked",
+            decision=Decision.RETRY.value,
+            phase=step.phase,
+            state=StepState.DUE.value,
+            reason=reason.value,
+        )
+        for step in steps
+    ]
+    log_changes(connection, changes, actor=actor, at=now)
+    check_again(connection, [step.request_id for step in steps])

@@ -1,0 +1,127 @@
+"""Show the connected systems: what each one's connector declares, and how its last check went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, text
+
+from connectors.base.interface import Connector, Delays, Operation
+from connectors.base.registry import connectors
+from service.settings import Settings
+from service.store.stores import Stores
+
+
+@dataclass(frozen=True)
+class RateLimitView:
+    """At most so many calls (or people, `per_subject`) in any window of that length."""
+
+    calls: int
+    per_seconds: float
+    per_subject: bool
+
+
+@dataclass(frozen=True)
+class DeclarationView:
+    """What a connector says of itself and its vendor. Delays are those in force for this system."""
+
+    level: str
+    operations: list[str]
+    identifier_kinds: list[str]
+    erases_by: str
+    max_subjects_per_call: dict[str, int]
+    can_confirm: bool
+    searches_first: bool
+    suppress_first: bool
+    confirm_after_seconds: float
+    poll_every_seconds: float
+    purge_after_seconds: float
+    rate_limits: list[RateLimitView]
+    required_scopes: list[str]
+    not_covered: list[str]
+
+
+@dataclass(frozen=True)
+class SystemView:
+    """A system. `declaration` is None for one whose connector isn't installed any more.
+
+    `down_since`: it gave no answer in several passes and is only probed. `rest_until`: nothing is sent until then, for
+    the `rest_reason` (`system_down`, `rate_limited`: the vendor asked for it, `rate_window`: our own gate).
+    `changes_read_at`: when the suppression sync last read what changed there; `changes_error`: why it couldn't since.
+    """
+
+    name: str
+    connector: str
+    state: str
+    position: int
+    max_concurrency: int
+    checked_at: datetime | None
+    check_result: str | None
+    down_since: datetime | None
+    rest_until: datetime | None
+    rest_reason: str | None
+    changes_read_at: datetime | None
+    changes_error: str | None
+    declaration: DeclarationView | None
+
+
+def list_systems(stores: Stores, settings: Settings) -> list[SystemView]:
+    """All systems, in the order in which they are worked on; removed ones, too, since steps may wait for them."""
+    with stores.engine.begin() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT y.*, coalesce(y.rest_until > clock_timestamp(), false) AS rests,"
+                " u.last_success_at, u.last_error"
+                " FROM systems y LEFT JOIN suppression_syncs u ON u.system = y.name ORDER BY y.position, y.name"
+            )
+        ).all()
+    return [_view(row, settings) for row in rows]
+
+
+def _view(row: Row[Any], settings: Settings) -> SystemView:
+    kind = connectors().get(row.connector)
+    return SystemView(
+        name=row.name,
+        connector=row.connector,
+        state=row.state,
+        position=row.position,
+        max_concurrency=row.max_concurrency,
+        checked_at=row.checked_at,
+        check_result=row.check_result,
+        down_since=row.down_since,
+        rest_until=row.rest_until if row.rests else None,
+        rest_reason=row.rest_reason if row.rests else None,
+        changes_read_at=row.last_success_at,
+        changes_error=row.last_error,
+        declaration=None if kind is None else _declared(kind, row.name, settings),
+    )
+
+
+def _declared(kind: type[Connector], name: str, settings: Settings) -> DeclarationView:
+    declaration = kind.declaration
+    config = {s.config.name: s.config for s in settings.systems}.get(name)
+    configured = {} if config is None else config.delays
+    limits = declaration.rate_limits if config is None else kind.limits(config)
+
+    def seconds(delay: str) -> float:
+        declared: Delays = declaration.delays
+        return float(configured.get(delay, getattr(declared, delay)).total_seconds())
+
+    return DeclarationView(
+        level=declaration.level,
+        operations=[operation.value for operation in Operation if operation in declaration.operations],
+        identifier_kinds=sorted(declaration.identifier_kinds),
+        erases_by=declaration.erases_by.value,
+        max_subjects_per_call={o.value: declaration.batch_limit(o) for o in Operation if o in declaration.operations},
+        can_confirm=declaration.can_confirm,
+        searches_first=declaration.searches_first,
+        suppress_first=declaration.suppress_first,
+        confirm_after_seconds=seconds("confirm_after"),
+        poll_every_seconds=seconds("poll_every"),
+        purge_after_seconds=seconds("purge_after"),
+        rate_limits=[RateLimitView(r.calls, r.per.total_seconds(), r.per_subject) for r in limits],
+        required_scopes=list(declaration.required_scopes),
+        not_covered=list(declaration.not_covered),
+    )

@@ -1,0 +1,28 @@
+"""Which requests are held right now, asked the same way by the plan, the lease, its renewal and the record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from service.store.arrays import listed
+from service.store.execute import run
+
+_HELD = (
+    "SELECT DISTINCT i.request_id FROM identifiers i"
+    " JOIN hold_hashes hh ON hh.keyed_hash = i.keyed_hash"
+    " JOIN holds h ON h.id = hh.hold_id"
+    " WHERE i.request_id = ANY(CAST(:ids AS uuid[])) AND i.use IN ('planned', 'pending')"
+    " AND h.lifted_at IS NULL AND (h.until IS NULL OR h.until > clock_timestamp())"
+    # Asked once for all: most installations have no hold most of the time, and then nobody's identifiers are read.
+    " AND EXISTS (SELECT 1 FROM holds WHERE lifted_at IS NULL)"
+)
+
+
+def held_requests(connection: Connection, request_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of `request_ids` of whose cluster one identifier is under a hold that is in force."""
+    if not request_ids:
+        return set()
+    return set(run(connection, _HELD, {"ids": listed(request_ids)}).scalars())

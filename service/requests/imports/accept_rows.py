@@ -1,0 +1,329 @@
+"""Accept some hundred lines of an import in one transaction, each for itself: a bad line doesn't stop the others.
+
+Decides what becomes of each line. A line with an external reference is known by it among its API key's requests,
+another by its number in the import; sending it again gives the same request. The import's row is locked while a set is
+written, so that two connections under one key, or a cancellation, take turns with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from service.domain.errors import IdempotencyConflict, ReferenceInUse, Refusal, Sealed
+from service.domain.field_problems import FieldProblem
+from service.domain.requests.idempotency import is_same_body
+from service.domain.requests.imports import ImportState
+from service.logs import fault_of
+from service.requests.imports.begin import Import, change_import, lock_open_import
+from service.requests.intake.build import TICK, ImportLine, new_request
+from service.requests.intake.insert import (
+    STORE_UNAVAILABLE,
+    NewRequest,
+    insert_requests,
+    is_certainly_not_written,
+)
+from service.requests.intake.link import Links, open_requests
+from service.requests.intake.validate import (
+    CheckedSubmission,
+    SealedSubmission,
+    Submission,
+    check_submission,
+    discard_keys,
+    seal_submissions,
+)
+from service.settings import Settings
+from service.store.locking import check_again, database_now
+from service.store.stores import Stores
+
+log = structlog.get_logger(__name__)
+
+INTERNAL = "internal"
+"""The code of a line that a fault of ours keeps out; it is taken when it is sent again after the repair."""
+_TRIES = 5  # Another submission may take a reference between our look and our commit.
+_KNOWN_COLUMNS = "id, import_id, import_line, import_fingerprint, external_reference, linked_to, respond_by, sealed_at"
+_KNOWN = text(
+    f"SELECT {_KNOWN_COLUMNS} FROM requests WHERE import_id = :import"  # noqa: S608 - our own names
+    " AND import_line = ANY(CAST(:lines AS integer[])) AND external_reference IS NULL"
+    f" UNION ALL SELECT {_KNOWN_COLUMNS} FROM requests WHERE external_reference = ANY(CAST(:references AS text[]))"
+    " AND submitted_by = :submitted_by"
+)
+_KEEP_REFUSALS = text(
+    "INSERT INTO import_refusals (import_id, line, code, errors)"
+    " SELECT :import, line, code, CAST(errors AS jsonb) FROM unnest(CAST(:lines AS integer[]), CAST(:codes AS text[]),"
+    " CAST(:errors AS text[])) AS n(line, code, errors)"
+    " ON CONFLICT (import_id, line) DO UPDATE SET code = excluded.code, errors = excluded.errors"
+)
+_DROP_REFUSALS = text("DELETE FROM import_refusals WHERE import_id = :import AND line = ANY(CAST(:lines AS integer[]))")
+
+
+@dataclass(frozen=True)
+class LineRefusal:
+    """Why a line isn't accepted: a problem's code, and each place with its reason. Repeats nothing of the line."""
+
+    code: str
+    errors: tuple[FieldProblem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line by its number: what it asks for, or why it can't be read. `places` are its sender's words for fields."""
+
+    number: int
+    content: Submission | LineRefusal = field(repr=False)
+    places: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The line's request, and the earlier one of the same person that covers it, if there is one."""
+
+    request_id: UUID
+    respond_by: datetime
+    linked_to: UUID | None
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one line."""
+
+    line: int
+    result: Accepted | LineRefusal
+
+
+def accept_lines(stores: Stores, settings: Settings, importing: Import, lines: Sequence[Line]) -> list[Verdict]:
+    """One verdict per line, in their order; what it says is committed. Raises WrongState if the import was cancelled.
+
+    The numbers of one call differ from each other.
+    """
+    results: dict[int, Accepted | LineRefusal] = {}
+    checked: dict[int, CheckedSubmission] = {}
+    for line in lines:
+        if isinstance(line.content, LineRefusal):
+            results[line.number] = line.content
+            continue
+        try:
+            checked[line.number] = check_submission(stores.pepper, settings, line.content)
+        except Refusal as refusal:
+            results[line.number] = _refused(refusal, line.places)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this line's and not the others'
+            results[line.number] = fault(importing, line.number, error)
+    writing = _Writing(stores, settings, importing, {line.number: line.places for line in lines})
+    results |= writing.results(checked, results)
+    return [Verdict(line.number, results[line.number]) for line in lines]
+
+
+def fault(importing: Import, number: int, error: Exception) -> LineRefusal:
+    """The verdict on a line that a fault of ours keeps out. The error's text may be personal and isn't logged."""
+    log.error("import_line_failed", import_id=str(importing.id), line=number, **fault_of(error))
+    return LineRefusal(INTERNAL)
+
+
+class _Writing:
+    """One set of lines on its way into the store."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        settings: Settings,
+        importing: Import,
+        places: Mapping[int, Mapping[str, str]],
+    ) -> None:
+        self._stores = stores
+        self._settings = settings
+        self._import = importing
+        self._places = places
+        self._checked: Mapping[int, CheckedSubmission] = {}
+
+    def results(
+        self, checked: Mapping[int, CheckedSubmission], unreadable: Mapping[int, Accepted | LineRefusal]
+    ) -> dict[int, Accepted | LineRefusal]:
+        """Write the set. If an unexpected error stops it, write its halves, until the line that causes it is alone.
+
+        A refusal of the whole import and a store that doesn't answer are no line's fault: both are raised.
+        """
+        self._checked = checked
+        try:
+            return self._written(unreadable)
+        except (Refusal, *STORE_UNAVAILABLE):
+            raise
+        except Exception as error:
+            if not checked:
+                raise
+            numbers = list(checked)
+            if len(numbers) == 1:
+                refusal = fault(self._import, numbers[0], error)
+                self.results({}, {**unreadable, numbers[0]: refusal})
+                return {numbers[0]: refusal}
+        half = len(numbers) // 2
+        results = self.results({number: checked[number] for number in numbers[:half]}, unreadable)
+        return results | self.results({number: checked[number] for number in numbers[half:]}, {})
+
+    def _written(self, unreadable: Mapping[int, Accepted | LineRefusal]) -> dict[int, Accepted | LineRefusal]:
+        """Write the set. A set that met another submission at a unique reference is looked at and written again."""
+        with self._stores.engine.begin() as connection:
+            known = self._known(connection)
+            self._server_started_at = connection.execute(text("SELECT pg_postmaster_start_time()")).scalar_one()
+        fresh = self._fresh(known)
+        of_fresh = [self._checked[number] for number in fresh]
+        sealed = dict(zip(fresh, seal_submissions(self._stores, of_fresh, self._server_started_at), strict=True))
+        request_ids = [each.request_id for each in sealed.values()]
+        try:
+            results = self._tried(sealed, unreadable)
+        except Exception as error:
+            if is_certainly_not_written(error):
+                discard_keys(self._stores, request_ids)
+            raise
+        used = {r.request_id for r in results.values() if isinstance(r, Accepted)}
+        discard_keys(self._stores, [request_id for request_id in request_ids if request_id not in used])
+        return results
+
+    def _tried(
+        self, sealed: Mapping[int, SealedSubmission], unreadable: Mapping[int, Accepted | LineRefusal]
+    ) -> dict[int, Accepted | LineRefusal]:
+        for _ in range(_TRIES - 1):
+            try:
+                with self._stores.engine.begin() as connection:
+                    return self._write(connection, sealed, unreadable)
+            except (IntegrityError, OperationalError) as error:
+                # 40P01: two imports waited for each other in a circle; this one was broken off by the database.
+                met = isinstance(error, IntegrityError) or getattr(error.orig, "sqlstate", None) == "40P01"
+                if not met:
+                    raise
+        with self._stores.engine.begin() as connection:
+            return self._write(connection, sealed, unreadable)
+
+    def _known(self, connection: Connection) -> dict[int | str, Row[Any]]:
+        """Requests that these lines may mean: by number without a reference, by reference those of the same API key."""
+        references = [c.submission.external_reference for c in self._checked.values()]
+        rows = connection.execute(
+            _KNOWN,
+            {
+                "import": self._import.id,
+                "lines": list(self._checked),
+                "submitted_by": self._import.submitted_by,
+                "references": [reference for reference in references if reference is not None],
+            },
+        )
+        return {row.external_reference or row.import_line: row for row in rows}
+
+    def _fresh(self, known: Mapping[int | str, Row[Any]]) -> list[int]:
+        """Numbers of the lines that no request stands for; of those with one reference, the first."""
+        fresh: dict[int | str, int] = {}
+        for number, checked in self._checked.items():
+            name = checked.submission.external_reference or number
+            if name not in known:
+                fresh.setdefault(name, number)
+        return list(fresh.values())
+
+    def _write(
+        self,
+        connection: Connection,
+        sealed: Mapping[int, SealedSubmission],
+        unreadable: Mapping[int, Accepted | LineRefusal],
+    ) -> dict[int, Accepted | LineRefusal]:
+        importing = lock_open_import(connection, self._import.id)
+        known = self._known(connection)
+        fresh = [number for number in self._fresh(known) if number in sealed]
+        new = self._new_requests(connection, {number: sealed[number] for number in fresh})
+        if new:
+            insert_requests(connection, list(new.values()), self._server_started_at)
+            connection.execute(
+                text("UPDATE imports SET accepted = accepted + :n WHERE id = :id"),
+                {"n": len(new), "id": self._import.id},
+            )
+            if importing.state == ImportState.COMPLETED:
+                actor = f"key:{self._import.submitted_by}"
+                change_import(connection, importing, ImportState.RUNNING, "import_reopened", actor=actor)
+            check_again(connection, self._linked_elsewhere(new))
+        results = dict(self._judged(known, new))
+        self._note_refusals(connection, {**results, **unreadable})
+        return results
+
+    def _new_requests(self, connection: Connection, sealed: Mapping[int, SealedSubmission]) -> dict[int, NewRequest]:
+        now = database_now(connection)
+        links = Links(open_requests(connection, [each.checked for each in sealed.values()], self._import.id))
+        return {
+            number: new_request(
+                self._settings,
+                each,
+                linked_to=links.of(each),
+                now=now,
+                created_at=now + place * TICK,
+                of_import=ImportLine(self._import.id, number),
+            )
+            for place, (number, each) in enumerate(sealed.items())
+        }
+
+    def _linked_elsewhere(self, new: Mapping[int, NewRequest]) -> list[UUID]:
+        ours = {request.columns["id"] for request in new.values()}
+        linked = (request.columns["linked_to"] for request in new.values())
+        return [request_id for request_id in linked if request_id is not None and request_id not in ours]
+
+    def _judged(
+        self, known: Mapping[int | str, Row[Any]], new: Mapping[int, NewRequest]
+    ) -> Iterator[tuple[int, Accepted | LineRefusal]]:
+        by_reference = {r.columns["external_reference"]: r for r in new.values() if r.columns["external_reference"]}
+        for number, checked in self._checked.items():
+            reference = checked.submission.external_reference
+            request = new.get(number)
+            if request is not None:
+                yield number, _accepted(request.columns, replayed=False)
+            elif reference in by_reference:
+                yield number, self._repeated(number, by_reference[reference].columns)
+            else:
+                yield number, self._repeated(number, known[reference or number]._mapping)
+
+    def _repeated(self, number: int, row: Mapping[Any, Any]) -> Accepted | LineRefusal:
+        checked, places = self._checked[number], self._places[number]
+        by_reference = checked.submission.external_reference is not None
+        conflict: Refusal = IdempotencyConflict("another_body", field="Idempotency-Key")
+        if by_reference:
+            conflict = ReferenceInUse("in_use", field="/external_reference")
+        if row["import_id"] != self._import.id:
+            return _refused(conflict, places)
+        if row["import_fingerprint"] is None:
+            # Nobody can tell any more whether it is the same person's line.
+            return _refused(Sealed("sealed", field=conflict.field), places)
+        if not is_same_body(bytes(row["import_fingerprint"]), checked.fingerprint):
+            return _refused(conflict, places)
+        return _accepted(row, replayed=True)
+
+    def _note_refusals(self, connection: Connection, results: Mapping[int, Accepted | LineRefusal]) -> None:
+        refused = {number: r for number, r in results.items() if isinstance(r, LineRefusal)}
+        accepted = [number for number in results if number not in refused]
+        if accepted:
+            connection.execute(_DROP_REFUSALS, {"import": self._import.id, "lines": accepted})
+        if refused:
+            values = {
+                "import": self._import.id,
+                "lines": list(refused),
+                "codes": [refusal.code for refusal in refused.values()],
+                "errors": [json.dumps([_kept(problem) for problem in refusal.errors]) for refusal in refused.values()],
+            }
+            connection.execute(_KEEP_REFUSALS, values)
+
+
+def _accepted(row: Mapping[Any, Any], *, replayed: bool) -> Accepted:
+    return Accepted(row["id"], row["respond_by"], row["linked_to"], replayed)
+
+
+def _refused(refusal: Refusal, places: Mapping[str, str]) -> LineRefusal:
+    place = refusal.field or ""
+    problem = FieldProblem(places.get(place, place), refusal.reason, refusal.allowed, refusal.did_you_mean)
+    return LineRefusal(refusal.code, (problem,))
+
+
+def _kept(problem: FieldProblem) -> dict[str, str]:
+    """Without what is allowed: that is the same for every line, and told in the answer."""
+    kept = {"field": problem.field, "reason": problem.reason}
+    return kept if problem.did_you_mean is None else kept | {"did_you_mean": problem.did_you_mean}

@@ -1,0 +1,97 @@
+"""Pause, resume or cancel an import: one row changes, whatever the number of its requests.
+
+Decides which change is possible when. Leasing looks at the import (requests.imports.paused); the clocks of its
+requests run
+on. Cancelling revokes every request that hasn't ended, in portions, with what that means for a single one: what has
+begun is looked at to its end. `cancelled` is said when none is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from uuid import UUID
+
+from sqlalchemy import Connection, select, text
+
+from service.domain.errors import NotFound, WrongState
+from service.domain.requests.imports import CAN_CANCEL, CAN_PAUSE, CAN_RESUME, IMPORT_CANCELLED, ImportState
+from service.domain.requests.states import UNFINISHED, RequestState
+from service.requests.imports.begin import change_import, lock_import
+from service.requests.withdraw import lock_with_followers, withdraw_locked
+from service.store.stores import Stores
+from service.store.tables.imports import ImportRow
+
+_PORTION = 200
+_CANCELLING = text("SELECT id FROM imports WHERE state = 'cancelling' ORDER BY id LIMIT 1")
+_ITS_UNFINISHED = text(
+    "SELECT id FROM requests WHERE import_id = :id AND state IN ('open', 'in_progress') ORDER BY id LIMIT :n"
+)
+
+
+def pause_import(stores: Stores, import_id: UUID, *, actor: str, submitted_by: UUID | None = None) -> None:
+    """Nothing of it is leased until it is resumed. Raises NotFound, WrongState."""
+    _change(stores, import_id, CAN_PAUSE, ImportState.PAUSED, "import_paused", actor, submitted_by)
+
+
+def resume_import(stores: Stores, import_id: UUID, *, actor: str, submitted_by: UUID | None = None) -> None:
+    """It goes on. Raises NotFound, WrongState."""
+    _change(stores, import_id, CAN_RESUME, ImportState.RUNNING, "import_resumed", actor, submitted_by)
+
+
+def cancel_import(stores: Stores, import_id: UUID, *, actor: str, submitted_by: UUID | None = None) -> None:
+    """It takes no more lines, and its requests will be revoked. Raises NotFound, WrongState."""
+    _change(stores, import_id, CAN_CANCEL, ImportState.CANCELLING, "import_cancelled", actor, submitted_by)
+
+
+def revoke_cancelled(stores: Stores, *, portions: int = 20) -> int:
+    """Revoke what cancelled imports still have open, some portions of it. Returns how many requests were revoked."""
+    revoked = 0
+    for _ in range(portions):
+        with stores.engine.begin() as connection:
+            import_id = connection.execute(_CANCELLING).scalar_one_or_none()
+            if import_id is None:
+                break
+            revoked += _revoke_portion(connection, import_id)
+    return revoked
+
+
+def _change(
+    stores: Stores,
+    import_id: UUID,
+    possible_in: Set[ImportState],
+    state: ImportState,
+    event: str,
+    actor: str,
+    submitted_by: UUID | None,
+) -> None:
+    """`submitted_by`: the only key whose imports may be changed; None: every key's."""
+    with stores.engine.begin() as connection:
+        if submitted_by is not None:
+            _must_be_of(connection, import_id, submitted_by)
+        row = lock_import(connection, import_id)
+        if row.state not in possible_in:
+            raise WrongState(f"the import is {row.state}")
+        change_import(connection, row, state, event, actor=actor)
+
+
+def _must_be_of(connection: Connection, import_id: UUID, submitted_by: UUID) -> None:
+    """Asked before any lock, so that another key's import answers as quickly as one that doesn't exist."""
+    owner = select(ImportRow.submitted_by).where(ImportRow.id == import_id)
+    if connection.execute(owner).scalar_one_or_none() != submitted_by:
+        raise NotFound("there is no such import")
+
+
+def _revoke_portion(connection: Connection, import_id: UUID) -> int:
+    """The import's row is locked first, as by whoever writes its lines: none can come in behind the last portion."""
+    importing = lock_import(connection, import_id)
+    if importing.state != ImportState.CANCELLING:
+        return 0
+    ids = connection.execute(_ITS_UNFINISHED, {"id": import_id, "n": _PORTION}).scalars().all()
+    rows = lock_with_followers(connection, ids)
+    # A follower out of the same import goes with what it followed: it would be freed and then revoked otherwise.
+    own = [row.id for row in rows.values() if row.import_id == import_id and row.state in UNFINISHED]
+    if own:
+        withdraw_locked(connection, rows, own, state=RequestState.REVOKED, reason=IMPORT_CANCELLED, actor="scheduler")
+    if not ids:
+        change_import(connection, importing, ImportState.CANCELLED, "import_ended", actor="scheduler")
+    return len(own)

@@ -1,0 +1,214 @@
+"""Accept requests: from here on they can't be lost. One statement writes everything; nothing else happens in HTTP.
+
+Decides what repeats an earlier submission, and which request a second one is linked to. Submissions that come together
+are written together: one reading, one statement for their keys, one insertion, one commit. Each is answered for itself,
+and one that can't be written with the others is told to come alone.
+
+The data keys are made first, in their own database: a crash in between leaves keys without requests, which the sweeper
+removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import timedelta
+from enum import Enum
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from service.domain.errors import IdempotencyConflict, ReferenceInUse
+from service.domain.requests.idempotency import is_same_body
+from service.requests.intake.build import TICK, Receipt, new_request, receipt_of
+from service.requests.intake.duplicates import (
+    Before,
+    KeyName,
+    ReferenceName,
+    UsedKey,
+    key_name,
+    read_before,
+    reference_name,
+)
+from service.requests.intake.insert import (
+    NewRequest,
+    RememberedKey,
+    insertion_of,
+    is_certainly_not_written,
+    on_one_server,
+)
+from service.requests.intake.link import Links
+from service.requests.intake.validate import (
+    CheckedSubmission,
+    SealedSubmission,
+    Submission,
+    SubmittedIdentifier,
+    check_submission,
+    discard_keys,
+    seal_submissions,
+)
+from service.settings import Settings
+from service.store.arrays import Packed, listed
+from service.store.locking import check_again
+from service.store.stores import Stores
+
+__all__ = ["Alone", "Receipt", "Submission", "SubmittedIdentifier", "submit_request", "submit_requests"]
+
+# How long submissions wait together for somebody else's transaction, before each waits for itself.
+_PATIENCE = timedelta(milliseconds=200)
+_FORGET = text(
+    "DELETE FROM idempotency_keys WHERE (api_key_id, key) IN ("
+    "SELECT * FROM unnest(CAST(:api_keys AS uuid[]), CAST(:keys AS text[]))) AND expires_at <= clock_timestamp()"
+)
+
+
+class Alone(Enum):
+    """Nothing is known of a submission yet, and nothing was left behind: it is to be submitted without the others."""
+
+    ALONE = "alone"
+
+
+def submit_request(stores: Stores, settings: Settings, submission: Submission) -> Receipt:
+    """Accept a submission durably, or refuse it with nothing left behind.
+
+    Raises: Invalid, KindNotAvailable, IdempotencyConflict, ReferenceInUse, StoreMoved.
+    """
+    (result,) = submit_requests(stores, settings, [submission])
+    if isinstance(result, Exception):
+        raise result
+    assert not isinstance(result, Alone), "who has no others isn't told to come without them"
+    return result
+
+
+def submit_requests(
+    stores: Stores, settings: Settings, submissions: Sequence[Submission]
+) -> list[Receipt | Exception | Alone]:
+    """The same for several at once, each answered in its place: what `submit_request` would answer or raise, or Alone.
+
+    Raises what isn't one submission's own: then nobody knows which of them were accepted.
+    """
+    results: dict[int, Receipt | Exception | Alone] = {}
+    checked: dict[int, CheckedSubmission] = {}
+    for place, submission in enumerate(submissions):
+        try:
+            checked[place] = check_submission(stores.pepper, settings, submission)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this submission's and not the others'
+            results[place] = error
+    if checked:
+        before = read_before(stores, list(checked.values()))
+        results |= _judged(before, checked)
+        fresh = {place: each for place, each in checked.items() if place not in results}
+        results |= _written(stores, settings, before, fresh, is_alone=len(submissions) == 1)
+    return [results[place] for place in range(len(submissions))]
+
+
+def _judged(before: Before, checked: Mapping[int, CheckedSubmission]) -> dict[int, Receipt | Exception | Alone]:
+    """What is known without writing. Of two with one key or reference the later comes alone, once the first is in."""
+    results: dict[int, Receipt | Exception | Alone] = {}
+    taken: set[tuple[str, KeyName | ReferenceName]] = set()
+    for place, each in checked.items():
+        known = _known(before, each)
+        names = {"key": key_name(each.submission), "reference": reference_name(each.submission)}
+        own = {(kind, name) for kind, name in names.items() if name is not None}
+        if known is not None:
+            results[place] = known
+        elif own & taken:
+            results[place] = Alone.ALONE
+        else:
+            taken |= own
+    return results
+
+
+def _known(before: Before, checked: CheckedSubmission) -> Receipt | Exception | None:
+    name = key_name(checked.submission)
+    used = None if name is None else before.used_keys.get(name)
+    if used is not None and used.remembered:
+        return _repeated(used, checked)
+    if reference_name(checked.submission) in before.references:
+        return ReferenceInUse("another request of this API key has this reference", field="/external_reference")
+    return None
+
+
+def _repeated(used: UsedKey, checked: CheckedSubmission) -> Receipt | Exception:
+    if not is_same_body(used.fingerprint, checked.fingerprint):
+        return IdempotencyConflict("this key was used with another body", field="Idempotency-Key")
+    return replace(Receipt(**used.receipt), replayed=True)
+
+
+def _written(
+    stores: Stores, settings: Settings, before: Before, fresh: Mapping[int, CheckedSubmission], *, is_alone: bool
+) -> dict[int, Receipt | Exception | Alone]:
+    if not fresh:
+        return {}
+    sealed = seal_submissions(stores, list(fresh.values()), before.server_started_at)
+    error: Exception
+    try:
+        new = _rows(settings, before, sealed)
+        receipts = [receipt_of(each) for each in new]
+        remembered = _remembered(settings, before, sealed, receipts)
+    except Exception as ours:  # noqa: BLE001 - whatever it is, the others are not to pay for it
+        error = ours
+    else:
+        try:
+            _write(stores, before, new, remembered, patience=None if is_alone else _PATIENCE)
+            return dict(zip(fresh, receipts, strict=True))
+        except DBAPIError as refused:
+            if not is_certainly_not_written(refused):
+                # The connection may have broken after the commit, and without its key an accepted request is lost.
+                # If the request isn't there, the sweep of orphaned keys destroys the key.
+                raise
+            error = refused
+    discard_keys(stores, [each.request_id for each in sealed])
+    if not is_alone:
+        return dict.fromkeys(fresh, Alone.ALONE)
+    ((place, checked),) = fresh.items()
+    return {place: _lost_a_race(stores, checked, error) if isinstance(error, IntegrityError) else error}
+
+
+def _rows(settings: Settings, before: Before, sealed: Sequence[SealedSubmission]) -> list[NewRequest]:
+    links = Links(before.holders)
+    return [
+        new_request(settings, each, linked_to=links.of(each), now=before.now, created_at=before.now + place * TICK)
+        for place, each in enumerate(sealed)
+    ]
+
+
+def _remembered(
+    settings: Settings, before: Before, sealed: Sequence[SealedSubmission], receipts: Sequence[Receipt]
+) -> list[RememberedKey]:
+    until = before.now + settings.seconds("idempotency")
+    return [
+        RememberedKey(*name, each.checked.fingerprint, asdict(receipt), until)
+        for each, receipt in zip(sealed, receipts, strict=True)
+        if (name := key_name(each.checked.submission)) is not None
+    ]
+
+
+def _write(
+    stores: Stores,
+    before: Before,
+    new: Sequence[NewRequest],
+    remembered: Sequence[RememberedKey],
+    *,
+    patience: timedelta | None,
+) -> None:
+    ours = {request.columns["id"] for request in new}
+    linked = {request.columns["linked_to"] for request in new} - ours - {None}
+    expired = [key for key in remembered if (key.api_key_id, key.key) in before.used_keys]
+    insertion = insertion_of(new, before.server_started_at, remembered, patience=patience)
+    if not linked and not expired:
+        with on_one_server():
+            stores.statements.run(*insertion)
+        return
+    with on_one_server(), stores.engine.begin() as connection:
+        if expired:
+            names = {"api_keys": listed(k.api_key_id for k in expired), "keys": Packed(k.key for k in expired)}
+            connection.execute(_FORGET, names)
+        connection.exec_driver_sql(*insertion)
+        # These may have ended between our reading of them and our commit; nobody else would come by.
+        check_again(connection, sorted(linked))
+
+
+def _lost_a_race(stores: Stores, checked: CheckedSubmission, error: IntegrityError) -> Receipt | Exception:
+    """Two submissions met at a unique constraint; the other one is committed now."""
+    return _known(read_before(stores, [checked]), checked) or error

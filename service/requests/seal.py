@@ -1,0 +1,62 @@
+"""Seal a request: when every step ended and the key's retention is over, its data key is destroyed.
+
+The key goes first: if the process dies in between, the duty is still due and the rest is repeated without it. Keyed
+hashes of every frozen identifier and record id stay, so that "did you delete me?" can still be answered. A person under
+a legal hold isn't sealed: what we hold of them is evidence too.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+
+from service.domain.execution.transitions import ENDED
+from service.requests.holds.active import held_requests
+from service.requests.identity.explanations import delete_explanation
+from service.store.audit_log.record_change import Change, change_rows
+from service.store.encryption.key_store import request_owner
+from service.store.locking import database_now, lock_request, lock_steps, version_of
+from service.store.stores import Stores
+
+_ASK_AGAIN_WHILE_HELD = timedelta(hours=1)
+
+
+def seal_due_requests(stores: Stores, *, limit: int = 100) -> int:
+    """Seal all requests whose time has come. Returns how many."""
+    with stores.engine.begin() as connection:
+        ids = [
+            row.id
+            for row in connection.execute(
+                text(
+                    "SELECT id FROM requests WHERE duty = 'seal' AND due_at <= clock_timestamp()"
+                    " ORDER BY due_at LIMIT :n"
+                ),
+                {"n": limit},
+            )
+        ]
+    for request_id in ids:
+        seal_request(stores, request_id)
+    return len(ids)
+
+
+def seal_request(stores: Stores, request_id: UUID) -> None:
+    """Destroy the request's key, then empty every sealed value. Not before every step has ended and no hold is left."""
+    with stores.engine.begin() as connection:
+        request = lock_request(connection, request_id)
+        steps = lock_steps(connection, [request_id])[request_id]
+        if request.duty != "seal" or any(s.state not in ENDED for s in steps):
+            return
+        now = database_now(connection)
+        if held_requests(connection, [request_id]):
+            later = {"due": now + _ASK_AGAIN_WHILE_HELD, "id": request_id}
+            connection.execute(text("UPDATE requests SET due_at = :due WHERE id = :id"), later)
+            return
+        stores.keys.destroy([request_owner(request_id)])
+        connection.execute(text("UPDATE identifiers SET sealed = NULL WHERE request_id = :id"), {"id": request_id})
+        connection.execute(text("UPDATE steps SET records = NULL WHERE request_id = :id"), {"id": request_id})
+        delete_explanation(connection, request_id)
+        change = Change("request", str(request_id), version_of(request), "request_sealed", request.subject, {})
+        sealed = "sealed_at = :now, duty = NULL, due_at = NULL, import_fingerprint = NULL"
+        change_rows(connection, "request", sealed, {"now": now}, [change], actor="worker", at=now)

@@ -1,0 +1,269 @@
+"""Show one request: its state, its clock, its plan, its steps with every attempt, and its identifiers as masks.
+
+Decides what a reader of a request may see, and that who was shown a mask stands in the log first: a mask is personal
+data. After sealing the kinds of the identifiers are all that can be shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Row, text
+
+from service.domain.errors import NotFound
+from service.domain.execution.transitions import StepState
+from service.domain.identity.mask import distinct_mask
+from service.requests.identifiers import StoredIdentifier, read_identifiers
+from service.requests.identity.show import DoubtView, EdgeView, Picture, ReviewView, read_picture
+from service.store.audit_log.record_change import log_event
+from service.store.encryption.key_store import request_owner
+from service.store.locking import EVERY_GAP, database_now
+from service.store.stores import Stores
+
+
+@dataclass(frozen=True)
+class PlanView:
+    """The newest frozen plan. `hash` is what an approval names."""
+
+    version: int
+    hash: str
+    frozen_at: datetime
+    approval_reasons: list[str]
+    approved_at: datetime | None
+
+
+@dataclass(frozen=True)
+class VerificationView:
+    """How and when an identifier was proven to be the requester's."""
+
+    method: str
+    verified_at: datetime | None
+
+
+@dataclass(frozen=True)
+class IdentifierView:
+    """An identifier as a mask, which no other value of the request has. Mask and ordinal are None once the value is
+    gone. `path`: the links that lead to it from a verified identifier."""
+
+    id: UUID
+    ordinal: int | None
+    kind: str
+    masked: str | None = field(repr=False)
+    origin: str
+    use: str
+    exclusion: str | None
+    verification: VerificationView | None
+    path: list[EdgeView]
+
+
+@dataclass(frozen=True)
+class BeyondView:
+    """An identifier that the walk met and left out, and that a doubt is about. No system receives it."""
+
+    ordinal: int
+    kind: str
+    masked: str = field(repr=False)
+    exclusion: str
+
+
+@dataclass(frozen=True)
+class AttemptView:
+    """One try of a step; `answer` is None while it runs, or if nobody lived to tell.
+
+    `look`: what a look said that followed the erasing call at once.
+    """
+
+    number: int
+    phase: str
+    started_at: datetime
+    ended_at: datetime | None
+    answer: str | None
+    code: str | None
+    look: str | None
+
+
+@dataclass(frozen=True)
+class StepView:
+    """One system in the request. `look_again_at` is set while the vendor has only accepted."""
+
+    id: UUID
+    system: str
+    phase: str
+    state: str
+    reason: str | None
+    due_at: datetime | None
+    look_again_at: datetime | None
+    ended_at: datetime | None
+    tries: int
+    erased: dict[str, int]
+    left_over: dict[str, int]
+    not_covered: list[str]
+    attempts: list[AttemptView]
+
+
+@dataclass(frozen=True)
+class RequestView:
+    """One request as its readers see it."""
+
+    id: UUID
+    kind: str
+    regime: str
+    state: str
+    reason: str | None
+    received_at: datetime
+    acknowledge_by: datetime | None
+    respond_by: datetime
+    extended: bool
+    overdue: bool
+    answered_at: datetime | None
+    sealed: bool
+    external_reference: str | None
+    linked_to: UUID | None
+    reappearance_of: UUID | None
+    doubts_version: int
+    doubts: list[DoubtView]
+    reviews: list[ReviewView]
+    plan: PlanView | None
+    identifiers: list[IdentifierView]
+    beyond: list[BeyondView]
+    edges: list[EdgeView]
+    steps: list[StepView]
+
+
+def show_request(stores: Stores, request_id: UUID, *, reader: str | None = None, masks: bool = True) -> RequestView:
+    """One consistent view, after the entry of `reader` is committed; without `masks` nothing personal is in it.
+
+    `reader` is None for who has just changed this request, which the log says already. Raises NotFound.
+    """
+    owner = request_owner(request_id)
+    keys = stores.keys.get([owner]) if masks else {}
+    engine = stores.engine.execution_options(isolation_level="REPEATABLE READ")
+    with engine.begin() as connection:
+        row = connection.execute(text("SELECT * FROM requests WHERE id = :id"), {"id": request_id}).one_or_none()
+        if row is None:
+            raise NotFound("there is no such request")
+        stored = read_identifiers(connection, [request_id], keys)[request_id] if masks else []
+        if row.sealed_at is not None:
+            stored = [replace(each, identifier=None) for each in stored]
+        picture = read_picture(connection, row, stored, keys)
+        shown = [_identifier(each, picture) for each in stored]
+        beyond = [_beyond(picture, ordinal, why) for ordinal, why in picture.beyond.items()]
+        plan = _plan(connection, row)
+        steps = _steps(connection, request_id)
+        found = sum(each.masked is not None for each in shown) + len(beyond)
+        if reader is not None and found:
+            _log_reading(connection, row, reader, found)
+    return RequestView(
+        id=row.id,
+        kind=row.kind,
+        regime=row.regime,
+        state=row.state,
+        reason=row.reason,
+        received_at=row.received_at,
+        acknowledge_by=row.acknowledge_by,
+        respond_by=row.respond_by,
+        extended=row.extended_at is not None,
+        overdue=row.overdue_at is not None,
+        answered_at=row.answered_at,
+        sealed=row.sealed_at is not None,
+        external_reference=row.external_reference,
+        linked_to=row.linked_to,
+        reappearance_of=row.reappearance_of,
+        doubts_version=row.doubts_version,
+        doubts=picture.doubts,
+        reviews=picture.reviews,
+        plan=plan,
+        identifiers=shown,
+        beyond=beyond,
+        edges=picture.edges,
+        steps=steps,
+    )
+
+
+def _log_reading(connection: Connection, row: Row[Any], reader: str, found: int) -> None:
+    log_event(
+        connection,
+        row="reading",
+        key=str(uuid4()),
+        event="evidence_read",
+        actor=reader,
+        at=database_now(connection),
+        subject=row.subject,
+        data={"what": "request", "found": found, "request": str(row.id)},
+    )
+
+
+def _identifier(stored: StoredIdentifier, picture: Picture) -> IdentifierView:
+    verification = None
+    ordinal = picture.ordinal(stored.identifier)
+    if stored.verification_method is not None:
+        verification = VerificationView(stored.verification_method, stored.verified_at)
+    return IdentifierView(
+        id=stored.id,
+        ordinal=ordinal,
+        kind=stored.kind,
+        masked=None if stored.identifier is None or ordinal is None else distinct_mask(stored.identifier, ordinal),
+        origin=stored.origin,
+        use=stored.use,
+        exclusion=stored.exclusion,
+        verification=verification,
+        path=picture.path_to(stored.identifier),
+    )
+
+
+def _beyond(picture: Picture, ordinal: int, why: str) -> BeyondView:
+    identifier = picture.explanation.identifier(ordinal)
+    return BeyondView(ordinal, identifier.kind, distinct_mask(identifier, ordinal), why)
+
+
+def _plan(connection: Connection, request: Row[Any]) -> PlanView | None:
+    row = connection.execute(
+        text("SELECT * FROM plans WHERE request_id = :id AND version = :v"),
+        {"id": request.id, "v": request.plan_version},
+    ).one_or_none()
+    if row is None:
+        return None
+    return PlanView(row.version, row.hash, row.frozen_at, list(row.approval_reasons), row.approved_at)
+
+
+def _steps(connection: Connection, request_id: UUID) -> list[StepView]:
+    attempts: dict[UUID, list[AttemptView]] = {}
+    rows = connection.execute(
+        text(
+            "SELECT a.* FROM attempts a JOIN steps s ON s.id = a.step_id WHERE s.request_id = :id"
+            " ORDER BY a.started_at, a.number"
+        ),
+        {"id": request_id},
+    )
+    for row in rows:
+        view = AttemptView(row.number, row.phase, row.started_at, row.ended_at, row.answer, row.code, row.look)
+        attempts.setdefault(row.step_id, []).append(view)
+    steps = connection.execute(
+        text(
+            f"SELECT s.*, {EVERY_GAP} AS gaps FROM steps s JOIN systems y ON y.name = s.system"  # noqa: S608 - our own words
+            " WHERE s.request_id = :id ORDER BY s.position, s.system"
+        ),
+        {"id": request_id},
+    )
+    return [_step(step, attempts.get(step.id, [])) for step in steps]
+
+
+def _step(row: Row[Any], attempts: list[AttemptView]) -> StepView:
+    return StepView(
+        id=row.id,
+        system=row.system,
+        phase=row.phase,
+        state=row.state,
+        reason=row.reason,
+        due_at=row.due_at if row.state == StepState.DUE else None,
+        look_again_at=row.due_at if row.state == StepState.ACCEPTED else None,
+        ended_at=row.ended_at,
+        tries=row.tries,
+        erased=dict(row.erased),
+        left_over=dict(row.left_over),
+        not_covered=list(row.gaps),
+        attempts=attempts,
+    )

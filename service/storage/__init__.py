@@ -1,1 +1,0 @@
-"""Tables, the key store, sealing and migrations."""

@@ -1,0 +1,56 @@
+"""Signed checkpoints in their table: the newest one, checked against its own signature, and adding one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from service.domain.audit.signed_note import Checkpoint, NoteRefused, TrustedKey, open_logged_checkpoint
+from service.store.audit_log.findings import AuditLogBroken
+
+# Age by the database's clock, which wrote created_at. An age below zero counts as due: nobody postpones a checkpoint
+# by writing a time to come.
+_LAST = text(
+    "SELECT size, root, note, extract(epoch FROM clock_timestamp() - created_at)::float8 AS age_seconds "
+    "FROM audit_checkpoints ORDER BY size DESC LIMIT 1"
+)
+_BETWEEN = text("SELECT size, root, note FROM audit_checkpoints WHERE size > :after AND size <= :upto ORDER BY size")
+_ADD = text("INSERT INTO audit_checkpoints (size, root, note) VALUES (:size, :root, :note)")
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """A checkpoint whose note was signed by our key, or by one before it, and agrees with its columns."""
+
+    checkpoint: Checkpoint
+    note: str
+    age_seconds: float
+
+
+def last_checkpoint(connection: Connection, trusted: TrustedKey) -> StoredCheckpoint | None:
+    """The checkpoint of the largest tree that was signed. Raises AuditLogBroken if it isn't what we signed."""
+    row = connection.execute(_LAST).one_or_none()
+    if row is None:
+        return None
+    return StoredCheckpoint(_opened(row.size, bytes(row.root), row.note, trusted), row.note, row.age_seconds)
+
+
+def checkpoints_between(connection: Connection, after: int, upto: int, trusted: TrustedKey) -> list[Checkpoint]:
+    """The checkpoints with after < size <= upto, each opened. Raises AuditLogBroken on the first that doesn't open."""
+    rows = connection.execute(_BETWEEN, {"after": after, "upto": upto})
+    return [_opened(row.size, bytes(row.root), row.note, trusted) for row in rows]
+
+
+def add_checkpoint(connection: Connection, checkpoint: Checkpoint, note: str) -> None:
+    connection.execute(_ADD, {"size": checkpoint.size, "root": checkpoint.root, "note": note})
+
+
+def _opened(size: int, root: bytes, note: str, trusted: TrustedKey) -> Checkpoint:
+    try:
+        checkpoint = open_logged_checkpoint(note, trusted)
+    except NoteRefused as refused:
+        raise AuditLogBroken("checkpoint_not_ours", f"size {size}: {refused}") from None
+    if (checkpoint.size, checkpoint.root) != (size, root):
+        raise AuditLogBroken("checkpoint_columns_differ", f"size {size}")
+    return checkpoint

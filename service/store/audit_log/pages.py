@@ -1,0 +1,62 @@
+"""The log's entries in their order, page by page: what exports and reports read.
+
+Decides that nobody who reads slowly holds anything: each page is a transaction of its own. What was sequenced never
+changes, so pages that were read at different times belong together. A gap is an error, never skipped. The entries'
+bytes are as stored; whoever vouches for them hashes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, text
+
+from service.domain.audit.signed_note import Checkpoint, NoteRefused, TrustedKey, open_logged_checkpoint
+from service.store.audit_log.findings import AuditLogBroken
+
+PAGE = 1_000
+_PAGE = text(
+    "SELECT index AS place, entry FROM audit_leaves WHERE index >= :start AND index < :end ORDER BY index LIMIT :most"
+)
+_SIGNED = text("SELECT note FROM audit_checkpoints WHERE size = :size")
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEntry:
+    """An entry's bytes at its index."""
+
+    index: int
+    raw: bytes
+
+
+def read_pages(engine: Engine, start: int, end: int) -> Iterator[Sequence[LoggedEntry]]:
+    """The entries start <= index < end, at most `PAGE` at a time. Raises AuditLogBroken where one is missing."""
+    place = start
+    while place < end:
+        with engine.begin() as connection:
+            rows = connection.execute(_PAGE, {"start": place, "end": end, "most": PAGE}).all()
+        page = [LoggedEntry(row.place, bytes(row.entry)) for row in rows]
+        for expected, entry in enumerate(page, place):
+            if entry.index != expected:
+                raise AuditLogBroken("index_missing", f"leaf {expected}")
+        if not page:
+            raise AuditLogBroken("index_missing", f"leaf {place}")
+        yield page
+        place += len(page)
+
+
+def signed_at(engine: Engine, size: int, trusted: TrustedKey) -> str | None:
+    """The note over exactly `size` entries, if one was signed. Raises AuditLogBroken if it isn't what we signed."""
+    with engine.begin() as connection:
+        note: str | None = connection.execute(_SIGNED, {"size": size}).scalar_one_or_none()
+    if note is not None and _opened(note, size, trusted).size != size:
+        raise AuditLogBroken("checkpoint_columns_differ", f"size {size}")
+    return note
+
+
+def _opened(note: str, size: int, trusted: TrustedKey) -> Checkpoint:
+    try:
+        return open_logged_checkpoint(note, trusted)
+    except NoteRefused as refused:
+        raise AuditLogBroken("checkpoint_not_ours", f"size {size}: {refused}") from None

@@ -1,0 +1,118 @@
+"""Read what changed in a system and record who re-appeared, page by page, while the lease and the worker's time last.
+
+No transaction is open while the system is asked. Decides when it is asked again after an error: the cursor stays, so
+nothing is passed over, and a credential that doesn't see is an error like any other.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from connectors.base import operations
+from connectors.base.errors import AnswerNotUnderstood, ConnectorError, LeaseLost
+from connectors.base.values import Changes
+from service.domain.execution.retry_policy import decide
+from service.execution.systems.admit import Entry, enter_to_look
+from service.execution.systems.circuit_breaker import note_pass
+from service.execution.worker_context import Runtime
+from service.suppression.match_changes import PageMovedOn, record_changes
+from service.suppression.scan_schedule import (
+    LeasedSync,
+    Waited,
+    give_back_sync,
+    lease_sync,
+    postpone_sync,
+    waits_that_are_over,
+)
+
+log = structlog.get_logger(__name__)
+
+_NO_DEADLINE = timedelta(days=365)
+_PAGES_AGAIN = 5
+
+
+class _Failed(Exception):  # noqa: N818 - carries what the system said
+    def __init__(self, error: ConnectorError) -> None:
+        super().__init__(error.code)
+        self.error = error
+
+
+def sync_system(runtime: Runtime, system: str, *, admission: UUID | None, stay_seconds: float) -> int:
+    """Read pages of one system. Returns how many requests were opened."""
+    entry = enter_to_look(runtime, system)
+    if entry is None:
+        return 0
+    try:
+        leased = lease_sync(runtime.stores, system, admission=admission)
+        return 0 if leased is None else _sync(runtime, entry, leased, stay_seconds)
+    finally:
+        entry.leave(None)
+
+
+def _sync(runtime: Runtime, entry: Entry, leased: LeasedSync, stay_seconds: float) -> int:
+    until = time.monotonic() + stay_seconds
+    opened = 0
+    try:
+        again = waits_that_are_over(runtime.stores, leased.system, limit=_PAGES_AGAIN)
+        for waited in again:
+            changes = _read(runtime, entry, leased.system, waited.cursor, waited.begin_at)
+            opened += _record(runtime, leased, changes, waited)
+        cursor, begin_at, more = leased.cursor, leased.begin_at, True
+        while more:
+            changes = _read(runtime, entry, leased.system, cursor, begin_at)
+            opened += _record(runtime, leased, changes, None)
+            leased = leased.at(changes.cursor)
+            cursor, more = changes.cursor, changes.more and time.monotonic() < until
+    except LeaseLost:
+        log.warning("sync_lease_lost", system=leased.system)
+        return opened
+    except PageMovedOn:
+        postpone_sync(runtime.stores, leased, seconds=0.0, error=None)
+        return opened
+    except _Failed as failed:
+        _postpone(runtime, leased, failed.error)
+        return opened
+    if len(again) == _PAGES_AGAIN:
+        # There may be more of them: they don't wait for the next regular time.
+        postpone_sync(runtime.stores, leased, seconds=0.0, error=None)
+    else:
+        give_back_sync(runtime.stores, leased)
+    return opened
+
+
+def _read(runtime: Runtime, entry: Entry, system: str, cursor: str | None, begin_at: datetime) -> Changes:
+    """One page. Raises _Failed; what the system was like is noted as after any pass."""
+    connector, pacer = runtime.connector(system), runtime.pacer(system)
+    result: Changes | ConnectorError
+    with pacer.during(0, None, entry.budget) as judge:
+        try:
+            result = operations.changed_since(connector, cursor, begin_at)
+        except ConnectorError as error:
+            result = error
+        except Exception as error:
+            log.exception("connector_failed", system=system, phase="changes", error=type(error).__name__)
+            result = AnswerNotUnderstood("connector_failed")
+        facts = judge({system: result})
+    if not facts.is_ordinary or not entry.standing.is_well:
+        note_pass(runtime.stores, runtime.settings, system, facts)
+    if isinstance(result, ConnectorError):
+        raise _Failed(result) from None
+    return result
+
+
+def _record(runtime: Runtime, leased: LeasedSync, changes: Changes, waited: Waited | None) -> int:
+    return len(record_changes(runtime.stores, runtime.settings, leased, changes, waited=waited))
+
+
+def _postpone(runtime: Runtime, leased: LeasedSync, error: ConnectorError) -> None:
+    """What may pass soon is tried again as any work is; what a human must mend, at the next regular time."""
+    now = runtime.clock.now()
+    retry = decide(error, tries=leased.tries + 1, time_left=_NO_DEADLINE, now=now)
+    every = runtime.settings.suppression.sync_every_seconds
+    seconds = every if retry.due_at is None else max((retry.due_at - now).total_seconds(), 0.0)
+    postpone_sync(runtime.stores, leased, seconds=seconds, error=error.code if retry.is_try else None)
+    log.warning("sync_not_done", system=leased.system, code=error.code)
