@@ -1,6 +1,6 @@
 """Say where each answer takes its step, and what the log says about it: for most of a batch it is the same.
 
-Decides nothing about outcomes itself: `domain.execution.transitions` does. Steps that are alike in all that the rule
+Decides nothing about outcomes itself: `domain.execution.results` does. Steps that are alike in all that the rule
 asks, with
 answers that are alike, share one `Place`, so that the rule is asked once for them and not a hundred times.
 """
@@ -18,15 +18,7 @@ from sqlalchemy import Row
 from connectors.base.errors import ConnectorError, RequestRefused
 from connectors.base.values import Answer, Located
 from service.domain.audit.schema import AuditValue, instant_text, is_code
-from service.domain.execution.transitions import (
-    NOT_DONE_YET,
-    SYSTEM_REMOVED,
-    Next,
-    Phase,
-    Retry,
-    StepFacts,
-    StepState,
-    SystemRules,
+from service.domain.execution.results import (
     after_confirm,
     after_erase,
     after_error,
@@ -34,6 +26,16 @@ from service.domain.execution.transitions import (
     after_look,
     after_suppress,
     after_unaddressable_search,
+)
+from service.domain.execution.states import (
+    NOT_DONE_YET,
+    SYSTEM_REMOVED,
+    Phase,
+    Retry,
+    StepFacts,
+    StepState,
+    SystemRules,
+    Transition,
 )
 from service.execution.attempts import NOT_A_CODE, Result, code_of, name_of
 from service.execution.facts import Surroundings
@@ -146,7 +148,7 @@ class Placing:
             ),
         )
 
-    def _move(self, row: Row[Any], step: LeasedStep, facts: StepFacts) -> Next:
+    def _move(self, row: Row[Any], step: LeasedStep, facts: StepFacts) -> Transition:
         result, rules, now = self.heard.results[step.ref], self.rules, self.now
         if isinstance(result, RequestRefused) and facts.phase is Phase.LOCATE and result.code == _UNADDRESSABLE:
             return after_unaddressable_search(facts, rules)
@@ -159,7 +161,7 @@ class Placing:
         if facts.phase is Phase.SUPPRESS:
             found = row.has_records or any(row.counts.values())
             return after_suppress(facts, result, now, found=rules.may_have_something(found=found))
-        after: Callable[[StepFacts, Answer, SystemRules, datetime], Next]
+        after: Callable[[StepFacts, Answer, SystemRules, datetime], Transition]
         after = after_confirm if facts.phase is Phase.CONFIRM else after_erase
         move = after(facts, result, rules, now)
         if step.ref in self.heard.looks:
@@ -167,7 +169,7 @@ class Placing:
         # The reason may be a third party's word, and one bad word must not stop its whole batch at the audit log.
         return move if move.reason is None or is_code(move.reason) else replace(move, reason=NOT_A_CODE)
 
-    def _after_search(self, row: Row[Any], step: LeasedStep, found: Located, facts: StepFacts) -> Next:
+    def _after_search(self, row: Row[Any], step: LeasedStep, found: Located, facts: StepFacts) -> Transition:
         adds = facts.frozen and adds_to_plan(row, step, found)
         move = after_locate(facts, found, self.rules, self.now, adds_to_plan=adds)
         if move.has_ended or facts.withdrawn:
@@ -182,7 +184,7 @@ class Placing:
             return replace(move, state=StepState.DUE, phase=Phase.LOCATE, reason=None, due_at=self.now)
         return move
 
-    def _said(self, step: LeasedStep, move: Next, result: Result, look: Answer | None) -> dict[str, AuditValue]:
+    def _said(self, step: LeasedStep, move: Transition, result: Result, look: Answer | None) -> dict[str, AuditValue]:
         said: dict[str, AuditValue] = {
             # As plain words: an entry's words are looked up by their types, too, and enums would be checked each time.
             "phase": move.phase.value,

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from service.domain.execution.bisect import MOST_DEATHS, REPEATED, halves
-from service.domain.execution.transitions import PROCESS_DIED, SYSTEM_REMOVED, Phase, StepState
+from service.domain.execution.states import PROCESS_DIED, SYSTEM_REMOVED, Phase, StepState
 from service.execution.quarantine import open_parts
 from service.execution.steps.park import park_steps
 from service.store.audit_log.record_change import Change, log_changes

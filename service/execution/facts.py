@@ -1,6 +1,6 @@
 """Read what the rule of outcomes needs to know of locked steps: their rows, and what their requests say just now.
 
-Decides nothing; domain.execution.transitions does.
+Decides nothing; domain.execution.results does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from service.domain.execution.transitions import EARLIER_SYSTEM, Phase, StepFacts
+from service.domain.execution.states import EARLIER_SYSTEM, Phase, StepFacts
 from service.domain.requests.states import WITHDRAWN_STATES, Progress
 from service.requests.holds.active import held_requests
 from service.store.arrays import counted, listed

@@ -9,7 +9,7 @@ from sqlalchemy import exists, select, text
 
 from connectors.base.errors import LeaseLost
 from service.audit.evidence_standing import effects_stopped
-from service.domain.execution.transitions import Phase
+from service.domain.execution.states import Phase
 from service.execution.lease import LeasedBatch
 from service.requests.holds.active import held_requests
 from service.requests.imports.paused import HALTED_IMPORTS

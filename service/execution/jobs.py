@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from connectors.base.values import Answer
-from service.domain.execution.transitions import Next, StepState
+from service.domain.execution.states import StepState, Transition
 from service.execution.lease import LeasedStep
 from service.store.encryption.keyed_hash import Pepper
 
@@ -22,7 +22,7 @@ def note_jobs(
     connection: Connection,
     pepper: Pepper,
     system: str,
-    moves: Sequence[tuple[Row[Any], LeasedStep, Next]],
+    moves: Sequence[tuple[Row[Any], LeasedStep, Transition]],
     results: Mapping[str, object],
 ) -> None:
     """Write the jobs of the steps that wait for some now, and remove those of steps that don't any more."""

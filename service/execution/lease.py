@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, text
 
 from connectors.base.values import Batch, Identifier, Subject
 from service.audit.evidence_standing import leasable_phases
-from service.domain.execution.transitions import Phase, StepState
+from service.domain.execution.states import Phase, StepState
 from service.domain.identity.cluster import Exclusion
 from service.execution.permit import only_permitted
 from service.execution.select import AgainPick, FreshPick, picks

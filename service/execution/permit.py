@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from service.domain.execution.transitions import LEGAL_HOLD, WITHDRAWN, Phase, StepState
+from service.domain.execution.states import LEGAL_HOLD, WITHDRAWN, Phase, StepState
 from service.domain.requests.states import WITHDRAWN_STATES, Progress
 from service.execution.steps.park import move_steps, park_steps, subjects_of
 from service.requests.holds.active import held_requests

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, text
 from connectors.base.errors import ConnectorError
 from connectors.base.values import AnswerKind
 from service.domain.execution.bisect import SharedFailure, halves, may_split, who_shares_an_error
-from service.domain.execution.transitions import Phase
+from service.domain.execution.states import Phase
 from service.execution.lease import LeasedBatch
 
 _ANSWERED = ["located", "nothing_located", *(kind.value for kind in AnswerKind)]

@@ -1,6 +1,6 @@
 """Record what a connector answered: under the fence, for the whole batch in one transaction.
 
-Decides nothing about outcomes itself: `domain.execution.transitions` does, from facts that are read here under lock.
+Decides nothing about outcomes itself: `domain.execution.results` does, from facts that are read here under lock.
 An answer that
 comes after the lease was lost changes no state; it is kept on its attempt, audited, and triggers a look.
 """
@@ -17,13 +17,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from connectors.base.values import Answer, Located
-from service.domain.execution.transitions import (
-    KEY_GONE,
-    Next,
-    Phase,
-    Retry,
-    StepState,
-)
+from service.domain.execution.states import KEY_GONE, Phase, Retry, StepState, Transition
 from service.execution.attempts import Result, end_attempts, name_of
 from service.execution.decide import BatchNow, Heard, Placing
 from service.execution.facts import surroundings
@@ -219,7 +213,7 @@ class _Recording:
         found = self.heard.results[step.ref]
         return isinstance(found, Located) and adds_to_plan(row, step, found)
 
-    def _findings(self, placing: Placing, row: Row[Any], step: LeasedStep, move: Next) -> Findings | None:
+    def _findings(self, placing: Placing, row: Row[Any], step: LeasedStep, move: Transition) -> Findings | None:
         """What a plan that was frozen meanwhile doesn't hold isn't stored: the repeated search adds it properly."""
         found, key = self.heard.results[step.ref], self.keys.get(request_owner(row.request_id))
         if not isinstance(found, Located) or key is None or step.step_id in placing.unusable:

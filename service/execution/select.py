@@ -30,7 +30,8 @@ from service.domain.execution.lanes import (
     may_leave,
     most_of_one_bulk,
 )
-from service.domain.execution.transitions import Phase, first_phase
+from service.domain.execution.results import first_phase
+from service.domain.execution.states import Phase
 from service.requests.imports.paused import lane_goes_on
 from service.settings import Settings
 from service.store.execute import run

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from service.domain.execution.bisect import REPEATED, who_goes
-from service.domain.execution.transitions import Phase
+from service.domain.execution.states import Phase
 
 LEASE_EXPIRED = "lease_expired"
 _EFFECTS = frozenset({Phase.SUPPRESS, Phase.ERASE})

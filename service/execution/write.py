@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row
 
 from service.domain.audit.schema import AuditValue
-from service.domain.execution.transitions import Next
+from service.domain.execution.states import Transition
 from service.store.arrays import Packed, counted, listed
 from service.store.audit_log.log import append_with
 from service.store.audit_log.record_change import Change, chain_entries
@@ -38,7 +38,7 @@ class Place:
     `batch_id`: the batch that they stay in. `had_effect`: something may have happened in the system just now.
     """
 
-    move: Next
+    move: Transition
     said: Mapping[str, AuditValue]
     batch_id: UUID | None = None
     had_effect: bool = False

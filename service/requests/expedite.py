@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from service.domain.errors import WrongState
 from service.domain.execution.lanes import URGENT_LANE
-from service.domain.execution.transitions import ENDED
+from service.domain.execution.states import ENDED
 from service.requests.locking import request_change
 from service.store.audit_log.record_change import log_changes
 from service.store.locking import database_now, lock_request, lock_steps

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from service.domain.execution.transitions import ENDED
+from service.domain.execution.states import ENDED
 from service.requests.holds.active import held_requests
 from service.requests.identity.explanations import delete_explanation
 from service.store.audit_log.record_change import Change, change_rows

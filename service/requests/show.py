@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Row, text
 
 from service.domain.errors import NotFound
-from service.domain.execution.transitions import StepState
+from service.domain.execution.states import StepState
 from service.domain.identity.mask import distinct_mask
 from service.requests.identifiers import StoredIdentifier, read_identifiers
 from service.requests.identity.show import DoubtView, EdgeView, Picture, ReviewView, read_picture

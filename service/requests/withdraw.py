@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, select, text
 
 from service.domain.errors import NotFound, WrongState
-from service.domain.execution.transitions import ENDED, WITHDRAWN, Phase, StepState
+from service.domain.execution.states import ENDED, WITHDRAWN, Phase, StepState
 from service.domain.requests.states import UNFINISHED, DenialReason, Duty, RequestState
 from service.requests.locking import lock_requests, request_change, step_change
 from service.store.audit_log.record_change import Change, log_changes

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from service.domain.execution.transitions import ENDED, StepState
+from service.domain.execution.states import ENDED, StepState
 from service.domain.suppression.reappearance import Entry, Known, Origin, Sighting
 from service.requests.intake.link import OPEN_REQUESTS
 from service.store.arrays import Packed, listed

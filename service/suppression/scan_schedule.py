@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, text, update
 
 from connectors.base.errors import LeaseLost
-from service.domain.execution.transitions import ENDED
+from service.domain.execution.states import ENDED
 from service.settings import Settings
 from service.store.arrays import listed
 from service.store.interlock import gate_is_open

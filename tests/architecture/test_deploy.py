@@ -17,7 +17,7 @@ from service.api.routes.metrics import Metrics
 from service.audit.evidence_standing import EvidenceStanding
 from service.domain.access.api_key import KeyRefusal
 from service.domain.encryption.epochs import EpochState
-from service.domain.execution.transitions import StepState
+from service.domain.execution.states import StepState
 from service.domain.requests.states import Progress, RequestState
 from service.encryption.count_epochs import EpochCounts
 from service.monitoring.work_counts import WorkCounts

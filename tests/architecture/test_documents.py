@@ -32,8 +32,9 @@ from service.configuration.audit import AnchorSettings
 from service.domain.access.api_key import Scope
 from service.domain.audit.anchor import Disagreement
 from service.domain.execution.parked_reasons import CONNECTORS_OWN, EXPLANATIONS, explain
+from service.domain.execution.results import after_confirm
 from service.domain.execution.retry_policy import decide
-from service.domain.execution.transitions import (
+from service.domain.execution.states import (
     EARLIER_SYSTEM,
     ENDED,
     KEY_GONE,
@@ -41,12 +42,11 @@ from service.domain.execution.transitions import (
     PROCESS_DIED,
     SYSTEM_REMOVED,
     WITHDRAWN,
-    Next,
     Phase,
     StepFacts,
     StepState,
     SystemRules,
-    after_confirm,
+    Transition,
 )
 from service.domain.identity.cluster import DoubtReason
 from service.domain.identity.doubts import ALLOWED
@@ -234,7 +234,7 @@ def park_reasons() -> set[str]:
     return reasons
 
 
-def _parked(answer: Answer) -> Next:
+def _parked(answer: Answer) -> Transition:
     facts = StepFacts(Phase.CONFIRM, tries=0, rounds=RULES.max_rounds, effect_possible=True, frozen=True)
     move = after_confirm(facts, answer, RULES, NOW)
     assert move.state is StepState.PARKED

@@ -18,7 +18,7 @@ from service.domain.audit.canonical_json import JsonValue
 from service.domain.audit.proof_bundle import seal_certificate
 from service.domain.audit.signed_note import SigningKey, open_checkpoint
 from service.domain.errors import WrongState
-from service.domain.execution.transitions import StepState
+from service.domain.execution.states import StepState
 from service.domain.requests.certificate import (
     CertifiedIdentifier,
     CertifiedPlan,

@@ -19,7 +19,7 @@ from fpdf.enums import XPos, YPos
 
 from service.domain.audit.canonical_json import NotCanonical, decode_canonical
 from service.domain.audit.proof_bundle import CERTIFICATE_FORMAT
-from service.domain.execution.transitions import StepState
+from service.domain.execution.states import StepState
 
 ATTACHMENT = "certificate.json"
 _MEANINGS = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from service.cli.printing import note, say, show_json, show_table
 from service.cli.requests.identity import show_identity
-from service.domain.execution.transitions import StepState
+from service.domain.execution.states import StepState
 
 
 def standing(view: Mapping[str, Any]) -> str:

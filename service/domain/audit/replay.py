@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from service.domain.audit.entry import digest_of
-from service.domain.execution.transitions import Phase, StepState
+from service.domain.execution.states import Phase, StepState
 from service.domain.requests.imports import ImportState
 from service.domain.requests.states import Progress, RequestState
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from service.domain.execution.transitions import StepState
+from service.domain.execution.states import StepState
 
 DONE = frozenset({StepState.ERASED_VERIFIED, StepState.ERASED_UNVERIFIED, StepState.ABSENT, StepState.SUPPRESSED})
 """Outcomes after which nothing of the person is left there that should have gone."""

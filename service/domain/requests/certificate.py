@@ -16,7 +16,7 @@ from datetime import datetime
 
 from service.domain.audit.canonical_json import JsonValue, encode_canonical
 from service.domain.audit.schema import instant_text
-from service.domain.execution.transitions import ENDED, StepState
+from service.domain.execution.states import ENDED, StepState
 
 VERSION = 1
 

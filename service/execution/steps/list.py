@@ -18,7 +18,7 @@ from sqlalchemy import Row, text
 
 from service.domain.errors import Invalid, NotFound
 from service.domain.execution.parked_reasons import Explanation, explain
-from service.domain.execution.transitions import StepState
+from service.domain.execution.states import StepState
 from service.store.stores import Stores
 
 _CURSOR = re.compile(r"([a-z][a-z0-9_-]{0,39})/([0-9a-f]{32})", re.ASCII)

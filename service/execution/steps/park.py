@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from service.domain.execution.transitions import Phase, StepState
+from service.domain.execution.states import Phase, StepState
 from service.store.audit_log.record_change import Change, log_changes
 from service.store.locking import check_again, version_of
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, select, text
 
 from connectors.base.registry import connector_class
 from service.domain.errors import HeldPerson, NotFound, WrongState
-from service.domain.execution.transitions import LEGAL_HOLD, WITHDRAWN, Phase, StepState
+from service.domain.execution.states import LEGAL_HOLD, WITHDRAWN, Phase, StepState
 from service.domain.requests.states import WITHDRAWN_STATES
 from service.requests.holds.active import held_requests
 from service.requests.locking import step_change

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from service.domain.errors import NotFound, WrongState
-from service.domain.execution.transitions import LEGAL_HOLD, WITHDRAWN, StepState
+from service.domain.execution.states import LEGAL_HOLD, WITHDRAWN, StepState
 from service.domain.requests.states import WITHDRAWN_STATES
 from service.execution.steps.resolve import Decision, ResolutionReason, decide_step
 from service.requests.holds.active import held_requests

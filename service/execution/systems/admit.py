@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from connectors.base.pacing import RateLimit
 from service.domain.execution.health import RestReason
-from service.domain.execution.transitions import Phase
+from service.domain.execution.states import Phase
 from service.execution.lease import LeasedBatch
 from service.execution.systems.availability import Standing, rest_system, system_standing
 from service.execution.systems.quotas import Taken, give_back, take

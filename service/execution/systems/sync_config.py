@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Row, text
 
 from connectors.base.registry import connector_class
 from service.domain.audit.schema import AuditValue
-from service.domain.execution.transitions import SYSTEM_REMOVED, Phase, StepState, SystemRules, first_phase
+from service.domain.execution.results import first_phase
+from service.domain.execution.states import SYSTEM_REMOVED, Phase, StepState, SystemRules
 from service.settings import ConfiguredSystem, Settings
 from service.store.audit_log.record_change import Change, Version, log_changes
 from service.store.locking import check_again, database_now, version_of

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from service.domain.errors import NotFound, WrongState
-from service.domain.execution.transitions import LEGAL_HOLD, StepState
+from service.domain.execution.states import LEGAL_HOLD, StepState
 from service.requests.holds.active import held_requests
 from service.requests.locking import lock_requests, step_change
 from service.store.audit_log.record_change import Change, log_changes

@@ -19,7 +19,7 @@ from connectors.base.values import Identifier
 from service.domain.access.api_key import Caller
 from service.domain.audit.schema import instant_text
 from service.domain.errors import Invalid
-from service.domain.execution.transitions import LEGAL_HOLD, Phase, StepState
+from service.domain.execution.states import LEGAL_HOLD, Phase, StepState
 from service.domain.identity.normalise import InvalidIdentifier, normalise
 from service.requests.intake.known_kinds import check_known_kind
 from service.requests.locking import lock_requests, step_change

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Row
 
 from service.domain.audit.schema import AuditValue
-from service.domain.execution.transitions import Phase, StepState
+from service.domain.execution.states import Phase, StepState
 from service.domain.identity.cluster import Cluster
 from service.settings import Settings
 from service.store.arrays import Packed, counted, listed, packed, timed

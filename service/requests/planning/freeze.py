@@ -17,7 +17,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from service.domain.execution.transitions import StepState
+from service.domain.execution.states import StepState
 from service.domain.requests.blast_radius import BlastRadius, BlastRadiusRules, needs_approval
 from service.domain.requests.plan import PlannedSystem, plan_hash
 from service.domain.requests.states import Progress, RequestState

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from service.domain.execution.transitions import EARLIER_SYSTEM, Phase, StepState
+from service.domain.execution.states import EARLIER_SYSTEM, Phase, StepState
 from service.domain.requests.states import WITHDRAWN_STATES, Duty, Progress, RequestState
 from service.store.arrays import listed
 from service.store.execute import run

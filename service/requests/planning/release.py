@@ -13,15 +13,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from service.domain.execution.transitions import (
-    ENDED,
-    LEGAL_HOLD,
-    SYSTEM_REMOVED,
-    Phase,
-    StepState,
-    SystemRules,
-    first_phase,
-)
+from service.domain.execution.results import first_phase
+from service.domain.execution.states import ENDED, LEGAL_HOLD, SYSTEM_REMOVED, Phase, StepState, SystemRules
 from service.domain.requests.states import Progress, RequestState
 from service.requests.holds.active import held_requests
 from service.requests.locking import request_change, step_change

@@ -23,14 +23,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from service.domain.execution.transitions import Next, Phase, StepState
+from service.domain.execution.states import Phase, StepState, Transition
 from service.store.arrays import listed
 from service.store.execute import run
 from service.store.locking import check_again
 
 
 def ask_to_look(
-    connection: Connection, moves: Sequence[tuple[Row[Any], Next]], left_to_others: Collection[UUID] = ()
+    connection: Connection, moves: Sequence[tuple[Row[Any], Transition]], left_to_others: Collection[UUID] = ()
 ) -> None:
     """Ask for the requests of these locked steps, as they were before these moves, where it is needed.
 
@@ -48,7 +48,7 @@ def ask_to_look(
     check_again(connection, [r.request_id for r in asking if r.id not in ends or r.request_id not in left_to_others])
 
 
-def _may_let_follow(row: Row[Any], move: Next, waited_for: set[UUID]) -> bool:
+def _may_let_follow(row: Row[Any], move: Transition, waited_for: set[UUID]) -> bool:
     is_in_plan = row.plan_version is not None
     return not is_in_plan or move.state is not StepState.DUE or row.waits_for_order or row.id in waited_for
 

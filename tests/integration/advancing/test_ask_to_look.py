@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, text
 
-from service.domain.execution.transitions import EARLIER_SYSTEM, Next, Phase, StepState
+from service.domain.execution.states import EARLIER_SYSTEM, Phase, StepState, Transition
 from service.execution.facts import surroundings
 from service.requests.planning import request_checks as asking
 from service.requests.planning.next_transitions import Following, see_what_follows
@@ -75,7 +75,7 @@ def unasked_that_follow(company: Company, request: UUID) -> list[Any]:
                         id=one, request_id=request, phase=phase, plan_version=1, waits_for_order=False
                     )
                     put(connection, one, state="due", phase=then)
-                    ask_to_look(connection, [(row, Next(StepState.DUE, then))])
+                    ask_to_look(connection, [(row, Transition(StepState.DUE, then))])
                     asked = connection.execute(text("DELETE FROM request_checks")).rowcount
                     after = see_what_follows(connection, [request])
                     if not asked and _flags(after) - _flags(before):
@@ -117,7 +117,7 @@ def test_who_is_asked_for(company: Company, planned: UUID) -> None:
             row: Any = SimpleNamespace(
                 id=step.id, request_id=planned, phase="suppress", plan_version=plan_version, waits_for_order=waits
             )
-            ask_to_look(connection, [(row, Next(state, Phase.ERASE))])
+            ask_to_look(connection, [(row, Transition(state, Phase.ERASE))])
             asked = connection.execute(text("DELETE FROM request_checks")).rowcount
             assert asked == expected, (state, plan_version, waits)
 
@@ -137,7 +137,7 @@ def test_only_the_asking_after_an_end_is_left_to_another_step(company: Company, 
             row: Any = SimpleNamespace(
                 id=step.id, request_id=planned, phase="erase", plan_version=plan_version, waits_for_order=False
             )
-            ask_to_look(connection, [(row, Next(state, Phase.ERASE))], {planned})
+            ask_to_look(connection, [(row, Transition(state, Phase.ERASE))], {planned})
             asked = connection.execute(text("DELETE FROM request_checks")).rowcount
             assert asked == expected, (state, plan_version)
 

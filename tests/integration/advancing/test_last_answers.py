@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, text
 
-from service.domain.execution.transitions import Next, Phase, StepState
+from service.domain.execution.states import Phase, StepState, Transition
 from service.execution.facts import surroundings
 from service.requests.planning import advance as advancing
 from service.requests.planning.advance import advance_requests
@@ -149,7 +149,7 @@ def record(connection: Connection, system: str, request: UUID) -> None:
     around = surroundings(connection, system, {row.id: row})
     end_of = "UPDATE steps SET state = 'erased_verified', ended_at = clock_timestamp(), due_at = NULL WHERE id = :id"
     connection.execute(text(end_of), {"id": row.id})
-    ask_to_look(connection, [(row, Next(StepState.ERASED_VERIFIED, Phase.CONFIRM))], around.left_to_others)
+    ask_to_look(connection, [(row, Transition(StepState.ERASED_VERIFIED, Phase.CONFIRM))], around.left_to_others)
 
 
 def left_to_one_that_ends_first(company: Company, request: UUID) -> None:

@@ -21,7 +21,7 @@ from connectors.salesforce.policy import SalesforcePolicy
 from connectors.salesforce.sandbox.server import SalesforceSandbox
 from connectors.testing.sandbox.sample_world import SamplePerson
 from service.cli.demo.world import ORG
-from service.domain.execution.transitions import Phase
+from service.domain.execution.states import Phase
 from service.execution import execute as perform
 from service.execution.expire_leases import sweep_leases
 from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step

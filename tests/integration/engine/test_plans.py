@@ -13,7 +13,7 @@ from connectors.base import operations
 from connectors.base.values import Identifier
 from connectors.testing.sandbox.sample_world import SamplePerson
 from service.domain.errors import SamePerson, StalePlan
-from service.domain.execution.transitions import Phase
+from service.domain.execution.states import Phase
 from service.execution import decide as place_answers
 from service.execution import lease as lease_steps
 from service.execution import permit as guard_lease

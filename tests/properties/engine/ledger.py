@@ -15,7 +15,7 @@ from uuid import UUID
 
 from connectors.base.interface import ErasesBy
 from connectors.base.values import Identifier, Record, Subject
-from service.domain.execution.transitions import Phase
+from service.domain.execution.states import Phase
 from tests.properties.engine.connectors import MODEL_CONNECTORS
 from tests.properties.engine.people import ALL_IDENTIFIERS
 from tests.properties.engine.snapshot import Row, Snapshot

@@ -14,16 +14,9 @@ import pytest
 
 from connectors.base.values import Answer, AnswerKind
 from service import system_rules
-from service.domain.execution import transitions as outcomes
-from service.domain.execution.transitions import (
-    Next,
-    Phase,
-    StepFacts,
-    StepState,
-    SystemRules,
-    is_worth_a_look,
-    looks_at_once,
-)
+from service.domain.execution import results as outcomes
+from service.domain.execution.results import is_worth_a_look, looks_at_once
+from service.domain.execution.states import Phase, StepFacts, StepState, SystemRules, Transition
 from service.execution import decide as place_answers
 from service.execution import execute as performing
 from service.execution import expire_leases as sweep_leases
@@ -82,7 +75,7 @@ def approval_ignored_at_lease(patch: pytest.MonkeyPatch) -> None:
     """
     rule = place_answers.after_locate
 
-    def after_locate(facts: StepFacts, *given: Any, **named: Any) -> Next:
+    def after_locate(facts: StepFacts, *given: Any, **named: Any) -> Transition:
         return rule(replace(facts, awaiting_approval=False), *given, **named)
 
     patch.setattr(place_answers, "after_locate", after_locate)
@@ -94,7 +87,7 @@ def confirm_skipped(patch: pytest.MonkeyPatch) -> None:
     """What the vendor calls erased is called verified."""
     rule = place_answers.after_erase
 
-    def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: Any) -> Next:
+    def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: Any) -> Transition:
         move = rule(facts, answer, rules, now)
         if answer.kind is AnswerKind.ERASED and rules.can_confirm:
             return replace(move, state=StepState.ERASED_VERIFIED, due_at=None)
@@ -167,7 +160,7 @@ def finds_at_once_ignored(patch: pytest.MonkeyPatch) -> None:
     """A look that follows in the same pass counts as absence, also where it found something."""
     rule = place_answers.after_look
 
-    def after_look(facts: StepFacts, erased: Next, look: Answer, rules: SystemRules, now: Any) -> Next:
+    def after_look(facts: StepFacts, erased: Transition, look: Answer, rules: SystemRules, now: Any) -> Transition:
         blind = Answer.already_absent() if look.kind is AnswerKind.PARTIAL else look
         return rule(facts, erased, blind, rules, now)
 

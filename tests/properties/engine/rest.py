@@ -18,7 +18,7 @@ from service.audit.rebuild import replay_audit
 from service.audit.sequence import checkpoint_everything
 from service.domain.access.api_key import Caller, Scope
 from service.domain.errors import Refusal
-from service.domain.execution.transitions import EARLIER_SYSTEM, ENDED
+from service.domain.execution.states import EARLIER_SYSTEM, ENDED
 from service.domain.identity.doubts import DoubtDecision
 from service.domain.requests.states import DenialReason
 from service.execution.expire_leases import sweep_orphan_keys

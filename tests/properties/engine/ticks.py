@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from service.audit.sequence import sequence_audit
-from service.domain.execution.transitions import Phase
+from service.domain.execution.states import Phase
 from service.execution import expire_leases as sweeping
 from service.execution import lease as leasing
 from service.execution.resolve_identities import walk

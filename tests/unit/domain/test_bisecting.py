@@ -23,7 +23,7 @@ from service.domain.execution.bisect import (
     who_goes,
     who_shares_an_error,
 )
-from service.domain.execution.transitions import Phase
+from service.domain.execution.states import Phase
 
 REFUSED = RequestRefused("refused", status=400)
 FAILURE = SharedFailure(

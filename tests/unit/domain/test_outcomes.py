@@ -11,16 +11,7 @@ from hypothesis import strategies as st
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused, TemporarilyUnavailable
 from connectors.base.values import Answer, AnswerKind, Left, Located, Record
-from service.domain.execution.transitions import (
-    EARLIER_SYSTEM,
-    LEGAL_HOLD,
-    WITHDRAWN,
-    Next,
-    Phase,
-    Retry,
-    StepFacts,
-    StepState,
-    SystemRules,
+from service.domain.execution.results import (
     after_confirm,
     after_erase,
     after_error,
@@ -30,6 +21,17 @@ from service.domain.execution.transitions import (
     after_unaddressable_search,
     first_phase,
     looks_at_once,
+)
+from service.domain.execution.states import (
+    EARLIER_SYSTEM,
+    LEGAL_HOLD,
+    WITHDRAWN,
+    Phase,
+    Retry,
+    StepFacts,
+    StepState,
+    SystemRules,
+    Transition,
 )
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -88,7 +90,7 @@ retries = st.sampled_from([Retry(due_at=NOW + timedelta(seconds=4)), Retry(reaso
 
 
 @st.composite
-def moves(draw: st.DrawFn) -> tuple[StepFacts, Next, Answer | Located | ConnectorError]:
+def moves(draw: st.DrawFn) -> tuple[StepFacts, Transition, Answer | Located | ConnectorError]:
     """Any facts, any result that fits the phase, and what becomes of them."""
     rules = draw(rules_strategy)
     facts = draw(facts_in(*Phase))
@@ -110,7 +112,7 @@ def moves(draw: st.DrawFn) -> tuple[StepFacts, Next, Answer | Located | Connecto
 
 
 @given(moves())
-def test_what_is_called_done_was_seen_to_be_done(case: tuple[StepFacts, Next, Answer]) -> None:
+def test_what_is_called_done_was_seen_to_be_done(case: tuple[StepFacts, Transition, Answer]) -> None:
     facts, move, result = case
     looked = facts.phase is Phase.CONFIRM and getattr(result, "kind", None) is AnswerKind.ALREADY_ABSENT
     if move.state is StepState.ERASED_VERIFIED:
@@ -128,7 +130,7 @@ def test_what_is_called_done_was_seen_to_be_done(case: tuple[StepFacts, Next, An
 
 
 @given(moves())
-def test_nothing_begins_under_a_hold_or_after_a_withdrawal(case: tuple[StepFacts, Next, object]) -> None:
+def test_nothing_begins_under_a_hold_or_after_a_withdrawal(case: tuple[StepFacts, Transition, object]) -> None:
     facts, move, _ = case
     begins = move.state in (StepState.DUE, StepState.ACCEPTED) and move.phase in EFFECTS
     if facts.held or facts.withdrawn:
@@ -140,7 +142,7 @@ def test_nothing_begins_under_a_hold_or_after_a_withdrawal(case: tuple[StepFacts
 
 
 @given(moves())
-def test_every_next_state_is_whole(case: tuple[StepFacts, Next, object]) -> None:
+def test_every_next_state_is_whole(case: tuple[StepFacts, Transition, object]) -> None:
     facts, move, _ = case
     assert (move.due_at is not None) == (move.state in (StepState.DUE, StepState.ACCEPTED))
     if move.due_at is not None:

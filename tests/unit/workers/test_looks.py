@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from connectors.base.values import AnswerKind, Identifier, Subject
-from service.domain.execution.transitions import Phase
+from service.domain.execution.states import Phase
 from service.execution import execute as perform
 from service.execution.attempts import code_of, name_of
 from service.execution.lease import LeasedBatch, LeasedStep

@@ -1,141 +1,33 @@
-"""What an answer makes of a step: the pure rule from (facts, answer) to the step's next state.
+"""What a connector's result makes of a leased step: the part of `decide` that reads answers, errors and findings.
 
-Decides what earns `absent` and `erased_verified`, what goes round again and what needs a human. Doesn't decide when an
-error is tried again (service.domain.execution.retry_policy does and passes its word in) and touches no row.
+Decides what earns `absent` and `erased_verified`, what is repeated and what needs a person. Doesn't decide when an
+error is tried again (`retry_policy` does) and changes no row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from connectors.base.errors import ConnectorError
 from connectors.base.values import Answer, AnswerKind, Located
-
-
-class Phase(StrEnum):
-    """Where a step is on its way."""
-
-    LOCATE = "locate"
-    SUPPRESS = "suppress"
-    ERASE = "erase"
-    CONFIRM = "confirm"
-
-
-class StepState(StrEnum):
-    """What a step is doing, or how it ended (exactly once)."""
-
-    WAITING = "waiting"
-    DUE = "due"
-    LEASED = "leased"
-    ACCEPTED = "accepted"
-    PARKED = "parked"
-    ERASED_VERIFIED = "erased_verified"
-    ERASED_UNVERIFIED = "erased_unverified"
-    ABSENT = "absent"
-    SUPPRESSED = "suppressed"
-    RETAINED = "retained"
-    NOT_ADDRESSABLE = "not_addressable"
-    UNRESOLVED = "unresolved"
-
-
-ENDED = frozenset(
-    {
-        StepState.ERASED_VERIFIED,
-        StepState.ERASED_UNVERIFIED,
-        StepState.ABSENT,
-        StepState.SUPPRESSED,
-        StepState.RETAINED,
-        StepState.NOT_ADDRESSABLE,
-        StepState.UNRESOLVED,
-    }
+from service.domain.execution.states import (
+    EARLIER_SYSTEM,
+    LEGAL_HOLD,
+    WITHDRAWN,
+    Phase,
+    Retry,
+    StepFacts,
+    StepState,
+    SystemRules,
+    Transition,
 )
-LEGAL_HOLD = "legal_hold"
-WITHDRAWN = "withdrawn"
-EARLIER_SYSTEM = "earlier_system_first"
-SYSTEM_REMOVED = "system_removed"
-KEY_GONE = "key_gone"
-PROCESS_DIED = "process_died"
-NOT_DONE_YET = frozenset({StepState.WAITING, StepState.DUE, StepState.ACCEPTED})
 
 # How often a system is looked at that an earlier one may still feed. The earlier one's end brings the look forward.
 _LOOK_WHILE_FED = timedelta(minutes=15)
 _SHORTEST_POLL = timedelta(seconds=1)
 _OWES_A_LOOK = frozenset({AnswerKind.ERASED, AnswerKind.ALREADY_ABSENT, AnswerKind.RETAINED})
-
-
-@dataclass(frozen=True)
-class SystemRules:
-    """What the system's connector and configuration say that the rule needs."""
-
-    can_confirm: bool
-    suppresses: bool
-    erases_by_identifiers: bool
-    accept_not_addressable: bool
-    confirm_after: timedelta
-    poll_every: timedelta
-    max_rounds: int = 3
-    searches_first: bool = True
-    not_covered: tuple[str, ...] = ()
-
-    def may_have_something(self, *, found: bool) -> bool:
-        """False only if a search could have found something and did not."""
-        return found or not self.can_confirm or not self.searches_first
-
-
-@dataclass(frozen=True)
-class StepFacts:
-    """What is known of a step when an answer comes.
-
-    `held`, `withdrawn` and `awaiting_approval` speak of the request as it is now; `must_wait` says that an earlier
-    system isn't done yet. `retained` is the reason why an earlier erasing call kept something on purpose.
-    """
-
-    phase: Phase
-    tries: int
-    rounds: int
-    effect_possible: bool
-    frozen: bool
-    held: bool = False
-    withdrawn: bool = False
-    must_wait: bool = False
-    awaiting_approval: bool = False
-    retained: str | None = None
-
-
-@dataclass(frozen=True)
-class Retry:
-    """The retry policy's word on an error: try again at `due_at`, or park with `reason`.
-
-    `is_try` is False where nobody was asked anything: it counts as no try.
-    """
-
-    due_at: datetime | None = None
-    reason: str | None = None
-    is_try: bool = True
-
-
-@dataclass(frozen=True)
-class Next:
-    """The step's next state. Exactly `due` and `accepted` have a `due_at`; `parked` and `retained` have a `reason`."""
-
-    state: StepState
-    phase: Phase
-    due_at: datetime | None = None
-    reason: str | None = None
-    tries: int = 0
-    rounds: int = 0
-    effect_possible: bool = False
-    erased: Mapping[str, int] = field(default_factory=dict)
-    left_over: Mapping[str, int] = field(default_factory=dict)
-    retained: str | None = None
-
-    @property
-    def has_ended(self) -> bool:
-        """True if this is an outcome."""
-        return self.state in ENDED
 
 
 def first_phase(rules: SystemRules, *, found: bool) -> Phase:
@@ -146,7 +38,9 @@ def first_phase(rules: SystemRules, *, found: bool) -> Phase:
     return Phase.ERASE if rules.may_have_something(found=found) else Phase.CONFIRM
 
 
-def after_error(facts: StepFacts, error: ConnectorError, retry: Retry, *, look_at: datetime | None = None) -> Next:
+def after_error(
+    facts: StepFacts, error: ConnectorError, retry: Retry, *, look_at: datetime | None = None
+) -> Transition:
     """An error: again later or a human, as the policy said. In `erase`, something may have happened already.
 
     `look_at`: before then no look may count, since the vendor takes its time.
@@ -165,7 +59,7 @@ def after_error(facts: StepFacts, error: ConnectorError, retry: Retry, *, look_a
 
 def after_locate(
     facts: StepFacts, found: Located, rules: SystemRules, now: datetime, *, adds_to_plan: bool = False
-) -> Next:
+) -> Transition:
     """A search answered. The step waits for its plan: the first one, the next version if it adds to the frozen one, or
     the approval of what is frozen. With nothing of these to wait for it goes on by itself."""
     if facts.withdrawn:
@@ -180,14 +74,14 @@ def after_locate(
     return _next(facts, StepState.DUE, phase=phase, due_at=now)
 
 
-def after_unaddressable_search(facts: StepFacts, rules: SystemRules) -> Next:
+def after_unaddressable_search(facts: StepFacts, rules: SystemRules) -> Transition:
     """The system understands none of the person's identifiers: nothing was looked at, and that is no absence."""
     if facts.withdrawn:
         return _withdrawn(facts, facts.effect_possible, None)
     return _not_done(facts, Answer.not_addressable(), rules, facts.effect_possible)
 
 
-def after_suppress(facts: StepFacts, answer: Answer, now: datetime, *, found: bool) -> Next:
+def after_suppress(facts: StepFacts, answer: Answer, now: datetime, *, found: bool) -> Transition:
     """Suppression was said to be in force, accepted, or not possible for this person: erasure goes on."""
     if facts.withdrawn:
         return _withdrawn(facts, facts.effect_possible, now)
@@ -196,7 +90,7 @@ def after_suppress(facts: StepFacts, answer: Answer, now: datetime, *, found: bo
     return _next(facts, StepState.DUE, phase=Phase.ERASE if found else Phase.CONFIRM, due_at=now)
 
 
-def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime) -> Next:
+def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime) -> Transition:
     """The erasing call answered. Whatever it says, a look of its own has the last word."""
     kind = answer.kind
     no_effect = kind in (AnswerKind.ALREADY_ABSENT, AnswerKind.NOT_ADDRESSABLE, AnswerKind.AMBIGUOUS) or (
@@ -242,7 +136,7 @@ def is_worth_a_look(answer: Answer) -> bool:
     return answer.kind in _OWES_A_LOOK
 
 
-def after_look(facts: StepFacts, erased: Next, look: Answer, rules: SystemRules, now: datetime) -> Next:
+def after_look(facts: StepFacts, erased: Transition, look: Answer, rules: SystemRules, now: datetime) -> Transition:
     """A look that followed the erasing call in the same pass: the same two steps, `erased` being the first's.
 
     It counts only where a look of its own would be due by now.
@@ -261,7 +155,7 @@ def after_look(facts: StepFacts, erased: Next, look: Answer, rules: SystemRules,
     return replace(looked, erased=erased.erased, left_over=looked.left_over or kept)
 
 
-def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime) -> Next:
+def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime) -> Transition:
     """A look answered, under a credential that proved its sight in the same pass. Where the connector declares that
     there is no way to look, nobody is asked, and nothing is ever called verified."""
     kind = answer.kind
@@ -289,7 +183,7 @@ def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: dat
     return _not_done(facts, answer, rules, facts.effect_possible)
 
 
-def _unverified(facts: StepFacts) -> Next:
+def _unverified(facts: StepFacts) -> Transition:
     if facts.withdrawn and not facts.effect_possible:
         return _next(facts, StepState.RETAINED, reason=WITHDRAWN)
     if facts.retained is not None:
@@ -297,7 +191,7 @@ def _unverified(facts: StepFacts) -> Next:
     return _next(facts, StepState.ERASED_UNVERIFIED)
 
 
-def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime, touched: bool) -> Next:
+def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime, touched: bool) -> Transition:
     """Something is left: plan what is new, erase again what is known, and stop after a few rounds."""
     reason = None
     if facts.rounds >= rules.max_rounds:
@@ -328,7 +222,7 @@ def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime
     )
 
 
-def _not_done(facts: StepFacts, answer: Answer, rules: SystemRules, touched: bool) -> Next:
+def _not_done(facts: StepFacts, answer: Answer, rules: SystemRules, touched: bool) -> Transition:
     """AMBIGUOUS and NOT_ADDRESSABLE: nothing was done, and only a human or a stated policy may call that an end."""
     if answer.kind is AnswerKind.NOT_ADDRESSABLE and rules.accept_not_addressable and not touched:
         return _next(facts, StepState.NOT_ADDRESSABLE, reason=answer.reason)
@@ -336,7 +230,7 @@ def _not_done(facts: StepFacts, answer: Answer, rules: SystemRules, touched: boo
     return _next(facts, StepState.PARKED, reason=reason, effect_possible=touched, left_over=_left(answer))
 
 
-def _accepted(facts: StepFacts, answer: Answer, phase: Phase, earliest: datetime, touched: bool) -> Next:
+def _accepted(facts: StepFacts, answer: Answer, phase: Phase, earliest: datetime, touched: bool) -> Transition:
     return _next(
         facts,
         StepState.ACCEPTED,
@@ -350,7 +244,7 @@ def _accepted(facts: StepFacts, answer: Answer, phase: Phase, earliest: datetime
 
 def _withdrawn(
     facts: StepFacts, touched: bool, look_at: datetime | None, erased: Mapping[str, int] | None = None
-) -> Next:
+) -> Transition:
     """A withdrawn request: what was not started ends here; what may have happened is still looked at."""
     if not touched:
         return _next(facts, StepState.RETAINED, reason=WITHDRAWN)
@@ -379,8 +273,8 @@ def _next(
     erased: Mapping[str, int] | None = None,
     left_over: Mapping[str, int] | None = None,
     retained: str | None = None,
-) -> Next:
-    return Next(
+) -> Transition:
+    return Transition(
         state=state,
         phase=phase or facts.phase,
         due_at=due_at,

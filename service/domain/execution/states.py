@@ -1,0 +1,129 @@
+"""A step's states, phases and facts: the vocabulary of every rule about steps.
+
+Decides which states end a step and what a transition may carry. Doesn't decide which transition follows: `decide` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where a step is on its way."""
+
+    LOCATE = "locate"
+    SUPPRESS = "suppress"
+    ERASE = "erase"
+    CONFIRM = "confirm"
+
+
+class StepState(StrEnum):
+    """What a step is doing, or how it ended (exactly once)."""
+
+    WAITING = "waiting"
+    DUE = "due"
+    LEASED = "leased"
+    ACCEPTED = "accepted"
+    PARKED = "parked"
+    ERASED_VERIFIED = "erased_verified"
+    ERASED_UNVERIFIED = "erased_unverified"
+    ABSENT = "absent"
+    SUPPRESSED = "suppressed"
+    RETAINED = "retained"
+    NOT_ADDRESSABLE = "not_addressable"
+    UNRESOLVED = "unresolved"
+
+
+ENDED = frozenset(
+    {
+        StepState.ERASED_VERIFIED,
+        StepState.ERASED_UNVERIFIED,
+        StepState.ABSENT,
+        StepState.SUPPRESSED,
+        StepState.RETAINED,
+        StepState.NOT_ADDRESSABLE,
+        StepState.UNRESOLVED,
+    }
+)
+LEGAL_HOLD = "legal_hold"
+WITHDRAWN = "withdrawn"
+EARLIER_SYSTEM = "earlier_system_first"
+SYSTEM_REMOVED = "system_removed"
+KEY_GONE = "key_gone"
+PROCESS_DIED = "process_died"
+NOT_DONE_YET = frozenset({StepState.WAITING, StepState.DUE, StepState.ACCEPTED})
+
+
+@dataclass(frozen=True)
+class SystemRules:
+    """What the system's connector and configuration say that the rule needs."""
+
+    can_confirm: bool
+    suppresses: bool
+    erases_by_identifiers: bool
+    accept_not_addressable: bool
+    confirm_after: timedelta
+    poll_every: timedelta
+    max_rounds: int = 3
+    searches_first: bool = True
+    not_covered: tuple[str, ...] = ()
+
+    def may_have_something(self, *, found: bool) -> bool:
+        """False only if a search could have found something and did not."""
+        return found or not self.can_confirm or not self.searches_first
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """What is known of a step when an answer comes.
+
+    `held`, `withdrawn` and `awaiting_approval` speak of the request as it is now; `must_wait` says that an earlier
+    system isn't done yet. `retained` is the reason why an earlier erasing call kept something on purpose.
+    """
+
+    phase: Phase
+    tries: int
+    rounds: int
+    effect_possible: bool
+    frozen: bool
+    held: bool = False
+    withdrawn: bool = False
+    must_wait: bool = False
+    awaiting_approval: bool = False
+    retained: str | None = None
+
+
+@dataclass(frozen=True)
+class Retry:
+    """The retry policy's word on an error: try again at `due_at`, or park with `reason`.
+
+    `is_try` is False where nobody was asked anything: it counts as no try.
+    """
+
+    due_at: datetime | None = None
+    reason: str | None = None
+    is_try: bool = True
+
+
+@dataclass(frozen=True)
+class Transition:
+    """The step's next state. Exactly `due` and `accepted` have a `due_at`; `parked` and `retained` have a `reason`."""
+
+    state: StepState
+    phase: Phase
+    due_at: datetime | None = None
+    reason: str | None = None
+    tries: int = 0
+    rounds: int = 0
+    effect_possible: bool = False
+    erased: Mapping[str, int] = field(default_factory=dict)
+    left_over: Mapping[str, int] = field(default_factory=dict)
+    retained: str | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """True if this is an outcome."""
+        return self.state in ENDED
