@@ -26,12 +26,12 @@ from pydantic_core import PydanticCustomError
 
 from connectors.base.config import IdentifierKind
 from connectors.base.values import Identifier
+from service.domain.execution.events import Resolution, ResolutionReason
 from service.domain.identity.doubts import DoubtDecision
 from service.domain.identity.normalise import MAX_VALUE_CHARACTERS
 from service.domain.instants import OutsideTheCalendar, in_utc
 from service.domain.requests.deadlines import REGIMES
 from service.domain.requests.states import DenialReason
-from service.execution.steps.resolve import Resolution, ResolutionReason
 from service.requests.deadlines import ExtensionReason
 from service.requests.holds.place import HoldReason
 from service.requests.identity.review import LateVerification, Review

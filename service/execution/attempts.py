@@ -12,12 +12,11 @@ from sqlalchemy import Connection
 from connectors.base.errors import ConnectorError
 from connectors.base.values import Answer, Located
 from service.domain.audit.schema import is_code
+from service.domain.execution.decide import NOT_A_CODE
+from service.domain.execution.events import Result
 from service.execution.lease import LeasedBatch, LeasedStep
 from service.store.arrays import counted, listed
 from service.store.execute import run
-
-Result = Located | Answer | ConnectorError
-NOT_A_CODE = "reason_is_no_code"
 
 
 def end_attempts(

@@ -13,10 +13,10 @@ from datetime import datetime
 from enum import StrEnum
 
 import structlog
-from sqlalchemy import text
 
 from connectors.base.callbacks import Callback, CallbackCall, CallbackRefused
 from connectors.base.registry import connector_class
+from service.requests.steps.schedule import look_after_callback
 from service.settings import ConfiguredSystem, Settings
 from service.store.locking import read_by_index
 from service.store.stores import Stores
@@ -66,45 +66,17 @@ def _read(configured: ConfiguredSystem | None, call: CallbackCall, now: datetime
     return None
 
 
-# When a step may be looked at: the vendor's delay (search lag included) is over, and the last hint's look is long ago.
-_SOONEST = (
-    "greatest(clock_timestamp(), hinted_at + make_interval(secs => :pause),"
-    " CASE WHEN phase = 'confirm' THEN effect_at + make_interval(secs => :delay) END)"
-)
-_OF_NAMED_JOBS = (
-    "SELECT id FROM steps WHERE system = :system AND state = 'accepted' AND job_hashes IS NOT NULL"  # noqa: S608
-    f" AND job_hashes && CAST(:hashes AS bytea[]) AND due_at > {_SOONEST} LIMIT :most"
-)
-# One half for each of the two indexes of steps that have a due time.
-_OF_ANY_JOB = " UNION ALL ".join(
-    f"(SELECT id FROM steps WHERE system = :system AND state = 'accepted' AND batch_id IS {batch} NULL"  # noqa: S608
-    f" AND due_at > {_SOONEST} LIMIT :most)"
-    for batch in ("", "NOT")
-)
-
-
 def _look_sooner(stores: Stores, settings: Settings, system: str, callback: Callback) -> int:
-    """One statement. A step that somebody has locked is being worked on: it isn't waited for."""
     if not callback.jobs and not callback.any_job:
         return 0
-    given = {
-        "system": system,
-        "hashes": [stores.pepper.of_job(system, job) for job in callback.jobs],
-        "pause": settings.engine.callback_pause_seconds,
-        "delay": rules_of(settings, system).confirm_after.total_seconds(),
-        "most": _MOST_OF_ANY_JOB if callback.any_job else _MOST_OF_NAMED_JOBS,
-    }
-    which = _OF_ANY_JOB if callback.any_job else _OF_NAMED_JOBS
+    hashes = [stores.pepper.of_job(system, job) for job in callback.jobs]
     with stores.engine.begin() as connection:
         read_by_index(connection)
-        return connection.execute(
-            text(
-                f"WITH found AS MATERIALIZED ({which}),"  # noqa: S608 - our own words
-                " locked AS MATERIALIZED (SELECT * FROM steps WHERE id IN (SELECT id FROM found)"
-                " ORDER BY id FOR NO KEY UPDATE SKIP LOCKED),"
-                f" sooner AS MATERIALIZED (SELECT id, {_SOONEST} AS at FROM locked WHERE state = 'accepted')"
-                " UPDATE steps s SET due_at = n.at, hinted_at = n.at FROM sooner n"
-                " WHERE s.id = n.id AND s.due_at > n.at"
-            ),
-            given,
-        ).rowcount
+        return look_after_callback(
+            connection,
+            system,
+            job_hashes=None if callback.any_job else hashes,
+            pause_seconds=settings.engine.callback_pause_seconds,
+            delay_seconds=rules_of(settings, system).confirm_after.total_seconds(),
+            limit=_MOST_OF_ANY_JOB if callback.any_job else _MOST_OF_NAMED_JOBS,
+        )

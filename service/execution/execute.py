@@ -16,11 +16,11 @@ from connectors.base import operations
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, LeaseLost, TemporarilyUnavailable
 from connectors.base.interface import Connector, Operation
 from connectors.base.values import Answer, Batch, Located
+from service.domain.execution.events import Result
 from service.domain.execution.results import is_worth_a_look, looks_at_once
 from service.domain.execution.retry_policy import decide
 from service.domain.execution.states import Phase, Retry
 from service.domain.identity.conflicts import somebody_elses, unexplained
-from service.execution.attempts import Result
 from service.execution.held_lease import HeldLease
 from service.execution.lease import LeasedBatch
 from service.execution.record import Recorded, record_answers

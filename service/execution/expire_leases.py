@@ -15,13 +15,13 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from service.domain.execution.bisect import MOST_DEATHS, REPEATED, halves
-from service.domain.execution.states import PROCESS_DIED, SYSTEM_REMOVED, Phase, StepState
+from service.domain.execution.events import LeaseExpired, SystemRemoved, WorkersCrashed
+from service.domain.execution.states import Phase
 from service.execution.quarantine import open_parts
-from service.execution.steps.park import park_steps
-from service.store.audit_log.record_change import Change, log_changes
+from service.requests.steps.move import apply_event
 from service.store.encryption.key_store import batch_owner
 from service.store.interlock import gate_is_open
-from service.store.locking import database_now, version_of
+from service.store.locking import database_now
 from service.store.stores import Stores
 
 
@@ -62,41 +62,18 @@ def _free_expired(connection: Connection, limit: int) -> int:
     ).all()
     now = database_now(connection)
     stays = _batches_after(connection, batches, steps)
-    connection.execute(
-        text(
-            "UPDATE steps SET state = 'due', reason = 'lease_expired',"
-            # At once, but whoever is with every process that dies waits longer and longer.
-            " due_at = CAST(:now AS timestamptz) + CASE WHEN tries <= :free THEN interval '0'"
-            " ELSE least(interval '15 minutes', make_interval(secs => 2.0 ^ least(tries - :free, 12))) END,"
-            " effect_possible = effect_possible OR phase = 'erase',"
-            " effect_at = CASE WHEN phase = 'erase' THEN :now ELSE effect_at END, batch_id = n.batch_id"
-            " FROM unnest(CAST(:ids AS uuid[]), CAST(:batches AS uuid[])) AS n(step_id, batch_id) WHERE id = n.step_id"
-        ),
-        {
-            "now": now,
-            "free": REPEATED,
-            "ids": [s.id for s in steps],
-            "batches": [stays.get(s.id) for s in steps],
-        },
+    roots = {row.id for row in batches if row.root_id is not None}
+    apply_event(
+        connection,
+        steps,
+        lambda step: LeaseExpired(batch_was_split=step.batch_id in roots),
+        actor="worker",
+        at=now,
+        subjects={s.request_id: s.subject for s in steps},
+        batches=stays,
     )
-    _log_expired(connection, steps, now)
     _park_killers(connection, steps, now)
     return len(steps)
-
-
-def _log_expired(connection: Connection, steps: Sequence[Row[Any]], now: datetime) -> None:
-    changes = [
-        Change(
-            "step",
-            str(s.id),
-            version_of(s),
-            "step_lease_expired",
-            s.subject,
-            {"phase": Phase(s.phase), "state": StepState.DUE, "reason": "lease_expired"},
-        )
-        for s in steps
-    ]
-    log_changes(connection, changes, actor="worker", at=now)
 
 
 def _park_killers(connection: Connection, steps: Sequence[Row[Any]], now: datetime) -> None:
@@ -114,7 +91,7 @@ def _park_killers(connection: Connection, steps: Sequence[Row[Any]], now: dateti
         ),
         {"ids": alone, "most": MOST_DEATHS},
     ).all()
-    park_steps(connection, killers, PROCESS_DIED, actor="worker", at=now)
+    apply_event(connection, killers, WorkersCrashed(), actor="worker", at=now)
 
 
 def _batches_after(connection: Connection, batches: Sequence[Row[Any]], steps: Sequence[Row[Any]]) -> dict[UUID, UUID]:
@@ -151,7 +128,7 @@ def _park_removed(connection: Connection, limit: int) -> int:
         ),
         {"n": limit},
     ).all()
-    park_steps(connection, steps, SYSTEM_REMOVED, actor="worker", at=database_now(connection))
+    apply_event(connection, steps, SystemRemoved(), actor="worker", at=database_now(connection))
     return len(steps)
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from service.domain.execution.states import EARLIER_SYSTEM, Phase, StepFacts
+from service.domain.execution.states import EARLIER_SYSTEM, Phase, StepFacts, StepState
 from service.domain.requests.states import WITHDRAWN_STATES, Progress
 from service.requests.holds.active import held_requests
 from service.store.arrays import counted, listed
@@ -80,6 +80,7 @@ class Surroundings:
             must_wait=waiting,
             awaiting_approval=unapproved,
             retained=row.retained,
+            state=StepState.LEASED,
         )
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from connectors.base.values import Located
 from service.execution.lease import LeasedStep
-from service.execution.write import Findings
 from service.requests.identifiers import seal_records
 from service.requests.locking import lock_requests
 from service.requests.planning.freeze import freeze_plans
+from service.requests.steps.schedule import leave_plan
+from service.requests.steps.store import Findings
 from service.settings import Settings
 from service.store.stores import Stores
 
@@ -48,7 +48,6 @@ def amend_plans(connection: Connection, settings: Settings, steps: Sequence[Row[
     """Freeze the next version of the plan of each of these steps' requests, which the caller has locked."""
     if not steps:
         return
-    ids: list[UUID] = [step.id for step in steps]
-    connection.execute(text("UPDATE steps SET plan_version = NULL WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": ids})
+    leave_plan(connection, [step.id for step in steps])
     locked = lock_requests(connection, [step.request_id for step in steps])
     freeze_plans(connection, settings, list(locked.values()), now)

@@ -13,7 +13,24 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Float,
+    Integer,
+    LargeBinary,
+    Row,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    func,
+    insert,
+    literal_column,
+    text,
+    update,
+)
+from sqlalchemy.types import NullType
 
 from connectors.base.values import Batch, Identifier, Subject
 from service.audit.evidence_standing import leasable_phases
@@ -24,6 +41,7 @@ from service.execution.select import AgainPick, FreshPick, picks
 from service.execution.suspects import part_suspects
 from service.requests.identifiers import OpenIdentifier, open_people, read_people, unseal_records
 from service.requests.imports.paused import lane_goes_on
+from service.requests.steps.store import MARK_LEASED
 from service.settings import Settings
 from service.store.arrays import counted, listed
 from service.store.audit_log.log import append_with
@@ -33,6 +51,7 @@ from service.store.encryption.sealing import unseal
 from service.store.execute import run
 from service.store.interlock import gate_is_open
 from service.store.stores import Stores
+from service.store.tables.work import BatchRow
 
 # What the guard, the connector's side and the log need of a step; its other columns are wide and stay where they are.
 _COLUMNS = (
@@ -253,31 +272,43 @@ def _take(
     entries, versions = chain_entries(changes, actor="worker", at=now)
     version = versions["batch", key]
     values = {
-        "b": batch.id,
-        "s": batch.system,
-        "p": batch.phase,
+        "batch": batch.id,
         "fence": leased.fence,
         "seconds": settings.engine.lease_seconds,
-        "version": version.number,
-        "hash": version.entry_hash,
+        "batch_version": version.number,
+        "batch_hash": version.entry_hash,
         "ids": listed(s.id for s in steps),
     }
+    if batch.is_new:
+        values |= {"system": batch.system, "batch_phase": batch.phase}
     append_with(connection, entries, _TAKE_NEW if batch.is_new else _TAKE, values)
     _write_attempts(connection, batch, leased.fence, steps, now)
     return leased
 
 
-_MARK = (
-    " UPDATE steps SET state = 'leased', batch_id = :b, attempts = attempts + 1, tries = tries + 1, due_at = NULL"
-    " WHERE id = ANY(CAST(:ids AS uuid[]))"
+_LEASE_UNTIL = func.clock_timestamp() + cast(bindparam("seconds", type_=NullType()), Float) * literal_column(
+    "interval '1 second'"
 )
-_TAKE_NEW = (
-    ", opened AS (INSERT INTO batches (id, system, phase, fence, lease_until, version, entry_hash)"  # noqa: S608
-    f" VALUES (:b, :s, :p, :fence, clock_timestamp() + make_interval(secs => :seconds), :version, :hash)){_MARK}"
+_LEASE_COLUMNS = {
+    BatchRow.fence: bindparam("fence", type_=BigInteger()),
+    BatchRow.lease_until: _LEASE_UNTIL,
+    BatchRow.version: bindparam("batch_version", type_=Integer()),
+    BatchRow.entry_hash: bindparam("batch_hash", type_=LargeBinary()),
+}
+_TAKE_NEW = MARK_LEASED.add_cte(
+    insert(BatchRow)
+    .values(
+        {
+            BatchRow.id: bindparam("batch", type_=Uuid()),
+            BatchRow.system: bindparam("system", type_=Text()),
+            BatchRow.phase: bindparam("batch_phase", type_=Text()),
+            **_LEASE_COLUMNS,
+        }
+    )
+    .cte("opened")
 )
-_TAKE = (
-    ", taken AS (UPDATE batches SET fence = :fence, version = :version, entry_hash = :hash,"  # noqa: S608
-    f" lease_until = clock_timestamp() + make_interval(secs => :seconds) WHERE id = :b){_MARK}"
+_TAKE = MARK_LEASED.add_cte(
+    update(BatchRow).where(BatchRow.id == bindparam("batch", type_=Uuid())).values(_LEASE_COLUMNS).cte("taken")
 )
 _ATTEMPT = (
     "INSERT INTO attempts (step_id, number, batch_id, fence, phase, started_at)"

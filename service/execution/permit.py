@@ -12,17 +12,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
-from service.domain.execution.states import LEGAL_HOLD, WITHDRAWN, Phase, StepState
-from service.domain.requests.states import WITHDRAWN_STATES, Progress
-from service.execution.steps.park import move_steps, park_steps, subjects_of
+from service.domain.execution.events import ApprovalMissing, HoldPlaced, RequestWithdrawn, StepEvent
+from service.domain.execution.states import Phase
+from service.domain.requests.states import WITHDRAWN_STATES
 from service.requests.holds.active import held_requests
+from service.requests.steps.move import apply_event, whole_rows
+from service.requests.steps.schedule import reschedule
 from service.settings import Settings
 from service.store.arrays import listed
-from service.store.audit_log.record_change import Change, log_changes
 from service.store.execute import run
-from service.store.locking import check_again, version_of
 from service.system_rules import rules_of
 
 
@@ -35,27 +35,21 @@ def only_permitted(
     delay = rules_of(settings, system).confirm_after
     if phase is Phase.CONFIRM:
         early = {s.id: s.effect_at + delay for s in steps if s.effect_at is not None and s.effect_at + delay > now}
-        _look_later(connection, early)
+        reschedule(connection, early)
         return [s for s in steps if s.id not in early]
     held = held_requests(connection, [s.request_id for s in steps])
     withdrawn, unapproved = _stopped(connection, steps)
-    others = [s for s in steps if s.request_id not in held | withdrawn]
-    _stop(connection, [s for s in steps if s.request_id in withdrawn], now + delay, now)
+    stopped = [s for s in steps if s.request_id in withdrawn]
     held_back = [s for s in steps if s.request_id in held - withdrawn]
-    park_steps(connection, held_back, LEGAL_HOLD, actor="worker", at=now)
-    _wait_for_approval(connection, [s for s in others if s.id in unapproved], now)
+    others = [s for s in steps if s.request_id not in held | withdrawn]
+    _move(connection, stopped, RequestWithdrawn(now + delay, at_lease=True), now)
+    _move(connection, held_back, HoldPlaced(at_lease=True), now)
+    _move(connection, [s for s in others if s.id in unapproved], ApprovalMissing(), now)
     return [s for s in others if s.id not in unapproved]
 
 
-def _look_later(connection: Connection, due: dict[UUID, datetime]) -> None:
-    if due:
-        connection.execute(
-            text(
-                "UPDATE steps s SET due_at = n.due FROM unnest(CAST(:ids AS uuid[]), CAST(:dues AS timestamptz[]))"
-                " AS n(id, due) WHERE s.id = n.id"
-            ),
-            {"ids": list(due), "dues": list(due.values())},
-        )
+def _move(connection: Connection, steps: Sequence[Row[Any]], event: StepEvent, now: datetime) -> None:
+    apply_event(connection, whole_rows(connection, steps), event, actor="worker", at=now)
 
 
 def _stopped(connection: Connection, steps: Sequence[Row[Any]]) -> tuple[set[UUID], set[UUID]]:
@@ -74,44 +68,3 @@ _STOPPED = (
     " FROM steps s JOIN requests r ON r.id = s.request_id WHERE s.id = ANY(CAST(:ids AS uuid[]))) AS asked"
     " WHERE withdrawn OR unapproved"
 )
-
-
-def _stop(connection: Connection, steps: Sequence[Row[Any]], look_at: datetime, now: datetime) -> None:
-    if not steps:
-        return
-    subjects = subjects_of(connection, steps)
-    changes, updates = [], []
-    for step in steps:
-        update = {"id": step.id, "phase": step.phase, "state": StepState.RETAINED, "reason": WITHDRAWN, "due_at": None}
-        if step.effect_possible:
-            update |= {"phase": Phase.CONFIRM, "state": StepState.DUE, "due_at": look_at}
-        updates.append(update)
-        event = "step_due" if step.effect_possible else "step_ended"
-        data = {name: update[name] for name in ("phase", "state", "reason")}
-        data |= {} if step.effect_possible else {"outcome": StepState.RETAINED}
-        changes.append(Change("step", str(step.id), version_of(step), event, subjects[step.request_id], data))
-    move_steps(connection, updates)
-    connection.execute(
-        text(
-            "UPDATE steps SET batch_id = NULL, tries = 0, ended_at = CASE WHEN state = 'retained'"
-            " THEN CAST(:now AS timestamptz) END WHERE id = ANY(CAST(:ids AS uuid[]))"
-        ),
-        {"now": now, "ids": [s.id for s in steps]},
-    )
-    log_changes(connection, changes, actor="worker", at=now)
-    check_again(connection, [s.request_id for s in steps])
-
-
-def _wait_for_approval(connection: Connection, steps: Sequence[Row[Any]], now: datetime) -> None:
-    if not steps:
-        return
-    subjects = subjects_of(connection, steps)
-    place = {"phase": Phase.LOCATE, "state": StepState.WAITING, "reason": Progress.AWAITING_APPROVAL}
-    move_steps(connection, [{"id": s.id, "due_at": None, **place} for s in steps])
-    connection.execute(
-        text("UPDATE steps SET batch_id = NULL WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": [s.id for s in steps]}
-    )
-    changes = [
-        Change("step", str(s.id), version_of(s), "step_parked", subjects[s.request_id], dict(place)) for s in steps
-    ]
-    log_changes(connection, changes, actor="worker", at=now)

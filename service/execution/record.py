@@ -17,17 +17,19 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from connectors.base.values import Answer, Located
-from service.domain.execution.states import KEY_GONE, Phase, Retry, StepState, Transition
-from service.execution.attempts import Result, end_attempts, name_of
-from service.execution.decide import BatchNow, Heard, Placing
+from service.domain.execution.events import KeyMissing, Result
+from service.domain.execution.states import Phase, Retry, StepState, Transition
+from service.execution.attempts import end_attempts, name_of
+from service.execution.decide_results import BatchContext, BatchResults, ResultDecider
 from service.execution.facts import surroundings
 from service.execution.findings import adds_to_plan, amend_plans, findings_of
 from service.execution.jobs import note_jobs
 from service.execution.lease import LeasedBatch, LeasedStep
 from service.execution.quarantine import BatchFacts, split_failed
-from service.execution.steps.park import park_steps
-from service.execution.write import Findings, Moved, Place, write_moves
 from service.requests.planning.request_checks import ask_to_look
+from service.requests.steps.move import apply_event
+from service.requests.steps.schedule import note_late_effect
+from service.requests.steps.store import Entry, Findings, StepTransition, apply_transitions
 from service.settings import Settings
 from service.store.arrays import listed
 from service.store.audit_log.record_change import Change, log_changes
@@ -48,6 +50,10 @@ _LOCK = (
     " ORDER BY s.id FOR NO KEY UPDATE OF s"
 )
 _LOCK_LEASED = _LOCK.replace("ORDER BY", "AND s.state = 'leased' AND s.batch_id = :b ORDER BY")
+_LOCK_KEYLESS = (
+    "SELECT * FROM steps WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'leased' AND batch_id = :b"
+    " ORDER BY id FOR NO KEY UPDATE"
+)
 _FENCE = (
     "SELECT fence, ended_at, root_id, resume_token IS NOT NULL AS has_token FROM batches WHERE id = :id"
     " FOR NO KEY UPDATE"
@@ -83,7 +89,9 @@ def record_answers(
     """
     keys = stores.keys.get([request_owner(s.request_id) for s in leased.steps]) if leased.phase is Phase.LOCATE else {}
     with stores.engine.begin() as connection:
-        recording = _Recording(connection, stores, settings, leased, Heard(results, looks, retries, foreign), keys)
+        recording = _Recording(
+            connection, stores, settings, leased, BatchResults(results, looks, retries, foreign), keys
+        )
         if not recording.holds_fence():
             recording.record_late()
             return Recorded(in_time=False)
@@ -102,14 +110,14 @@ class _Recording:
         stores: Stores,
         settings: Settings,
         leased: LeasedBatch,
-        heard: Heard,
+        received: BatchResults,
         keys: Mapping[str, bytes],
     ) -> None:
         self.connection = connection
         self.stores = stores
         self.settings = settings
         self.leased = leased
-        self.heard = heard
+        self.received = received
         self.keys = keys
         self.frozen_requests: set[UUID] = set()
         self.batch = BatchFacts()
@@ -127,17 +135,17 @@ class _Recording:
         """Move every step on. Returns how many ended, and whether the batch is over."""
         rows = self._lock_steps(only_leased=True)
         # Steps that are tried again at once, in which new batch: the call failed for all of them alike.
-        parts = split_failed(self.connection, self.leased, self.batch, rows, self.heard.results)
+        parts = split_failed(self.connection, self.leased, self.batch, rows, self.received.results)
         around = surroundings(self.connection, self.leased.system, rows)
         now = around.now
-        known = BatchNow(self.batch, parts, self.frozen_requests, around)
+        known = BatchContext(self.batch, parts, self.frozen_requests, around)
         rules = rules_of(self.settings, self.leased.system)
-        placing = Placing(self.leased, self.heard, rules, known, now)
+        decider = ResultDecider(self.leased, self.received, rules, known, now)
         leased = [(rows[step.step_id], step) for step in self.leased.steps if step.step_id in rows]
-        placed = [(row, step, placing.place(row, step)) for row, step in leased]
-        self._write(placing, placed)
-        moves = [(row, step, place.move) for row, step, place in placed]
-        said = {**self.heard.results, **self.heard.looks}
+        placed = [(row, step, decider.entry(row, step)) for row, step in leased]
+        self._write(decider, placed)
+        moves = [(row, step, entry.to) for row, step, entry in placed]
+        said = {**self.received.results, **self.received.looks}
         note_jobs(self.connection, self.stores.pepper, self.leased.system, moves, said)
         self._park_keyless(now)
         over = self._give_back(now)
@@ -149,16 +157,12 @@ class _Recording:
         now = database_now(self.connection)
         rows = self._lock_steps(only_leased=False)
         known = [s for s in self.leased.steps if s.step_id in rows]
-        end_attempts(self.connection, self.leased, known, self.heard.results, now, late=True, looks=self.heard.looks)
-        touched = self.leased.phase is Phase.ERASE
-        self.connection.execute(
-            text(
-                "UPDATE steps SET effect_possible = effect_possible OR :touched, due_at = :now"
-                " WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('due', 'accepted')"
-            ),
-            {"touched": touched, "now": now, "ids": list(rows)},
+        end_attempts(
+            self.connection, self.leased, known, self.received.results, now, late=True, looks=self.received.looks
         )
-        results = self.heard.results
+        in_erase = self.leased.phase is Phase.ERASE
+        note_late_effect(self.connection, list(rows), in_erase=in_erase, now=now)
+        results = self.received.results
         changes = [
             Change(
                 "step",
@@ -194,29 +198,31 @@ class _Recording:
         rows = run(self.connection, statement, {"ids": ids, "b": self.leased.id}).all()
         return {row.id: row for row in rows}
 
-    def _write(self, placing: Placing, placed: Sequence[tuple[Row[Any], LeasedStep, Place]]) -> None:
+    def _write(self, decider: ResultDecider, placed: Sequence[tuple[Row[Any], LeasedStep, Entry]]) -> None:
         moved, amended = [], []
-        for row, step, place in placed:
+        for row, step, entry in placed:
             findings = None
             if self.leased.phase is Phase.LOCATE:
-                findings = self._findings(placing, row, step, place.move)
+                findings = self._findings(decider, row, step, entry.to)
                 if findings is not None and row.plan_version is not None and self._adds(row, step):
                     amended.append(row)
-            moved.append(Moved(row, place, findings))
-        write_moves(self.connection, moved, placing.now)
+            moved.append(StepTransition(row, row.subject, entry, findings))
+        apply_transitions(self.connection, moved, actor="worker", at=decider.now)
         steps = [step for _, step, _ in placed]
-        heard = placing.heard
-        end_attempts(self.connection, self.leased, steps, heard.results, placing.now, late=False, looks=heard.looks)
-        amend_plans(self.connection, self.settings, amended, placing.now)
+        received = decider.received
+        end_attempts(
+            self.connection, self.leased, steps, received.results, decider.now, late=False, looks=received.looks
+        )
+        amend_plans(self.connection, self.settings, amended, decider.now)
 
     def _adds(self, row: Row[Any], step: LeasedStep) -> bool:
-        found = self.heard.results[step.ref]
+        found = self.received.results[step.ref]
         return isinstance(found, Located) and adds_to_plan(row, step, found)
 
-    def _findings(self, placing: Placing, row: Row[Any], step: LeasedStep, move: Transition) -> Findings | None:
+    def _findings(self, decider: ResultDecider, row: Row[Any], step: LeasedStep, move: Transition) -> Findings | None:
         """What a plan that was frozen meanwhile doesn't hold isn't stored: the repeated search adds it properly."""
-        found, key = self.heard.results[step.ref], self.keys.get(request_owner(row.request_id))
-        if not isinstance(found, Located) or key is None or step.step_id in placing.unusable:
+        found, key = self.received.results[step.ref], self.keys.get(request_owner(row.request_id))
+        if not isinstance(found, Located) or key is None or step.step_id in decider.discarded:
             return None
         if row.plan_version is not None and move.state is not StepState.WAITING and self._adds(row, step):
             return None
@@ -226,14 +232,9 @@ class _Recording:
         """People whose key is gone can't be worked on by anybody: a human must know."""
         if not self.leased.keyless:
             return
-        rows = self.connection.execute(
-            text(
-                "UPDATE steps SET batch_id = NULL WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'leased'"
-                " AND batch_id = :b RETURNING *"
-            ),
-            {"ids": list(self.leased.keyless), "b": self.leased.id},
-        ).all()
-        park_steps(self.connection, rows, KEY_GONE, actor="worker", at=now)
+        values = {"ids": listed(self.leased.keyless), "b": self.leased.id}
+        rows = run(self.connection, _LOCK_KEYLESS, values).all()
+        apply_event(self.connection, rows, KeyMissing(), actor="worker", at=now)
 
     def _give_back(self, now: datetime) -> bool:
         """End the lease; the batch is over when no step needs its key and token any more."""

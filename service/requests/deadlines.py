@@ -10,13 +10,12 @@ from __future__ import annotations
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import text
-
 from service.domain.audit.schema import instant_text
 from service.domain.errors import WrongState
 from service.domain.requests.deadlines import REGIMES, extended_respond_by
 from service.domain.requests.states import UNFINISHED
 from service.requests.locking import request_change
+from service.requests.steps.schedule import write_deadline
 from service.settings import Settings
 from service.store.audit_log.record_change import change_rows
 from service.store.locking import database_now, lock_request, lock_steps
@@ -46,10 +45,7 @@ def extend_request(
             raise WrongState("the first period is over: an extension had to be notified within it")
         respond_by = extended_respond_by(REGIMES[row.regime], row.received_at, settings.service.zone)
         lock_steps(connection, [request_id])
-        connection.execute(
-            text("UPDATE steps SET respond_by = :by WHERE request_id = :id AND ended_at IS NULL"),
-            {"by": respond_by, "id": request_id},
-        )
+        write_deadline(connection, request_id, respond_by)
         change = request_change(row, "request_extended", respond_by=instant_text(respond_by), reason=reason.value)
         extended = "respond_by = :by, extended_at = :now, extension_reason = :reason"
         values = {"by": respond_by, "now": now, "reason": reason}

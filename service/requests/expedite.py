@@ -13,6 +13,7 @@ from service.domain.errors import WrongState
 from service.domain.execution.lanes import URGENT_LANE
 from service.domain.execution.states import ENDED
 from service.requests.locking import request_change
+from service.requests.steps.schedule import write_queue
 from service.store.audit_log.record_change import log_changes
 from service.store.locking import database_now, lock_request, lock_steps
 from service.store.stores import Stores
@@ -28,9 +29,6 @@ def expedite_request(stores: Stores, request_id: UUID, *, actor: str) -> None:
         if row.urgent:
             return
         connection.execute(text("UPDATE requests SET urgent = true WHERE id = :id"), {"id": request_id})
-        connection.execute(
-            text("UPDATE steps SET lane = :lane WHERE request_id = :id AND ended_at IS NULL"),
-            {"lane": URGENT_LANE, "id": request_id},
-        )
+        write_queue(connection, request_id, URGENT_LANE)
         now = database_now(connection)
         log_changes(connection, [request_change(row, "request_expedited")], actor=actor, at=now)

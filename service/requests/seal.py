@@ -15,6 +15,7 @@ from sqlalchemy import text
 from service.domain.execution.states import ENDED
 from service.requests.holds.active import held_requests
 from service.requests.identity.explanations import delete_explanation
+from service.requests.steps.schedule import destroy_records
 from service.store.audit_log.record_change import Change, change_rows
 from service.store.encryption.key_store import request_owner
 from service.store.locking import database_now, lock_request, lock_steps, version_of
@@ -55,8 +56,8 @@ def seal_request(stores: Stores, request_id: UUID) -> None:
             return
         stores.keys.destroy([request_owner(request_id)])
         connection.execute(text("UPDATE identifiers SET sealed = NULL WHERE request_id = :id"), {"id": request_id})
-        connection.execute(text("UPDATE steps SET records = NULL WHERE request_id = :id"), {"id": request_id})
         delete_explanation(connection, request_id)
+        destroy_records(connection, request_id)
         change = Change("request", str(request_id), version_of(request), "request_sealed", request.subject, {})
         sealed = "sealed_at = :now, duty = NULL, due_at = NULL, import_fingerprint = NULL"
         change_rows(connection, "request", sealed, {"now": now}, [change], actor="worker", at=now)

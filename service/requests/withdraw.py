@@ -16,9 +16,11 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, select, text
 
 from service.domain.errors import NotFound, WrongState
-from service.domain.execution.states import ENDED, WITHDRAWN, Phase, StepState
+from service.domain.execution.events import RequestWithdrawn
+from service.domain.execution.states import WITHDRAWN
 from service.domain.requests.states import UNFINISHED, DenialReason, Duty, RequestState
-from service.requests.locking import lock_requests, request_change, step_change
+from service.requests.locking import lock_requests, request_change
+from service.requests.steps.move import apply_event
 from service.store.audit_log.record_change import Change, log_changes
 from service.store.locking import check_again, database_now, lock_steps
 from service.store.stores import Stores
@@ -93,9 +95,10 @@ def withdraw_locked(
         if row.id in removed
     ]
     subjects = {row.id: row.subject for row in withdrawn}
-    changes += _stop_steps(connection, lock_steps(connection, request_ids), subjects, now)
     changes += _free(connection, [row for row in rows.values() if row.id not in subjects], now)
     log_changes(connection, changes, actor=actor, at=now)
+    steps = [step for own in lock_steps(connection, request_ids).values() for step in own]
+    apply_event(connection, steps, RequestWithdrawn(now), actor=actor, at=now, subjects=subjects)
     check_again(connection, request_ids)
 
 
@@ -121,57 +124,6 @@ def _lift_suppression(connection: Connection, request_ids: Sequence[UUID], now: 
         {"now": now, "ids": request_ids},
     )
     return Counter(row.request_id for row in rows)
-
-
-def _stop_steps(
-    connection: Connection, steps: Mapping[UUID, Sequence[Row[Any]]], subjects: Mapping[UUID, str], now: datetime
-) -> list[Change]:
-    changes: list[Change] = []
-    ended: list[UUID] = []
-    to_look_at: list[UUID] = []
-    for request_id, step in ((request_id, step) for request_id, own in steps.items() for step in own):
-        subject = subjects[request_id]
-        if step.state in ENDED or step.state in (StepState.LEASED, StepState.ACCEPTED):
-            continue
-        if step.effect_possible:
-            to_look_at.append(step.id)
-            changes.append(
-                step_change(step, subject, "step_due", phase=Phase.CONFIRM, state=StepState.DUE, reason=WITHDRAWN)
-            )
-        else:
-            ended.append(step.id)
-            changes.append(
-                step_change(
-                    step,
-                    subject,
-                    "step_ended",
-                    phase=step.phase,
-                    state=StepState.RETAINED,
-                    outcome=StepState.RETAINED,
-                    reason=WITHDRAWN,
-                )
-            )
-    connection.execute(
-        text(
-            "UPDATE steps SET state = :state, reason = :reason, ended_at = :now, due_at = NULL, batch_id = NULL"
-            " WHERE id = ANY(CAST(:ids AS uuid[]))"
-        ),
-        {"state": StepState.RETAINED, "reason": WITHDRAWN, "now": now, "ids": ended},
-    )
-    connection.execute(
-        text(
-            "UPDATE steps SET state = :state, phase = :phase, reason = :reason, due_at = :now, tries = 0,"
-            " batch_id = NULL WHERE id = ANY(CAST(:ids AS uuid[]))"
-        ),
-        {
-            "state": StepState.DUE,
-            "phase": Phase.CONFIRM,
-            "reason": WITHDRAWN,
-            "now": now,
-            "ids": to_look_at,
-        },
-    )
-    return changes
 
 
 def _free(connection: Connection, followers: Sequence[Row[Any]], now: datetime) -> list[Change]:

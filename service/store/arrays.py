@@ -13,6 +13,8 @@ from uuid import UUID
 
 import psycopg
 from psycopg.types.array import ListBinaryDumper
+from sqlalchemy import ARRAY, ColumnElement, bindparam, cast
+from sqlalchemy.types import NullType, TypeEngine
 
 _Item = TypeVar("_Item", bytes, bytes | None, str, str | None)
 
@@ -45,6 +47,11 @@ def timed(instants: Iterable[datetime | None]) -> str:
 def _said(instant: datetime, said: dict[datetime, str]) -> str:
     said[instant] = instant.isoformat()
     return said[instant]
+
+
+def array_parameter(name: str, of: TypeEngine[Any]) -> ColumnElement[Any]:
+    """The parameter of an expression for an array of this module: it is sent as it is, and cast in SQL."""
+    return cast(bindparam(name, type_=NullType()), ARRAY(of))
 
 
 def send_packed() -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import psycopg
 from psycopg.rows import namedtuple_row
-from sqlalchemy import Connection, text
+from sqlalchemy import ClauseElement, Connection, text
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 from sqlalchemy.exc import DBAPIError, MultipleResultsFound, NoResultFound
 
@@ -68,6 +69,16 @@ def run(connection: Connection, statement: str, values: Mapping[str, Any] | None
     return in_transaction(connection, in_driver_words(statement), values)
 
 
+def execute(connection: Connection, statement: ClauseElement, values: Mapping[str, Any] | None = None) -> Answered:
+    """One SQLAlchemy expression in the caller's transaction; compiled once and kept.
+
+    `statement` is a module constant with a `bindparam` for each of `values`. Begins a transaction where the caller has
+    none yet. Raises SQLAlchemy's errors.
+    """
+    words, literals = compile_once(statement)
+    return in_transaction(connection, words, {**literals, **(values or {})} if literals else values)
+
+
 def in_transaction(connection: Connection, statement: str, values: Mapping[str, Any] | None = None) -> Answered:
     """The same for a statement that is in the driver's words already."""
     if not connection.in_transaction():
@@ -102,3 +113,11 @@ def _raise(connection: Connection, driver: psycopg.Connection[Any], statement: s
 def in_driver_words(statement: str) -> str:
     """The same for `in_transaction`, with its `:name`s as the driver writes them. Our own text only."""
     return str(text(statement).compile(dialect=_DIALECT))
+
+
+@lru_cache(maxsize=512)
+def compile_once(statement: ClauseElement) -> tuple[str, Mapping[str, Any]]:
+    """The driver's text of an expression, and the literals that stand in it. Compiling costs about 0.4 ms."""
+    compiled = statement.compile(dialect=_DIALECT)
+    literals = {name: value for name, value in compiled.params.items() if value is not None}
+    return str(compiled), MappingProxyType(literals)

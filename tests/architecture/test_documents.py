@@ -31,6 +31,8 @@ from service.cli.main import app
 from service.configuration.audit import AnchorSettings
 from service.domain.access.api_key import Scope
 from service.domain.audit.anchor import Disagreement
+from service.domain.execution.decide import AMBIGUOUS_RECORD
+from service.domain.execution.events import Decision, ResolutionReason
 from service.domain.execution.parked_reasons import CONNECTORS_OWN, EXPLANATIONS, explain
 from service.domain.execution.results import after_confirm
 from service.domain.execution.retry_policy import decide
@@ -55,8 +57,6 @@ from service.domain.requests.deadlines import REGIMES
 from service.domain.requests.imports import IMPORT_CANCELLED, ImportFormat, ImportState
 from service.domain.requests.states import DenialReason, Progress, RequestState
 from service.domain.suppression.reappearance import ReappearancePolicy
-from service.execution.decide import AMBIGUOUS_RECORD
-from service.execution.steps.resolve import Decision, ResolutionReason
 from service.settings import SYSTEM_EXTRAS, EpochVaultSettings, IdentityGraphSettings, VaultSettings
 from service.store.interlock import NOT_COMPARED
 

@@ -10,7 +10,8 @@ import pytest
 
 from connectors.testing.sandbox.faults import Fault, FaultKind
 from service.domain.access.api_key import Caller, Scope
-from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
+from service.domain.execution.events import Decision, ResolutionReason
+from service.execution.steps.resolve import resolve_step
 from service.requests.planning.approve import approve_plan
 from tests.faults import verdict
 from tests.faults.conftest import Chaos, scaled

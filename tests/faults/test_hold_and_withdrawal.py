@@ -13,6 +13,7 @@ import pytest
 
 from connectors.base import operations
 from connectors.testing.sandbox.sample_world import SamplePerson
+from service.domain.execution.events import Decision, ResolutionReason
 from service.domain.requests.states import DenialReason
 from service.execution import facts as step_facts
 from service.execution import heartbeat as hold_lease
@@ -20,7 +21,7 @@ from service.execution import permit as guard_lease
 from service.execution.execute import perform
 from service.execution.expire_leases import sweep_leases
 from service.execution.lease import lease_steps
-from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
+from service.execution.steps.resolve import resolve_step
 from service.requests.holds import place as place_hold
 from service.requests.holds.lift import LiftReason, lift_hold
 from service.requests.seal import seal_due_requests

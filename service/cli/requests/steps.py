@@ -10,8 +10,8 @@ import typer
 from service.cli.client import DEFAULT_URL, Api, Cursor, KeyFile, Limit, Unusable, Url, short_errors
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
+from service.domain.execution.events import Resolution, ResolutionReason
 from service.execution.steps.list import ListedState
-from service.execution.steps.resolve import Resolution, ResolutionReason
 
 app = command_group("steps", "List, retry and resolve unfinished steps.")
 

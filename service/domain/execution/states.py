@@ -78,7 +78,7 @@ class SystemRules:
 
 @dataclass(frozen=True)
 class StepFacts:
-    """What is known of a step when an answer comes.
+    """What is known of a step when an event comes; by default a leased one's.
 
     `held`, `withdrawn` and `awaiting_approval` speak of the request as it is now; `must_wait` says that an earlier
     system isn't done yet. `retained` is the reason why an earlier erasing call kept something on purpose.
@@ -94,6 +94,11 @@ class StepFacts:
     must_wait: bool = False
     awaiting_approval: bool = False
     retained: str | None = None
+    state: StepState = StepState.LEASED
+    reason: str | None = None
+    located: bool = True
+    waits_for_order: bool = False
+    due_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -108,9 +113,25 @@ class Retry:
     is_try: bool = True
 
 
+class Membership(StrEnum):
+    """Whether a step stays in its batch, which keeps its batch key and resume token.
+
+    `stays_if_open`: only if the batch hasn't ended and is of the step's phase.
+    """
+
+    LEAVES = "leaves"
+    STAYS = "stays"
+    STAYS_IF_OPEN = "stays_if_open"
+
+
 @dataclass(frozen=True)
 class Transition:
-    """The step's next state. Exactly `due` and `accepted` have a `due_at`; `parked` and `retained` have a `reason`."""
+    """The step's next state. Exactly `due` and `accepted` have a `due_at`; `parked` and `retained` have a `reason`.
+
+    `had_effect`: the system may have changed at this moment. `waits_for_order`, `None` where it stays as it is.
+    `accepts_records`: a person said that the doubtful records are the data subject's. `discards_findings`: what the
+    search found isn't stored.
+    """
 
     state: StepState
     phase: Phase
@@ -122,6 +143,11 @@ class Transition:
     erased: Mapping[str, int] = field(default_factory=dict)
     left_over: Mapping[str, int] = field(default_factory=dict)
     retained: str | None = None
+    membership: Membership = Membership.LEAVES
+    had_effect: bool = False
+    waits_for_order: bool | None = None
+    accepts_records: bool = False
+    discards_findings: bool = False
 
     @property
     def has_ended(self) -> bool:

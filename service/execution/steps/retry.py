@@ -12,13 +12,14 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from service.domain.errors import NotFound, WrongState
-from service.domain.execution.states import LEGAL_HOLD, WITHDRAWN, StepState
+from service.domain.execution.events import Decision, DecisionMade, ResolutionReason
+from service.domain.execution.states import LEGAL_HOLD, WITHDRAWN
 from service.domain.requests.states import WITHDRAWN_STATES
-from service.execution.steps.resolve import Decision, ResolutionReason, decide_step
+from service.execution.steps.resolve import decide_step
 from service.requests.holds.active import held_requests
-from service.requests.locking import lock_requests, step_change
-from service.store.audit_log.record_change import log_changes
-from service.store.locking import check_again, database_now
+from service.requests.locking import lock_requests
+from service.requests.steps.move import apply_event
+from service.store.locking import database_now
 from service.store.stores import Stores
 
 
@@ -72,7 +73,15 @@ def retry_steps(
         stopped = {s.id for s in steps if s.reason == LEGAL_HOLD and s.request_id in held}
         withdrawn = {s.id for s in steps if _is_withdrawn(s, requests[s.request_id])} - stopped
         freed = [s for s in steps if s.id not in stopped | withdrawn]
-        _free(connection, freed, requests, reason, actor)
+        apply_event(
+            connection,
+            freed,
+            DecisionMade(Decision.RETRY, reason),
+            actor=actor,
+            at=database_now(connection),
+            subjects={request_id: row.subject for request_id, row in requests.items()},
+            data={"decision": Decision.RETRY.value, "reason": reason.value},
+        )
     last = found[-1].id if len(found) == limit else None
     return Retried(len(freed), len(stopped), len(withdrawn), last)
 
@@ -87,33 +96,3 @@ def _check_system(connection: Connection, system: str) -> None:
 
 def _is_withdrawn(step: Row[Any], request: Row[Any]) -> bool:
     return request.state in WITHDRAWN_STATES and not step.effect_possible and step.reason != WITHDRAWN
-
-
-def _free(
-    connection: Connection, steps: list[Row[Any]], requests: dict[UUID, Row[Any]], reason: ResolutionReason, actor: str
-) -> None:
-    if not steps:
-        return
-    now = database_now(connection)
-    connection.execute(
-        text(
-            "UPDATE steps SET state = 'due', reason = NULL, due_at = :now, tries = 0, rounds = 0,"
-            " batch_id = (SELECT b.id FROM batches b WHERE b.id = steps.batch_id AND b.ended_at IS NULL"
-            " AND b.phase = steps.phase) WHERE id = ANY(CAST(:ids AS uuid[]))"
-        ),
-        {"now": now, "ids": [s.id for s in steps]},
-    )
-    changes = [
-        step_change(
-            step,
-            requests[step.request_id].subject,
-            "step_unparked",
-            decision=Decision.RETRY.value,
-            phase=step.phase,
-            state=StepState.DUE.value,
-            reason=reason.value,
-        )
-        for step in steps
-    ]
-    log_changes(connection, changes, actor=actor, at=now)
-    check_again(connection, [step.request_id for step in steps])

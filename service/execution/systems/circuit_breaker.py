@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from service.domain.execution.health import (
     SLOW_PASS,
@@ -19,6 +19,7 @@ from service.domain.execution.health import (
     RestReason,
     after_pass,
 )
+from service.requests.steps.schedule import retry_after_recovery
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, log_changes
 from service.store.locking import database_now, version_of
@@ -34,10 +35,6 @@ _WRITE = text(
     " nudged_at = NULL WHERE name = :system"
 )
 # Those that wait after an error of the time when the system was down; not those whose vendor takes its time.
-_BRING_FORWARD = text(
-    "UPDATE steps SET due_at = clock_timestamp() WHERE id IN (SELECT id FROM steps WHERE system = :system"
-    " AND state = 'due' AND tries > 0 AND due_at > clock_timestamp() ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
-)
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ def note_pass(stores: Stores, settings: Settings, system: str, facts: PassFacts)
         change = Change("system", system, version_of(row), event, None, data)
         log_changes(connection, [change], actor="worker", at=database_now(connection))
         if not after.is_down:
-            _bring_forward(connection, system)
+            retry_after_recovery(connection, system)
 
 
 def _rest(facts: PassFacts, pause: timedelta | None) -> tuple[float | None, str | None]:
@@ -99,8 +96,3 @@ def _rest(facts: PassFacts, pause: timedelta | None) -> tuple[float | None, str 
         return None, None
     reason = RestReason.SYSTEM_DOWN if paused >= asked else RestReason.RATE_LIMITED
     return max(asked, paused), reason
-
-
-def _bring_forward(connection: Connection, system: str) -> None:
-    """The system works again: what was postponed because it didn't is due now."""
-    connection.execute(_BRING_FORWARD, {"system": system})

@@ -6,17 +6,20 @@ gets steps for requests that come later.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
 from connectors.base.registry import connector_class
 from service.domain.audit.schema import AuditValue
-from service.domain.execution.results import first_phase
-from service.domain.execution.states import SYSTEM_REMOVED, Phase, StepState, SystemRules
+from service.domain.execution.events import SystemRemoved, SystemReturned
+from service.domain.execution.states import NOT_DONE_YET, StepState
+from service.requests.steps.move import apply_event
 from service.settings import ConfiguredSystem, Settings
 from service.store.audit_log.record_change import Change, Version, log_changes
-from service.store.locking import check_again, database_now, version_of
+from service.store.execute import run
+from service.store.locking import database_now, version_of
 from service.store.stores import Stores
 from service.suppression.scan_schedule import begin_sync_anew, keep_syncs
 from service.system_rules import rules_of
@@ -80,8 +83,9 @@ def _upsert(connection: Connection, settings: Settings, system: ConfiguredSystem
     if row is None or row.state != "active" or row.fingerprint != system.fingerprint:
         begin_sync_anew(connection, config.name)
     if row is not None and row.state != "active":
+        parked = _steps(connection, config.name, {StepState.PARKED})
         rules = rules_of(settings, config.name)
-        _move(connection, config.name, "s.state = 'parked' AND s.reason = :removed", "step_unparked", rules)
+        apply_event(connection, parked, SystemReturned(), actor="service", at=database_now(connection), rules=rules)
 
 
 def _remove(connection: Connection, row: Row[Any]) -> None:
@@ -89,55 +93,15 @@ def _remove(connection: Connection, row: Row[Any]) -> None:
     now = database_now(connection)
     change = Change("system", row.name, version_of(row), "system_removed", None, {})
     log_changes(connection, [change], actor="service", at=now)
-    _move(connection, row.name, "s.state IN ('waiting', 'due', 'accepted')", "step_parked")
+    unfinished = _steps(connection, row.name, NOT_DONE_YET)
+    apply_event(connection, unfinished, SystemRemoved(), actor="service", at=database_now(connection))
 
 
-def _move(connection: Connection, system: str, which: str, event: str, rules: SystemRules | None = None) -> None:
-    """Park the unfinished steps of a system; with its `rules`, bring them back. A leased one is moved by its recording.
-
-    One that was searched and whose plan isn't frozen yet waits for its plan. Any other that comes back in its search
-    searches again: its plan was frozen without anybody to begin the step, and much may have happened meanwhile. Where
-    nobody searches it begins; whether it may, the lease asks, as always.
-    """
-    steps = connection.execute(
-        text(
-            "SELECT s.*, r.subject FROM steps s JOIN requests r ON r.id = s.request_id"  # noqa: S608 - our own text
-            f" WHERE s.system = :system AND {which} ORDER BY s.id FOR NO KEY UPDATE OF s"
-        ),
-        {"system": system, "removed": SYSTEM_REMOVED},
-    ).all()
-    if not steps:
-        return
-    now = database_now(connection)
-    reason = SYSTEM_REMOVED if event == "step_parked" else None
-    places = [(StepState.PARKED, Phase(s.phase)) if rules is None else _place_of_returned(s, rules) for s in steps]
-    connection.execute(
-        text(
-            "UPDATE steps SET state = n.state, phase = n.phase, reason = :reason,"
-            " due_at = CASE WHEN n.state = 'due' THEN CAST(:now AS timestamptz) END"
-            " FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:phases AS text[]))"
-            " AS n(id, state, phase) WHERE steps.id = n.id"
-        ),
-        {
-            "reason": reason,
-            "now": now,
-            "ids": [s.id for s in steps],
-            "states": [state for state, _ in places],
-            "phases": [phase for _, phase in places],
-        },
-    )
-    changes = [
-        Change("step", str(s.id), version_of(s), event, s.subject, {"phase": phase, "state": state, "reason": reason})
-        for s, (state, phase) in zip(steps, places, strict=True)
-    ]
-    log_changes(connection, changes, actor="service", at=now)
-    check_again(connection, [s.request_id for s in steps])
+def _steps(connection: Connection, system: str, states: Collection[StepState]) -> Sequence[Row[Any]]:
+    """The system's steps in these states, locked."""
+    return run(connection, _LOCK_STEPS, {"system": system, "states": sorted(states)}).all()
 
 
-def _place_of_returned(step: Row[Any], rules: SystemRules) -> tuple[StepState, Phase]:
-    phase = Phase(step.phase)
-    if phase is not Phase.LOCATE:
-        return StepState.DUE, phase
-    if step.plan_version is None and (step.located or not rules.searches_first):
-        return StepState.WAITING, phase
-    return StepState.DUE, phase if rules.searches_first else first_phase(rules, found=False)
+_LOCK_STEPS = (
+    "SELECT * FROM steps WHERE system = :system AND state = ANY(CAST(:states AS text[])) ORDER BY id FOR NO KEY UPDATE"
+)

@@ -13,11 +13,13 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from service.domain.errors import NotFound, WrongState
+from service.domain.execution.events import HoldLifted
 from service.domain.execution.states import LEGAL_HOLD, StepState
 from service.requests.holds.active import held_requests
-from service.requests.locking import lock_requests, step_change
+from service.requests.locking import lock_requests
+from service.requests.steps.move import apply_event
 from service.store.audit_log.record_change import Change, log_changes
-from service.store.locking import check_again, database_now, lock_steps, version_of
+from service.store.locking import database_now, lock_steps, version_of
 from service.store.stores import Stores
 
 LAPSED = "lapsed"
@@ -70,12 +72,12 @@ def lapse_holds(stores: Stores, now: datetime) -> int:
 
 def _lift(connection: Connection, hold: Row[Any], reason: str, actor: str, now: datetime) -> None:
     connection.execute(text("UPDATE holds SET lifted_at = :now WHERE id = :id"), {"now": now, "id": hold.id})
-    changes = [Change("hold", str(hold.id), version_of(hold), "hold_released", None, {"reason": reason})]
-    changes += _release_steps(connection, hold.id, now)
-    log_changes(connection, changes, actor=actor, at=now)
+    released = Change("hold", str(hold.id), version_of(hold), "hold_released", None, {"reason": reason})
+    log_changes(connection, [released], actor=actor, at=now)
+    _release_steps(connection, hold.id, actor, now)
 
 
-def _release_steps(connection: Connection, hold_id: UUID, now: datetime) -> list[Change]:
+def _release_steps(connection: Connection, hold_id: UUID, actor: str, now: datetime) -> None:
     ids = connection.execute(
         text(
             "SELECT DISTINCT i.request_id FROM hold_hashes hh JOIN identifiers i ON i.keyed_hash = hh.keyed_hash"
@@ -87,22 +89,13 @@ def _release_steps(connection: Connection, hold_id: UUID, now: datetime) -> list
     requests = lock_requests(connection, ids)
     steps = lock_steps(connection, list(requests))
     still_held = held_requests(connection, list(requests))
-    released = [
-        (step, requests[request_id].subject)
-        for request_id, own in steps.items()
-        if request_id not in still_held
-        for step in own
-        if step.state == StepState.PARKED and step.reason == LEGAL_HOLD
-    ]
-    connection.execute(
-        text(
-            "UPDATE steps SET state = :state, reason = NULL, due_at = :now, tries = 0, batch_id = (SELECT b.id"
-            " FROM batches b WHERE b.id = steps.batch_id AND b.ended_at IS NULL) WHERE id = ANY(CAST(:ids AS uuid[]))"
-        ),
-        {"state": StepState.DUE, "now": now, "ids": [step.id for step, _ in released]},
+    free = [step for request_id, own in steps.items() if request_id not in still_held for step in own]
+    apply_event(
+        connection,
+        free,
+        HoldLifted(),
+        actor=actor,
+        at=now,
+        subjects={request_id: row.subject for request_id, row in requests.items()},
+        data={"decision": _RELEASED},
     )
-    check_again(connection, [step.request_id for step, _ in released])
-    return [
-        step_change(step, subject, "step_unparked", decision=_RELEASED, phase=step.phase, state=StepState.DUE)
-        for step, subject in released
-    ]

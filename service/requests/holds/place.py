@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from connectors.base.values import Identifier
 from service.domain.access.api_key import Caller
 from service.domain.audit.schema import instant_text
 from service.domain.errors import Invalid
-from service.domain.execution.states import LEGAL_HOLD, Phase, StepState
+from service.domain.execution.events import HoldPlaced
 from service.domain.identity.normalise import InvalidIdentifier, normalise
 from service.requests.intake.known_kinds import check_known_kind
-from service.requests.locking import lock_requests, step_change
+from service.requests.locking import lock_requests
+from service.requests.steps.move import apply_event
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, Version, log_changes
 from service.store.locking import database_now, lock_steps
@@ -72,9 +72,9 @@ def place_hold(
             "effective_at": instant_text(hold.effective_at),
             "until": None if until is None else instant_text(until),
         }
-        changes = [Change("hold", str(hold.id), Version(), "hold_placed", None, data)]
-        changes += _park_steps(connection, hashes)
-        log_changes(connection, changes, actor=caller.actor, at=now)
+        placed = Change("hold", str(hold.id), Version(), "hold_placed", None, data)
+        log_changes(connection, [placed], actor=caller.actor, at=now)
+        _park_steps(connection, hashes, caller.actor, now)
     return hold
 
 
@@ -115,7 +115,7 @@ def _insert(connection: Connection, hold: PlacedHold, hashes: dict[bytes, str], 
     )
 
 
-def _park_steps(connection: Connection, hashes: dict[bytes, str]) -> list[Change]:
+def _park_steps(connection: Connection, hashes: dict[bytes, str], actor: str, now: datetime) -> None:
     """Steps that would have begun an effect soon. A withdrawn request's steps only look, and looking goes on."""
     ids = connection.execute(
         text(
@@ -126,22 +126,12 @@ def _park_steps(connection: Connection, hashes: dict[bytes, str]) -> list[Change
         {"hashes": list(hashes)},
     ).scalars()
     requests = lock_requests(connection, ids)
-    parked = [
-        (step, requests[request_id].subject)
-        for request_id, steps in lock_steps(connection, list(requests)).items()
-        for step in steps
-        if _is_about_to_start(step)
-    ]
-    connection.execute(
-        text("UPDATE steps SET state = :state, reason = :reason, due_at = NULL WHERE id = ANY(CAST(:ids AS uuid[]))"),
-        {"state": StepState.PARKED, "reason": LEGAL_HOLD, "ids": [step.id for step, _ in parked]},
+    found = lock_steps(connection, list(requests))
+    apply_event(
+        connection,
+        [step for steps in found.values() for step in steps],
+        HoldPlaced(),
+        actor=actor,
+        at=now,
+        subjects={request_id: row.subject for request_id, row in requests.items()},
     )
-    return [
-        step_change(step, subject, "step_parked", phase=step.phase, state=StepState.PARKED, reason=LEGAL_HOLD)
-        for step, subject in parked
-    ]
-
-
-def _is_about_to_start(step: Row[Any]) -> bool:
-    """A waiting step isn't: it begins with its plan, which asks for holds and, after the hold, for the approval."""
-    return step.phase in (Phase.SUPPRESS, Phase.ERASE) and step.state == StepState.DUE

@@ -23,7 +23,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.domain.requests.states import Duty, RequestState
 from service.requests.locking import PLANNED_COLUMNS, lock_requests, request_change
 from service.requests.planning.freeze import freeze_plans
-from service.requests.planning.next_transitions import BUSY, WAITS_FOR_EARLIER, Following, see_what_follows
+from service.requests.planning.next_transitions import Following, see_what_follows
+from service.requests.steps.schedule import start_waiting_steps
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, change_rows, log_changes
 from service.store.locking import check_again, check_later, database_now, version_of
@@ -99,7 +100,7 @@ def _advance(connection: Connection, settings: Settings, ids: Sequence[UUID]) ->
     seen = _now(connection, settings, see_what_follows(connection, [each.id for each in seen]))
     now = database_now(connection)
     freeze_plans(connection, settings, [locked[each.id] for each in seen if each.freezes], now)
-    _let_later_systems_begin(connection, [each.id for each in seen if each.goes_on], now)
+    start_waiting_steps(connection, [each.id for each in seen if each.goes_on], now)
     seal_at = now + settings.seconds("key_retention")
     _answer(connection, [(locked[each.id], each.seals) for each in seen if each.answers], now, seal_at)
     ended = lock_requests(connection, [each.id for each in seen if each.frees])
@@ -130,22 +131,6 @@ def _plan_sealing(connection: Connection, ids: Sequence[UUID], seal_at: datetime
                 " WHERE id = ANY(CAST(:ids AS uuid[]))"
             ),
             {"duty": Duty.SEAL, "due": seal_at, "ids": list(ids)},
-        )
-
-
-def _let_later_systems_begin(connection: Connection, ids: Sequence[UUID], now: datetime) -> None:
-    """A later system waits until all earlier ones have had their effect; then it begins, or is looked at, at once."""
-    if ids:
-        connection.execute(
-            text(
-                "WITH waiting AS MATERIALIZED (SELECT id, request_id, position FROM steps"  # noqa: S608 - our own words
-                f" WHERE request_id = ANY(CAST(:ids AS uuid[])) AND due_at > :now AND {WAITS_FOR_EARLIER}"
-                " ORDER BY id FOR NO KEY UPDATE)"
-                " UPDATE steps s SET due_at = :now, waits_for_order = false FROM waiting w WHERE s.id = w.id"
-                " AND NOT EXISTS (SELECT 1 FROM steps WHERE request_id = w.request_id AND position < w.position"
-                f" AND {BUSY})"
-            ),
-            {"now": now, "ids": list(ids)},
         )
 
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from service.domain.execution.states import StepState
 from service.domain.requests.blast_radius import BlastRadius, BlastRadiusRules, needs_approval
@@ -27,13 +27,14 @@ from service.requests.planning.reappearance_policy import reappearances_to_appro
 from service.requests.planning.release import (
     PLANNED_COLUMNS,
     PROGRESS,
-    Begun,
     PlannedStep,
-    begin_steps,
-    tell_begun,
-    told_of,
-    write_begun,
+    audit_data_of,
+    audit_starts,
+    start_steps,
+    write_starts_of,
 )
+from service.requests.steps.schedule import enter_plan
+from service.requests.steps.store import Start
 from service.settings import Settings
 from service.store.arrays import Packed, counted, listed
 from service.store.audit_log.record_change import Change, change_rows
@@ -73,26 +74,26 @@ def freeze_plans(connection: Connection, settings: Settings, requests: Sequence[
         return
     steps = lock_steps(connection, [r.id for r in requests], PLANNED_COLUMNS)
     plans = _freeze(connection, settings, [(r, steps[r.id]) for r in requests], now)
-    begun = _begin(connection, settings, plans, now)
+    starts = _begin(connection, settings, plans, now)
     change_rows(
         connection,
         "request",
         f"plan_version = r.plan_version + 1, duty = NULL, due_at = NULL, doubts = '[]', reason = CASE"
         f" WHEN r.id = ANY(CAST(:unapproved AS uuid[])) THEN '{Progress.AWAITING_APPROVAL}' ELSE {PROGRESS} END",
         {"unapproved": _unapproved(plans)},
-        [_frozen(plan, begun) for plan in plans],
+        [_frozen(plan, starts) for plan in plans],
         actor="worker",
         at=now,
     )
-    write_begun(connection, {r.id: r for r in requests}, begun, actor="worker", at=now)
-    _plan_steps(connection, plans, {each.step.id for own in begun.values() for each in own})
+    write_starts_of(connection, {r.id: r for r in requests}, starts, actor="worker", at=now)
+    _plan_steps(connection, plans, {each.step.id for own in starts.values() for each in own})
 
 
 def freeze_at_once(connection: Connection, settings: Settings, openings: Sequence[Opening], now: datetime) -> None:
     """The same for requests that are being settled and have nothing to search; rows are written once for both."""
     plans = _freeze(connection, settings, [(o.request, o.steps) for o in openings], now)
-    begun = _begin(connection, settings, plans, now)
-    insert_steps(connection, _first_places(openings, plans, begun))
+    starts = _begin(connection, settings, plans, now)
+    insert_steps(connection, _first_places(openings, plans, starts))
     settled = {o.request.id: o.settled for o in openings}
     change_rows(
         connection,
@@ -102,28 +103,30 @@ def freeze_at_once(connection: Connection, settings: Settings, openings: Sequenc
         f" WHEN r.id = ANY(CAST(:unapproved AS uuid[])) THEN '{Progress.AWAITING_APPROVAL}'"
         f" ELSE '{Progress.ERASING}' END",
         {"unapproved": _unapproved(plans), "now": now},
-        [change for plan in plans for change in (settled[plan.request.id], _frozen(plan, begun))],
+        [change for plan in plans for change in (settled[plan.request.id], _frozen(plan, starts))],
         actor="worker",
         at=now,
     )
-    tell_begun(connection, {o.request.id: o.request for o in openings}, begun, actor="worker", at=now)
+    audit_starts(connection, {o.request.id: o.request for o in openings}, starts, actor="worker", at=now)
 
 
 def _first_places(
-    openings: Sequence[Opening], plans: Sequence[_Plan], begun: Mapping[UUID, Sequence[Begun]]
+    openings: Sequence[Opening], plans: Sequence[_Plan], starts: Mapping[UUID, Sequence[Start]]
 ) -> list[FirstPlace]:
     """Those that begin stand where they do; those of a plan that must be approved wait for it."""
     versions = {plan.request.id: plan.version for plan in plans}
     places = []
     for opening in openings:
         version = versions[opening.request.id]
-        own = begun.get(opening.request.id)
+        own = starts.get(opening.request.id)
         if own is None:
             places += [FirstPlace(step, step.phase, StepState.WAITING, plan_version=version) for step in opening.steps]
             continue
         # All of them wait for their plan until this moment, so that all of them begin.
         for step, at in zip(opening.steps, own, strict=True):
-            places.append(FirstPlace(step, at.phase, at.state, at.reason, at.due_at, at.waits_for_order, version))
+            to = at.to
+            waits = bool(to.waits_for_order)
+            places.append(FirstPlace(step, to.phase, to.state, to.reason, to.due_at, waits, version))
     return places
 
 
@@ -146,9 +149,9 @@ def _freeze(
 
 def _begin(
     connection: Connection, settings: Settings, plans: Sequence[_Plan], now: datetime
-) -> dict[UUID, list[Begun]]:
+) -> dict[UUID, list[Start]]:
     at_once = {plan.request.id: (plan.version, plan.steps) for plan in plans if not plan.reasons}
-    return begin_steps(connection, settings, at_once, now)
+    return start_steps(connection, settings, at_once, now)
 
 
 def _unapproved(plans: Sequence[_Plan]) -> str:
@@ -200,20 +203,13 @@ def _insert(connection: Connection, plans: Sequence[_Plan], now: datetime) -> No
     )
 
 
-def _plan_steps(connection: Connection, plans: Sequence[_Plan], begun: Set[UUID]) -> None:
+def _plan_steps(connection: Connection, plans: Sequence[_Plan], starts: Set[UUID]) -> None:
     """Steps that are new to a plan and don't begin with it: nobody searched there yet, or it waits for its approval."""
-    rows = [(s.id, p.version) for p in plans for s in p.steps if s.plan_version is None and s.id not in begun]
-    if rows:
-        connection.execute(
-            text(
-                "UPDATE steps s SET plan_version = n.version"
-                " FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[])) AS n(id, version) WHERE s.id = n.id"
-            ),
-            {"ids": listed(step_id for step_id, _ in rows), "versions": counted(version for _, version in rows)},
-        )
+    rows = [(s.id, p.version) for p in plans for s in p.steps if s.plan_version is None and s.id not in starts]
+    enter_plan(connection, dict(rows))
 
 
-def _frozen(plan: _Plan, begun: Mapping[UUID, Sequence[Begun]]) -> Change:
+def _frozen(plan: _Plan, starts: Mapping[UUID, Sequence[Start]]) -> Change:
     """The request's entry about plan, list and begin."""
     return request_change(
         plan.request,
@@ -225,7 +221,7 @@ def _frozen(plan: _Plan, begun: Mapping[UUID, Sequence[Begun]]) -> Change:
         systems=[s.system for s in plan.steps],
         needs_approval=list(plan.reasons),
         suppressed=plan.listed,
-        **told_of(begun.get(plan.request.id, ())),
+        **audit_data_of(starts.get(plan.request.id, ())),
     )
 
 

@@ -8,19 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
-from service.domain.execution.results import first_phase
-from service.domain.execution.states import ENDED, LEGAL_HOLD, SYSTEM_REMOVED, Phase, StepState, SystemRules
+from service.domain.errors import Refusal
+from service.domain.execution.decide import decide
+from service.domain.execution.events import PlanReleased
+from service.domain.execution.states import (
+    ENDED,
+    Phase,
+    StepFacts,
+    StepState,
+    SystemRules,
+    Transition,
+)
 from service.domain.requests.states import Progress, RequestState
 from service.requests.holds.active import held_requests
 from service.requests.locking import request_change, step_change
 from service.requests.planning.create_steps import OpenedStep
+from service.requests.steps.store import Start, write_starts
 from service.settings import Settings
-from service.store.arrays import Packed, counted, listed, packed, timed
 from service.store.audit_log.record_change import Change, change_rows, log_changes
 from service.store.locking import check_again, lock_steps
 from service.system_rules import rules_of
@@ -38,33 +47,21 @@ PlannedStep = Row[Any] | OpenedStep
 PROGRESS = f"CASE WHEN r.state = '{RequestState.IN_PROGRESS}' THEN '{Progress.ERASING}' END"
 
 
-class Begun(NamedTuple):
-    """How one step begins: due at an instant, or parked for a reason."""
-
-    step: PlannedStep
-    plan_version: int
-    phase: Phase
-    state: StepState
-    reason: str | None = None
-    due_at: datetime | None = None
-    waits_for_order: bool = False
-
-
 def release_plan(
     connection: Connection, settings: Settings, request: Row[Any], approved: Change, *, actor: str, at: datetime
 ) -> None:
     """Release one locked request's newest plan, together with the entry that says who let it."""
     steps = lock_steps(connection, [request.id], PLANNED_COLUMNS)
-    begun = begin_steps(connection, settings, {request.id: (request.plan_version, steps[request.id])}, at)
-    told = told_of(begun[request.id])
-    changes = [approved, *([request_change(request, "plan_released", **told)] if told else [])]
+    starts = start_steps(connection, settings, {request.id: (request.plan_version, steps[request.id])}, at)
+    data = audit_data_of(starts[request.id])
+    changes = [approved, *([request_change(request, "plan_released", **data)] if data else [])]
     change_rows(connection, "request", f"reason = {PROGRESS}", {}, changes, actor=actor, at=at)
-    write_begun(connection, {request.id: request}, begun, actor=actor, at=at)
+    write_starts_of(connection, {request.id: request}, starts, actor=actor, at=at)
 
 
-def begin_steps(
+def start_steps(
     connection: Connection, settings: Settings, plans: Mapping[UUID, tuple[int, Sequence[PlannedStep]]], now: datetime
-) -> dict[UUID, list[Begun]]:
+) -> dict[UUID, list[Start]]:
     """How those of these requests' steps begin that have waited for their plan (its version, all of its steps).
 
     Held requests' steps park. A step that hasn't been searched yet goes on searching and follows by itself.
@@ -72,49 +69,66 @@ def begin_steps(
     held = held_requests(connection, list(plans))
     patient_until = now + settings.seconds("order_patience")
     rules = _rules_by_system(settings, {step.system for _, steps in plans.values() for step in steps})
-    found: dict[UUID, list[Begun]] = {}
+    found: dict[UUID, list[Start]] = {}
     for request_id, (version, steps) in plans.items():
         first = min((s.position for s in steps if s.state not in ENDED), default=0)
         found[request_id] = [
-            _begin(
-                rules[step.system],
-                step,
-                version,
-                now if step.position == first else patient_until,
-                waits=step.position > first,
-                held=request_id in held,
-            )
+            Start(step, version, to)
             for step in steps
-            if step.state == StepState.WAITING and step.located
+            for to in [_start(step, rules[step.system], first, now, patient_until, is_held=request_id in held)]
+            if to is not None
         ]
     return found
 
 
-def told_of(begun: Sequence[Begun]) -> dict[str, list[str]]:
+def _start(
+    step: PlannedStep, rules: SystemRules | None, first: int, now: datetime, patient_until: datetime, *, is_held: bool
+) -> Transition | None:
+    event = PlanReleased(
+        now if step.position == first else patient_until,
+        waits_for_order=step.position > first,
+        has_records=bool(step.record_hashes) or any((step.counts or {}).values()),
+        is_held=is_held,
+    )
+    facts = StepFacts(
+        phase=Phase(step.phase),
+        tries=0,
+        rounds=0,
+        effect_possible=False,
+        frozen=True,
+        state=StepState(step.state),
+        located=step.located,
+    )
+    to = decide(facts, event, rules, now)
+    assert not isinstance(to, Refusal), "only a person's decision is refused"
+    return to
+
+
+def audit_data_of(starts: Sequence[Start]) -> dict[str, list[str]]:
     """What the request's entry says of the steps that begin, if any does; one that parks has an entry of its own."""
-    due = [each for each in begun if each.state is StepState.DUE]
+    due = [each for each in starts if each.to.state is StepState.DUE]
     if not due:
         return {}
-    return {"steps": [str(each.step.id) for each in due], "phases": [each.phase.value for each in due]}
+    return {"steps": [str(each.step.id) for each in due], "phases": [each.to.phase.value for each in due]}
 
 
-def write_begun(
+def write_starts_of(
     connection: Connection,
     requests: Mapping[UUID, Row[Any]],
-    begun: Mapping[UUID, Sequence[Begun]],
+    starts: Mapping[UUID, Sequence[Start]],
     *,
     actor: str,
     at: datetime,
 ) -> None:
     """Write how they begin, in one statement; where none is due now, somebody looks again."""
-    _write(connection, [each for own in begun.values() for each in own])
-    tell_begun(connection, requests, begun, actor=actor, at=at)
+    write_starts(connection, [each for own in starts.values() for each in own])
+    audit_starts(connection, requests, starts, actor=actor, at=at)
 
 
-def tell_begun(
+def audit_starts(
     connection: Connection,
     requests: Mapping[UUID, Row[Any]],
-    begun: Mapping[UUID, Sequence[Begun]],
+    starts: Mapping[UUID, Sequence[Start]],
     *,
     actor: str,
     at: datetime,
@@ -125,48 +139,21 @@ def tell_begun(
             each.step,
             requests[each.step.request_id].subject,
             "step_parked",
-            phase=each.phase,
-            state=each.state,
-            reason=each.reason,
+            phase=each.to.phase,
+            state=each.to.state,
+            reason=each.to.reason,
         )
-        for own in begun.values()
+        for own in starts.values()
         for each in own
-        if each.state is StepState.PARKED
+        if each.to.state is StepState.PARKED
     ]
     log_changes(connection, parked, actor=actor, at=at)
     # A step that is due now asks for the next look itself, when it is answered.
-    check_again(connection, [request_id for request_id, own in begun.items() if not any(_is_due(b, at) for b in own)])
+    check_again(connection, [request_id for request_id, own in starts.items() if not any(_is_due(b, at) for b in own)])
 
 
-def _is_due(begun: Begun, now: datetime) -> bool:
-    return begun.due_at is not None and begun.due_at <= now
-
-
-_WRITE = text(
-    "UPDATE steps s SET phase = n.phase, state = n.state, reason = n.reason, due_at = n.due_at,"
-    " waits_for_order = n.waits, plan_version = coalesce(s.plan_version, n.plan_version)"
-    " FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[]), CAST(:phases AS text[]),"
-    " CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:dues AS timestamptz[]),"
-    " CAST(:waits AS boolean[])) AS n(id, plan_version, phase, state, reason, due_at, waits)"
-    " WHERE s.id = n.id"
-)
-
-
-def _write(connection: Connection, begun: Sequence[Begun]) -> None:
-    if not begun:
-        return
-    connection.execute(
-        _WRITE,
-        {
-            "ids": listed(b.step.id for b in begun),
-            "versions": counted(b.plan_version for b in begun),
-            "phases": Packed(b.phase for b in begun),
-            "states": Packed(b.state for b in begun),
-            "reasons": packed([b.reason for b in begun]),
-            "dues": timed(b.due_at for b in begun),
-            "waits": counted(b.waits_for_order for b in begun),
-        },
-    )
+def _is_due(start: Start, now: datetime) -> bool:
+    return start.to.due_at is not None and start.to.due_at <= now
 
 
 def _rules_by_system(settings: Settings, systems: Iterable[str]) -> dict[str, SystemRules | None]:
@@ -178,15 +165,3 @@ def _rules_by_system(settings: Settings, systems: Iterable[str]) -> dict[str, Sy
         except KeyError:
             found[system] = None
     return found
-
-
-def _begin(
-    rules: SystemRules | None, step: PlannedStep, version: int, due_at: datetime, *, waits: bool, held: bool
-) -> Begun:
-    if rules is None:
-        return Begun(step, version, Phase(step.phase), StepState.PARKED, SYSTEM_REMOVED)
-    found = bool(step.record_hashes) or any((step.counts or {}).values())
-    phase = first_phase(rules, found=found)
-    if held and phase is not Phase.CONFIRM:
-        return Begun(step, version, phase, StepState.PARKED, LEGAL_HOLD)
-    return Begun(step, version, phase, StepState.DUE, None, due_at, waits)

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import ARRAY, Connection, LargeBinary, bindparam, cast, column, func, insert, select, text
+from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.types import NullType
 
 from service.domain.audit.entry import AuditEntry, NotAuditable, Position, position_of
 from service.domain.audit.merkle import is_included, leaf_hash
@@ -21,7 +23,8 @@ from service.store.arrays import Packed
 from service.store.audit_log.findings import AuditLogBroken
 from service.store.audit_log.pruned import pruned_prefix
 from service.store.audit_log.tree import inclusion_proofs
-from service.store.execute import Answered, in_driver_words, in_transaction, run
+from service.store.execute import Answered, compile_once, in_driver_words, in_transaction, run
+from service.store.tables.audit import AuditPending
 
 # The order inside one call is kept, since one transaction may log several versions of one object.
 _APPEND = (
@@ -29,6 +32,13 @@ _APPEND = (
     "SELECT entry FROM unnest(CAST(:entries AS bytea[])) WITH ORDINALITY AS given(entry, place) ORDER BY place"
 )
 _APPEND_ONE = "INSERT INTO audit_pending (entry) VALUES (:entry)"
+_GIVEN = (
+    func.unnest(cast(bindparam("entries", type_=NullType()), ARRAY(LargeBinary)))
+    .table_valued(column("entry", LargeBinary), with_ordinality="place")
+    .render_derived(name="given")
+)
+_LOGGED = insert(AuditPending).from_select(["entry"], select(_GIVEN.c.entry).order_by(_GIVEN.c.place)).cte("logged")
+_LOGGED_ONE = insert(AuditPending).values(entry=bindparam("entry", type_=NullType())).cte("logged")
 _OF_SUBJECT = text(
     "SELECT index AS place, entry FROM audit_leaves WHERE subject = :subject AND index < :size ORDER BY index"
 )
@@ -44,17 +54,28 @@ def append(connection: Connection, entries: Sequence[AuditEntry]) -> None:
 
 
 def append_with(
-    connection: Connection, entries: Sequence[AuditEntry], statement: str, values: Mapping[str, Any]
+    connection: Connection, entries: Sequence[AuditEntry], statement: str | UpdateBase, values: Mapping[str, Any]
 ) -> Answered:
     """Logs entries and runs the change that they tell of, in one statement: half the cost of two on a busy store.
 
     `statement` is our own INSERT, UPDATE or DELETE, or a SELECT over further WITH queries that it begins with a comma
-    for. No part of it comes from outside. `values` has no name `entry` or `entries`.
+    for. No part of it comes from outside. An expression is a module constant. `values` has no name `entry` or
+    `entries`.
     """
-    if len(entries) == 1:
-        return in_transaction(connection, _logging(_APPEND_ONE, statement), {**values, "entry": entries[0].encode()})
-    logged = Packed([entry.encode() for entry in entries])
-    return in_transaction(connection, _logging(_APPEND, statement), {**values, "entries": logged})
+    one = len(entries) == 1
+    logged: dict[str, Any] = (
+        {"entry": entries[0].encode()} if one else {"entries": Packed([e.encode() for e in entries])}
+    )
+    if isinstance(statement, str):
+        words = _logging(_APPEND_ONE if one else _APPEND, statement)
+        return in_transaction(connection, words, {**values, **logged})
+    words, literals = _logging_expression(statement, one)
+    return in_transaction(connection, words, {**literals, **values, **logged})
+
+
+@lru_cache(maxsize=256)
+def _logging_expression(statement: UpdateBase, one: bool) -> tuple[str, Mapping[str, Any]]:
+    return compile_once(statement.add_cte(_LOGGED_ONE if one else _LOGGED))
 
 
 @lru_cache(maxsize=256)

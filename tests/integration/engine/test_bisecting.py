@@ -20,6 +20,7 @@ from connectors.base.interface import Answers, Connector, Findings, Lease, Opera
 from connectors.base.values import Answer, Batch, Located, Record, Visibility
 from connectors.zendesk.connector import ZendeskConnector
 from service.domain.execution.bisect import MOST_DEATHS
+from service.domain.execution.events import ResolutionReason
 from service.domain.execution.states import PROCESS_DIED, Phase
 from service.execution import expire_leases as sweep_leases
 from service.execution import lease as lease_module
@@ -27,7 +28,6 @@ from service.execution import quarantine as split_batch
 from service.execution.execute import perform
 from service.execution.heartbeat import save_resume_token
 from service.execution.lease import lease_steps
-from service.execution.steps.resolve import ResolutionReason
 from service.execution.steps.retry import retry_steps
 from service.execution.systems.sync_config import sync_systems
 from tests.company import Company

@@ -21,10 +21,11 @@ from connectors.salesforce.policy import SalesforcePolicy
 from connectors.salesforce.sandbox.server import SalesforceSandbox
 from connectors.testing.sandbox.sample_world import SamplePerson
 from service.cli.demo.world import ORG
+from service.domain.execution.events import Decision, ResolutionReason
 from service.domain.execution.states import Phase
 from service.execution import execute as perform
 from service.execution.expire_leases import sweep_leases
-from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
+from service.execution.steps.resolve import resolve_step
 from tests.company import Company
 from tests.scenes import changed, use, write
 

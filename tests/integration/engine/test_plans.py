@@ -13,13 +13,14 @@ from connectors.base import operations
 from connectors.base.values import Identifier
 from connectors.testing.sandbox.sample_world import SamplePerson
 from service.domain.errors import SamePerson, StalePlan
+from service.domain.execution.events import Decision, ResolutionReason
 from service.domain.execution.states import Phase
-from service.execution import decide as place_answers
+from service.execution import decide_results
 from service.execution import lease as lease_steps
 from service.execution import permit as guard_lease
 from service.execution import record as record_answers
 from service.execution.execute import perform
-from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
+from service.execution.steps.resolve import resolve_step
 from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
 from service.requests.planning.approve import approve_plan
 from service.requests.withdraw import revoke_request
@@ -236,7 +237,7 @@ def test_a_late_search_is_under_the_same_guards(company: Company) -> None:
 def test_without_a_new_version_a_late_search_erases_unapproved(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (record_answers, place_answers):
+    for module in (record_answers, decide_results):
         monkeypatch.setattr(module, "adds_to_plan", lambda row, step, found: False)
     _, request = searched_after_the_freeze(company)
     assert company.steps(request)["warehouse"].erased != {}

@@ -9,11 +9,12 @@ from uuid import UUID
 import pytest
 
 from connectors.testing.sandbox.faults import Fault, FaultKind
+from service.domain.execution.events import Decision, ResolutionReason
 from service.execution import expire_leases as sweep_leases
 from service.execution import record as record_answers
 from service.execution.execute import perform
 from service.execution.lease import LeasedBatch, lease_steps
-from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
+from service.execution.steps.resolve import resolve_step
 from service.execution.systems.sync_config import sync_systems
 from service.store.encryption.key_store import batch_owner, request_owner
 from tests.company import Company

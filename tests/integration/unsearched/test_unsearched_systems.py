@@ -8,7 +8,8 @@ import pytest
 
 from service.domain.access.api_key import Caller, Scope
 from service.domain.errors import WrongState
-from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
+from service.domain.execution.events import Decision, ResolutionReason
+from service.execution.steps.resolve import resolve_step
 from service.requests.holds.lift import LiftReason, lift_hold
 from service.requests.holds.place import HoldReason, PlacedHold, place_hold
 from service.requests.identity import resolve as settle_identity
@@ -189,7 +190,7 @@ def test_a_doubt_that_the_vendor_has_is_not_answered_by_a_search(open_office: Op
     request = office.submit("ada")
     office.settle()
     office.rows("UPDATE steps SET state = 'parked', reason = 'ambiguous:shared', due_at = NULL")
-    with pytest.raises(WrongState, match="nobody searches there"):
+    with pytest.raises(WrongState, match="don't search"):
         resolve_step(
             office.stores,
             request,

@@ -9,10 +9,11 @@ from uuid import UUID
 from connectors.base.values import Identifier
 from service.domain.access.api_key import Caller, Scope
 from service.domain.errors import Refusal
+from service.domain.execution.events import Decision, ResolutionReason
 from service.domain.identity.cluster import DoubtReason
 from service.domain.identity.doubts import DoubtDecision
 from service.domain.requests.states import DenialReason
-from service.execution.steps.resolve import Decision, ResolutionReason, resolve_step
+from service.execution.steps.resolve import resolve_step
 from service.requests.deadlines import ExtensionReason, extend_request
 from service.requests.holds.lift import LiftReason, lift_hold
 from service.requests.holds.place import HoldReason, place_hold

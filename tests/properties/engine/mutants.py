@@ -14,10 +14,10 @@ import pytest
 
 from connectors.base.values import Answer, AnswerKind
 from service import system_rules
+from service.domain.execution import decide as step_rule
 from service.domain.execution import results as outcomes
 from service.domain.execution.results import is_worth_a_look, looks_at_once
 from service.domain.execution.states import Phase, StepFacts, StepState, SystemRules, Transition
-from service.execution import decide as place_answers
 from service.execution import execute as performing
 from service.execution import expire_leases as sweep_leases
 from service.execution import held_lease
@@ -25,10 +25,11 @@ from service.execution import lease as lease_steps
 from service.execution import permit as guard_lease
 from service.execution import record as record_answers
 from service.execution.lease import LeasedBatch
-from service.execution.steps import park as move_steps
 from service.requests.identity import resolve as settle_identity
 from service.requests.identity import review as review_request
 from service.requests.planning import freeze as freezing
+from service.requests.steps import store as step_store
+from service.store.execute import execute
 from service.system_rules import rules_of
 from tests.properties.engine.machine import Focus
 from tests.properties.engine.moods import Mood
@@ -73,19 +74,19 @@ def approval_ignored_at_lease(patch: pytest.MonkeyPatch) -> None:
 
     Both: while the rule of searches stands, no step comes to the lease unapproved; else the lease stops it.
     """
-    rule = place_answers.after_locate
+    rule = step_rule.after_locate
 
     def after_locate(facts: StepFacts, *given: Any, **named: Any) -> Transition:
         return rule(replace(facts, awaiting_approval=False), *given, **named)
 
-    patch.setattr(place_answers, "after_locate", after_locate)
+    patch.setattr(step_rule, "after_locate", after_locate)
     stopped = guard_lease._stopped
     patch.setattr(guard_lease, "_stopped", lambda connection, steps: (stopped(connection, steps)[0], set()))
 
 
 def confirm_skipped(patch: pytest.MonkeyPatch) -> None:
     """What the vendor calls erased is called verified."""
-    rule = place_answers.after_erase
+    rule = step_rule.after_erase
 
     def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: Any) -> Transition:
         move = rule(facts, answer, rules, now)
@@ -93,7 +94,7 @@ def confirm_skipped(patch: pytest.MonkeyPatch) -> None:
             return replace(move, state=StepState.ERASED_VERIFIED, due_at=None)
         return move
 
-    patch.setattr(place_answers, "after_erase", after_erase)
+    patch.setattr(step_rule, "after_erase", after_erase)
 
 
 def delay_ignored(patch: pytest.MonkeyPatch) -> None:
@@ -123,7 +124,14 @@ def nobody_asked_to_look(patch: pytest.MonkeyPatch) -> None:
 
 def parked_without_entry(patch: pytest.MonkeyPatch) -> None:
     """Parking changes the row and logs nothing."""
-    patch.setattr(move_steps, "log_changes", lambda *args, **named: {})
+    logged = step_store.append_with
+
+    def append_with(connection: Any, entries: Any, statement: Any, values: Any) -> Any:
+        if all(entry.event == "step_parked" for entry in entries):
+            return execute(connection, statement, values)
+        return logged(connection, entries, statement, values)
+
+    patch.setattr(step_store, "append_with", append_with)
 
 
 def suppression_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -158,13 +166,13 @@ def erased_is_proof_at_once(patch: pytest.MonkeyPatch) -> None:
 
 def finds_at_once_ignored(patch: pytest.MonkeyPatch) -> None:
     """A look that follows in the same pass counts as absence, also where it found something."""
-    rule = place_answers.after_look
+    rule = step_rule.after_look
 
     def after_look(facts: StepFacts, erased: Transition, look: Answer, rules: SystemRules, now: Any) -> Transition:
         blind = Answer.already_absent() if look.kind is AnswerKind.PARTIAL else look
         return rule(facts, erased, blind, rules, now)
 
-    patch.setattr(place_answers, "after_look", after_look)
+    patch.setattr(step_rule, "after_look", after_look)
 
 
 def delay_ignored_at_once(patch: pytest.MonkeyPatch) -> None:

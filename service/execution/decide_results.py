@@ -1,0 +1,164 @@
+"""Make an event of each result of a batch, ask the rule, and word the audit entry.
+
+Decides nothing about steps: `service.domain.execution.decide` does. Steps that are equal in everything that the rule
+reads, with equal answers, share one entry, so that the rule is asked once for most of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from connectors.base.values import Answer, Located
+from service.domain.audit.schema import AuditValue, instant_text
+from service.domain.execution.decide import decide
+from service.domain.execution.events import Result, ResultReceived
+from service.domain.execution.states import Phase, Retry, SystemRules, Transition
+from service.execution.attempts import code_of, name_of
+from service.execution.facts import Surroundings
+from service.execution.findings import adds_to_plan
+from service.execution.lease import LeasedBatch, LeasedStep
+from service.execution.quarantine import BatchFacts
+from service.requests.steps.store import Entry
+
+
+@dataclass(frozen=True)
+class BatchResults:
+    """The results of one lease: results and looks by `ref`, the retry policy's answer for each error, and the data
+    subjects whose found records carry another one's identifier."""
+
+    results: Mapping[str, Result] = field(repr=False)
+    looks: Mapping[str, Answer] = field(repr=False)
+    retries: Mapping[str, Retry]
+    conflicts: frozenset[str]
+
+
+@dataclass(frozen=True)
+class BatchContext:
+    """What is known beside the steps' own rows: of the batch, its new parts by step, requests whose plan is frozen and
+    locked, and what is true around them."""
+
+    batch: BatchFacts
+    parts: Mapping[UUID, UUID]
+    frozen_requests: Collection[UUID]
+    surroundings: Surroundings
+
+
+class ResultDecider:
+    """Decides about the results of one batch. `discarded`: steps whose findings aren't stored."""
+
+    def __init__(
+        self, leased: LeasedBatch, received: BatchResults, rules: SystemRules, context: BatchContext, now: datetime
+    ) -> None:
+        self.leased = leased
+        self.received = received
+        self.rules = rules
+        self.context = context
+        self.now = now
+        self.discarded: set[UUID] = set()
+        self._entries: dict[Hashable, Entry] = {}
+
+    def entry(self, row: Row[Any], step: LeasedStep) -> Entry:
+        """The transition of this locked step, with its audit entry."""
+        key = self._cache_key(row, step)
+        if key is None:
+            return self._decide(row, step)
+        found = self._entries.get(key)
+        if found is None:
+            found = self._entries[key] = self._decide(row, step)
+        return found
+
+    def _cache_key(self, row: Row[Any], step: LeasedStep) -> Hashable:
+        """Everything that `_decide` reads of a step and its answer; None where that can't be compared cheaply."""
+        result = self.received.results[step.ref]
+        of_answer: Hashable
+        if isinstance(result, Answer):
+            look = self.received.looks.get(step.ref)
+            of_answer, of_look = _comparable(result), None if look is None else _comparable(look)
+            if of_answer is None or (look is not None and of_look is None) or row.phase == Phase.SUPPRESS:
+                return None
+            of_answer = (of_answer, of_look)
+        elif isinstance(result, Located) and row.plan_version is None and step.ref not in self.received.conflicts:
+            of_answer = (result.is_empty, result.not_covered)
+        else:
+            return None
+        if row.erased is not None or row.left_over is not None or row.not_covered is not None:
+            return None
+        return (
+            row.phase,
+            row.tries,
+            row.rounds,
+            row.effect_possible,
+            row.retained,
+            row.plan_version is None,
+            step.attempt,
+            *self.context.surroundings.of(row),
+            of_answer,
+        )
+
+    def _decide(self, row: Row[Any], step: LeasedStep) -> Entry:
+        result, look = self.received.results[step.ref], self.received.looks.get(step.ref)
+        to = decide(self.context.surroundings.facts(row), self._event(row, step), self.rules, self.now)
+        assert isinstance(to, Transition), "a leased step's result has a transition"
+        if to.discards_findings:
+            self.discarded.add(step.step_id)
+        goes_on_apart = to.phase is self.leased.phase and not to.has_ended and to.due_at is not None
+        return Entry(
+            to,
+            "step_ended" if to.has_ended else "step_answered",
+            _audit_data(step, to, result, look),
+            batch_id=self.context.parts.get(row.id) if goes_on_apart else None,
+            not_covered=(
+                *getattr(result, "not_covered", ()),
+                *(look.not_covered if look is not None else ()),
+                # Kept with the step, because a later version of the connector may declare less.
+                *(self.rules.not_covered if to.has_ended else ()),
+            ),
+        )
+
+    def _event(self, row: Row[Any], step: LeasedStep) -> ResultReceived:
+        result = self.received.results[step.ref]
+        return ResultReceived(
+            result,
+            look=self.received.looks.get(step.ref),
+            retry=self.received.retries.get(step.ref),
+            has_records=row.has_records or any(row.counts.values()),
+            has_conflict=step.ref in self.received.conflicts,
+            adds_to_plan=isinstance(result, Located) and adds_to_plan(row, step, result),
+            plan_is_locked=step.request_id in self.context.frozen_requests,
+            repeats_in_part=row.id in self.context.parts,
+            batch_was_split=self.context.batch.root_id is not None,
+            system_is_removed=self.context.surroundings.is_removed,
+        )
+
+
+def _audit_data(step: LeasedStep, to: Transition, result: Result, look: Answer | None) -> dict[str, AuditValue]:
+    data: dict[str, AuditValue] = {
+        # Plain strings instead of enums: the audit log looks values up by their type, which is checked each time.
+        "phase": to.phase.value,
+        "state": to.state.value,
+        "reason": to.reason,
+        "due_at": None if to.due_at is None else instant_text(to.due_at),
+        "attempt": step.attempt,
+        "answer": name_of(result),
+        "code": code_of(result),
+        "records": sum(to.erased.values()),
+        "left": sum(to.left_over.values()),
+    }
+    if look is not None:
+        data["look"] = name_of(look)
+    if to.has_ended:
+        data["outcome"] = to.state.value
+    return data
+
+
+def _comparable(answer: Answer) -> Hashable:
+    """The whole answer, if it names no record, no job and no instant: these belong to one data subject."""
+    if answer.left or answer.found is not None or answer.look_again_at is not None or answer.jobs:
+        return None
+    return (answer.kind, *answer.records.items(), answer.reason, answer.not_covered)

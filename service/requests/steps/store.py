@@ -1,0 +1,385 @@
+"""Write steps: the only UPDATE statements of the table `steps`, each change of state with its audit entry.
+
+Decides nothing: `service.domain.execution.decide` says where a step goes, and the caller holds the rows' locks. Due
+times, deadlines and queues change without an entry, because the audit log doesn't tell of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    Connection,
+    DateTime,
+    Integer,
+    LargeBinary,
+    Text,
+    Update,
+    Uuid,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import NullType
+
+from service.domain.audit.schema import AuditValue
+from service.domain.execution.states import Membership, Phase, StepFacts, StepState, Transition
+from service.store.arrays import Packed, array_parameter, counted, listed, packed, timed
+from service.store.audit_log.log import append_with
+from service.store.audit_log.record_change import Change, chain_entries
+from service.store.execute import execute
+from service.store.locking import version_of
+from service.store.tables.work import BatchRow, StepRow
+
+
+class LockedStep(Protocol):
+    """What the store reads of a locked step's row. Counts and lists may be empty or None."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def entry_hash(self) -> bytes | None: ...
+    @property
+    def erased(self) -> Mapping[str, int] | None: ...
+    @property
+    def left_over(self) -> Mapping[str, int] | None: ...
+    @property
+    def not_covered(self) -> Sequence[str] | None: ...
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a search found for one step, as its row keeps it: sealed record ids, keyed hashes, counts per object."""
+
+    records: bytes | None = field(repr=False)
+    hashes: tuple[bytes, ...] = field(repr=False)
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A transition with its audit entry; many steps of a batch may share one.
+
+    `batch_id`: the batch that the steps move to, where the transition doesn't say that they stay in theirs.
+    `plan_version`: the plan that a step enters with it.
+    """
+
+    to: Transition
+    event: str
+    data: Mapping[str, AuditValue]
+    batch_id: UUID | None = None
+    plan_version: int | None = None
+    not_covered: Sequence[str] = ()
+
+
+class StepTransition(NamedTuple):
+    """A locked step, its request's pseudonym, and where it goes."""
+
+    step: Any
+    subject: str
+    entry: Entry
+    findings: Findings | None = None
+
+
+def _write(*, with_findings: bool) -> Update:
+    """The statement; what is null in an entry stays as it is."""
+    arrays = [
+        array_parameter("ids", Uuid()),
+        array_parameter("hashes", LargeBinary()),
+        array_parameter("of", Integer()),
+    ]
+    columns = [column("id", Uuid), column("hash", LargeBinary), column("entry", Integer)]
+    if with_findings:
+        arrays += [array_parameter("found", Boolean()), array_parameter("records", LargeBinary())]
+        arrays += [array_parameter("record_hashes", Text()), array_parameter("counts", JSONB())]
+        columns += [column("found", Boolean), column("records", LargeBinary)]
+        columns += [column("record_hashes", Text), column("counts", JSONB)]
+    n = func.unnest(*arrays).table_valued(*columns).render_derived(name="n")
+    e = (
+        func.jsonb_to_recordset(cast(bindparam("entries_of_steps", type_=NullType()), JSONB))
+        .table_valued(*_ENTRY_COLUMNS)
+        .render_derived(name="e", with_types=True)
+    )
+    now = cast(bindparam("now", type_=NullType()), DateTime(timezone=True))
+    open_batch = (
+        select(BatchRow.id)
+        .where(BatchRow.id == StepRow.batch_id, BatchRow.ended_at.is_(None), BatchRow.phase == e.c.phase)
+        .scalar_subquery()
+    )
+    values: dict[Any, Any] = {
+        StepRow.phase: e.c.phase,
+        StepRow.state: e.c.state,
+        StepRow.reason: e.c.reason,
+        StepRow.due_at: e.c.due_at,
+        StepRow.tries: e.c.tries,
+        StepRow.rounds: e.c.rounds,
+        StepRow.effect_possible: e.c.effect_possible,
+        StepRow.effect_at: case((e.c.had_effect, now), else_=StepRow.effect_at),
+        StepRow.erased: func.coalesce(e.c.erased, StepRow.erased),
+        StepRow.left_over: func.coalesce(e.c.left_over, StepRow.left_over),
+        StepRow.retained: e.c.retained,
+        StepRow.not_covered: func.coalesce(e.c.not_covered, StepRow.not_covered),
+        StepRow.waits_for_order: func.coalesce(e.c.waits_for_order, StepRow.waits_for_order),
+        StepRow.plan_version: func.coalesce(StepRow.plan_version, e.c.plan_version),
+        StepRow.batch_id: case(
+            (e.c.membership == Membership.LEAVES.value, e.c.batch_id),
+            (e.c.membership == Membership.STAYS.value, func.coalesce(e.c.batch_id, StepRow.batch_id)),
+            else_=open_batch,
+        ),
+        StepRow.ended_at: case((e.c.ended, now), else_=null()),
+        StepRow.version: StepRow.version + 1,
+        StepRow.entry_hash: n.c.hash,
+        StepRow.records_accepted: or_(StepRow.records_accepted, e.c.accepts_records),
+    }
+    if with_findings:
+        values |= {
+            StepRow.located: or_(StepRow.located, n.c.found),
+            # A person's decision that doubtful records are the data subject's holds for one search: what a later
+            # search finds was not seen.
+            StepRow.records_accepted: StepRow.records_accepted & ~n.c.found,
+            StepRow.records: case((n.c.found, n.c.records), else_=StepRow.records),
+            StepRow.record_hashes: case(
+                (n.c.found, cast(n.c.record_hashes, ARRAY(LargeBinary))), else_=StepRow.record_hashes
+            ),
+            StepRow.counts: func.coalesce(n.c.counts, StepRow.counts),
+        }
+    return update(StepRow).values(values).where(StepRow.id == n.c.id, e.c.entry == n.c.entry)
+
+
+_ENTRY_COLUMNS = (
+    column("entry", Integer),
+    column("phase", Text),
+    column("state", Text),
+    column("reason", Text),
+    column("due_at", DateTime(timezone=True)),
+    column("tries", Integer),
+    column("rounds", Integer),
+    column("effect_possible", Boolean),
+    column("had_effect", Boolean),
+    column("erased", JSONB),
+    column("left_over", JSONB),
+    column("retained", Text),
+    column("not_covered", ARRAY(Text)),
+    column("waits_for_order", Boolean),
+    column("plan_version", Integer),
+    column("membership", Text),
+    column("batch_id", Uuid),
+    column("ended", Boolean),
+    column("accepts_records", Boolean),
+)
+_WRITE = _write(with_findings=False)
+_WRITE_WITH_FINDINGS = _write(with_findings=True)
+
+
+def apply_transitions(
+    connection: Connection, transitions: Sequence[StepTransition], *, actor: str, at: datetime
+) -> None:
+    """Write every step's transition and its audit entry, in one statement for all of them.
+
+    The caller holds the rows' locks. `at`: the database's clock behind these locks.
+    """
+    if not transitions:
+        return
+    changes = [
+        Change("step", str(each.step.id), version_of(each.step), each.entry.event, each.subject, each.entry.data)
+        for each in transitions
+    ]
+    entries, versions = chain_entries(changes, actor=actor, at=at)
+    values = _values(transitions, at) | {"hashes": Packed([version.entry_hash for version in versions.values()])}
+    statement = _WRITE
+    if any(each.findings is not None for each in transitions):
+        statement = _WRITE_WITH_FINDINGS
+        values |= _found([each.findings for each in transitions])
+    append_with(connection, entries, statement, values)
+
+
+def _values(transitions: Sequence[StepTransition], now: datetime) -> dict[str, Any]:
+    """Each step's id and the number of its entry; each entry once for all steps that had no counts before."""
+    numbers: dict[tuple[int, UUID | None], int] = {}
+    entries: list[dict[str, Any]] = []
+    of: list[int] = []
+    for each in transitions:
+        step = each.step
+        key = (id(each.entry), step.id if step.erased or step.left_over or step.not_covered else None)
+        number = numbers.get(key)
+        if number is None:
+            number = numbers[key] = len(entries)
+            entries.append({"entry": number, **_columns(each)})
+        of.append(number)
+    return {
+        "now": now,
+        "ids": listed(each.step.id for each in transitions),
+        "of": counted(of),
+        "entries_of_steps": json.dumps(entries),
+    }
+
+
+def _columns(each: StepTransition) -> dict[str, Any]:
+    entry, to = each.entry, each.entry.to
+    return {
+        "phase": to.phase,
+        "state": to.state,
+        "reason": to.reason,
+        "due_at": None if to.due_at is None else to.due_at.isoformat(),
+        "tries": to.tries,
+        "rounds": to.rounds,
+        "effect_possible": to.effect_possible,
+        "had_effect": to.had_effect,
+        "erased": _erased(each),
+        "left_over": _left_over(each),
+        "retained": to.retained,
+        "not_covered": _not_covered(each),
+        "waits_for_order": to.waits_for_order,
+        "plan_version": entry.plan_version,
+        "membership": to.membership,
+        "batch_id": None if entry.batch_id is None else str(entry.batch_id),
+        "ended": to.has_ended,
+        "accepts_records": to.accepts_records,
+    }
+
+
+def _found(findings: Sequence[Findings | None]) -> dict[str, Any]:
+    return {
+        "found": counted(each is not None for each in findings),
+        "records": Packed(None if each is None else each.records for each in findings),
+        "record_hashes": Packed(None if each is None else _array_text(each.hashes) for each in findings),
+        "counts": Packed(None if each is None else json.dumps(dict(each.counts)) for each in findings),
+    }
+
+
+def _array_text(hashes: Sequence[bytes]) -> str:
+    """An array of bytes as the server spells it: an array of arrays can't be taken apart row by row."""
+    return "{" + ",".join(f'"\\\\x{one.hex()}"' for one in hashes) + "}"
+
+
+def _erased(each: StepTransition) -> dict[str, int] | None:
+    more, before = each.entry.to.erased, each.step.erased or {}
+    if not more:
+        return None
+    return {name: before.get(name, 0) + more.get(name, 0) for name in {*before, *more}}
+
+
+def _left_over(each: StepTransition) -> dict[str, int] | None:
+    # What was kept on purpose stays named until the step ends.
+    before = each.step.left_over or {}
+    left = dict(each.entry.to.left_over) or (before if each.entry.to.retained else {})
+    return None if left == before else left
+
+
+def _not_covered(each: StepTransition) -> list[str] | None:
+    known = set(each.step.not_covered or ())
+    return None if known.issuperset(each.entry.not_covered) else sorted(known.union(each.entry.not_covered))
+
+
+@dataclass(frozen=True)
+class Start:
+    """How one step starts when its plan is released. `step`: its locked row, or the step that isn't written yet."""
+
+    step: Any
+    plan_version: int
+    to: Transition
+
+
+def write_starts(connection: Connection, starts: Sequence[Start]) -> None:
+    """Write how these locked steps start, in one statement. The entry about their plan tells of them, so that only a
+    step that parks has an entry of its own, which is the caller's."""
+    if not starts:
+        return
+    execute(
+        connection,
+        _WRITE_STARTS,
+        {
+            "ids": listed(start.step.id for start in starts),
+            "versions": counted(start.plan_version for start in starts),
+            "phases": Packed(start.to.phase for start in starts),
+            "states": Packed(start.to.state for start in starts),
+            "reasons": packed([start.to.reason for start in starts]),
+            "dues": timed(start.to.due_at for start in starts),
+            "waits": counted(bool(start.to.waits_for_order) for start in starts),
+        },
+    )
+
+
+_STARTS = (
+    func.unnest(
+        array_parameter("ids", Uuid()),
+        array_parameter("versions", Integer()),
+        array_parameter("phases", Text()),
+        array_parameter("states", Text()),
+        array_parameter("reasons", Text()),
+        array_parameter("dues", DateTime(timezone=True)),
+        array_parameter("waits", Boolean()),
+    )
+    .table_valued(
+        column("id", Uuid),
+        column("plan_version", Integer),
+        column("phase", Text),
+        column("state", Text),
+        column("reason", Text),
+        column("due_at", DateTime(timezone=True)),
+        column("waits", Boolean),
+    )
+    .render_derived(name="n")
+)
+_WRITE_STARTS = (
+    update(StepRow)
+    .values(
+        {
+            StepRow.phase: _STARTS.c.phase,
+            StepRow.state: _STARTS.c.state,
+            StepRow.reason: _STARTS.c.reason,
+            StepRow.due_at: _STARTS.c.due_at,
+            StepRow.waits_for_order: _STARTS.c.waits,
+            StepRow.plan_version: func.coalesce(StepRow.plan_version, _STARTS.c.plan_version),
+        }
+    )
+    .where(StepRow.id == _STARTS.c.id)
+)
+
+MARK_LEASED = (
+    update(StepRow)
+    .where(StepRow.id == func.any(array_parameter("ids", Uuid())))
+    .values(
+        {
+            StepRow.state: StepState.LEASED.value,
+            StepRow.batch_id: bindparam("batch", type_=Uuid()),
+            StepRow.attempts: StepRow.attempts + 1,
+            StepRow.tries: StepRow.tries + 1,
+            StepRow.due_at: null(),
+        }
+    )
+)
+"""Mark the steps `ids` as leased in `batch`. The lease's entry tells of all of them."""
+
+
+def facts_of(step: Any) -> StepFacts:
+    """What the rule needs to know of a locked step's whole row, outside a lease's result."""
+    return StepFacts(
+        phase=Phase(step.phase),
+        tries=step.tries,
+        rounds=step.rounds,
+        effect_possible=step.effect_possible,
+        frozen=step.plan_version is not None,
+        retained=step.retained,
+        state=StepState(step.state),
+        reason=step.reason,
+        located=step.located,
+        waits_for_order=step.waits_for_order,
+        due_at=step.due_at,
+    )
