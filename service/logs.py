@@ -20,7 +20,21 @@ import structlog
 _QUIET = ("httpx", "httpcore", "kombu", "amqp", "sqlalchemy", "urllib3", "uvicorn.access")
 
 
+# uvicorn and Celery give their loggers handlers of their own, whose lines would have another form.
+_OWN_HANDLERS = ("uvicorn", "uvicorn.error", "celery", "celery.task")
+
 _PLACES = 6
+
+
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is when a line is written, because a process or a test may replace it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # the base class keeps one stream for good
+        return sys.stderr
 
 
 def fault_of(error: BaseException) -> dict[str, Any]:
@@ -42,7 +56,9 @@ def configure_logs(level: str = "INFO") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _only_types_of_exceptions,
     ]
-    handler = logging.StreamHandler(sys.stderr)
+    # A handler that can't write would print the line and its traceback as they are, with the exception's text.
+    logging.raiseExceptions = False
+    handler = _StandardError()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
@@ -55,6 +71,9 @@ def configure_logs(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    for name in _OWN_HANDLERS:
+        logging.getLogger(name).handlers = []
+        logging.getLogger(name).propagate = True
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -80,5 +80,5 @@ def test_the_command_prints_counts_calls_and_hash(tmp_path: Path) -> None:
         assert len(person["plan_hash"]) == 64
         assert totals["planned_calls"]["purge"] == 1
         table = CliRunner().invoke(app, asked)
-        assert f"plan {person['plan_hash']}" in table.stdout
-        assert "planned: " in table.stdout
+        assert f"plan {person['plan_hash']}" in table.output
+        assert "planned: " in table.output
