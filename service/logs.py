@@ -72,8 +72,9 @@ def configure_logs(level: str = "INFO") -> None:
     root.handlers = [handler]
     root.setLevel(level)
     for name in _OWN_HANDLERS:
-        logging.getLogger(name).handlers = []
-        logging.getLogger(name).propagate = True
+        own = logging.getLogger(name)
+        own.handlers, own.propagate = [], True
+        own.setLevel(logging.NOTSET)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -200,6 +200,7 @@ ON_THE_STORES = {
     "encryption rotate-epoch": "encryption_epoch_begun",
     "encryption give-up-epoch": NEVER,  # of an epoch that isn't there
     "encryption rotate-kek": NEVER,
+    "encryption adopt-epochs": NEVER,  # every epoch key is known
     "encryption rotate-pepper": NEVER,  # the next start takes the pepper up, and logs it then
 }
 # No stores at all: files that somebody holds already, a service, or one system without the service.
