@@ -244,6 +244,7 @@ def test_what_commands_read_from_the_stores_stands_in_the_log(
         "keys create": ["--name", "x", "--scope", "audit:read"],
         "keys revoke": [office.key.prefix],
         "encryption rotate-epoch": ["--operator", "ada"],
+        "encryption adopt-epochs": ["--operator", "ada"],
         "encryption give-up-epoch": [str(uuid4()), "--operator", "ada"],
     }
     audit_signing_key(office.settings)
