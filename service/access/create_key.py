@@ -1,4 +1,7 @@
-"""Create an API key. Its secret leaves this function once and is kept nowhere."""
+"""Create and revoke API keys. A key's token is shown once; only its hash is stored.
+
+Decides the lifetime of a key. Doesn't decide what a scope opens: each route declares it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from sqlalchemy import text
 
 from service.domain.access.api_key import PREFIX_BYTES, SECRET_BYTES, PresentedKey, Scope, hash_secret
 from service.domain.audit.schema import instant_text
-from service.domain.errors import Invalid
-from service.store.audit_log.record_change import Change, Version, log_changes
-from service.store.locking import database_now
+from service.domain.errors import Invalid, NotFound, WrongState
+from service.store.audit_log.record_change import Change, Version, change_rows, log_changes
+from service.store.locking import database_now, version_of
 from service.store.stores import Stores
 
 LONGEST_LIFE = timedelta(days=400)
@@ -64,3 +67,18 @@ def create_key(stores: Stores, *, name: str, scopes: Collection[Scope], life: ti
         change = Change("key", str(key_id), Version(), "key_created", None, data)
         log_changes(connection, [change], actor=actor, at=now)
     return CreatedKey(key_id, name, new.prefix, ordered, now + life, new.token())
+
+
+def revoke_key(stores: Stores, *, prefix: str, actor: str) -> None:
+    """Revoke the key with this prefix. Raises NotFound; WrongState if it was revoked before."""
+    with stores.engine.begin() as connection:
+        row = connection.execute(
+            text("SELECT * FROM api_keys WHERE prefix = :prefix FOR NO KEY UPDATE"), {"prefix": prefix}
+        ).one_or_none()
+        if row is None:
+            raise NotFound("there is no key with this prefix")
+        if row.revoked_at is not None:
+            raise WrongState("the key was revoked already")
+        now = database_now(connection)
+        change = Change("key", str(row.id), version_of(row), "key_revoked")
+        change_rows(connection, "key", "revoked_at = :now", {"now": now}, [change], actor=actor, at=now)

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from service.access.create_key import create_key
+from service.access.create_key import create_key, revoke_key
 from service.access.list_keys import list_keys
-from service.access.revoke_key import revoke_key
 from service.cli.direct import DEFAULT_CONFIG, Config, opened
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, note, say, show_json, show_table

@@ -1,4 +1,7 @@
-"""What can be leased, as the dispatcher asks: which systems to nudge and how often. Starts nothing."""
+"""Say which systems have due steps, and whether other systems wait for a worker.
+
+Decides the order in which systems are woken. Doesn't decide which steps form a batch: `select` does.
+"""
 
 from __future__ import annotations
 
@@ -62,3 +65,17 @@ def has_due_identities(stores: Stores) -> bool:
     """True if a request's person is still to be found."""
     with stores.engine.begin() as connection:
         return bool(pick_identities(connection, 1))
+
+
+# By the oldest row, through the index: a plain EXISTS reads its way through all the rows that were just deleted.
+_WAITING = text(
+    "SELECT (SELECT id FROM request_checks WHERE look_at <= (SELECT clock_timestamp()) ORDER BY id LIMIT 1) IS NOT NULL"
+    " OR EXISTS (SELECT 1 FROM requests"
+    " WHERE duty = 'freeze' AND due_at <= (SELECT clock_timestamp()))"
+)
+
+
+def requests_wait(stores: Stores) -> bool:
+    """True if a request is to be looked at now."""
+    with stores.engine.begin() as connection:
+        return bool(connection.execute(_WAITING).scalar_one())

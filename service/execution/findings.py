@@ -1,25 +1,28 @@
-"""What a search found, as it is kept, and the frozen plan's next version where it didn't hold that.
+"""Store what a result says beside the step's state: findings, the plan's next version, the vendor's jobs.
 
-Decides whether a search adds to a frozen plan. Finds after the freeze stand under the same guards as the first ones:
-hold, blast radius, approval anew. Runs inside the transaction that records the search.
+Decides whether a search adds to a frozen plan. Findings after the freeze stand under the same guards as the first ones:
+hold, blast radius, approval. Of a vendor's jobs only keyed hashes are stored. Runs inside the transaction that records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from connectors.base.values import Located
+from connectors.base.values import Answer, Located
+from service.domain.execution.states import StepState, Transition
 from service.execution.lease import LeasedStep
 from service.requests.identifiers import seal_records
 from service.requests.locking import lock_requests
 from service.requests.planning.freeze import freeze_plans
-from service.requests.steps.schedule import leave_plan
+from service.requests.steps.schedule import leave_plan, write_jobs
 from service.requests.steps.store import Findings
 from service.settings import Settings
+from service.store.encryption.keyed_hash import Pepper
 from service.store.stores import Stores
 
 
@@ -51,3 +54,23 @@ def amend_plans(connection: Connection, settings: Settings, steps: Sequence[Row[
     leave_plan(connection, [step.id for step in steps])
     locked = lock_requests(connection, [step.request_id for step in steps])
     freeze_plans(connection, settings, list(locked.values()), now)
+
+
+def note_jobs(
+    connection: Connection,
+    pepper: Pepper,
+    system: str,
+    moves: Sequence[tuple[Row[Any], LeasedStep, Transition]],
+    results: Mapping[str, object],
+) -> None:
+    """Write the jobs of the steps that wait for some now, and remove those of steps that don't any more."""
+    awaited: dict[UUID, set[bytes]] = {}
+    for row, step, move in moves:
+        if move.state is not StepState.ACCEPTED and row.job_hashes is None:
+            continue
+        result = results[step.ref]
+        jobs = result.jobs if isinstance(result, Answer) and move.state is StepState.ACCEPTED else frozenset()
+        hashes = {pepper.of_job(system, job) for job in jobs}
+        if hashes != {bytes(one) for one in row.job_hashes or ()}:
+            awaited[row.id] = hashes
+    write_jobs(connection, awaited)

@@ -37,8 +37,8 @@ from service.audit.evidence_standing import leasable_phases
 from service.domain.execution.states import Phase, StepState
 from service.domain.identity.cluster import Exclusion
 from service.execution.permit import only_permitted
+from service.execution.quarantine import part_suspects
 from service.execution.select import AgainPick, FreshPick, picks
-from service.execution.suspects import part_suspects
 from service.requests.identifiers import OpenIdentifier, open_people, read_people, unseal_records
 from service.requests.imports.paused import lane_goes_on
 from service.requests.steps.store import MARK_LEASED

@@ -1,8 +1,7 @@
-"""Split a batch whose call failed as a whole: halves under new keys, due at once, so that the healthy aren't delayed.
+"""Isolate the data subjects on whom a batch fails: new batches of halves, and small groups after worker crashes.
 
-Decides which new batch each step goes to; domain.execution.bisect decides whether. The parts remember the batch that
-they come
-of, and people of them who fail go on travelling apart from the others. Runs inside the transaction that records.
+Decides which batch each step goes to; `service.domain.execution.bisect` decides whether. The parts remember the batch
+that they come from, and their failing steps stay apart from the others. Runs inside the transaction that records.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from sqlalchemy import Connection, Row, text
 
 from connectors.base.errors import ConnectorError
 from connectors.base.values import AnswerKind
-from service.domain.execution.bisect import SharedFailure, halves, may_split, who_shares_an_error
+from service.domain.execution.bisect import REPEATED, SharedFailure, halves, may_split, who_goes, who_shares_an_error
 from service.domain.execution.states import Phase
 from service.execution.lease import LeasedBatch
 
@@ -93,3 +92,28 @@ def _family(connection: Connection, root_id: UUID | None) -> tuple[int, int, boo
         {"root": root_id, "answers": _ANSWERED},
     ).one()
     return row.batches, row.people, row.answered
+
+
+LEASE_EXPIRED = "lease_expired"
+_EFFECTS = frozenset({Phase.SUPPRESS, Phase.ERASE})
+
+
+def part_suspects(connection: Connection, batch_id: UUID, phase: str, steps: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """Those of the locked due steps of a batch who may travel together now; all of them, but for a batch that kills."""
+    if phase not in _EFFECTS or not any(s.tries >= REPEATED for s in steps):
+        return list(steps)
+    # Tries count every error in a row; only attempts without any answer tell of a process that died.
+    rows = connection.execute(
+        text(
+            "SELECT s.id, least(s.tries, count(*)) AS deaths FROM steps s JOIN attempts a ON a.step_id = s.id"
+            " AND a.batch_id = s.batch_id AND a.ended_at IS NULL WHERE s.batch_id = :b AND s.reason = :expired"
+            " GROUP BY s.id, s.tries"
+        ),
+        {"b": batch_id, "expired": LEASE_EXPIRED},
+    )
+    deaths = {row.id: row.deaths for row in rows}
+    suspects = sum(count >= REPEATED for count in deaths.values())
+    if not suspects:
+        return list(steps)
+    going = who_goes({s.id: deaths.get(s.id, 0) for s in steps}, suspects=suspects)
+    return [s for s in steps if s.id in going]

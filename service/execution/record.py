@@ -22,8 +22,7 @@ from service.domain.execution.states import Phase, Retry, StepState, Transition
 from service.execution.attempts import end_attempts, name_of
 from service.execution.decide_results import BatchContext, BatchResults, ResultDecider
 from service.execution.facts import surroundings
-from service.execution.findings import adds_to_plan, amend_plans, findings_of
-from service.execution.jobs import note_jobs
+from service.execution.findings import adds_to_plan, amend_plans, findings_of, note_jobs
 from service.execution.lease import LeasedBatch, LeasedStep
 from service.execution.quarantine import BatchFacts, split_failed
 from service.requests.planning.request_checks import ask_to_look

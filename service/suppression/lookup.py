@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 
 from service.domain.execution.states import ENDED, StepState
 from service.domain.suppression.reappearance import Entry, Known, Origin, Sighting
-from service.requests.intake.link import OPEN_REQUESTS
+from service.requests.intake.duplicates import OPEN_REQUESTS
 from service.store.arrays import Packed, listed
 
 # OFFSET 0 keeps the loop, as in link_submissions.

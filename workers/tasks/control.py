@@ -11,13 +11,13 @@ from service.audit.evidence_standing import signing_noted
 from service.audit.sequence import CheckpointRule, sequence_audit
 from service.encryption.rotate_epochs import rotate_epochs
 from service.execution.archive_attempts import archive_attempts
+from service.execution.due import requests_wait
 from service.execution.expire_leases import sweep_leases, sweep_orphan_keys
-from service.execution.waiting import requests_wait
 from service.execution.worker_context import Runtime
+from service.requests.deadlines import watch_deadlines
 from service.requests.holds.lift import lapse_holds
 from service.requests.imports.complete import complete_imports
 from service.requests.imports.control import revoke_cancelled
-from service.requests.mark_overdue import watch_deadlines
 from service.requests.planning.advance import advance_requests
 from service.requests.seal import seal_due_requests
 from workers.dispatch import dispatch_due, dispatch_syncs

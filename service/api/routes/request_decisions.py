@@ -11,8 +11,7 @@ from service.api.dependencies import TheCaller, TheDoor
 from service.api.schemas import ApproveBody, DenyBody, ExtendBody, ReviewBody, review_of
 from service.api.views import RevealView, RevokedView
 from service.domain.access.api_key import Scope
-from service.requests.deadlines import extend_request
-from service.requests.expedite import expedite_request
+from service.requests.deadlines import expedite_request, extend_request
 from service.requests.identity.review import continue_request, link_request
 from service.requests.planning.approve import approve_plan
 from service.requests.reveal import reveal_identifiers

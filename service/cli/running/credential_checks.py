@@ -11,7 +11,7 @@ import structlog
 from connectors.base.config import ConfigurationError
 from connectors.base.errors import ConnectorError
 from connectors.base.registry import connector_class
-from service.execution.systems.record_check import record_checks
+from service.execution.systems.list import record_checks
 from service.settings import ConfiguredSystem, Settings
 from service.store.bootstrap import open_stores
 from service.store.stores import Stores

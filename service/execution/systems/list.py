@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -125,3 +126,16 @@ def _declared(kind: type[Connector], name: str, settings: Settings) -> Declarati
         required_scopes=list(declaration.required_scopes),
         not_covered=list(declaration.not_covered),
     )
+
+
+def record_checks(stores: Stores, results: Mapping[str, str]) -> None:
+    """Write one code per system's name; names that aren't connected are passed over."""
+    with stores.engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE systems s SET checked_at = clock_timestamp(), check_result = n.result"
+                " FROM unnest(CAST(:names AS text[]), CAST(:results AS text[])) AS n(name, result)"
+                " WHERE s.name = n.name"
+            ),
+            {"names": list(results), "results": list(results.values())},
+        )

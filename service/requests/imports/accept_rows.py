@@ -25,13 +25,13 @@ from service.domain.requests.imports import ImportState
 from service.logs import fault_of
 from service.requests.imports.begin import Import, change_import, lock_open_import
 from service.requests.intake.build import TICK, ImportLine, new_request
+from service.requests.intake.duplicates import Links, open_requests
 from service.requests.intake.insert import (
     STORE_UNAVAILABLE,
     NewRequest,
     insert_requests,
     is_certainly_not_written,
 )
-from service.requests.intake.link import Links, open_requests
 from service.requests.intake.validate import (
     CheckedSubmission,
     SealedSubmission,

@@ -24,6 +24,7 @@ from service.requests.intake.build import TICK, Receipt, new_request, receipt_of
 from service.requests.intake.duplicates import (
     Before,
     KeyName,
+    Links,
     ReferenceName,
     UsedKey,
     key_name,
@@ -37,7 +38,6 @@ from service.requests.intake.insert import (
     is_certainly_not_written,
     on_one_server,
 )
-from service.requests.intake.link import Links
 from service.requests.intake.validate import (
     CheckedSubmission,
     SealedSubmission,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from service.execution.due import due_systems
-from service.execution.waiting import requests_wait
+from service.execution.due import due_systems, requests_wait
 from service.store import locking as rows
 from tests.company import Company
 from tests.drive import turn

@@ -12,8 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from connectors.base.values import Identifier
-from service.access.create_key import create_key
-from service.access.revoke_key import revoke_key
+from service.access.create_key import create_key, revoke_key
 from service.audit.exports.full import export_audit
 from service.audit.rebuild import replay_audit
 from service.audit.sequence import checkpoint_everything

@@ -17,13 +17,13 @@ from service.execution import select as pick_steps
 from service.execution.due import due_systems, has_due_identities
 from service.execution.heartbeat import renew_lease
 from service.execution.lease import lease_steps as lease
+from service.requests.deadlines import watch_deadlines
 from service.requests.identity.resolve import lease_identities
 from service.requests.imports import paused as import_gate
 from service.requests.imports.accept_rows import Accepted, Line, accept_lines
 from service.requests.imports.begin import Import, begin_import, receive_import
 from service.requests.imports.control import cancel_import, pause_import, resume_import, revoke_cancelled
 from service.requests.intake.validate import Submission, SubmittedIdentifier
-from service.requests.mark_overdue import watch_deadlines
 from tests.company import Company
 from tests.drive import turn
 from tests.scenes import caller, effects, endings, person_in, quicken, write

@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 
 from connectors.base.values import Identifier
+from service.requests.deadlines import watch_deadlines
 from service.requests.identity import resolve as settle_identity
 from service.requests.identity.review import LateVerification, Review, continue_request
 from service.requests.intake import submit as submit_request
-from service.requests.mark_overdue import watch_deadlines
 from service.requests.planning import advance as advance_requests
 from service.requests.withdraw import revoke_request
 from tests.company import Company

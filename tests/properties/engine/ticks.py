@@ -10,9 +10,9 @@ from service.domain.execution.states import Phase
 from service.execution import expire_leases as sweeping
 from service.execution import lease as leasing
 from service.execution.resolve_identities import walk
+from service.requests.deadlines import watch_deadlines
 from service.requests.holds.lift import lapse_holds
 from service.requests.identity.resolve import lease_identities
-from service.requests.mark_overdue import watch_deadlines
 from service.requests.planning.advance import advance_requests
 from service.requests.seal import seal_due_requests
 from tests.properties.engine.moods import Mood, PassMood
