@@ -147,6 +147,17 @@ def test_alerts_speak_of_metrics_and_labels_that_exist(monkeypatch: pytest.Monke
         assert set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])) <= labels, rule["alert"]
 
 
+def test_every_metric_is_documented_and_every_documented_metric_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {
+        re.sub(r"_(bucket|count|sum)$", "", name) for name in exposed(monkeypatch) if not name.endswith("_created")
+    }
+    assert len(known) > 20
+    page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    table = re.search(r"^## Metrics$(.*?)^## ", page, flags=re.DOTALL | re.MULTILINE)
+    assert table is not None
+    assert set(re.findall(r"`(expunge_[a-z_]+)`", table[1])) == {name for name in known if name.startswith("expunge_")}
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -182,6 +193,6 @@ def test_every_alert_has_a_runbook_of_its_name_and_every_runbook_a_reader() -> N
         assert rule["labels"]["severity"] in ("critical", "warning")
         named.add(runbook.name)
     assert len(named) == len(RULES)
-    linked = set(re.findall(r"deploy/runbooks/(\w+\.md)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    linked = set(re.findall(r"deploy/runbooks/(\w+\.md)", (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")))
     assert {path.name for path in RUNBOOKS.glob("*.md")} == named | linked
     assert {"restore_from_backup.md", "rotate_keys.md"} <= linked

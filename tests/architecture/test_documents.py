@@ -1,13 +1,17 @@
 """The documents say what the code does: names are taken from the code, and a missing one fails."""
 
+import ast
+import csv
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import click
 import pytest
@@ -27,6 +31,7 @@ from service.api.app import _ROUTERS
 from service.api.bodies.line_readers import FIXED_COLUMNS
 from service.api.problems import TITLES
 from service.api.routes.metrics import LINE_RESULTS
+from service.api.schemas import SubmitBody
 from service.cli.main import app
 from service.configuration.audit import AnchorSettings
 from service.domain.access.api_key import Scope
@@ -63,7 +68,15 @@ from service.store.interlock import NOT_COMPARED
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 RUNBOOKS = DEPLOY / "runbooks"
+DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+API = (DOCS / "api.md").read_text(encoding="utf-8")
+CONCEPTS = (DOCS / "concepts.md").read_text(encoding="utf-8")
+CONNECTORS = (DOCS / "connectors.md").read_text(encoding="utf-8")
+OPERATING = (DOCS / "operating.md").read_text(encoding="utf-8")
+SETTINGS = (DOCS / "settings.md").read_text(encoding="utf-8")
+TROUBLESHOOTING = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+USER_PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 PARKED = (RUNBOOKS / "parked_step.md").read_text(encoding="utf-8")
 REVIEWS = (RUNBOOKS / "review_waiting.md").read_text(encoding="utf-8")
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -82,11 +95,11 @@ def quoted(text: str) -> set[str]:
     return set(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)))
 
 
-def missing(names: Iterable[str], text: str = README) -> list[str]:
+def missing(names: Iterable[str], text: str) -> list[str]:
     return sorted(set(names) - quoted(text))
 
 
-def rows(text: str = README) -> dict[str, list[str]]:
+def rows(text: str) -> dict[str, list[str]]:
     """Rows of tables by what their first cell quotes first; the other cells follow."""
     found: dict[str, list[str]] = {}
     for line in re.findall(r"^\| (`.*) \|$", text, flags=re.MULTILINE):
@@ -98,9 +111,9 @@ def rows(text: str = README) -> dict[str, list[str]]:
 
 def section(beginning: str) -> str:
     """The text from the line that introduces a table of settings to the next such line or heading."""
-    start = re.search(rf"^(?=`\[).*{re.escape(beginning)}", README, flags=re.MULTILINE)
+    start = re.search(rf"^(?=`\[).*{re.escape(beginning)}", SETTINGS, flags=re.MULTILINE)
     assert start is not None, f"no table of {beginning}"
-    rest = README[start.end() :]
+    rest = SETTINGS[start.end() :]
     end = re.search(r"^(`\[|#|\| environment)", rest, flags=re.MULTILINE)
     return rest[: end.start()] if end else rest
 
@@ -118,7 +131,7 @@ def setting_tables() -> dict[str, type[BaseModel]]:
 
 
 def every_setting() -> Iterator[tuple[str, str, str]]:
-    """Section, key, and the default as the README writes it."""
+    """Section, key, and the default as docs/settings.md writes it."""
     for name, model in setting_tables().items():
         for key, field in model.model_fields.items():
             default = field.default_factory() if field.default_factory else field.default  # type: ignore[call-arg]
@@ -153,7 +166,7 @@ def test_every_setting_is_explained_with_its_default(name: str, key: str, defaul
 
 
 def test_durations_are_said_to_be_seconds() -> None:
-    assert "Durations are seconds" in README
+    assert "Durations are seconds" in SETTINGS
 
 
 def test_every_key_of_a_system_is_explained() -> None:
@@ -168,57 +181,58 @@ def test_every_environment_variable_is_named() -> None:
     ]
     used = set(re.findall(r"\"(EXPUNGE_[A-Z_]+)\"", "\n".join(sources)))
     assert {"EXPUNGE_CONFIG", "EXPUNGE_API_KEY", "EXPUNGE_URL"} <= used
-    assert missing(used) == []
-    assert missing(["env:NAME", "file:PATH"]) == []
+    assert missing(used, SETTINGS) == []
+    assert missing(["env:NAME", "file:PATH"], SETTINGS) == []
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "page"),
     [
-        RequestState,
-        Progress,
-        DenialReason,
-        StepState,
-        Phase,
-        AnswerKind,
-        Outcome,
-        Operation,
-        Scope,
-        Decision,
-        ResolutionReason,
-        ApprovalReason,
-        ImportState,
-        ImportFormat,
-        ReappearancePolicy,
+        (RequestState, CONCEPTS),
+        (Progress, CONCEPTS),
+        (DenialReason, CONCEPTS),
+        (StepState, CONCEPTS),
+        (Phase, CONCEPTS),
+        (AnswerKind, CONCEPTS),
+        (Decision, CONCEPTS),
+        (ResolutionReason, CONCEPTS),
+        (ApprovalReason, CONCEPTS),
+        (Outcome, CONNECTORS),
+        (Operation, CONNECTORS),
+        (Scope, API),
+        (ImportState, API),
+        (ImportFormat, API),
+        (ReappearancePolicy, OPERATING),
     ],
 )
-def test_every_word_is_in_the_readme(words: type[StrEnum]) -> None:
-    assert missing(word.value for word in words) == []
+def test_every_word_is_in_its_page(words: type[StrEnum], page: str) -> None:
+    assert missing((word.value for word in words), page) == []
 
 
-def test_why_an_import_revokes_is_in_the_readme() -> None:
-    assert missing([IMPORT_CANCELLED, *LINE_RESULTS, *FIXED_COLUMNS]) == []
+def test_results_and_columns_of_an_import_are_documented() -> None:
+    assert missing([IMPORT_CANCELLED, *LINE_RESULTS, *FIXED_COLUMNS], API) == []
+    assert missing([IMPORT_CANCELLED], CONCEPTS) == []
 
 
 def test_which_states_of_a_step_are_ends_is_said() -> None:
-    table = rows()
+    table = rows(CONCEPTS)
     assert {state for state in StepState if table[state.value][0].startswith("**ended**")} == set(ENDED)
 
 
-def test_every_error_of_a_connector_is_in_the_readme() -> None:
+def test_every_error_of_a_connector_is_documented() -> None:
     errors = {
         error.__name__ for error in ConnectorError.__subclasses__() if error.__module__ == "connectors.base.errors"
     }
     assert len(errors) == 4
-    assert missing(errors) == []
+    assert missing(errors, CONCEPTS) == []
 
 
-def test_every_problem_and_regime_is_in_the_readme() -> None:
-    assert missing(TITLES) == []
-    assert missing(REGIMES) == []
+def test_every_problem_and_regime_is_documented() -> None:
+    assert missing(TITLES, API) == []
+    assert missing(REGIMES, CONCEPTS) == []
 
 
 def park_reasons() -> set[str]:
@@ -241,13 +255,13 @@ def _parked(answer: Answer) -> Transition:
     return move
 
 
-def test_every_reason_to_park_is_in_the_readme_and_in_its_runbook() -> None:
+def test_every_reason_to_park_is_documented_and_in_its_runbook() -> None:
     reasons = park_reasons()
     assert len(reasons) == 12
-    assert missing(reasons) == []
+    assert missing(reasons, CONCEPTS) == []
     assert missing(reasons, PARKED) == []
     assert missing((decision.value for decision in Decision), PARKED) == []
-    assert missing([EARLIER_SYSTEM]) == []
+    assert missing([EARLIER_SYSTEM], CONCEPTS) == []
 
 
 def test_every_reason_to_park_is_explained_where_it_is_shown() -> None:
@@ -268,10 +282,6 @@ def test_every_reason_of_a_review_is_in_its_runbook() -> None:
     assert missing(ALLOWED, REVIEWS) == []
 
 
-def test_every_reason_of_an_approval_is_in_the_readme() -> None:
-    assert missing(reason.value for reason in ApprovalReason) == []
-
-
 def test_every_disagreement_with_an_anchor_is_in_its_runbook() -> None:
     runbook = (RUNBOOKS / "anchor_conflict.md").read_text(encoding="utf-8")
     assert missing([*(code.value for code in Disagreement), NOT_COMPARED], runbook) == []
@@ -289,11 +299,12 @@ def commands(command: click.Command, path: str) -> Iterator[str]:
         yield from commands(child, f"{path} {name}")
 
 
-def test_every_command_is_in_the_readme() -> None:
+def test_every_command_is_documented() -> None:
     known = set(commands(cast("click.Command", typer.main.get_command(app)), "expunge"))
     assert {"expunge up", "expunge demo", "expunge connector run"} <= known
-    assert missing(known) == []
-    named = {name for name in quoted(README) if re.fullmatch(r"expunge( [a-z]+)+", name)}
+    assert missing(known, OPERATING) == []
+    pages = [path.read_text(encoding="utf-8") for path in USER_PAGES]
+    named = {name for page in pages for name in quoted(page) if re.fullmatch(r"expunge( [a-z]+)+", name)}
     assert {name for name in named if not any(each.startswith(name) for each in known)} == set()
 
 
@@ -308,18 +319,18 @@ def operations() -> set[tuple[str, str, frozenset[str]]]:
     return found
 
 
-def test_every_operation_of_the_api_is_in_the_readme_with_its_scope() -> None:
+def test_every_operation_of_the_api_is_documented_with_its_scope() -> None:
     told: dict[str, frozenset[str]] = {}
-    for line in re.findall(r"^\| `(?:GET|POST|DELETE).*\|$", README, flags=re.MULTILINE):
+    for line in re.findall(r"^\| `(?:GET|POST|DELETE).*\|$", API, flags=re.MULTILINE):
         cell = line.split(" | ")[-1]
         assert "`" in cell or "none needed" in cell, line
         told.update(dict.fromkeys(re.findall(r"`((?:GET|POST|DELETE) [^`]+)`", line), frozenset(quoted(cell))))
     assert told == {f"{method} {path}": scopes for method, path, scopes in operations()}
 
 
-def test_every_connector_is_in_the_readme_with_its_level_and_its_own_readme() -> None:
+def test_every_connector_is_documented_with_its_level_and_its_readme() -> None:
     table = re.findall(
-        r"^\| \[`([a-z_]+)`\]\((connectors/[a-z_]+/README\.md)\) \|.*\| ([a-z]+) \|$", README, re.MULTILINE
+        r"^\| \[`([a-z_]+)`\]\(\.\./(connectors/[a-z_]+/README\.md)\) \|.*\| ([a-z]+) \|$", CONNECTORS, re.MULTILINE
     )
     ours = {name: kind for name, kind in connectors().items() if kind.__module__.startswith("connectors.")}
     assert {name: (readme, level) for name, readme, level in table} == {
@@ -333,15 +344,100 @@ def test_the_first_commands_of_the_readme_are_targets() -> None:
     first_block = re.search(r"```sh\n(.*?)```", README, flags=re.DOTALL)
     assert first_block is not None
     assert re.findall(r"^make ([a-z]+)", first_block[1], flags=re.MULTILINE) == ["demo", "test"]
-    assert set(re.findall(r"`make ([a-z]+)`", README)) | {"demo", "test"} <= targets
+    pages = [path.read_text(encoding="utf-8") for path in [*USER_PAGES, DOCS / "develop" / "CONTRIBUTING.md"]]
+    assert {name for page in pages for name in re.findall(r"`make ([a-z]+)", page)} | {"demo", "test"} <= targets
+
+
+def test_the_contributing_page_explains_every_target() -> None:
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert phony is not None
+    page = (DOCS / "develop" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert missing((f"make {name}" for name in phony[1].split()), page) == []
 
 
 def test_no_example_puts_a_person_or_a_key_on_a_command_line() -> None:
-    for path in (ROOT / "README.md", *RUNBOOKS.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+    for path in (*USER_PAGES, *RUNBOOKS.glob("*.md")):
         for block in re.findall(r"```sh[^\n]*\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL):
             assert "@example" not in block
             assert "xpg_" not in block
             assert not re.search(r"Bearer [^%\"']", block)
+
+
+def test_every_runbook_is_linked_for_its_reader() -> None:
+    linked = {name for page in (TROUBLESHOOTING, OPERATING) for name in re.findall(r"runbooks/(\w+\.md)", page)}
+    assert linked == {path.name for path in RUNBOOKS.glob("*.md")}
+    alerts = re.findall(r"alert: (\w+)", (DEPLOY / "alerts.yaml").read_text(encoding="utf-8"))
+    assert missing(alerts, TROUBLESHOOTING) == []
+
+
+# --- blocks -----------------------------------------------------------------------------------------------------------
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Name of the page and text of every block of this language in the pages for users."""
+    return [
+        (path.name, text)
+        for path in USER_PAGES
+        for text in re.findall(
+            rf"^ *```{language}\b[^\n]*\n(.*?)^ *```$", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+        )
+    ]
+
+
+def shown_commands() -> Iterator[tuple[str, list[str]]]:
+    """Every call of `expunge` in a shell block, as its words."""
+    for page, text in blocks("sh"):
+        for line in text.replace("\\\n", " ").splitlines():
+            words = shlex.split(
+                re.sub(r"<[a-z ]+>", str(UUID(int=1)), line.replace("$request", "<request id>")), comments=True
+            )
+            if words and words[0].rpartition("/")[2] == "expunge":
+                end = next((n for n, word in enumerate(words) if re.match(r"[|>&]|\d>", word)), len(words))
+                yield page, words[1:end]
+
+
+def test_every_shown_command_and_option_exists() -> None:
+    shown = list(shown_commands())
+    assert {page for page, _ in shown} >= {"README.md", "quickstart.md", "connectors.md", "evidence.md", "api.md"}
+    for page, words in shown:
+        command = cast("click.Command", typer.main.get_command(app))
+        context = click.Context(command)
+        rest = list(words)
+        while children := getattr(command, "commands", None):
+            assert rest, f"{page}: {words} names no command"
+            assert rest[0] in children, f"{page}: {words}"
+            command = children[rest.pop(0)]
+            context = click.Context(command, parent=context)
+        # Parses the words and raises a usage error for an unknown option or a missing one; runs nothing.
+        command.parse_args(context, rest)
+
+
+def test_every_shown_program_is_a_file_of_the_project() -> None:
+    programs = [
+        (page, name) for page, text in blocks("sh") for name in re.findall(r"\.venv/bin/python (\S+\.py)", text)
+    ]
+    assert ("evidence.md", "service/cli/audit/verify_audit.py") in programs
+    assert [(page, name) for page, name in programs if not (ROOT / name).is_file()] == []
+
+
+def test_shown_files_can_be_read() -> None:
+    for page, text in blocks("json"):
+        assert json.loads(text), page
+    for page, text in blocks("toml"):
+        assert tomllib.loads(text), page
+    for page, text in blocks("csv"):
+        header, *lines = csv.reader(text.splitlines())
+        assert all(len(line) == len(header) for line in lines), page
+        assert set(FIXED_COLUMNS) <= set(header), page
+
+
+def test_the_request_of_the_quickstart_is_accepted_by_the_api() -> None:
+    (text,) = [text for page, text in blocks("json") if page == "quickstart.md" and '"regime"' in text]
+    assert SubmitBody.model_validate_json(text).external_reference == "case-2041"
+
+
+def test_the_readme_is_short() -> None:
+    assert README.count("\n") <= 150
 
 
 # --- links ------------------------------------------------------------------------------------------------------------
@@ -370,6 +466,30 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
         assert place.exists(), target
         assert place == ROOT or ROOT in place.parents, target
         assert not anchor or anchor in anchors(place), target
+
+
+@pytest.mark.parametrize(
+    "document", [*USER_PAGES, *sorted((DOCS / "develop").glob("*.md"))], ids=lambda path: path.name
+)
+def test_every_path_that_a_page_quotes_exists(document: Path) -> None:
+    for name in quoted(document.read_text(encoding="utf-8")):
+        path = re.fullmatch(r"((?:service|workers|connectors|tests|deploy|docs)/[\w./-]*)(?:::\w+)?", name)
+        assert path is None or (ROOT / path[1]).exists(), name
+
+
+def packages() -> list[Path]:
+    return [path for room in ("service", "workers", "connectors") for path in (ROOT / room).rglob("__init__.py")]
+
+
+def test_every_room_says_where_to_start_and_the_file_is_there() -> None:
+    starts = 0
+    for path in packages():
+        words = re.sub(r"\s+", " ", ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+        sentence = re.search(r"Start at (.*)$", words)
+        for name in re.findall(r"`([\w/]+\.py)`", sentence[1]) if sentence else []:
+            starts += 1
+            assert (path.parent / name).exists(), f"{path.parent}: {name}"
+    assert starts > 20
 
 
 def test_the_changelog_speaks_of_this_version_and_of_every_connector() -> None:

@@ -1,4 +1,4 @@
-"""Whatever goes wrong around a command: short text, the exit code that the README says, and no traceback."""
+"""Whatever goes wrong around a command: short text, the documented exit code, and no traceback."""
 
 from __future__ import annotations
 
