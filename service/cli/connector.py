@@ -37,7 +37,7 @@ def run_connector(
     name: Annotated[str, typer.Argument(help="The connector's name, e.g. zendesk.")],
     config: Annotated[Path, typer.Option(help="TOML file with one [[systems]] entry.")],
     subjects: Annotated[Path, typer.Option(help="JSON Lines file, one person a line.")],
-    operation: Annotated[Operation, typer.Option(help="What to do with them; locate only reads.")],
+    operation: Annotated[Operation, typer.Option(help="Operation on these people; locate only reads.")],
     wait: Annotated[
         float | None,
         typer.Option(min=0.0, help="Seconds to wait for jobs, confirmation delays and retries; default: to the end."),

@@ -27,7 +27,7 @@ from service.store.encryption.secrets import keys_directory
 from service.store.stores import Stores
 
 app = command_group("encryption", "Show and rotate the keys that wrap the data keys.")
-Operator = Annotated[str, typer.Option(help="Who does this, for the log: lower case, such as ada.byron.")]
+Operator = Annotated[str, typer.Option(help="Your name, for the log: lower case, such as ada.byron.")]
 
 
 @app.command()

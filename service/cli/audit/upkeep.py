@@ -36,7 +36,7 @@ from service.store.key_services.configured import configured_key_service
 from service.store.stores import Stores
 
 _MOST_SHOWN = 50
-Operator = Annotated[str, typer.Option(help="Who does this, for the log: lower case, such as ada.byron.")]
+Operator = Annotated[str, typer.Option(help="Your name, for the log: lower case, such as ada.byron.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -70,7 +70,7 @@ def anchor(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
 
 def reconcile(
     accept: Annotated[bool, typer.Option("--accept", help="Go on with the store as it is.")] = False,
-    operator: Annotated[str | None, typer.Option(help="Who accepts, for the log; needed with --accept.")] = None,
+    operator: Annotated[str | None, typer.Option(help="Your name, for the log; needed with --accept.")] = None,
     config: Config = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:

@@ -33,7 +33,7 @@ def submit(
     identifiers: Annotated[
         Path, typer.Option(help="JSON file (or -): [{kind, value, verification: {method, verified_at}}, ...]")
     ],
-    kind: Annotated[str, typer.Option(help="What the person asks for.")] = "erasure",
+    kind: Annotated[str, typer.Option(help="Kind of the request.")] = "erasure",
     regime: Annotated[str, typer.Option(help="The law that sets the clock.")] = "gdpr",
     received_at: Annotated[str | None, typer.Option(help="When the request came in (RFC 3339); default: now.")] = None,
     reference: Annotated[str | None, typer.Option(help="Your own reference; never personal.")] = None,

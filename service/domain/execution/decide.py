@@ -110,7 +110,7 @@ def _while_leased(
 
 
 def _after_result(step: StepFacts, event: ResultReceived, rules: SystemRules, now: datetime) -> Transition:
-    """The result's own transition, and what is true of every result: the removed system, the batch, the effect."""
+    """Return the result's own transition, with the consequences of a removed system, batch and effect."""
     to = _own_transition(step, event, rules, now)
     if to.reason is not None and not is_code(to.reason):
         # The reason may be a third party's text, and one bad text must not stop its whole batch at the audit log.
@@ -173,7 +173,9 @@ def _after_search(
 
 
 def _after_expiry(step: StepFacts, event: LeaseExpired, now: datetime) -> Transition:
-    """Due at once; after several worker crashes in a row, after an ever longer pause. An effect may have happened."""
+    """Return `due` at once, or after a growing pause when several workers crashed in a row.
+
+    An effect may have happened."""
     touched = step.phase is Phase.ERASE
     stays = step.phase in _EFFECTS or event.batch_was_split
     pause = timedelta(0)
@@ -232,8 +234,9 @@ def _after_system_change(
 
 
 def _after_return(step: StepFacts, rules: SystemRules, now: datetime) -> Transition:
-    """A step that was searched and isn't in a plan waits for its plan. Any other step that comes back in its search
-    searches again, because much may have happened meanwhile; where connectors don't search, it begins."""
+    """Return `waiting` for a searched step without a plan; any other step searches again.
+
+    Much may have happened meanwhile. Where connectors don't search, the step begins."""
     if step.phase is not Phase.LOCATE:
         return _same(step, StepState.DUE, due_at=now)
     if not step.frozen and (step.located or not rules.searches_first):

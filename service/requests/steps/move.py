@@ -1,4 +1,4 @@
-"""Apply one event to many locked steps: ask the rule, write the transitions, schedule checks of their requests.
+"""Apply one event to many locked steps: ask the rule, write the transitions, schedule checks.
 
 Decides nothing; the caller holds the rows' locks. The audit event follows from the transition.
 """

@@ -1,6 +1,6 @@
-"""Write the columns of steps that aren't their state: due times, deadlines, queues, plan versions, awaited jobs.
+"""Write the columns of steps beside their state: due times, deadlines, queues, plans, awaited jobs.
 
-Decides nothing, and writes no audit entry: the log tells of states, and of plans and deadlines on the request. The
+Decides nothing, and writes no audit entry: the log has states, and the request's plans and deadlines. The
 caller holds the rows' locks.
 """
 
@@ -50,7 +50,7 @@ _RESCHEDULE = update(StepRow).values({StepRow.due_at: _DUE.c.due_at}).where(Step
 
 
 def start_waiting_steps(connection: Connection, request_ids: Collection[UUID], now: datetime) -> None:
-    """Make later systems' steps due now, in these locked requests whose earlier systems have had their effect."""
+    """Make later systems' steps due in these locked requests, because earlier systems had their effect."""
     if request_ids:
         run(connection, _START_WAITING, {"ids": listed(request_ids), "now": now})
 
@@ -59,7 +59,9 @@ _START_WAITING = load_sql(__package__, "start_waiting_steps")
 
 
 def retry_after_recovery(connection: Connection, system: str) -> None:
-    """Make steps due now that wait after an error, because their system answers again. Locked steps are skipped."""
+    """Make steps that wait after an error due now, because their system answers again.
+
+    Locked steps are skipped."""
     execute(connection, _RETRY_AFTER_RECOVERY, {"system": system})
 
 
@@ -86,7 +88,7 @@ def look_after_callback(
     delay_seconds: float,
     limit: int,
 ) -> int:
-    """Look sooner at the accepted steps that wait for these jobs, or, with None, for any job. Returns how many."""
+    """Make accepted steps that wait for these jobs (None: for any job) due sooner; return how many."""
     values = {
         "system": system,
         "hashes": None if job_hashes is None else list(job_hashes),
@@ -101,7 +103,7 @@ _LOOK_AFTER_CALLBACK = load_sql(__package__, "look_after_callback")
 
 
 def note_late_effect(connection: Connection, step_ids: Collection[UUID], *, in_erase: bool, now: datetime) -> None:
-    """After a late result: these locked steps are looked at now, and an effect counts as possible if it was an erase.
+    """Make these locked steps due for a look after a late result; an erase may have had an effect.
 
     Only due and accepted steps; the state doesn't change, so that the entry about the late result is the caller's.
     """

@@ -1,7 +1,7 @@
-"""Write steps: the only UPDATE statements of the table `steps`, each change of state with its audit entry.
+"""Write steps: the only UPDATEs of the table `steps`, each change of state with its audit entry.
 
 Decides nothing: `service.domain.execution.decide` says where a step goes, and the caller holds the rows' locks. Due
-times, deadlines and queues change without an entry, because the audit log doesn't tell of them.
+times, deadlines and queues change without an entry, because the audit log doesn't record them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from service.store.tables.work import BatchRow, StepRow
 
 
 class LockedStep(Protocol):
-    """What the store reads of a locked step's row. Counts and lists may be empty or None."""
+    """The columns of a locked step's row that the store reads. Counts and lists may be empty or None."""
 
     @property
     def id(self) -> UUID: ...
@@ -65,7 +65,7 @@ class LockedStep(Protocol):
 
 @dataclass(frozen=True)
 class Findings:
-    """What a search found for one step, as its row keeps it: sealed record ids, keyed hashes, counts per object."""
+    """A search's findings in a step's row: sealed record ids, keyed hashes, counts per object."""
 
     records: bytes | None = field(repr=False)
     hashes: tuple[bytes, ...] = field(repr=False)
@@ -98,7 +98,7 @@ class StepTransition(NamedTuple):
 
 
 def _write(*, with_findings: bool) -> Update:
-    """The statement; what is null in an entry stays as it is."""
+    """Return the statement; a null in an entry leaves its column unchanged."""
     arrays = [
         array_parameter("ids", Uuid()),
         array_parameter("hashes", LargeBinary()),
@@ -289,7 +289,9 @@ def _not_covered(each: StepTransition) -> list[str] | None:
 
 @dataclass(frozen=True)
 class Start:
-    """How one step starts when its plan is released. `step`: its locked row, or the step that isn't written yet."""
+    """How one step starts when its plan is released.
+
+    `step`: its locked row, or the step that isn't written yet."""
 
     step: Any
     plan_version: int
@@ -297,8 +299,11 @@ class Start:
 
 
 def write_starts(connection: Connection, starts: Sequence[Start]) -> None:
-    """Write how these locked steps start, in one statement. The entry about their plan tells of them, so that only a
-    step that parks has an entry of its own, which is the caller's."""
+    """Write how these locked steps start, in one statement.
+
+    The entry about their plan lists them, so that only a step that parks has an entry of its own. The
+    caller writes that entry.
+    """
     if not starts:
         return
     execute(
@@ -369,7 +374,7 @@ MARK_LEASED = (
 
 
 def facts_of(step: Any) -> StepFacts:
-    """What the rule needs to know of a locked step's whole row, outside a lease's result."""
+    """Return the facts of a locked step's whole row that the rule reads, outside a lease's result."""
     return StepFacts(
         phase=Phase(step.phase),
         tries=step.tries,
