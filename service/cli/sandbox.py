@@ -28,11 +28,46 @@ from service.cli.demo.world import SANDBOX_HOST, mailing_seed, support_seed
 from service.cli.printing import note, say
 from service.cli.toml_text import to_toml
 
+
+def _contacts(world: SampleWorld) -> dict[str, Any]:
+    """Return Intercom's contacts: one per address, the first with a conversation."""
+    return {
+        "contacts": [
+            {
+                "id": f"contact-{person.number}-{n}",
+                "email": address,
+                "external_id": None if n else person.customer_id,
+                "name": person.name,
+                "phone": person.phones[0] if person.phones else None,
+            }
+            for person in world.people
+            for n, address in enumerate(person.emails)
+        ],
+        "conversations": [
+            {"id": f"talk-{person.number}", "contacts": [f"contact-{person.number}-0"], "body": f"{person.name} asks"}
+            for person in world.people
+            if person.emails
+        ],
+    }
+
+
+def _users(world: SampleWorld) -> dict[str, Any]:
+    """Return Amplitude's users: one per customer id."""
+    return {
+        "users": [
+            {"amplitude_id": 1000 + person.number, "user_id": person.customer_id, "name": person.name}
+            for person in world.people
+        ]
+    }
+
+
 # Stand-ins of other packages take their data from --seed-file: only their authors know its form.
 _SAMPLE_SEEDS: Mapping[str, Callable[[SampleWorld], Any]] = {
     "zendesk": lambda world: support_seed(world, "support"),
     "mailchimp": mailing_seed,
     "salesforce": org_seed,
+    "intercom": _contacts,
+    "amplitude": _users,
 }
 _SEED = 1
 _LEAST_PEOPLE, _MOST_PEOPLE = 100, 100_000

@@ -315,6 +315,7 @@ def _quoted(value: str) -> str:
 class ToyBench(HttpBench):
     name = "toy"
     related_over_pages = 5
+    roots_over_pages = 9
 
     def __init__(self, bug: str | None = None) -> None:
         bugs = frozenset({bug} if bug else ())
@@ -333,7 +334,11 @@ class ToyBench(HttpBench):
         return {"people": [CONTROL]}
 
     def people(self, people: Sequence[Plant]) -> Any:
-        rows = [{"id": f"p-{p.ref}", "email": p.identifier.value, "name": p.name} for p in people]
+        rows = [
+            {"id": f"p-{p.ref}" + (f"-{n}" if n else ""), "email": p.identifier.value, "name": p.name}
+            for p in people
+            for n in range(p.roots)
+        ]
         notes = [
             {"id": f"n-{p.ref}-{n}", "person": f"p-{p.ref}", "text": f"about {p.name}"}
             for p in people

@@ -55,7 +55,7 @@ def configured(text: str, place: Path) -> Settings:
 
 
 def test_there_are_stand_ins_to_run() -> None:
-    assert {"mailchimp", "salesforce", "zendesk"} <= set(sandboxes())
+    assert {"amplitude", "intercom", "mailchimp", "salesforce", "zendesk"} <= set(sandboxes())
 
 
 @pytest.mark.parametrize("name", sorted(sandboxes()))

@@ -62,6 +62,10 @@ class Bench(ABC):
     kind: ClassVar[str] = "email"
     lacks: ClassVar[Mapping[Need, str]] = {}
     related_over_pages: ClassVar[int] = 5
+    roots_over_pages: ClassVar[int] = 0
+    """Root records with one identifier that fill more pages than a plan has rounds (`MAX_ROUNDS`, 3), so five pages.
+
+    `people` then gives a person `Plant.roots` root records. 0: one identifier has one root record."""
     wait: ClassVar[timedelta] = timedelta(seconds=4)
 
     def connector(self) -> type[Connector]:

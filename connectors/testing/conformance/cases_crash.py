@@ -6,11 +6,12 @@ Each is tried at every single call of a whole erasure, since the one call that w
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from connectors.base.errors import ConnectorError
+from connectors.base.interface import Answers
 from connectors.base.runner import Outcome
 from connectors.base.values import Answer, AnswerKind, Batch
 from connectors.testing.conformance.bench import Need
@@ -20,6 +21,7 @@ from connectors.testing.conformance.trial import Trial
 from connectors.testing.sandbox.faults import Fault, FaultKind
 from connectors.testing.sandbox.harness import Call, Result
 
+_A_PROXYS_404 = {"message": "no Route matched with those values"}
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 _BAD_ANSWERS = {
     "unauthorized": Fault(FaultKind.STATUS, status=401),
@@ -66,6 +68,31 @@ class CrashCases:
             trial.erase_to_the_end(trial.connect(), batch, lease)
             trial.heal()
             self._recovers(trial, ada, batch, lease, f"crash at call {k}")
+
+    def test_a_404_of_another_form_is_no_absence(self, trial: Trial) -> None:
+        """From the kth call on, for every k, a proxy answers 404: the connector itself concludes nothing from it.
+
+        The connector is asked without the engine's check of the credentials around it, which would hide the fault.
+        """
+        trial.needs(Need.HTTP)
+        for k in range(self._calls_of_an_erasure(trial)):
+            ada, batch, lease = self._frozen(trial)
+            trial.breaks(Fault(FaultKind.STATUS, status=404, times=None, skip=k, body=_A_PROXYS_404))
+            erased = self._said(trial, ada, lambda: trial.connect().erase(batch, lease))  # noqa: B023 - called at once
+            trial.breaks(Fault(FaultKind.STATUS, status=404, times=None, skip=k, body=_A_PROXYS_404))
+            seen = self._said(trial, ada, lambda: trial.connect().confirm_absence(batch))  # noqa: B023 - called at once
+            for answer in (erased, seen):
+                concluded = isinstance(answer, Answer) and answer.kind in (AnswerKind.ERASED, AnswerKind.ALREADY_ABSENT)
+                left = trial.residue(ada)
+                assert not (concluded and left), f"a foreign 404 from call {k} on was taken for absence: {left}"
+
+    def _said(self, trial: Trial, person: Plant, ask: Callable[[], Answers]) -> Answer | ConnectorError:
+        try:
+            answer = ask()[person.ref]
+        except ConnectorError as error:
+            answer = error
+        trial.heard.append(answer)
+        return answer
 
     def test_a_crash_between_two_passes(self, trial: Trial) -> None:
         """The process dies after every pass of `erase`: the token alone carries on."""

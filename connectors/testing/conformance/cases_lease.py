@@ -14,6 +14,8 @@ from connectors.testing.conformance.lease import SuiteLease
 from connectors.testing.conformance.trial import Rows, Trial
 
 _MOST_ASKS = 30
+# Longer than the wait from which on `toolkit.abreast` starts threads.
+_LATENCY_SECONDS = 0.01
 
 
 class LeaseCases:
@@ -81,6 +83,9 @@ class LeaseCases:
             connector = trial.connect()
             batch = trial.frozen(connector, ada, other)
             lease = SuiteLease()
+            if trial.stage.sandbox is not None:
+                # With an immediate answer no second call would be under way when the lease is lost.
+                trial.sandbox.latency_seconds = _LATENCY_SECONDS
             if moment == "ask":
                 lease.lost_at_ask = n
             else:

@@ -15,13 +15,15 @@ from connectors.base.values import Identifier, Subject
 class Plant:
     """One person to be put into a stand-in: `identifier` is theirs alone, `name` a canary that stands in every record.
 
-    `related` is how many records hang on the person's root record (tickets, orders, notes).
+    `related` is how many records hang on the person's root record (tickets, orders, notes). `roots` is how many root
+    records carry the identifier; more than one only where the bench has `roots_over_pages`.
     """
 
     ref: str
     identifier: Identifier
     name: str = field(repr=False)
     related: int = 2
+    roots: int = 1
 
     @property
     def subject(self) -> Subject:

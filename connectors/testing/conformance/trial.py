@@ -233,9 +233,10 @@ class Trial:
         self.sandbox.faults = list(faults)
 
     def heal(self) -> None:
-        """No faults, no watcher."""
+        """No faults, no watcher, no latency."""
         if self.stage.sandbox is not None:
             self.stage.sandbox.faults = []
+            self.stage.sandbox.latency_seconds = 0.0
             self.stage.sandbox.__dict__.pop("handle", None)
 
     def status_fault(self, status: int, *, retry_after: str | None = None, times: int | None = None) -> Fault:

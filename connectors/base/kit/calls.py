@@ -1,0 +1,249 @@
+"""How a vendor's calls are declared: method, path, query and JSON with one open place, pages, and the vendor's errors.
+
+A declaration is a frozen value. `VALUE` marks the place of the identifier or record id; it is a whole path segment, a
+whole parameter or a whole JSON value, never a part of a text, so that no value can change the call around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+import httpx
+
+from connectors.base.errors import AnswerNotUnderstood, ConnectorError, RequestRefused
+from connectors.base.toolkit.http import Reply, VendorClient
+from connectors.base.toolkit.vendor_json import parse_vendor_json
+
+_MOST_PAGES = 1000
+
+
+class Place(Enum):
+    """The open place of a declared call."""
+
+    VALUE = "value"
+
+
+VALUE: Final = Place.VALUE
+
+
+def values_at(body: Any, path: str) -> list[Any]:
+    """Return every value at a dotted path: `errors.0.code`, `contacts.*.id`. Empty where a part is missing.
+
+    A number is an index of a list, `*` is each item of a list, anything else is a name in an object.
+    """
+    found = [body]
+    for part in path.split("."):
+        found = [inner for value in found for inner in _inside(value, part)]
+    return found
+
+
+def value_at(body: Any, path: str) -> Any:
+    """Return the first value at a dotted path, or None."""
+    return next(iter(values_at(body, path)), None)
+
+
+def text_of(value: Any, name: str) -> str:
+    """Return an id as text: ids are texts or integers. Raises AnswerNotUnderstood(`field_missing:<name>`)."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value:
+        raise AnswerNotUnderstood(f"field_missing:{name.lower()}")
+    return value
+
+
+def in_one_case(text: str) -> str:
+    """Return the text in lower case, without steps between alphabets: the Kelvin sign (U+212A) stays no `k`."""
+    return "".join(low if len(low := c.lower()) == 1 and low.isascii() == c.isascii() else c for c in text)
+
+
+def is_same(found: Any, value: str, *, ignores_case: bool) -> bool:
+    """True if a field of an answer holds exactly this value. A hit without an exact match is another person's."""
+    if isinstance(found, int) and not isinstance(found, bool):
+        found = str(found)
+    if not isinstance(found, str):
+        return False
+    return in_one_case(found) == in_one_case(value) if ignores_case else found == value
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call about one value. `path` is a text, or a tuple of texts and `VALUE`, joined by slashes.
+
+    `may_be_empty`: an expected answer may have no body. `says`: a path in an expected answer and the value that must be
+    there, for vendors that confirm an effect in words.
+    """
+
+    method: str
+    path: str | tuple[str | Place, ...]
+    params: Mapping[str, str | Place] = field(default_factory=dict)
+    json: Any = None
+    expect: tuple[int, ...] = (200,)
+    may_be_empty: bool = False
+    says: tuple[str, Any] | None = None
+
+    def send(
+        self, client: VendorClient, value: str, *, page: Mapping[str, Any] | None = None, also: tuple[int, ...] = ()
+    ) -> Reply:
+        """Make the call. `page` is what a pages declaration adds; `also` are further statuses that the caller reads.
+
+        Raises RequestRefused(`blank_value`), because a blank value in a path addresses the whole collection, and
+        AnswerNotUnderstood(`not_confirmed`) for an answer without what it must say; else as `VendorClient.request`.
+        """
+        if not value.strip():
+            raise RequestRefused("blank_value")
+        parts = (self.path,) if isinstance(self.path, str) else self.path
+        json = _filled(self.json, value)
+        params: dict[str, str | int] = {name: value if text is VALUE else text for name, text in self.params.items()}
+        if json is None:
+            params |= page or {}
+        else:
+            for name, addition in (page or {}).items():
+                _put(json, name, addition)
+        reply = client.request(
+            self.method,
+            "/".join(quote(value, safe="") if part is VALUE else part for part in parts),
+            expect=(*self.expect, *also),
+            params=params or None,
+            json_body=json,
+            may_be_empty=self.may_be_empty,
+        )
+        if self.says is not None and reply.status in self.expect and value_at(reply.body, self.says[0]) != self.says[1]:
+            raise AnswerNotUnderstood("not_confirmed", status=reply.status, effect_unknown=True)
+        return reply
+
+
+class Pages(Protocol):
+    """How the next page is asked for."""
+
+    def next(self, body: Any, number: int) -> Mapping[str, Any] | None:
+        """Return what the call for page `number + 1` adds, or None if `body`, page `number`, is the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The next page's cursor is in the answer at `read`; the call has it at `write`, a parameter or a path in JSON."""
+
+    read: str
+    write: str
+
+    def next(self, body: Any, number: int) -> Mapping[str, Any] | None:
+        """Return the cursor, or None without one."""
+        cursor = value_at(body, self.read)
+        return None if cursor in (None, "") else {self.write: cursor}
+
+
+@dataclass(frozen=True, slots=True)
+class PageNumbers:
+    """Pages are numbered from 1 in `write`; the answer has the number of pages at `total`."""
+
+    write: str
+    total: str
+
+    def next(self, body: Any, number: int) -> Mapping[str, Any] | None:
+        """Return the next number. Raises AnswerNotUnderstood(`page_total`) for an answer without the total."""
+        total = value_at(body, self.total)
+        if not isinstance(total, int) or isinstance(total, bool):
+            raise AnswerNotUnderstood("page_total")
+        return {self.write: number + 1} if number < total else None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """All rows about one value, from every page.
+
+    `rows`: where an answer holds its rows. `equals`: where a row holds the value; a row with another value is no hit.
+    None only where the vendor's search is exact by its documentation. `ignores_case`: for e-mail addresses; the value
+    is then asked for as it is and in lower case, because a vendor may store it in lower case.
+    """
+
+    call: Call
+    rows: str
+    equals: str | None
+    ignores_case: bool = False
+    pages: Pages | None = None
+
+    def all(self, client: VendorClient, value: str) -> Iterator[Mapping[str, Any]]:
+        """Yield every exact hit. Raises AnswerNotUnderstood for another form, and after 1,000 pages."""
+        for form in dict.fromkeys((value, in_one_case(value)) if self.ignores_case else (value,)):
+            for row in self._rows(client, form):
+                if self.equals is None or any(
+                    is_same(found, value, ignores_case=self.ignores_case) for found in values_at(row, self.equals)
+                ):
+                    yield row
+
+    def _rows(self, client: VendorClient, value: str) -> Iterator[Mapping[str, Any]]:
+        page: Mapping[str, Any] | None = {}
+        for number in range(1, _MOST_PAGES + 1):
+            body = self.call.send(client, value, page=page).body
+            rows = value_at(body, self.rows)
+            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+                raise AnswerNotUnderstood(f"field_missing:{self.rows.lower()}")
+            yield from rows
+            page = self.pages.next(body, number) if self.pages else None
+            if page is None:
+                return
+        raise AnswerNotUnderstood("too_many_pages")
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The vendor's own words for "there is no such record". A wrong base URL and a proxy answer 404 as well."""
+
+    code_at: str
+    codes: tuple[str, ...]
+    status: int = 404
+
+    def says(self, reply: Reply) -> bool:
+        """True if the answer says it. Raises AnswerNotUnderstood(`not_found`) for the status without the words."""
+        if reply.status != self.status:
+            return False
+        if value_at(reply.body, self.code_at) not in self.codes:
+            raise AnswerNotUnderstood("not_found", status=reply.status)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCodes:
+    """The vendor's error codes that mean something else than their status: `refine` of a `VendorClient`.
+
+    `errors`: from the vendor's code, found at `code_at`, to the class of our error and our code for it.
+    """
+
+    code_at: str
+    errors: Mapping[str, tuple[Callable[..., ConnectorError], str]]
+
+    def __call__(self, answer: httpx.Response) -> ConnectorError | None:
+        """Return the error for a known code, or None: then the status decides."""
+        try:
+            code = value_at(parse_vendor_json(answer.content), self.code_at)
+        except AnswerNotUnderstood:
+            return None
+        known = self.errors.get(code) if isinstance(code, str) else None
+        return None if known is None else known[0](known[1], status=answer.status_code)
+
+
+def _inside(value: Any, part: str) -> Collection[Any]:
+    if isinstance(value, list):
+        if part == "*":
+            return value
+        return [value[int(part)]] if part.isdigit() and int(part) < len(value) else []
+    return [value[part]] if isinstance(value, dict) and part in value else []
+
+
+def _filled(template: Any, value: str) -> Any:
+    if isinstance(template, Mapping):
+        return {name: _filled(item, value) for name, item in template.items()}
+    if isinstance(template, (list, tuple)):
+        return [_filled(item, value) for item in template]
+    return value if template is VALUE else template
+
+
+def _put(body: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for part in parents:
+        body = body.setdefault(part, {})
+    body[last] = value

@@ -1,0 +1,114 @@
+"""Each rule of the kit, switched off, fails the case of the suite that exists for it, in Intercom or in Amplitude."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from test_conformance_amplitude import AmplitudeBench
+from test_conformance_intercom import IntercomBench
+
+from connectors.base.kit import calls, look, progress, rest
+from connectors.base.kit.jobs import JobConnector
+from connectors.base.kit.look import Look
+from connectors.base.kit.people import each_person
+from connectors.base.kit.rest import Hanging, RestConnector
+from connectors.base.values import Answer, Subject
+from connectors.testing.conformance import ConformanceSuite, HttpBench, Trial
+from connectors.testing.sandbox.faults import FaultKind
+
+Patch = pytest.MonkeyPatch
+_RECORDS: tuple[HttpBench, ...] = (IntercomBench(),)
+_JOBS: tuple[HttpBench, ...] = (AmplitudeBench(),)
+_ALL = _RECORDS + _JOBS
+
+
+def _holds_ignored(patch: Patch) -> None:
+    patch.setattr(progress.Progress, "require_permission", lambda *_: None)
+
+
+def _root_before_dependents(patch: Patch) -> None:
+    def erase_person(self: Any, subject: Subject, seen: Look, hanging: Hanging, done: progress.Progress) -> Answer:
+        self.erase_roots(subject, seen, done)
+        # As a connector that finds the dependents only through a root that is there.
+        alive = hanging if seen.known else Hanging({}, frozenset())
+        self.erase_dependents(subject, alive, done)
+        return Answer.erased(done.of(subject).counts(subject))
+
+    patch.setattr(RestConnector, "erase_person", erase_person)
+    patch.setattr(RestConnector, "confirm_absence", look.KitConnector.confirm_absence)
+
+
+def _no_exact_match(patch: Patch) -> None:
+    patch.setattr(calls, "is_same", lambda *_, **__: True)
+
+
+def _unplanned_erased(patch: Patch) -> None:
+    patch.setattr(Look, "known", property(lambda self: sorted(self.rows)))
+    patch.setattr(Look, "new", property(lambda _: {}))
+
+
+def _lost_effects_forgotten(patch: Patch) -> None:
+    patch.setattr(progress.PersonProgress, "settle", lambda self, present: self.begun.clear())
+
+
+def _counts_told_twice(patch: Patch) -> None:
+    patch.setattr(progress, "untold", lambda erased, before, counted: dict(erased))
+
+
+def _first_page_only(patch: Patch) -> None:
+    patch.setattr(calls.Cursor, "next", lambda *_: None)
+
+
+def _any_404_believed(patch: Patch) -> None:
+    patch.setattr(calls.Gone, "says", lambda self, reply: reply.status == self.status)
+
+
+def _erases_abreast(patch: Patch) -> None:
+    patch.setattr(rest, "each_person", lambda people, act, at_most: each_person(people, act, at_most=4))
+
+
+def _token_not_saved(patch: Patch) -> None:
+    patch.setattr(progress.Progress, "save", lambda *_: None)
+
+
+def _no_look_afterwards(patch: Patch) -> None:
+    patch.setattr(
+        JobConnector, "confirm_absence", lambda _, batch: {s.ref: Answer.already_absent() for s in batch.subjects}
+    )
+
+
+_Mutant = tuple[Callable[[Patch], None], tuple[HttpBench, ...], str, dict[str, object]]
+_MUTANTS: tuple[_Mutant, ...] = (
+    (_holds_ignored, _ALL, "test_a_stopped_person_is_not_touched_and_others_go_on", {}),
+    (_holds_ignored, _ALL, "test_asks_before_each_effect", {}),
+    (_root_before_dependents, _RECORDS, "test_a_crash_in_the_middle_of_a_person", {"kind": FaultKind.DROP_AFTER}),
+    (_no_exact_match, _JOBS, "test_look_alikes_alone_are_not_found", {}),
+    (_unplanned_erased, _ALL, "test_records_outside_the_plan_are_not_touched", {}),
+    (_lost_effects_forgotten, _RECORDS, "test_who_dies_at_a_call_leaves_a_true_sum", {}),
+    (_lost_effects_forgotten, _JOBS, "test_what_went_is_told_once", {}),
+    (_counts_told_twice, _ALL, "test_what_went_is_told_once", {}),
+    (_first_page_only, _RECORDS, "test_erases_more_pages_of_roots_than_a_plan_has_rounds", {}),
+    (_any_404_believed, _RECORDS, "test_a_404_of_another_form_is_no_absence", {}),
+    (_erases_abreast, _RECORDS, "test_a_lost_lease_stops_everything", {"moment": "ask"}),
+    (_token_not_saved, _ALL, "test_who_dies_at_a_call_leaves_a_true_sum", {}),
+    (_no_look_afterwards, _JOBS, "test_accepted_is_not_gone", {}),
+)
+_RUNS = [(mutate, bench, case, values) for mutate, benches, case, values in _MUTANTS for bench in benches]
+
+
+@pytest.mark.parametrize(
+    ("mutate", "bench", "case", "values"), _RUNS, ids=[f"{m.__name__[1:]}-{b.name}-{c[5:]}" for m, b, c, _ in _RUNS]
+)
+def test_a_rule_switched_off_fails_its_case(
+    mutate: Callable[[Patch], None], bench: HttpBench, case: str, values: dict[str, object], monkeypatch: Patch
+) -> None:
+    with bench.open() as stage, Trial(bench, stage) as trial:
+        monkeypatch.undo()
+        mutate(monkeypatch)
+        try:
+            with pytest.raises((AssertionError, pytest.fail.Exception)):
+                getattr(ConformanceSuite(), case)(trial, **values)
+        except pytest.skip.Exception:
+            raise AssertionError(f"{case} was skipped") from None
