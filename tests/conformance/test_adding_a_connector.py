@@ -1,0 +1,73 @@
+"""The tutorial of ADDING_A_CONNECTOR.md: its files, in a package outside this project, pass the suite."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from connectors import base
+
+_TUTORIAL = Path(base.__file__).parents[1] / "ADDING_A_CONNECTOR.md"
+_FILE = re.compile(r"```(?:python|toml)\n# (\S+)\n(.*?)```", re.DOTALL)
+_MOST_LINES = 120
+
+
+def files() -> dict[str, str]:
+    return dict(_FILE.findall(_TUTORIAL.read_text(encoding="utf-8")))
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    for name, text in files().items():
+        if name == "pyproject.toml":
+            # As an installer would write it; no network, no build.
+            groups = re.sub(r'\[project\.entry-points\."([a-z.]+)"\]', r"[\1]", text).replace('"', "")
+            metadata = tmp_path / "acme-1.0.dist-info"
+            metadata.mkdir()
+            (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+            (metadata / "entry_points.txt").write_text(groups)
+            continue
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    (tmp_path / "acme" / "__init__.py").touch()
+    return tmp_path
+
+
+def run(package: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=package,
+        env={**os.environ, "PYTHONPATH": str(package)},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+
+
+def test_the_tutorials_files_are_all_there() -> None:
+    assert list(files()) == ["acme/connector.py", "acme/sandbox.py", "pyproject.toml", "test_acme.py"]
+    assert all(text.count("\n") <= _MOST_LINES for text in files().values())
+
+
+def test_the_tutorials_connector_passes_the_suite(package: Path) -> None:
+    done = run(package, "pytest", "-q", "-p", "no:cacheprovider", "test_acme.py")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " skipped" in done.stdout
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) > 50
+
+
+def test_without_an_exact_match_the_tutorials_suite_fails(package: Path) -> None:
+    connector = package / "acme" / "connector.py"
+    text = connector.read_text(encoding="utf-8")
+    assert 'equals="email"' in text
+    connector.write_text(text.replace('equals="email"', "equals=None"), encoding="utf-8")
+    done = run(package, "pytest", "-q", "-p", "no:cacheprovider", "test_acme.py", "-k", "look_alikes_alone")
+    assert done.returncode == 1, done.stdout[-3000:]
+    assert "1 failed" in done.stdout
