@@ -24,6 +24,7 @@ from connectors.base.errors import (
     TemporarilyUnavailable,
 )
 from connectors.base.toolkit.http import Reply, VendorClient, field_of
+from connectors.base.toolkit.letters import in_one_case
 from connectors.base.toolkit.vendor_json import parse_vendor_json
 
 API_VERSION = "3.0"
@@ -38,15 +39,6 @@ _SEARCH_FIELDS = ",".join(
 _HASH = re.compile(r"[0-9a-f]{32}")
 
 
-def same_form(email: str) -> str:
-    """The form in which addresses are compared: lower case, but never by a step that changes the alphabet. The Kelvin
-    sign is no `k`: lowered like one, it would make another person's address of this one."""
-    if email.isascii():
-        # The same, at once: a search answers hundreds of rows, and each is compared.
-        return email.lower()
-    return "".join(c if len(low := c.lower()) != 1 or low.isascii() != c.isascii() else low for c in email)
-
-
 def subscriber_hashes(email: str) -> tuple[str, ...]:
     """Under which hashes Mailchimp may keep an address: the MD5 of its lower-case form.
 
@@ -55,7 +47,7 @@ def subscriber_hashes(email: str) -> tuple[str, ...]:
     Source: spec 3.0.55, `subscriber_hash` (read 2026-11-22).
     """
     ascii_lower = "".join(c.lower() if c.isascii() else c for c in email)
-    return tuple(dict.fromkeys(md5(form) for form in (same_form(email), ascii_lower, email.lower())))
+    return tuple(dict.fromkeys(md5(form) for form in (in_one_case(email), ascii_lower, email.lower())))
 
 
 def md5(text: str) -> str:
@@ -256,7 +248,7 @@ class MailchimpApi:
             matches = reply.field(part, dict)
             members = field_of(matches, "members", list)
             for row in members:
-                if same_form(field_of(row, "email_address", str)) == same_form(email):
+                if in_one_case(field_of(row, "email_address", str)) == in_one_case(email):
                     found[f"{field_of(row, 'list_id', str)}/{field_of(row, 'id', str)}"] = None
             shown_all = field_of(matches, "total_items", int) <= len(members)
             if part == "exact_matches" and not shown_all and not found:

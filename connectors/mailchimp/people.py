@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused, TemporarilyUnavailable
 from connectors.base.toolkit.abreast import abreast
+from connectors.base.toolkit.letters import in_one_case
 from connectors.base.values import Identifier, Left, Located, Record, Subject
 from connectors.mailchimp.api import (
     MailchimpApi,
@@ -19,7 +20,6 @@ from connectors.mailchimp.api import (
     Outcome,
     Verb,
     member_of,
-    same_form,
     subscriber_hashes,
 )
 
@@ -130,18 +130,18 @@ def found_members(subject: Subject, own: Outcomes) -> tuple[Member, ...]:
 
 
 def _is_theirs(subject: Subject, member: Member) -> bool:
-    by_email = same_form(member.email) in {same_form(e) for e in emails(subject)}
+    by_email = in_one_case(member.email) in {in_one_case(e) for e in emails(subject)}
     by_contact = member.contact_id != "" and member.contact_id in subject.values(CONTACT_ID)
     return by_email or by_contact or member.record_id in subject.record_ids(OBJECT)
 
 
 def located(subject: Subject, members: Iterable[Member], phone_tags: Callable[[str], frozenset[str]]) -> Located:
     """Records, counts, and every other identifier that the members carry."""
-    own = {same_form(e) for e in emails(subject)}
+    own = {in_one_case(e) for e in emails(subject)}
     others: dict[Identifier, None] = {}
     rows = tuple(members)
     for member in rows:
-        if same_form(member.email) not in own:
+        if in_one_case(member.email) not in own:
             others[Identifier(EMAIL, member.email)] = None
         if member.contact_id and member.contact_id not in subject.values(CONTACT_ID):
             others[Identifier(CONTACT_ID, member.contact_id)] = None

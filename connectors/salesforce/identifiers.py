@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import phonenumbers
 
+from connectors.base.toolkit.letters import in_one_case
 from connectors.base.values import Identifier, Subject
 from connectors.salesforce.org.schema import ACCOUNT, CONTACT, INDIVIDUAL, LEAD, PEOPLE, USER, ObjectType, Schema
 
@@ -98,7 +99,7 @@ class Rules:
             number = _phone(value, self.home_region)
             formatted = number and phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
             return PHONE, formatted or value
-        return identifier.kind, value.lower()
+        return identifier.kind, in_one_case(value)
 
 
 def wanted(rules: Rules, subjects: Iterable[Subject]) -> dict[str, list[str]]:

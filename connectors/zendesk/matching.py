@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from connectors.base.toolkit.letters import in_one_case
 from connectors.base.values import Identifier, Subject
 from connectors.zendesk.objects import User
 
@@ -20,14 +21,14 @@ _PHONE_PUNCTUATION = str.maketrans("", "", " -().\u00a0")
 def normalised(identifier: Identifier) -> tuple[str, str]:
     """A form in which equal identifiers are equal.
 
-    Lower case and not case folding, which would make one mailbox of "straße" and "strasse".
+    Without regard to case, but neither across alphabets nor by case folding (`toolkit.letters`).
     """
     value = identifier.value.strip()
     if identifier.kind == PHONE:
         return PHONE, value.translate(_PHONE_PUNCTUATION)
     if identifier.kind == USER_ID:
         return USER_ID, value
-    return identifier.kind, value.lower()
+    return identifier.kind, in_one_case(value)
 
 
 def identifiers_of(user: User, external_id_kind: str) -> tuple[Identifier, ...]:

@@ -16,6 +16,7 @@ import httpx
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, RequestRefused
 from connectors.base.toolkit.http import Reply, VendorClient
+from connectors.base.toolkit.letters import in_one_case
 from connectors.base.toolkit.vendor_json import parse_vendor_json
 
 _MOST_PAGES = 1000
@@ -53,11 +54,6 @@ def text_of(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise AnswerNotUnderstood(f"field_missing:{name.lower()}")
     return value
-
-
-def in_one_case(text: str) -> str:
-    """Return the text in lower case, without steps between alphabets: the Kelvin sign (U+212A) stays no `k`."""
-    return "".join(low if len(low := c.lower()) == 1 and low.isascii() == c.isascii() else c for c in text)
 
 
 def is_same(found: Any, value: str, *, ignores_case: bool) -> bool:

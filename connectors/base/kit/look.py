@@ -16,10 +16,11 @@ from typing import Any, ClassVar
 from connectors.base.config import SystemConfig
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused
 from connectors.base.interface import Answers, Connector, Findings
-from connectors.base.kit.calls import Call, Gone, Search, in_one_case, text_of, value_at, values_at
+from connectors.base.kit.calls import Call, Gone, Search, text_of, value_at, values_at
 from connectors.base.kit.people import each_person
 from connectors.base.kit.progress import key_of
 from connectors.base.toolkit.http import VendorClient
+from connectors.base.toolkit.letters import in_one_case
 from connectors.base.values import Answer, Batch, Identifier, Left, Located, Record, Subject, Visibility
 
 Row = Mapping[str, Any]

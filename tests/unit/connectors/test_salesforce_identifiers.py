@@ -18,6 +18,12 @@ def test_emails_are_equal_without_regard_to_case_and_only_so() -> None:
     assert RULES.normal(Identifier("email", "strasse@x.test")) != RULES.normal(Identifier("email", "straße@x.test"))
 
 
+def test_letters_of_other_alphabets_make_another_address() -> None:
+    # U+212A, the Kelvin sign, becomes an ordinary k in lower case.
+    kelvin = RULES.normal(Identifier("email", "\u212aate@x.test"))
+    assert kelvin != RULES.normal(Identifier("email", "kate@x.test"))
+
+
 def test_a_phone_number_is_one_number_in_all_its_spellings() -> None:
     spellings = RULES.spellings(Identifier("phone", "+442079460958"))
     assert {"+442079460958", "+44 20 7946 0958", "442079460958"} <= set(spellings)

@@ -17,12 +17,12 @@ from connectors.base.kit.calls import (
     Gone,
     PageNumbers,
     Search,
-    in_one_case,
     is_same,
     values_at,
 )
 from connectors.base.kit.look import Root
 from connectors.base.toolkit.http import Reply, VendorClient
+from connectors.base.toolkit.letters import in_one_case
 
 
 class _Vendor:
