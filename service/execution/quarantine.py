@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, text
@@ -17,7 +17,10 @@ from connectors.base.errors import ConnectorError
 from connectors.base.values import AnswerKind
 from service.domain.execution.bisect import REPEATED, SharedFailure, halves, may_split, who_goes, who_shares_an_error
 from service.domain.execution.states import Phase
-from service.execution.lease import LeasedBatch
+
+if TYPE_CHECKING:
+    # The lease asks this module which suspects of a batch go together.
+    from service.execution.lease import LeasedBatch
 
 _ANSWERED = ["located", "nothing_located", *(kind.value for kind in AnswerKind)]
 
