@@ -87,7 +87,10 @@ def give_up(
 
 @app.command("adopt-epochs")
 def adopt(operator: Operator, config: Config = DEFAULT_CONFIG) -> None:
-    """Have epoch keys destroyed in time that this key store doesn't know. Not if they may be another installation's."""
+    """Let unknown epoch keys be destroyed.
+
+    Epoch keys that this key store doesn't know are kept until then, because another installation may use them.
+    """
     with _stores(config) as (_, stores):
         adopted = adopt_epochs(stores, operator=operator)
     say(f"{adopted} epoch keys adopted; they are destroyed after keys.epoch_backup_seconds")

@@ -115,7 +115,7 @@ def test_a_hold_between_freeze_and_erase_parks_what_is_due(company: Company) -> 
 
 
 def test_the_lease_asks_again_for_what_the_hold_did_not_park(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place_hold, "_is_about_to_start", lambda step: False)
+    monkeypatch.setattr(place_hold, "apply_event", lambda *given, **named: [])
     _, request = held_in_support(company)
     company.drive()
     assert endings(company, request)["support"] == ("parked", "legal_hold")
@@ -125,7 +125,7 @@ def test_the_lease_asks_again_for_what_the_hold_did_not_park(company: Company, m
 def test_without_any_of_the_hold_checks_a_held_person_is_erased(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place_hold, "_is_about_to_start", lambda step: False)
+    monkeypatch.setattr(place_hold, "apply_event", lambda *given, **named: [])
     for module in (guard_lease, hold_lease, step_facts):
         monkeypatch.setattr(module, "held_requests", lambda connection, ids: set())
     person, _ = held_in_support(company)

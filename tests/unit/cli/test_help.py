@@ -73,6 +73,7 @@ PRINTS_NO_DATA = {
     ("sandbox",): "TOML, for a configuration",
     ("sample-warehouse",): "TOML, for a configuration",
     ("encryption", "rotate-pepper"): "says what to do next",
+    ("encryption", "adopt-epochs"): "says what happens next",
     ("audit", "verify"): "the program for auditors, which has its own output",
     ("audit", "print"): "writes a file",
     ("audit", "certificate"): "writes a file",
