@@ -1,6 +1,6 @@
 """Find a person's records, and say what was found: the part that erasure by record and erasure by job share.
 
-Decides that only exact matches count, that a record in the plans of two people is nobody's, that a record outside the
+Decides that only exact matches count, that a record in two plans is ambiguous, that a record outside the
 plan is reported and not touched, and that absence needs every look to answer. `find`, `show` and `carried` may be
 overridden where a vendor differs.
 """
@@ -181,7 +181,7 @@ class KitConnector(Connector):
         return looks, answers
 
     def left_in(self, look: Look) -> tuple[Left, ...]:
-        """Return what the look still found: planned records, and new ones that nobody has planned."""
+        """Return what the look still found: planned records, and new ones that no plan holds."""
         return self.left(look.known, "still_there") + self.left(look.new, "not_in_plan")
 
     def left(self, record_ids: Collection[str], reason: str) -> tuple[Left, ...]:

@@ -1,6 +1,6 @@
 """The people of a batch in turn: the error of one person against the error of the system.
 
-Decides which errors end the pass for everybody: a refused credential and "too many calls" would be answered to every
+Decides which errors end the pass for all people: a refused credential and "too many calls" would be answered to every
 further call as well, and each of those calls makes it worse.
 """
 
@@ -16,7 +16,7 @@ from connectors.base.values import Subject
 _Got = TypeVar("_Got")
 
 
-def concerns_everybody(error: ConnectorError) -> bool:
+def concerns_all(error: ConnectorError) -> bool:
     """True for an error that any further call would get too: HTTP 401 and 429. A 403 or a 5xx may be one record's."""
     return error.status in (401, 429)
 
@@ -26,7 +26,7 @@ def each_person(
 ) -> dict[str, _Got | ConnectorError]:
     """Return what `act` returned, or the ConnectorError that it raised, by `Subject.ref`.
 
-    After an error that concerns everybody, the people whose turn hasn't come have that error without any call.
+    After an error that concerns all, the people whose turn hasn't come have that error without any call.
     LeaseLost stops everything.
     """
     ended: list[ConnectorError] = []
@@ -37,7 +37,7 @@ def each_person(
         try:
             return act(person)
         except ConnectorError as error:
-            if concerns_everybody(error):
+            if concerns_all(error):
                 ended.append(error)
             raise
 

@@ -87,7 +87,7 @@ def test_a_lost_answer_opens_no_second_job(connector: AmplitudeConnector, sandbo
     assert _posts(sandbox) == 1
 
 
-def test_who_is_taken_out_of_the_job_is_handed_over_again(
+def test_a_user_taken_out_of_the_job_is_handed_over_again(
     connector: AmplitudeConnector, sandbox: AmplitudeSandbox
 ) -> None:
     lease = MemoryLease()
@@ -159,7 +159,7 @@ def test_two_users_of_one_person_may_be_in_two_jobs(connector: AmplitudeConnecto
     _erase(connector, lease, both)
     (job,) = sandbox.state["jobs"]
     job["ids"].remove(20)
-    sandbox.clock_offset = timedelta(seconds=600)  # the first job takes nobody more
+    sandbox.clock_offset = timedelta(seconds=600)  # the first job takes no more users
     assert _erase(connector, lease, both)["ada"].jobs == {job["day"], sandbox.state["jobs"][1]["day"]}
     posts = _posts(sandbox)
     assert _erase(connector, lease, both)["ada"].kind is AnswerKind.ACCEPTED

@@ -125,7 +125,7 @@ def test_a_deletion_must_be_confirmed_in_words(connector: IntercomConnector, san
 
 
 @pytest.mark.parametrize(("status", "calls"), [(401, 1), (429, 1), (403, 3), (503, 3)])
-def test_an_error_of_the_system_ends_the_pass_for_everybody(
+def test_an_error_of_the_system_ends_the_pass_for_all(
     connector: IntercomConnector, sandbox: IntercomSandbox, status: int, calls: int
 ) -> None:
     sandbox.faults = [Fault(FaultKind.STATUS, status=status, times=None, body={"errors": []})]

@@ -82,7 +82,7 @@ def test_every_page_is_read_by_number() -> None:
     assert vendor.calls[1][2] == {"q": "x", "page": 2}
 
 
-def test_an_answer_without_the_number_of_pages_is_not_the_last_page() -> None:
+def test_an_answer_without_a_page_total_is_not_the_last_page() -> None:
     search = Search(Call("GET", "/s", params={"q": VALUE}), "rows", "a", pages=PageNumbers("page", "pages"))
     with pytest.raises(AnswerNotUnderstood, match="page_total"):
         list(search.all(_client(_Vendor({"rows": []})), "x"))
@@ -153,7 +153,7 @@ def test_a_call_by_id_needs_the_vendors_words() -> None:
         Root("contact", {}, Call("GET", ("/contacts", VALUE)))
 
 
-def test_known_error_codes_decide_and_others_leave_it_to_the_status() -> None:
+def test_known_error_codes_decide_before_the_status() -> None:
     codes = ErrorCodes(
         "errors.0.code", {"plan": (RequestRefused, "plan_restricted"), "key": (CredentialsRefused, "key")}
     )

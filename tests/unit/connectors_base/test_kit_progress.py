@@ -31,7 +31,7 @@ def test_a_record_that_was_gone_before_is_not_counted() -> None:
     assert person.counts(_ADA) == {}
 
 
-def test_a_record_that_an_earlier_attempt_began_is_counted_when_it_is_gone() -> None:
+def test_a_record_of_an_earlier_attempt_is_counted_when_gone() -> None:
     lease = MemoryLease()
     first = Progress(lease)
     first.of(_ADA).begin([_ONE])
