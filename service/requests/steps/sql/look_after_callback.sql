@@ -2,7 +2,7 @@
 -- over, and not twice within the pause between callbacks. A locked step is being worked on, and isn't waited for.
 -- :hashes is NULL for a callback about any job. Each branch reads one partial index: of steps with jobs, of due steps
 -- without a batch, of due steps with one; the planner would otherwise read the table.
--- The same condition as CallbackReceived in service/domain/execution/decide.py; a test compares them.
+-- The same condition as CallbackReceived in service/domain/execution/decide.py.
 WITH found AS MATERIALIZED (
     (SELECT id FROM steps
         WHERE CAST(:hashes AS bytea[]) IS NOT NULL

@@ -1,5 +1,5 @@
 -- Steps that wait for earlier systems of their request, and whose earlier systems have all had their effect.
--- The same condition as EarlierSystemsDone in service/domain/execution/decide.py; a test compares them.
+-- The same condition as EarlierSystemsDone in service/domain/execution/decide.py.
 -- The waiting steps are locked first, by id, in the order of every other lock on steps; only then the others are read.
 WITH waiting AS MATERIALIZED (
     SELECT id, request_id, position
