@@ -515,9 +515,14 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
     """Each entry is of an object of its own here, the dearest case: what is known of each is on disk."""
     objects = (entry_of(f"{number:08x}-0b5d-4c1e-9a77-3d1f5b2c8e90", 1, None).encode() for number in range(3_000))
     content = export_of(list(objects))
+    # The least of three: threads that other tests left in this process allocate, too.
+    assert min(peak_of_verifying(content) for _ in range(3)) < 100_000
+
+
+def peak_of_verifying(content: bytes) -> int:
     tracemalloc.start()
     try:
         assert verdict(content).startswith("3000 entries of 3000 objects")
-        assert tracemalloc.get_traced_memory()[1] < 100_000
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
