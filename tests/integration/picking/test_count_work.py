@@ -58,8 +58,9 @@ def fill(desk: Desk) -> None:
 
 
 def finish(desk: Desk) -> None:
-    """Whoever could be worked on now has ended."""
-    desk.write("UPDATE steps SET state = 'absent', ended_at = now(), due_at = NULL WHERE state = 'due'")
+    """Every step that could be worked on now has ended."""
+    over = "state = 'absent', ended_at = now(), due_at = NULL, batch_id = NULL"
+    desk.write(f"UPDATE steps SET {over} WHERE state IN ('due', 'accepted')")
     ended = "SELECT request_id FROM steps WHERE state = 'absent'"
     desk.write(f"UPDATE requests SET state = 'fulfilled' WHERE id IN ({ended})")
 
@@ -86,7 +87,10 @@ def test_what_is_unfinished_is_counted_and_only_that(desk: Desk) -> None:
     assert count_work.count_work(desk.stores).overdue == 1
 
 
-def test_finished_work_costs_a_scrape_and_a_callback_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("yesterday", ["due", "accepted"])
+def test_finished_work_costs_a_scrape_and_a_callback_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, yesterday: str
+) -> None:
     stores = cast("Stores", SimpleNamespace(engine=desk.engine, pepper=Pepper(b"pepper")))
     calls = {"named": Callback.of(["job-1"]), "any": Callback.of_any_job()}
     asked: dict[str, Callable[[], object]] = {
@@ -95,7 +99,7 @@ def test_finished_work_costs_a_scrape_and_a_callback_nothing(desk: Desk, monkeyp
     }
     asked["scrape"] = lambda: count_work.count_work(desk.stores)
     # Analysed while all of it was unfinished, and finished since: what an import looks like on the day after.
-    desk.add(3000)
+    desk.add(3000, state=yesterday, due_for=-600)
     desk.write("ANALYZE")
     finish(desk)
     fill(desk)
