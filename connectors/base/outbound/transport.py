@@ -6,6 +6,7 @@ unpacked size are limited, and a connection over which more came than was asked 
 
 from __future__ import annotations
 
+import re
 import ssl
 import threading
 import time
@@ -31,6 +32,7 @@ BODY_LIMIT = "max_body_bytes"
 _KEPT_ALIVE_SECONDS = 5.0
 _WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS
 _GZIPPED = frozenset({"gzip", "x-gzip"})
+_LINE_BREAK = re.compile(rb"[\n\r\0]")
 _Origin = tuple[str, str, int]
 
 
@@ -74,13 +76,21 @@ class Limits:
 
 
 class _Lane(httpx.HTTPTransport):
-    """httpx's own transport over one connection. httpx has no way to hand a network backend over, so that the pool, the
-    only thing that its transport has, is made here."""
+    """httpx's own transport over one connection of httpcore's.
 
-    def __init__(self, pool: httpcore.ConnectionPool, origin: _Origin) -> None:
-        self._pool = pool
+    httpx has no way to hand a network backend over, so that the connection, the only thing that its transport has, is
+    made here.
+    """
+
+    def __init__(self, connection: httpcore.HTTPConnection | httpcore.ConnectionPool, origin: _Origin) -> None:
+        self._pool = connection  # type: ignore[assignment]  # it calls handle_request() and close(), which both have
+        self._connection = connection
         self.origin = origin
         self.used_at = time.monotonic()
+
+    def is_usable(self) -> bool:
+        """True if the vendor hasn't closed it. A pool (a proxy's) looks by itself before each call."""
+        return isinstance(self._connection, httpcore.ConnectionPool) or not self._connection.has_expired()
 
     def is_idle_for_long(self) -> bool:
         """True if the vendor will have closed it, or soon will."""
@@ -89,7 +99,8 @@ class _Lane(httpx.HTTPTransport):
     def has_surplus(self) -> bool:
         """True if bytes are left after the answer: they would be taken for the answer to the next call, about somebody
         else. HTTP/2 names the call with each piece. True as well if httpcore no longer shows what is left."""
-        connection: object = next(iter(self._pool.connections), None)
+        held = self._connection
+        connection: object = next(iter(held.connections), None) if isinstance(held, httpcore.ConnectionPool) else held
         while (inner := getattr(connection, "_connection", None)) is not None:
             connection = inner
         if isinstance(connection, httpcore.HTTP2Connection):
@@ -132,7 +143,7 @@ class StrictTransport(httpx.BaseTransport):
         """One call and its whole answer, unpacked. Never repeated, no redirect followed. Raises httpx.RequestError."""
         scheme, host = request.url.scheme, request.url.raw_host.decode("ascii")
         self._checked(scheme, host)
-        if any(_breaks_the_line(value) for _, value in request.headers.raw):
+        if _LINE_BREAK.search(b"".join([value for _, value in request.headers.raw])):
             raise Unsendable("a header that HTTP can't carry")
         request.extensions = {**request.extensions, "timeout": self._timeouts}
         lane = self._take((scheme, host, request.url.port or (443 if scheme == "https" else 80)))
@@ -186,11 +197,18 @@ class StrictTransport(httpx.BaseTransport):
         return b"".join(chunks)
 
     def _take(self, origin: _Origin) -> _Lane:
+        while (lane := self._take_idle(origin)) is not None:
+            if lane.is_usable():
+                return lane
+            lane.close()
+        return self._open(origin)
+
+    def _take_idle(self, origin: _Origin) -> _Lane | None:
         with self._lock:
             for place in range(len(self._idle) - 1, -1, -1):
                 if self._idle[place].origin == origin:
                     return self._idle.pop(place)
-        return self._open(origin)
+        return None
 
     def _give_back(self, lane: _Lane, goes_on: bool) -> None:
         """Keep it if it can be used again, and close those that were idle for long."""
@@ -207,14 +225,28 @@ class StrictTransport(httpx.BaseTransport):
             each.close()
 
     def _open(self, origin: _Origin) -> _Lane:
+        """One connection; a pool, which only a proxy needs, would cost 80 us per call."""
+        scheme, host, port = origin
         proxy = proxy_for(self._rules, *origin)
+        if proxy is None:
+            to = httpcore.Origin(scheme.encode("ascii"), host.encode("ascii"), port)
+            return _Lane(
+                httpcore.HTTPConnection(
+                    to,
+                    ssl_context=self._trust,
+                    keepalive_expiry=_KEPT_ALIVE_SECONDS,
+                    http2=self._rules.http2,
+                    network_backend=self._network,
+                ),
+                origin,
+            )
         pool = httpcore.ConnectionPool(
             ssl_context=self._trust,
-            proxy=None if proxy is None else _for_httpcore(proxy),
+            proxy=_for_httpcore(proxy),
             max_connections=1,
             keepalive_expiry=_KEPT_ALIVE_SECONDS,
             http2=self._rules.http2,
-            network_backend=self._network if proxy is None else self._proxy_network,
+            network_backend=self._proxy_network,
         )
         return _Lane(pool, origin)
 
@@ -224,18 +256,14 @@ def _for_httpcore(proxy: Proxy) -> httpcore.Proxy:
     return httpcore.Proxy(url, auth=proxy.auth)
 
 
-def _breaks_the_line(value: bytes) -> bool:
-    return b"\n" in value or b"\r" in value or b"\0" in value
-
-
 def _unpacked(answer: httpx.Response, body: bytes, limit: int) -> httpx.Response:
     """The answer with its body as it was before it was packed: httpx itself would unpack without any limit."""
-    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
-    headers = answer.headers
-    if body and encoding != "identity":
-        body = _gunzipped(body, encoding, answer.status_code, limit)
-    if "content-encoding" in headers:
-        del headers["content-encoding"]
+    encoding = answer.headers.get("content-encoding")
+    if encoding is not None:
+        named = encoding.strip().lower()
+        if body and named != "identity":
+            body = _gunzipped(body, named, answer.status_code, limit)
+        del answer.headers["content-encoding"]
     answer.stream = httpx.ByteStream(body)
     return answer
 

@@ -149,10 +149,10 @@ class VendorClient:
             content = json.dumps(json_body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
             sent.setdefault("content-type", b"application/json")
         url = self._url(request_target(self._base_path, path, params))
-        answer = self._send(self._client, method, url, expect, content, sent)
+        answer, said = self._send(self._client, method, url, expect, content, sent)
         if answer.status_code in _WITHOUT_BODY or (may_be_empty and not answer.content):
-            return Reply(answer.status_code, None, answer.headers)
-        return Reply(answer.status_code, _parse(answer), answer.headers)
+            return Reply(answer.status_code, None, said)
+        return Reply(answer.status_code, _parse(answer, said), said)
 
     def download(self, method: str, url: str, *, expect: Collection[int] = (200,)) -> bytes:
         """The raw body of a URL, or of a path. Nothing that this client was given is sent to another origin.
@@ -163,7 +163,7 @@ class VendorClient:
         if url.startswith("/") and not url.startswith("//"):
             path, _, query = url.partition("?")
             target = request_target(self._base_path, path) + (b"?" + _query(query) if query else b"")
-            return self._send(self._client, method, self._url(target), expect).content
+            return self._send(self._client, method, self._url(target), expect)[0].content
         try:
             found = parse_http_url(url, takes_query=True)
         except UrlRefused:
@@ -173,7 +173,7 @@ class VendorClient:
             raise AnswerNotUnderstood("bad_url")
         client = self._client if found.origin == base.origin else self._stranger
         try:
-            return self._send(client, method, httpx.URL(url), expect).content
+            return self._send(client, method, httpx.URL(url), expect)[0].content
         except TemporarilyUnavailable as error:
             if error.code == "address_refused" and client is self._stranger:
                 raise AnswerNotUnderstood("address_refused") from None
@@ -205,8 +205,11 @@ class VendorClient:
         expect: Collection[int],
         content: bytes | None = None,
         headers: Mapping[str, bytes] | None = None,
-    ) -> httpx.Response:
-        """One call of an expected status, paced: the pacer hears of every answer, and of every silence."""
+    ) -> tuple[httpx.Response, Mapping[str, str]]:
+        """Return the answer to one call, of an expected status, and its headers by their lower-case names.
+
+        The pacer hears of every answer, and of every silence.
+        """
         pacer = self._pacer
         if pacer is not None:
             pacer.before_call(changes=changes(method))
@@ -219,7 +222,8 @@ class VendorClient:
                 answer = client.send(self._worded(client, method, url, content, headers))
             except httpx.RequestError as raised:
                 raise connector_error(raised, changed=changes(method)) from None
-            said = answer.headers
+            # Read once: httpx.Headers goes through all of them for each name that it is asked for.
+            said = dict(answer.headers.items())
             if answer.status_code not in expect:
                 error = self._error(method, answer)
         except ConnectorError as raised:
@@ -230,7 +234,7 @@ class VendorClient:
                 pacer.after_call(said, error)
         if error is not None:
             raise error
-        return answer
+        return answer, said
 
     def _error(self, method: str, answer: httpx.Response) -> ConnectorError:
         refined = self._refine(answer) if self._refine else None
@@ -262,8 +266,8 @@ def _query(text: str) -> bytes:
     return _NOT_IN_A_QUERY.sub(lambda found: quote(found[0], safe=""), text).encode("ascii")
 
 
-def _parse(answer: httpx.Response) -> Any:
-    media_type = answer.headers.get("content-type", "").split(";")[0].strip().lower()
+def _parse(answer: httpx.Response, headers: Mapping[str, str]) -> Any:
+    media_type = headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
