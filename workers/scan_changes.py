@@ -14,7 +14,7 @@ import structlog
 
 from connectors.base import operations
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, LeaseLost
-from connectors.base.values import Changes
+from connectors.base.values import ChangePage
 from service.domain.execution.retry_policy import decide
 from service.execution.systems.admit import Entry, enter_to_look
 from service.execution.systems.circuit_breaker import note_pass
@@ -84,10 +84,10 @@ def _sync(runtime: Runtime, entry: Entry, leased: LeasedSync, stay_seconds: floa
     return opened
 
 
-def _read(runtime: Runtime, entry: Entry, system: str, cursor: str | None, begin_at: datetime) -> Changes:
+def _read(runtime: Runtime, entry: Entry, system: str, cursor: str | None, begin_at: datetime) -> ChangePage:
     """One page. Raises _Failed; what the system was like is noted as after any pass."""
     connector, pacer = runtime.connector(system), runtime.pacer(system)
-    result: Changes | ConnectorError
+    result: ChangePage | ConnectorError
     with pacer.during(0, None, entry.budget) as judge:
         try:
             result = operations.changed_since(connector, cursor, begin_at)
@@ -104,7 +104,7 @@ def _read(runtime: Runtime, entry: Entry, system: str, cursor: str | None, begin
     return result
 
 
-def _record(runtime: Runtime, leased: LeasedSync, changes: Changes, waited: Waited | None) -> int:
+def _record(runtime: Runtime, leased: LeasedSync, changes: ChangePage, waited: Waited | None) -> int:
     return len(record_changes(runtime.stores, runtime.settings, leased, changes, waited=waited))
 
 

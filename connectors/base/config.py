@@ -77,7 +77,7 @@ class SystemConfig:
     delays: Mapping[str, timedelta] = field(default_factory=dict)
     order: int | None = None
     max_concurrency: int | None = None
-    people_at_once: int | None = None
+    max_concurrent_people: int | None = None
     timeout_seconds: float | None = None
     deadline_seconds: float | None = None
     network: NetworkRules = field(default_factory=NetworkRules)
@@ -94,7 +94,7 @@ SYSTEM_KEYS = (
     "delays",
     "order",
     "max_concurrency",
-    "people_at_once",
+    "max_concurrent_people",
     "timeout_seconds",
     "deadline_seconds",
     "allow_private_hosts",

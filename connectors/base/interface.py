@@ -36,7 +36,7 @@ from connectors.base.config import (
 )
 from connectors.base.errors import ConnectorError
 from connectors.base.pacing import RateLimit as RateLimit
-from connectors.base.values import Answer, Batch, Changes, Located, Preview, Visibility, is_identifier_kind
+from connectors.base.values import Answer, Batch, ChangePage, Located, Preview, Visibility, is_identifier_kind
 
 # The audit log takes nothing in which a telephone number could hide: at most six digits.
 _GAP = re.compile(r"(?=.{1,80}$)([a-z_.:-]*[0-9]){0,6}[a-z_.:-]*", re.ASCII)
@@ -85,17 +85,18 @@ class Delays:
 class Declaration:
     """What a connector says of itself and of its vendor; every figure has its source in the connector's README.
 
-    `max_concurrency`: batches of one system under way together; `people_at_once`: people of one batch whose calls are
-    under way together, where the vendor takes one person per call. `proves_sight`: `locate` and `confirm_absence`
-    themselves prove that the credential sees (before and after the look, or by a control record in the very calls) and
-    raise CredentialsRefused otherwise, so that the engine spends no calls of `check_credentials` on it. `calls_back`: a
-    job that moved is told by a signed call of the vendor's; `read_callback` reads it, as a hint to look sooner.
-    `searches_first`: people are looked for before their plan is frozen. False only where a search would tell the plan
-    nothing: the vendor is told identifiers and erases what stands under exactly these, and a look afterwards is
-    possible. Such a connector needs no `locate`. `tells_changes`: `changed_since` says which people's records were
-    created or changed, so that erased people who re-appear are found; where `proves_sight` is declared too, it proves
-    its sight like `locate`. `not_covered`: codes of what no erasure through this connector reaches; the engine puts
-    them on every certificate, so no answer repeats them. Raises ValueError for a declaration that contradicts itself.
+    `max_concurrency`: concurrent batches of one system. `max_concurrent_people`: people of one batch whose calls run at
+    the same time, where the vendor takes one person per call. `verifies_visibility`: `locate` and `confirm_absence`
+    themselves prove that the credential sees (before and after the look, or by a control record in the same calls) and
+    raise CredentialsRefused otherwise, so the engine makes no calls of `check_credentials` for it. `sends_callbacks`:
+    the vendor reports a job's progress by a signed call; `read_callback` reads it, as a hint to look sooner.
+    `searches_first`: the engine searches for people before it freezes their plan. False only if a search would add
+    nothing to the plan, because the vendor takes identifiers and erases the records under exactly these, and if a look
+    afterwards is possible. Such a connector needs no `locate`. `reports_changes`: `changed_since` returns people's
+    created and changed records, so that the engine finds erased people who re-appear; with `verifies_visibility` it
+    proves visibility like `locate`. `not_covered`: codes of data that no erasure through this connector reaches; the
+    engine puts them on every certificate, so no answer repeats them. Raises ValueError for a declaration that
+    contradicts itself.
     """
 
     name: str
@@ -106,13 +107,13 @@ class Declaration:
     required_scopes: tuple[str, ...] = ()
     rate_limits: tuple[RateLimit, ...] = ()
     max_concurrency: int = 4
-    people_at_once: int = 1
+    max_concurrent_people: int = 1
     delays: Delays = field(default_factory=Delays)
     can_confirm: bool = True
-    proves_sight: bool = False
-    calls_back: bool = False
+    verifies_visibility: bool = False
+    sends_callbacks: bool = False
     searches_first: bool = True
-    tells_changes: bool = False
+    reports_changes: bool = False
     suppress_first: bool = True
     order: int = 50
     not_covered: tuple[str, ...] = ()
@@ -174,7 +175,7 @@ class Connector(ABC):
         """Prove that the credential is accepted, has the scopes, and *sees*: a control record found through the same
         endpoints that `confirm_absence` uses. Cheap (1-3 calls): it runs in every pass that may conclude absence.
 
-        Raises: CredentialsRefused (`blind_credential` when everything answers 200 and nothing can be seen).
+        Raises: CredentialsRefused (`no_visibility` when everything answers 200 and nothing can be seen).
         """
 
     def locate(self, batch: Batch) -> Findings:
@@ -204,7 +205,7 @@ class Connector(ABC):
         vendor says it is still purging. NOT_ADDRESSABLE: there is nothing to look by.
         """
 
-    def changed_since(self, cursor: str | None, begin_at: datetime) -> Changes:
+    def changed_since(self, cursor: str | None, begin_at: datetime) -> ChangePage:
         """One page of the records of people that were created or changed, in the order of their changes, read-only.
 
         From where `cursor`, an earlier page's, says; without one from `begin_at`. Bounded: a few calls, some thousand
@@ -224,10 +225,10 @@ class Connector(ABC):
         raise NotImplementedError(f"{cls.declaration.name} declares no callbacks")
 
     @property
-    def people_at_once(self) -> int:
+    def max_concurrent_people(self) -> int:
         """The declared number of people whose calls may be under way together, or the system's own."""
-        own = self.system.people_at_once
-        return self.declaration.people_at_once if own is None else own
+        own = self.system.max_concurrent_people
+        return self.declaration.max_concurrent_people if own is None else own
 
     def delay(self, name: str) -> timedelta:
         """The declared delay, or the system's own."""
@@ -266,7 +267,7 @@ class Connector(ABC):
             delays=parse_delays(entry.get("delays", {}), delays, f"{where}.delays"),
             order=parse_order(entry.get("order"), f"{where}.order"),
             max_concurrency=parse_count(entry.get("max_concurrency"), f"{where}.max_concurrency"),
-            people_at_once=parse_count(entry.get("people_at_once"), f"{where}.people_at_once"),
+            max_concurrent_people=parse_count(entry.get("max_concurrent_people"), f"{where}.max_concurrent_people"),
             timeout_seconds=timeout_seconds,
             deadline_seconds=parse_deadline(
                 entry.get("deadline_seconds"), timeout_seconds, f"{where}.deadline_seconds"

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, RequestRefused
 from connectors.base.interface import Answers, Connector, ErasesBy, Findings, Lease
-from connectors.base.values import Answer, AnswerKind, Batch, Changes, Located, Subject
+from connectors.base.values import Answer, AnswerKind, Batch, ChangePage, Located, Subject
 
 _Got = TypeVar("_Got", Answer, Located)
 
@@ -25,13 +25,13 @@ _SUPPRESS_KINDS = frozenset(
 
 
 def locate(connector: Connector, batch: Batch) -> Findings:
-    """Search for every person of the batch, under a credential that proves its sight in this pass.
+    """Search for every person of the batch, under a credential that proves its visibility in this pass.
 
     A person whom the system can't address has `RequestRefused("not_addressable")`.
     """
 
     def ask(people: Batch) -> Findings:
-        if not connector.declaration.proves_sight:
+        if not connector.declaration.verifies_visibility:
             connector.check_credentials()
         return connector.locate(people)
 
@@ -54,7 +54,7 @@ def confirm_absence(connector: Connector, batch: Batch) -> Answers:
     """Look for what is left of every person; absence counts only if the credential saw before *and* after the look."""
 
     def ask(people: Batch) -> Answers:
-        if connector.declaration.proves_sight:
+        if connector.declaration.verifies_visibility:
             return connector.confirm_absence(people)
         connector.check_credentials()
         answers = connector.confirm_absence(people)
@@ -66,12 +66,12 @@ def confirm_absence(connector: Connector, batch: Batch) -> Answers:
     return _only(_per_person(connector, batch, ask, Answer.not_addressable()), _CONFIRM_KINDS)
 
 
-def changed_since(connector: Connector, cursor: str | None, begin_at: datetime) -> Changes:
+def changed_since(connector: Connector, cursor: str | None, begin_at: datetime) -> ChangePage:
     """One page of changes, under a credential that saw before *and* after: a blind one would see no change, for ever.
 
     Raises ConnectorErrors; then nothing may be concluded, and the cursor stays where it is.
     """
-    if connector.declaration.proves_sight:
+    if connector.declaration.verifies_visibility:
         changes = connector.changed_since(cursor, begin_at)
     else:
         connector.check_credentials()

@@ -56,14 +56,14 @@ class Subject:
     """One person as a connector sees them: a reference without meaning, frozen identifiers, frozen record ids.
 
     `ref` is unique in its batch and safe to log. A connector sends a vendor nothing about a person but these
-    identifiers and records, and the records that it reaches *through* those records. `counted`: what earlier answers
-    of `erase` told of this person in this system, under whatever batch and version of the plan, and somebody recorded.
+    identifiers and records, and the records that it reaches *through* those records. `already_reported`: records per
+    object in the recorded answers of `erase` for this person in this system, of every batch and version of the plan.
     """
 
     ref: str
     identifiers: tuple[Identifier, ...]
     records: tuple[Record, ...] = ()
-    counted: Mapping[str, int] = field(default_factory=dict, hash=False)
+    already_reported: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def values(self, kind: str) -> tuple[str, ...]:
         """Values of this person's identifiers of `kind`, in order, without repeats."""
@@ -132,8 +132,8 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A record that may be a person's own, as it was when it changed last, with every identifier that stands in it.
+class ChangedRecord:
+    """A record that may be a person's own, as it was at its last change, with every identifier that it holds.
 
     `identifiers` in the forms of the vendor, the record's own id among them where that is an identifier. `changed_at`
     is the vendor's word: the same record with the same instant is the same state of it.
@@ -145,14 +145,15 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """One page of what was created or changed. `cursor`: where the next page begins, in a form that the connector alone
-    understands; it is stored as it is, so nothing of a person may stand in it, no record id either.
+class ChangePage:
+    """One page of created and changed records.
 
-    `more`: the next page is there to be read at once. Without it everything was seen that could be.
+    `cursor`: the beginning of the next page, in a form that only the connector understands. The engine stores it as it
+    is, so it may hold no personal data and no record id. `more`: the next page can be read at once; False when the page
+    holds the last change that the vendor shows so far.
     """
 
-    seen: tuple[Seen, ...]
+    records: tuple[ChangedRecord, ...]
     cursor: str
     more: bool
 
@@ -174,9 +175,9 @@ class AnswerKind(StrEnum):
 class Answer:
     """What happened to one person. Build it with the constructors below; they keep the fields consistent.
 
-    `records`: how many records per object had the effect that is told here for the first time: whoever records answers
-    adds them up. What an answer told that was never recorded is told again (`Subject.counted` says what was), what was
-    recorded never (`toolkit.telling`). `left`: what stays, each with a reason.
+    `records`: how many records per object had the effect and are reported here for the first time: the engine adds the
+    counts of recorded answers up. Counts of an answer that was never recorded are reported again, those of a recorded
+    one never (`Subject.already_reported`, `toolkit.counting`). `left`: what stays, each with a reason.
     `found`: records that were not in the frozen plan and were therefore *not* touched; the engine plans them anew.
     `resumes`: with ACCEPTED, whether `erase` must be called again with the resume token (a vendor's job is running)
     or only a look is owed; `jobs` are the vendor's names of the jobs that are waited for, by which a callback finds
@@ -276,7 +277,7 @@ class Visibility:
     """How a credential proved, just now, that it can see what it would have to find.
 
     `proof` is a code such as `control_record` or `scopes`; `detail` is safe to print. Without a proof a connector
-    raises `CredentialsRefused("blind_credential")` instead of answering.
+    raises `CredentialsRefused("no_visibility")` instead of answering.
     """
 
     proof: str

@@ -83,7 +83,7 @@ class IntercomConnector(RestConnector):
             "write_tickets",
         ),
         rate_limits=(RateLimit(calls=166, per=timedelta(seconds=10)),),
-        people_at_once=4,
+        max_concurrent_people=4,
         delays=Delays(confirm_after=timedelta(minutes=5)),
         not_covered=("archived_contacts_before_locate", "conversation_ratings", "reporting_data", "data_exports"),
     )

@@ -211,7 +211,7 @@ class MailchimpApi:
         """The ids of all audiences of the account. None at all is a blind credential: absence couldn't be seen."""
         ids = tuple(dict.fromkeys(field_of(a, "id", str) for a in self.pages("/lists", "lists", "lists.id")))
         if not ids:
-            raise CredentialsRefused("blind_credential")
+            raise CredentialsRefused("no_visibility")
         return ids
 
     def phone_tags(self, list_id: str) -> frozenset[str]:

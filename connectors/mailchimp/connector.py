@@ -25,7 +25,7 @@ from connectors.base.interface import (
     Lease,
     Operation,
 )
-from connectors.base.toolkit.abreast import for_each_person
+from connectors.base.toolkit.concurrently import for_each_person
 from connectors.base.toolkit.http import field_of
 from connectors.base.values import Answer, Batch, Located, Subject, Visibility
 from connectors.mailchimp.api import PAGE_SIZE, MailchimpApi, Member, MemberCall, Outcome, Verb, subscriber_hashes
@@ -87,7 +87,7 @@ class MailchimpConnector(Connector):
         },
         # Ten simultaneous connections for all of the account's integrations: we take less than half.
         max_concurrency=2,
-        people_at_once=2,
+        max_concurrent_people=2,
         delays=Delays(confirm_after=timedelta(seconds=60), poll_every=timedelta(seconds=15)),
         # delete-permanent takes effect at once and blocks re-import itself; unsubscribing first would only add a trace.
         suppress_first=False,
@@ -117,7 +117,7 @@ class MailchimpConnector(Connector):
     def check_credentials(self) -> Visibility:
         """See an audience, and in the fullest one members if it counts any; 2 calls, a few more with a control member.
 
-        Raises: CredentialsRefused("blind_credential") without audiences, or if members are counted but not shown.
+        Raises: CredentialsRefused("no_visibility") without audiences, or if members are counted but not shown.
         """
         fields = "lists.id,lists.stats.member_count,total_items"
         params: dict[str, str | int] = {"count": PAGE_SIZE, "fields": fields}
@@ -127,7 +127,7 @@ class MailchimpConnector(Connector):
             for a in reply.field("lists", list)
         }
         if not counts:
-            raise CredentialsRefused("blind_credential")
+            raise CredentialsRefused("no_visibility")
         fullest = max(counts, key=lambda list_id: counts[list_id])
         path = f"/lists/{quote(fullest, safe='')}/members"
         control = self._api.client.request(
@@ -136,7 +136,7 @@ class MailchimpConnector(Connector):
         if control.field("list_id", str) != fullest:
             raise AnswerNotUnderstood("member_of_other_audience")
         if control.field("total_items", int) == 0 and counts[fullest] > 0:
-            raise CredentialsRefused("blind_credential")
+            raise CredentialsRefused("no_visibility")
         if self._policy.control_email:
             self._see_control_member(self._policy.control_email)
         return Visibility("control_record", f"{len(counts)} audiences")
@@ -146,7 +146,7 @@ class MailchimpConnector(Connector):
             for key in subscriber_hashes(email):
                 if self._api.call(MemberCall("", Verb.LOOK, list_id, key)).status == 200:
                     return
-        raise CredentialsRefused("blind_credential")
+        raise CredentialsRefused("no_visibility")
 
     def locate(self, batch: Batch) -> Findings:
         """Look in every audience by every identifier: one GET each. All statuses answer, `archived` too.
@@ -225,13 +225,13 @@ class MailchimpConnector(Connector):
                 calls += looks(subject, audiences)
             except ConnectorError as error:
                 got[subject.ref] = error
-        outcomes = carry_out(self._api, calls, _reading, at_most=self.people_at_once)
+        outcomes = carry_out(self._api, calls, _reading, at_most=self.max_concurrent_people)
         own: dict[str, dict[MemberCall, Outcome | ConnectorError]] = {s.ref: {} for s in batch.subjects}
         for call, outcome in outcomes.items():
             own[call.ref][call] = outcome
         asked = [subject for subject in batch.subjects if subject.ref not in got]
         return got | for_each_person(
-            asked, lambda s: conclude(s, found_members(s, own[s.ref])), at_most=self.people_at_once
+            asked, lambda s: conclude(s, found_members(s, own[s.ref])), at_most=self.max_concurrent_people
         )
 
     def _tags(self, list_id: str) -> frozenset[str]:

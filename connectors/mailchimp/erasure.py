@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from connectors.base.errors import ConnectorError, TemporarilyUnavailable
 from connectors.base.interface import Lease
-from connectors.base.toolkit.telling import untold
+from connectors.base.toolkit.counting import unreported
 from connectors.base.values import Answer, Batch, Subject
 from connectors.mailchimp.api import MailchimpApi, MemberCall, Outcome, Verb
 from connectors.mailchimp.jobs import (
@@ -55,7 +55,7 @@ class Erasure:
         plans: dict[str, tuple[MemberCall, ...]] = {}
         for subject in self._batch.subjects:
             if subject.ref not in self._memory.people:
-                self._memory.of(subject.ref).before = dict(subject.counted)
+                self._memory.of(subject.ref).before = dict(subject.already_reported)
             try:
                 plans[subject.ref] = erasing_calls(subject, audiences)
             except ConnectorError as error:
@@ -188,7 +188,7 @@ class Erasure:
         status = {c: o.status for c, o in own.items() if isinstance(o, Outcome) and c.verb is Verb.DELETE}
         refused = [c.record_id for c, s in status.items() if s == 405]
         deletions = self._memory.of(subject.ref)
-        records = untold({OBJECT: len(deletions.done)}, deletions.before, subject.counted)
+        records = unreported({OBJECT: len(deletions.done)}, deletions.before, subject.already_reported)
         try:
             planned = {c.record_id for c in status}
             new = [m for m in found_members(subject, own) if m.record_id not in planned]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused, TemporarilyUnavailable
-from connectors.base.toolkit.abreast import abreast
+from connectors.base.toolkit.concurrently import concurrently
 from connectors.base.toolkit.letters import in_one_case
 from connectors.base.values import Identifier, Left, Located, Record, Subject
 from connectors.mailchimp.api import (
@@ -94,7 +94,7 @@ def carry_out(
                 halted.append(halting)
             raise
 
-    return abreast(list(dict.fromkeys(calls)), one, at_most=at_most)
+    return concurrently(list(dict.fromkeys(calls)), one, at_most=at_most)
 
 
 def _halting(error: ConnectorError) -> ConnectorError | None:

@@ -19,7 +19,7 @@ from typing import Any
 import phonenumbers
 
 from connectors.base.errors import AnswerNotUnderstood
-from connectors.base.values import Changes, Identifier, Record, Seen
+from connectors.base.values import ChangedRecord, ChangePage, Identifier, Record
 from connectors.salesforce.identifiers import ID_KINDS, PHONE, Rules, carried
 from connectors.salesforce.org.reading import Reader, Rows
 from connectors.salesforce.org.schema import ACCOUNT, CONTACT, PEOPLE, ObjectType, Schema
@@ -50,21 +50,21 @@ class ChangeReader:
         self._overlap = overlap
         self._org_clock = org_clock
 
-    def page(self, cursor: str | None, begin_at: datetime) -> Changes:
+    def page(self, cursor: str | None, begin_at: datetime) -> ChangePage:
         """At most ROWS_PER_OBJECT records of each kind, or all of one single instant."""
         at = begin_at - self._overlap if cursor is None else _instant(cursor)
         names = [name for name in PEOPLE if self._tells(name)]
         found = self._read(names, f">= {_literal(at)}", f" ORDER BY {STAMP} LIMIT {ROWS_PER_OBJECT}")
         cut_off = [_changed_at(rows[-1]) for rows in found.values() if len(rows) >= ROWS_PER_OBJECT]
         if not cut_off:
-            return Changes(self._seen(found), _literal(self._caught_up(at, found)), more=False)
+            return ChangePage(self._seen(found), _literal(self._caught_up(at, found)), more=False)
         end = min(cut_off)
         if end > at:
             # Of the last instant there may be more than was told: it is the next page's.
             whole = {name: [row for row in rows if _changed_at(row) < end] for name, rows in found.items()}
-            return Changes(self._seen(whole), _literal(end), more=True)
+            return ChangePage(self._seen(whole), _literal(end), more=True)
         found = self._read(names, f"= {_literal(at)}", "")
-        return Changes(self._seen(found), _literal(at + _SMALLEST_STEP), more=True)
+        return ChangePage(self._seen(found), _literal(at + _SMALLEST_STEP), more=True)
 
     def _tells(self, name: str) -> bool:
         known = self._schema.objects.get(name)
@@ -101,10 +101,10 @@ class ChangeReader:
             now = max((_changed_at(rows[-1]) for rows in found.values() if rows), default=at + self._overlap)
         return now - self._overlap
 
-    def _seen(self, found: Mapping[str, Rows]) -> tuple[Seen, ...]:
+    def _seen(self, found: Mapping[str, Rows]) -> tuple[ChangedRecord, ...]:
         return tuple(self._one(name, row) for name, rows in found.items() for row in rows)
 
-    def _one(self, name: str, row: Mapping[str, Any]) -> Seen:
+    def _one(self, name: str, row: Mapping[str, Any]) -> ChangedRecord:
         record_id = str(row["Id"])
         given = [self._spelled(each) for each in carried(self._rules, self._schema.objects[name], row)]
         # Whoever noted an id may have noted either form of it.
@@ -115,7 +115,7 @@ class ChangeReader:
         if name == CONTACT and row.get("IsPersonAccount") is True and row.get("AccountId"):
             # Half of a person account: the account is the record that would be erased.
             record = Record(ACCOUNT, str(row["AccountId"]))
-        return Seen(record, tuple(dict.fromkeys(given)), _changed_at(row))
+        return ChangedRecord(record, tuple(dict.fromkeys(given)), _changed_at(row))
 
     def _spelled(self, identifier: Identifier) -> Identifier:
         """A phone number in the form that everybody reads alike: only here the org's home region is known."""

@@ -23,7 +23,7 @@ from connectors.base.interface import (
     Lease,
     Operation,
 )
-from connectors.base.values import Batch, Changes, Located, Preview, Visibility
+from connectors.base.values import Batch, ChangePage, Located, Preview, Visibility
 from connectors.salesforce.changes import ChangeReader
 from connectors.salesforce.confirmation import Confirmation
 from connectors.salesforce.deletion.dependents import Expansion, Key, with_halves
@@ -67,8 +67,8 @@ class SalesforceConnector(Connector):
         erases_by=ErasesBy.RECORDS,
         max_subjects_per_call=dict.fromkeys(Operation, _PEOPLE_PER_PASS),
         required_scopes=("api", "permission:ViewAllData", "permission:ModifyAllData"),
-        proves_sight=True,
-        tells_changes=True,
+        verifies_visibility=True,
+        reports_changes=True,
         # Deletions under one Account must not overlap: UNABLE_TO_LOCK_ROW.
         max_concurrency=1,
         delays=Delays(confirm_after=timedelta(0), poll_every=timedelta(seconds=10), purge_after=timedelta(days=15)),
@@ -113,7 +113,7 @@ class SalesforceConnector(Connector):
     def check_credentials(self) -> Visibility:
         """A user that sees all data and finds itself by the look that absence is concluded from. One call, warm.
 
-        Raises: CredentialsRefused (`missing_scope`, `blind_credential`), AnswerNotUnderstood where there is no org.
+        Raises: CredentialsRefused (`missing_scope`, `no_visibility`), AnswerNotUnderstood where there is no org.
         """
         return self._with_schema(self._check)
 
@@ -179,7 +179,7 @@ class SalesforceConnector(Connector):
     def _confirm(self, schema: Schema, batch: Batch) -> Answers:
         return Confirmation(self._search(schema), schema, self._policy, self._until_cleared()).run(batch)
 
-    def changed_since(self, cursor: str | None, begin_at: datetime) -> Changes:
+    def changed_since(self, cursor: str | None, begin_at: datetime) -> ChangePage:
         """People's own records by `SystemModstamp`, two calls a page. The overlap is `policy.overlap_minutes`."""
         return self._with_schema(lambda schema: self._changes(schema).page(cursor, begin_at))
 

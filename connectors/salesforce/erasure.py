@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from connectors.base.errors import ConnectorError, RequestRefused, TemporarilyUnavailable
 from connectors.base.interface import Lease
-from connectors.base.toolkit.telling import untold
+from connectors.base.toolkit.counting import unreported
 from connectors.base.values import Answer, Batch, Left, Preview
 from connectors.salesforce.deletion.call_estimate import CallCount, Course
 from connectors.salesforce.deletion.dependents import Key
@@ -302,7 +302,9 @@ class ErasurePass:
         held = self._held & person.planned if named else set()
         left += tuple(Left(*key, "held_by_what_stays") for key in sorted(held - named))
         new = person.sight.without(person.planned | progress.all_ids | progress.changed | set(progress.kept))
-        counts = untold(progress.counts(there | failures.keys() | held), progress.before, person.subject.counted)
+        counts = unreported(
+            progress.counts(there | failures.keys() | held), progress.before, person.subject.already_reported
+        )
         if left or not new.is_empty:
             left += tuple(Left(*key, "not_in_plan") for key in sorted({*new.roots, *new.copies}))
             found = None if new.is_empty else self._search.located(person.subject, new)
@@ -349,7 +351,7 @@ class ErasurePass:
             if verdict is Verdict.GONE and not self._progress.is_resumed:
                 # Gone before this plan touched anything: the answer to an earlier one has told so, if there was one.
                 for ref in owners:
-                    if self._people[ref].subject.counted and key in owners[ref].all_ids:
+                    if self._people[ref].subject.already_reported and key in owners[ref].all_ids:
                         owners[ref].told.add(key)
             if verdict in (Verdict.DONE, Verdict.GONE, Verdict.STOPPED):
                 continue

@@ -62,7 +62,7 @@ class WarehouseConnector(Connector):
         max_concurrency=1,
         suppress_first=False,
         # Whether the tables are seen depends on the batch: see `_prove_sight`.
-        proves_sight=True,
+        verifies_visibility=True,
         order=10,
         not_covered=("backups", "freed_storage", "tables_not_listed"),
         level="verified",
@@ -106,7 +106,7 @@ class WarehouseConnector(Connector):
         and at least one of the tables holds a row (unless `may_be_empty`).
 
         One empty table proves nothing: some are rightly empty. All of them empty means the wrong file or a fresh copy,
-        so that is `blind_credential`.
+        so that is `no_visibility`.
         """
         with self._database.open(write=False) as session:
             return self._prove_sight(session)
@@ -139,7 +139,7 @@ class WarehouseConnector(Connector):
         if any(memory.has_taken(subject.ref) for subject in working):
             self._took_rows_of = batch.key
         answers: dict[str, Answer | ConnectorError] = {
-            s.ref: answer(sights[s.ref], memory.untold(s), has_taken=memory.has_taken(s.ref)) for s in working
+            s.ref: answer(sights[s.ref], memory.unreported(s), has_taken=memory.has_taken(s.ref)) for s in working
         }
         answers |= {ref: TemporarilyUnavailable("stopped") for ref in erasure.stopped}
         return answers | erasure.errors
@@ -165,12 +165,12 @@ class WarehouseConnector(Connector):
         if seen:
             return Visibility("control_record", f"rows in {len(seen)} of the configured tables")
         if batch is not None and (
-            batch.key == self._took_rows_of or any(any(s.counted.values()) for s in batch.subjects)
+            batch.key == self._took_rows_of or any(any(s.already_reported.values()) for s in batch.subjects)
         ):
             return Visibility("rows_erased_here", "the last rows of the configured tables were of this batch")
         if self._policy.may_be_empty:
             return Visibility("rights", "rows in 0 of the configured tables")
-        raise CredentialsRefused("blind_credential")
+        raise CredentialsRefused("no_visibility")
 
     def _look(self, session: Session, people: Sequence[Subject], *, heed_plan: bool) -> dict[str, Sight]:
         layout = read_layout(session, self._policy)

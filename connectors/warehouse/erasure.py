@@ -56,7 +56,7 @@ class Erasure:
     def erase_rows(self, people: Sequence[Subject]) -> None:
         """Run the waves over the tables."""
         for subject in people:
-            self.memory.before.setdefault(subject.ref, dict(subject.counted))
+            self.memory.before.setdefault(subject.ref, dict(subject.already_reported))
         for positions in self._layout.waves:
             tables = [self._layout.tables[n] for n in positions]
             self._for_group(people, _TablesWave(self._session, self._layout, tables))

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from connectors.base.errors import AnswerNotUnderstood
-from connectors.base.toolkit.telling import untold
+from connectors.base.toolkit.counting import unreported
 from connectors.base.values import Subject
 
 Counts = dict[str, dict[str, int]]
@@ -45,9 +45,9 @@ class Memory:
         """True if this batch took a row of the person."""
         return any(self.done.get(ref, {}).values())
 
-    def untold(self, subject: Subject) -> dict[str, int]:
+    def unreported(self, subject: Subject) -> dict[str, int]:
         """What the person's next answer tells."""
-        return untold(self.done.get(subject.ref, {}), self.before.get(subject.ref, {}), subject.counted)
+        return unreported(self.done.get(subject.ref, {}), self.before.get(subject.ref, {}), subject.already_reported)
 
     def dump(self) -> bytes:
         """The token: names of tables and numbers."""

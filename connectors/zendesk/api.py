@@ -99,7 +99,7 @@ class ZendeskApi:
     def show_users(self, ids: Sequence[str]) -> dict[str, User]:
         """Users with all their identities. Each call also asks for the credential's own user.
 
-        Raises CredentialsRefused("blind_credential") when even that one isn't shown.
+        Raises CredentialsRefused("no_visibility") when even that one isn't shown.
         Shape: GET /api/v2/users/show_many?ids=1,2&include=identities -> {"users": [...], "identities": [...]}.
         """
         me, found = self.me(), dict[str, User]()
@@ -108,7 +108,7 @@ class ZendeskApi:
             reply = self.client.request("GET", "/api/v2/users/show_many", expect=(200,), params=query)
             users = {u.id: u for u in parse_users(reply.field("users", list), reply.field("identities", list))}
             if me.id not in users:
-                raise CredentialsRefused("blind_credential")
+                raise CredentialsRefused("no_visibility")
             found |= {u.id: u for u in users.values() if u.id in part}
         return found | ({me.id: me} if me.id in ids else {})
 

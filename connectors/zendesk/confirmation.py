@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError
-from connectors.base.toolkit.abreast import for_each_person
+from connectors.base.toolkit.concurrently import for_each_person
 from connectors.base.values import Answer, Batch, Left, Subject
 from connectors.zendesk.api import ZendeskApi
 from connectors.zendesk.erasure import MAX_BIN_PAGES
-from connectors.zendesk.look import SUSPENDED_TICKET, TICKET, USER, Look, Sight
+from connectors.zendesk.look import SUSPENDED_TICKET, TICKET, USER, AccountReader, Snapshot
 
 _REQUESTED, _STARTED, _COMPLETE = "request_deletion", "started", "complete"
 
@@ -25,7 +25,7 @@ class Confirmation:
     def __init__(
         self,
         api: ZendeskApi,
-        look: Look,
+        look: AccountReader,
         *,
         retain_tickets: bool,
         search_lag: timedelta,
@@ -46,50 +46,54 @@ class Confirmation:
 
     def run(self, batch: Batch) -> dict[str, Answer | ConnectorError]:
         """An answer for each person."""
-        sights = self._look.for_people(batch.subjects)
+        snapshots = self._look.for_people(batch.subjects)
         frozen_tickets: set[str] = set()
         indexed: set[str] = set()
-        seen = [(subject, sight) for subject in batch.subjects if isinstance(sight := sights[subject.ref], Sight)]
-        self._look.add_tickets([(sight, {*subject.record_ids(USER), *sight.users}) for subject, sight in seen])
-        for subject, sight in seen:
+        seen = [
+            (subject, snapshot)
+            for subject in batch.subjects
+            if isinstance(snapshot := snapshots[subject.ref], Snapshot)
+        ]
+        self._look.add_tickets([(snapshot, {*subject.record_ids(USER), *snapshot.users}) for subject, snapshot in seen])
+        for subject, snapshot in seen:
             frozen_tickets |= set(subject.record_ids(TICKET))
-            indexed |= set(sight.tickets)
+            indexed |= set(snapshot.tickets)
         shown = self._api.show_tickets(sorted(frozen_tickets | indexed, key=int))
         self._requesters = {ticket.id: ticket.requester_id for ticket in shown.values()}
         if frozen_tickets:
             self._binned, self._bin_seen_whole = self._api.binned_tickets(since=None, max_pages=MAX_BIN_PAGES)
-        return for_each_person(batch.subjects, lambda s: self._answer(s, sights[s.ref]), at_most=self._at_most)
+        return for_each_person(batch.subjects, lambda s: self._answer(s, snapshots[s.ref]), at_most=self._at_most)
 
-    def _answer(self, subject: Subject, sight: Sight | ConnectorError) -> Answer:
-        if isinstance(sight, ConnectorError):
-            raise sight
+    def _answer(self, subject: Subject, snapshot: Snapshot | ConnectorError) -> Answer:
+        if isinstance(snapshot, ConnectorError):
+            raise snapshot
         users = set(subject.record_ids(USER))
-        tickets = {*subject.record_ids(TICKET), *sight.tickets}
-        live = {i for i in tickets if self._requesters.get(i) in users | sight.users}
-        left = self._left(subject, sight, live)
-        new = sight.without(users, set(subject.record_ids(SUSPENDED_TICKET)))
+        tickets = {*subject.record_ids(TICKET), *snapshot.tickets}
+        live = {i for i in tickets if self._requesters.get(i) in users | snapshot.users}
+        left = self._left(subject, snapshot, live)
+        new = snapshot.without(users, set(subject.record_ids(SUSPENDED_TICKET)))
         if new.users or new.suspended:
-            new.tickets = {i: t for i, t in sight.tickets.items() if t.requester_id in new.users}
+            new.tickets = {i: t for i, t in snapshot.tickets.items() if t.requester_id in new.users}
             return Answer.partial(left, found=self._look.located(subject, new))
         if left and self._retain_tickets and live and all(entry.object in (USER, TICKET) for entry in left):
             return Answer.retained("tickets_retained", left=left)
         if left:
             return Answer.partial(left)
-        if sight.tickets:
+        if snapshot.tickets:
             # Shown by the search, unknown to the database: the index is late, so nothing is proven yet.
             return Answer.accepted(datetime.now(UTC) + self._search_lag)
         return self._vendors_record(subject)
 
-    def _left(self, subject: Subject, sight: Sight, live_tickets: set[str]) -> tuple[Left, ...]:
+    def _left(self, subject: Subject, snapshot: Snapshot, live_tickets: set[str]) -> tuple[Left, ...]:
         users, suspended = set(subject.record_ids(USER)), set(subject.record_ids(SUSPENDED_TICKET))
-        staff = {user.id for user in sight.live.values() if user.is_staff}
+        staff = {user.id for user in snapshot.live.values() if user.is_staff}
         return (
             *_entries(USER, users & staff, "staff_account"),
-            *_entries(USER, users & set(sight.live) - staff, "still_there"),
-            *_entries(USER, users & set(sight.soft_deleted), "soft_deleted"),
+            *_entries(USER, users & set(snapshot.live) - staff, "still_there"),
+            *_entries(USER, users & set(snapshot.soft_deleted), "soft_deleted"),
             *_entries(TICKET, live_tickets, "still_there"),
             *_entries(TICKET, self._binned & set(subject.record_ids(TICKET)), "soft_deleted"),
-            *_entries(SUSPENDED_TICKET, suspended & set(sight.suspended), "still_there"),
+            *_entries(SUSPENDED_TICKET, suspended & set(snapshot.suspended), "still_there"),
         )
 
     def _vendors_record(self, subject: Subject) -> Answer:

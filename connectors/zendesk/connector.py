@@ -30,7 +30,7 @@ from connectors.base.values import Batch, Located, Subject, Visibility
 from connectors.zendesk.api import ZendeskApi, refine
 from connectors.zendesk.confirmation import Confirmation
 from connectors.zendesk.erasure import ErasurePass, Rules
-from connectors.zendesk.look import USER, Look, Sight
+from connectors.zendesk.look import USER, AccountReader, Snapshot
 from connectors.zendesk.matching import EMAIL, PHONE, USER_ID
 
 # Two searches a person: 50 people are half of what the smallest plans allow in a minute (200 calls).
@@ -79,7 +79,7 @@ class ZendeskConnector(Connector):
             RateLimit(calls=700, per=timedelta(minutes=10), per_subject=True),
         ),
         max_concurrency=2,
-        people_at_once=3,
+        max_concurrent_people=3,
         delays=Delays(
             confirm_after=timedelta(minutes=5), poll_every=timedelta(seconds=5), purge_after=timedelta(minutes=15)
         ),
@@ -113,11 +113,11 @@ class ZendeskConnector(Connector):
         )
         self._client = _client(system, credentials)
         self._api = ZendeskApi(self._client)
-        self._look = Look(
+        self._look = AccountReader(
             self._api,
             policy.external_id_kind,
             scan_deleted_users=policy.scan_deleted_users,
-            at_most=self.people_at_once,
+            at_most=self.max_concurrent_people,
         )
 
     @property
@@ -132,7 +132,7 @@ class ZendeskConnector(Connector):
     def check_credentials(self) -> Visibility:
         """An unrestricted admin that finds itself by the three kinds of look that absence is concluded from.
 
-        Raises: CredentialsRefused (`missing_scope` for anybody but an admin, `blind_credential`), AnswerNotUnderstood
+        Raises: CredentialsRefused (`missing_scope` for anybody but an admin, `no_visibility`), AnswerNotUnderstood
         where the base URL is no account. Calls: users/me, users/search, search.
         """
         me = self._api.me(fresh=True)
@@ -142,23 +142,27 @@ class ZendeskConnector(Connector):
             raise CredentialsRefused("no_control_record")
         seen = me.id in self._api.search_users(next(iter(me.emails))) and self._api.is_user_searchable(me)
         if not seen:
-            raise CredentialsRefused("blind_credential")
+            raise CredentialsRefused("no_visibility")
         return Visibility("control_record", "an admin that finds itself")
 
     def locate(self, batch: Batch) -> Findings:
         """Users by any identity, their tickets (archived ones too), their suspended tickets; all identities carried."""
         findings: dict[str, Located | ConnectorError] = {}
-        sights = self._look.for_people(batch.subjects)
+        snapshots = self._look.for_people(batch.subjects)
         self._look.add_tickets(
-            [(sight, _owners(s, sight)) for s in batch.subjects if isinstance(sight := sights[s.ref], Sight)]
+            [
+                (snapshot, _owners(s, snapshot))
+                for s in batch.subjects
+                if isinstance(snapshot := snapshots[s.ref], Snapshot)
+            ]
         )
         for subject in batch.subjects:
-            sight = sights[subject.ref]
-            if isinstance(sight, ConnectorError):
-                findings[subject.ref] = sight
+            snapshot = snapshots[subject.ref]
+            if isinstance(snapshot, ConnectorError):
+                findings[subject.ref] = snapshot
                 continue
-            located = self._look.located(subject, sight)
-            notes = ("staff_account",) if sight.has_staff else ()
+            located = self._look.located(subject, snapshot)
+            notes = ("staff_account",) if snapshot.has_staff else ()
             findings[subject.ref] = replace(located, not_covered=(*located.not_covered, *notes))
         return findings
 
@@ -185,15 +189,15 @@ class ZendeskConnector(Connector):
             retain_tickets=self._policy.tickets == "retain",
             search_lag=self.delay("confirm_after"),
             purge_after=self.delay("purge_after"),
-            at_most=self.people_at_once,
+            at_most=self.max_concurrent_people,
         )
         return confirmation.run(batch)
 
 
-def _owners(subject: Subject, sight: Sight) -> set[str]:
+def _owners(subject: Subject, snapshot: Snapshot) -> set[str]:
     """Users whose tickets are the person's: staff's are not."""
-    staff = {user.id for user in sight.live.values() if user.is_staff}
-    return {*sight.users, *subject.record_ids(USER)} - staff
+    staff = {user.id for user in snapshot.live.values() if user.is_staff}
+    return {*snapshot.users, *subject.record_ids(USER)} - staff
 
 
 def _client(system: SystemConfig, credentials: ZendeskCredentials) -> VendorClient:

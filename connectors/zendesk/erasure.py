@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 
 from connectors.base.errors import ConnectorError, TemporarilyUnavailable
 from connectors.base.interface import Lease
-from connectors.base.toolkit.telling import untold
+from connectors.base.toolkit.counting import unreported
 from connectors.base.values import Answer, Batch, Left, Subject
 from connectors.zendesk.api import ZendeskApi, chunks
 from connectors.zendesk.jobs import PURGE_TICKETS, SOFT_DELETE_TICKETS, SOFT_DELETE_USERS, Deletion, Jobs
-from connectors.zendesk.look import SUSPENDED_TICKET, TICKET, USER, Look, Sight
+from connectors.zendesk.look import SUSPENDED_TICKET, TICKET, USER, AccountReader, Snapshot
 from connectors.zendesk.progress import PersonProgress, Progress
 
 MAX_BIN_PAGES = 10  # the list of deleted tickets takes 10 calls a minute
@@ -37,7 +37,7 @@ class Rules:
 class _Person:
     subject: Subject
     progress: PersonProgress
-    sight: Sight
+    snapshot: Snapshot
     planned: set[str] = field(repr=False)
     tickets: set[str] = field(default_factory=set, repr=False)  # live ones
     unseen: set[str] = field(default_factory=set, repr=False)  # not live: in the bin, or gone, or hidden from us
@@ -45,19 +45,19 @@ class _Person:
     @property
     def known_tickets(self) -> set[str]:
         """Every ticket id that was ever this person's, as far as search, plan and progress know."""
-        return {*self.sight.tickets, *self.subject.record_ids(TICKET), *self.progress.tickets}
+        return {*self.snapshot.tickets, *self.subject.record_ids(TICKET), *self.progress.tickets}
 
     @property
     def suspended(self) -> set[str]:
         """Suspended tickets that are planned, or hang on a planned user."""
         frozen = self.subject.record_ids(SUSPENDED_TICKET)
-        return {i for i, ticket in self.sight.suspended.items() if i in frozen or ticket.author_id in self.planned}
+        return {i for i, ticket in self.snapshot.suspended.items() if i in frozen or ticket.author_id in self.planned}
 
 
 class ErasurePass:
     """One pass; build it anew for each."""
 
-    def __init__(self, api: ZendeskApi, look: Look, rules: Rules, batch: Batch, lease: Lease) -> None:
+    def __init__(self, api: ZendeskApi, look: AccountReader, rules: Rules, batch: Batch, lease: Lease) -> None:
         self._api = api
         self._look = look
         self._rules = rules
@@ -109,19 +109,19 @@ class ErasurePass:
     def _look_at_people(self) -> None:
         subjects = [s for s in self._batch.subjects if s.ref not in self.answers]
         begun = {s.ref: self._progress.of(s.ref).users for s in subjects}
-        for ref, sight in self._look.for_people(subjects, begun).items():
+        for ref, snapshot in self._look.for_people(subjects, begun).items():
             subject = next(s for s in subjects if s.ref == ref)
-            if isinstance(sight, ConnectorError):
-                self._end(ref, sight)
-            elif sight.has_staff:
-                staff = (u.id for u in (*sight.live.values(), *sight.soft_deleted.values()) if u.is_staff)
+            if isinstance(snapshot, ConnectorError):
+                self._end(ref, snapshot)
+            elif snapshot.has_staff:
+                staff = (u.id for u in (*snapshot.live.values(), *snapshot.soft_deleted.values()) if u.is_staff)
                 self._end(ref, Answer.ambiguous("staff_account", left=_left(USER, staff, "staff_account")))
             else:
                 planned = {*subject.record_ids(USER), *begun[ref]}
                 progress = self._progress.of(ref)
                 if not progress.has_begun:
-                    progress.before = dict(subject.counted)
-                self._people[ref] = _Person(subject, progress, sight, planned)
+                    progress.before = dict(subject.already_reported)
+                self._people[ref] = _Person(subject, progress, snapshot, planned)
         self._set_shared_aside()
 
     def _set_shared_aside(self) -> None:
@@ -136,7 +136,7 @@ class ErasurePass:
 
     def _look_at_tickets(self) -> None:
         """Live tickets, from the database since the index may be late; one that changed hands is somebody else's."""
-        self._look.add_tickets([(person.sight, person.planned) for person in self._people.values()])
+        self._look.add_tickets([(person.snapshot, person.planned) for person in self._people.values()])
         live = self._api.show_tickets(sorted({i for p in self._people.values() for i in p.known_tickets}, key=int))
         for person in self._people.values():
             known = person.known_tickets
@@ -161,8 +161,8 @@ class ErasurePass:
             return
         for ref, person in list(self._people.items()):
             if person.tickets:
-                left = _left(TICKET, person.tickets, "retained") + _left(USER, person.sight.live, "retained")
-                counts = self._untold(ref, TICKET, person.tickets)
+                left = _left(TICKET, person.tickets, "retained") + _left(USER, person.snapshot.live, "retained")
+                counts = self._unreported(ref, TICKET, person.tickets)
                 retained = Answer.retained("tickets_retained", left=left, records=counts)
                 self._end(ref, self._new(person, left, counts) or retained)
 
@@ -183,7 +183,7 @@ class ErasurePass:
         targets: dict[str, set[str]] = {}
         for ref, person in list(self._people.items()):
             person.progress.tickets |= person.unseen & binned
-            if set(person.sight.tickets) & person.unseen - person.progress.tickets:
+            if set(person.snapshot.tickets) & person.unseen - person.progress.tickets:
                 # The search shows tickets that neither the database nor the bin does: their user must stay for now.
                 wait = self._rules.search_lag.total_seconds()
                 self._end(ref, TemporarilyUnavailable("tickets_not_visible", retry_after_seconds=wait))
@@ -204,8 +204,8 @@ class ErasurePass:
     def _delete_users(self) -> None:
         targets: dict[str, set[str]] = {}
         for ref, person in self._people.items():
-            person.progress.users |= person.planned & person.sight.users
-            if due := person.planned & set(person.sight.live):
+            person.progress.users |= person.planned & person.snapshot.users
+            if due := person.planned & set(person.snapshot.live):
                 targets[ref] = due
         self._run_jobs(SOFT_DELETE_USERS, targets)
         owners = {ref: ids for ref, ids in targets.items() if ref in self._people}
@@ -235,13 +235,13 @@ class ErasurePass:
 
     def _conclude(self) -> None:
         for ref, person in list(self._people.items()):
-            counts = self._untold(ref)
+            counts = self._unreported(ref)
             done = Answer.erased(counts) if person.progress.has_begun else Answer.already_absent()
             self._end(ref, self._new(person, (), counts) or done)
 
     def _new(self, person: _Person, left: tuple[Left, ...], counts: Mapping[str, int]) -> Answer | None:
         """The answer for a person with roots that the plan doesn't hold: they were not touched."""
-        new = person.sight.without(person.planned, person.suspended)
+        new = person.snapshot.without(person.planned, person.suspended)
         if not new.users and not new.suspended:
             return None
         self._look.add_tickets([(new, new.users)])
@@ -267,13 +267,13 @@ class ErasurePass:
             self._end(ref, TemporarilyUnavailable(f"{object_name}_not_deleted", retry_after_seconds=wait))
         else:
             left = _left(object_name, ids, "refused_by_vendor")
-            records = self._untold(ref, object_name, ids)
+            records = self._unreported(ref, object_name, ids)
             self._end(ref, Answer.partial(left, records=records, reason="refused_by_vendor"))
 
-    def _untold(self, ref: str, object_left: str = "", left: Collection[str] = ()) -> dict[str, int]:
+    def _unreported(self, ref: str, object_left: str = "", left: Collection[str] = ()) -> dict[str, int]:
         """What was erased and not told before, but for what is still there."""
         progress, subject = self._progress.of(ref), next(s for s in self._batch.subjects if s.ref == ref)
-        return untold(progress.counts(object_left, left), progress.before, subject.counted)
+        return unreported(progress.counts(object_left, left), progress.before, subject.already_reported)
 
     def _bin(self, since: datetime | None) -> set[str]:
         return self._api.binned_tickets(since=since, max_pages=MAX_BIN_PAGES)[0]

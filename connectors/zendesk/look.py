@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from connectors.base.errors import ConnectorError, RequestRefused
-from connectors.base.toolkit.abreast import abreast, for_each_person
+from connectors.base.toolkit.concurrently import concurrently, for_each_person
 from connectors.base.values import Identifier, Located, Record, Subject
 from connectors.zendesk.api import ZendeskApi
 from connectors.zendesk.matching import EMAIL, PHONE, USER_ID, carried, has_email, has_value_of, is_match, normalised
@@ -21,8 +21,8 @@ SUSPENDED_TICKET = "suspended_ticket"
 
 
 @dataclass
-class Sight:
-    """What one look saw of one person. `soft_deleted` users are gone from sight but not for good."""
+class Snapshot:
+    """What one look saw of one person. `soft_deleted` users are hidden but not erased for good."""
 
     live: dict[str, User] = field(default_factory=dict, repr=False)
     soft_deleted: dict[str, User] = field(default_factory=dict, repr=False)
@@ -30,9 +30,9 @@ class Sight:
     tickets: dict[str, Ticket] = field(default_factory=dict, repr=False)
     shared_phone: bool = False
 
-    def without(self, user_ids: set[str], suspended_ids: set[str]) -> Sight:
-        """The same sight less what is planned already."""
-        return Sight(
+    def without(self, user_ids: set[str], suspended_ids: set[str]) -> Snapshot:
+        """The same snapshot less what is planned already."""
+        return Snapshot(
             live={i: user for i, user in self.live.items() if i not in user_ids},
             soft_deleted={i: user for i, user in self.soft_deleted.items() if i not in user_ids},
             suspended={i: ticket for i, ticket in self.suspended.items() if i not in suspended_ids},
@@ -50,7 +50,7 @@ class Sight:
         return any(user.is_staff for user in (*self.live.values(), *self.soft_deleted.values()))
 
 
-class Look:
+class AccountReader:
     """Looks on behalf of one connector; `external_id_kind` is our kind of Zendesk's external id."""
 
     def __init__(self, api: ZendeskApi, external_id_kind: str, *, scan_deleted_users: bool, at_most: int = 1) -> None:
@@ -62,14 +62,14 @@ class Look:
 
     def for_people(
         self, subjects: Sequence[Subject], begun: Mapping[str, set[str]] | None = None
-    ) -> dict[str, Sight | ConnectorError]:
+    ) -> dict[str, Snapshot | ConnectorError]:
         """Users and suspended tickets by every identifier and frozen id; `begun` adds user ids per person.
 
         A person whose identifiers can't be asked for has an error of their own; everything else raises.
         """
         begun = begun or {}
         candidates: dict[str, list[str]] = {}
-        found: dict[str, Sight | ConnectorError] = {}
+        found: dict[str, Snapshot | ConnectorError] = {}
         by_external_id = self._external_ids(subjects)
         asked = for_each_person(subjects, lambda s: self._candidates(s, by_external_id), at_most=self._at_most)
         for subject in subjects:
@@ -87,34 +87,34 @@ class Look:
             if subject.ref in candidates:
                 known_ids = {*subject.record_ids(USER), *begun.get(subject.ref, ())}
                 ids = candidates[subject.ref]
-                sight = self._sight(subject, known_ids, {i: users[i] for i in ids if i in users}, deleted)
-                sight.suspended = self._suspended_of(subject, sight, known_ids, suspended)
-                found[subject.ref] = sight
+                snapshot = self._snapshot(subject, known_ids, {i: users[i] for i in ids if i in users}, deleted)
+                snapshot.suspended = self._suspended_of(subject, snapshot, known_ids, suspended)
+                found[subject.ref] = snapshot
         return found
 
-    def add_tickets(self, people: Sequence[tuple[Sight, Iterable[str]]]) -> None:
+    def add_tickets(self, people: Sequence[tuple[Snapshot, Iterable[str]]]) -> None:
         """Tickets that each one's users requested, as the search index knows them."""
         ids = dict.fromkeys(i for _, user_ids in people for i in sorted(user_ids, key=int))
-        tickets = abreast(list(ids), lambda i: list(self._api.requested_tickets(i)), at_most=self._at_most)
-        for sight, user_ids in people:
+        tickets = concurrently(list(ids), lambda i: list(self._api.requested_tickets(i)), at_most=self._at_most)
+        for snapshot, user_ids in people:
             for user_id in user_ids:
                 found = tickets[user_id]
                 if isinstance(found, ConnectorError):
                     raise found
-                sight.tickets |= {ticket.id: ticket for ticket in found}
+                snapshot.tickets |= {ticket.id: ticket for ticket in found}
 
-    def located(self, subject: Subject, sight: Sight) -> Located:
-        """The sight in the engine's words; records and identifiers in a stable order."""
-        users = [*sight.live.values(), *sight.soft_deleted.values()]
-        records = [Record(USER, i) for i in sorted(sight.users, key=int)]
-        records += [Record(SUSPENDED_TICKET, i) for i in sorted(sight.suspended, key=int)]
-        records += [Record(TICKET, i) for i in sorted(sight.tickets, key=int)]
-        counts = {USER: len(sight.users), TICKET: len(sight.tickets), SUSPENDED_TICKET: len(sight.suspended)}
+    def located(self, subject: Subject, snapshot: Snapshot) -> Located:
+        """Return the snapshot as the engine's values; records and identifiers in a stable order."""
+        users = [*snapshot.live.values(), *snapshot.soft_deleted.values()]
+        records = [Record(USER, i) for i in sorted(snapshot.users, key=int)]
+        records += [Record(SUSPENDED_TICKET, i) for i in sorted(snapshot.suspended, key=int)]
+        records += [Record(TICKET, i) for i in sorted(snapshot.tickets, key=int)]
+        counts = {USER: len(snapshot.users), TICKET: len(snapshot.tickets), SUSPENDED_TICKET: len(snapshot.suspended)}
         return Located(
             records=tuple(records),
             counts={name: count for name, count in counts.items() if count},
             identifiers=carried(subject, users, self._external_id_kind),
-            not_covered=("shared_phone_number",) if sight.shared_phone else (),
+            not_covered=("shared_phone_number",) if snapshot.shared_phone else (),
         )
 
     def _external_ids(self, subjects: Sequence[Subject]) -> dict[str, list[str]]:
@@ -148,28 +148,30 @@ class Look:
     def _soft_deleted(self) -> list[User]:
         return list(self._api.deleted_users()) if self._scan_deleted_users else []
 
-    def _sight(self, subject: Subject, known: set[str], users: Mapping[str, User], deleted: Sequence[User]) -> Sight:
-        sight = Sight()
+    def _snapshot(
+        self, subject: Subject, known: set[str], users: Mapping[str, User], deleted: Sequence[User]
+    ) -> Snapshot:
+        snapshot = Snapshot()
         for user in users.values():
             if user.active and (user.id in known or is_match(subject, user, self._external_id_kind)):
-                sight.live[user.id] = user
+                snapshot.live[user.id] = user
             elif user.active and user.has_shared_phone:
-                sight.shared_phone = True
+                snapshot.shared_phone = True
         for user in deleted:
             # The list keeps permanently deleted users, without any value: an id in it proves nothing.
             if has_value_of(subject, user, self._external_id_kind):
-                sight.soft_deleted[user.id] = user
-        asked = {*known, *subject.values(USER_ID)} - set(sight.live) - set(sight.soft_deleted)
+                snapshot.soft_deleted[user.id] = user
+        asked = {*known, *subject.values(USER_ID)} - set(snapshot.live) - set(snapshot.soft_deleted)
         for user_id in sorted(asked, key=int):
             if gone := self._api.soft_deleted_user(user_id):
-                sight.soft_deleted[user_id] = gone
-        return sight
+                snapshot.soft_deleted[user_id] = gone
+        return snapshot
 
     @staticmethod
     def _suspended_of(
-        subject: Subject, sight: Sight, known: set[str], suspended: Sequence[SuspendedTicket]
+        subject: Subject, snapshot: Snapshot, known: set[str], suspended: Sequence[SuspendedTicket]
     ) -> dict[str, SuspendedTicket]:
-        authors = {*sight.users, *known}
+        authors = {*snapshot.users, *known}
         frozen = set(subject.record_ids(SUSPENDED_TICKET))
         return {
             ticket.id: ticket

@@ -52,7 +52,7 @@ def hear_callback(stores: Stores, settings: Settings, system: str, call: Callbac
 def _read(configured: ConfiguredSystem | None, call: CallbackCall, now: datetime) -> Callback | None:
     """What the call speaks of, or None if it is refused."""
     kind = None if configured is None else connector_class(configured.config.connector)
-    if configured is None or kind is None or not kind.declaration.calls_back:
+    if configured is None or kind is None or not kind.declaration.sends_callbacks:
         # As much work as for a system that there is: how long it takes doesn't tell which systems are connected.
         hmac.new(b"nobody", call.body, hashlib.sha256).digest()
         return None

@@ -355,7 +355,7 @@ def _open(
                     ref,
                     tuple(i.identifier for i in stored if i.use in usable),
                     unseal_records(key, row.id, row.records),
-                    counted=row.erased or {},
+                    already_reported=row.erased or {},
                 ),
                 stored=stored,
                 records_accepted=row.records_accepted,

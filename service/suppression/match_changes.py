@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from connectors.base.values import Changes, Identifier, Seen
+from connectors.base.values import ChangedRecord, ChangePage, Identifier
 from service.domain.identity.normalise import InvalidIdentifier, normalise
 from service.domain.suppression.reappearance import Known, Reappeared, Sighting, Verdict, judge
 from service.requests.intake.insert import is_certainly_not_written
@@ -41,13 +41,13 @@ class _Page:
 
 
 def record_changes(
-    stores: Stores, settings: Settings, sync: LeasedSync, changes: Changes, *, waited: Waited | None = None
+    stores: Stores, settings: Settings, sync: LeasedSync, changes: ChangePage, *, waited: Waited | None = None
 ) -> list[UUID]:
     """Returns the requests that were opened. Raises LeaseLost, PageMovedOn; then nothing of the page counts.
 
     `waited`: a page that was read once more; the sync's own cursor stays where it is.
     """
-    page = _in_hashes(stores.pepper, settings, sync.system, changes.seen)
+    page = _in_hashes(stores.pepper, settings, sync.system, changes.records)
     with stores.engine.begin() as connection:
         known = what_is_known(connection, sync.system, page.sightings)
         verdict = judge(page.sightings, known)
@@ -92,7 +92,7 @@ def _finish(
     connection: Connection,
     settings: Settings,
     sync: LeasedSync,
-    changes: Changes,
+    changes: ChangePage,
     waited: Waited | None,
     verdict: Verdict,
     *,
@@ -117,7 +117,7 @@ def _regimes(known: Known) -> dict[UUID, str]:
     return {origin.person: origin.regime for origin in known.origins.values()}
 
 
-def _in_hashes(pepper: Pepper, settings: Settings, system: str, seen: Sequence[Seen]) -> _Page:
+def _in_hashes(pepper: Pepper, settings: Settings, system: str, seen: Sequence[ChangedRecord]) -> _Page:
     """Hashed exactly as what went on the list: normal form first. What can't be an identifier was never on it."""
     region = settings.identity_graph.default_region if settings.identity_graph else None
     hashes: dict[Identifier, bytes | None] = {}

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from connectors.base.values import Changes, Identifier, Record, Seen
+from connectors.base.values import ChangedRecord, ChangePage, Identifier, Record
 from service.store.encryption.keyed_hash import Pepper
 from service.store.encryption.secrets import load_secrets
 from service.store.engine import open_engine
@@ -54,11 +54,11 @@ def fill(desk: Desk, entries: int) -> None:
     desk.write("ANALYZE")
 
 
-def page() -> Changes:
+def page() -> ChangePage:
     """Records that changed, of people whom nobody erased."""
     at = datetime.now(UTC)
     seen = tuple(
-        Seen(
+        ChangedRecord(
             Record("Contact", f"003{n:012}AAA"),
             (
                 Identifier("email", f"person-{n}@example.test"),
@@ -69,10 +69,10 @@ def page() -> Changes:
         )
         for n in range(RECORDS)
     )
-    return Changes(seen, "1", more=True)
+    return ChangePage(seen, "1", more=True)
 
 
-def milliseconds(stores: Stores, desk: Desk, settings: Any, changes: Changes) -> float:
+def milliseconds(stores: Stores, desk: Desk, settings: Any, changes: ChangePage) -> float:
     """One page, recorded."""
     desk.write("UPDATE suppression_syncs SET due_at = clock_timestamp(), lease_until = NULL")
     leased = lease_sync(stores, SYSTEM)

@@ -54,7 +54,7 @@ def _lost_effects_forgotten(patch: Patch) -> None:
 
 
 def _counts_told_twice(patch: Patch) -> None:
-    patch.setattr(progress, "untold", lambda erased, before, counted: dict(erased))
+    patch.setattr(progress, "unreported", lambda erased, before, counted: dict(erased))
 
 
 def _first_page_only(patch: Patch) -> None:
@@ -65,7 +65,7 @@ def _any_404_believed(patch: Patch) -> None:
     patch.setattr(calls.Gone, "says", lambda self, reply: reply.status == self.status)
 
 
-def _erases_abreast(patch: Patch) -> None:
+def _erases_concurrently(patch: Patch) -> None:
     patch.setattr(rest, "each_person", lambda people, act, at_most: each_person(people, act, at_most=4))
 
 
@@ -91,7 +91,7 @@ _MUTANTS: tuple[_Mutant, ...] = (
     (_counts_told_twice, _ALL, "test_what_went_is_told_once", {}),
     (_first_page_only, _RECORDS, "test_erases_more_pages_of_roots_than_a_plan_has_rounds", {}),
     (_any_404_believed, _RECORDS, "test_a_404_of_another_form_is_no_absence", {}),
-    (_erases_abreast, _RECORDS, "test_a_lost_lease_stops_everything", {"moment": "ask"}),
+    (_erases_concurrently, _RECORDS, "test_a_lost_lease_stops_everything", {"moment": "ask"}),
     (_token_not_saved, _ALL, "test_who_dies_at_a_call_leaves_a_true_sum", {}),
     (_no_look_afterwards, _JOBS, "test_accepted_is_not_gone", {}),
 )

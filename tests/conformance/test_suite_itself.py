@@ -21,7 +21,7 @@ _CAUGHT_BY: dict[str, tuple[str, dict[str, object]]] = {
     "ignores_holds": ("test_a_stopped_person_is_not_touched_and_others_go_on", {}),
     "asks_once": ("test_asks_before_each_effect", {}),
     "root_first": ("test_a_crash_in_the_middle_of_a_person", {"kind": FaultKind.DROP_AFTER}),
-    "no_control_record": ("test_a_blind_credential_concludes_nothing", {}),
+    "no_control_record": ("test_a_credential_without_visibility_concludes_nothing", {}),
     "one_hold_stops_all": ("test_a_stopped_person_is_not_touched_and_others_go_on", {}),
     "swallows_lease_lost": ("test_a_lost_lease_stops_everything", {"moment": "ask"}),
     "loses_retry_after": ("test_rate_limited", {"form": "seconds"}),

@@ -40,7 +40,7 @@ class ToldConnector(ToyConnector):
         operations=frozenset({Operation.ERASE, Operation.CONFIRM}),
         erases_by=ErasesBy.IDENTIFIERS,
         searches_first=False,
-        calls_back=False,
+        sends_callbacks=False,
     )
     # Whoever asks for a search all the same is told that there is none.
     locate = Connector.locate
@@ -49,7 +49,7 @@ class ToldConnector(ToyConnector):
         # What goes is counted before it goes: the vendor says how many people, and not what went with them.
         people = self._people(subject)
         notes = [n["id"] for p in people for n in self._pages(f"/people/{p['id']}/notes")]
-        token["before"].setdefault(subject.ref, dict(subject.counted))
+        token["before"].setdefault(subject.ref, dict(subject.already_reported))
         begun = token["begun"].setdefault(subject.ref, {"people": [], "notes": []})
         self._begin(begun, lease, token, people=[p["id"] for p in people], notes=notes)
         for email in subject.values("email"):

@@ -24,9 +24,20 @@ from connectors.base.errors import (
 )
 from connectors.base.interface import Answers, Connector, Declaration, Delays, ErasesBy, Findings, Lease, Operation
 from connectors.base.toolkit.callbacks import CallbackSecrets, Encoding, HmacSignature, Part, json_body
+from connectors.base.toolkit.counting import unreported
 from connectors.base.toolkit.http import VendorClient
-from connectors.base.toolkit.telling import untold
-from connectors.base.values import Answer, Batch, Changes, Identifier, Left, Located, Record, Seen, Subject, Visibility
+from connectors.base.values import (
+    Answer,
+    Batch,
+    ChangedRecord,
+    ChangePage,
+    Identifier,
+    Left,
+    Located,
+    Record,
+    Subject,
+    Visibility,
+)
 from connectors.testing.conformance import HttpBench, Plant
 from connectors.testing.sandbox import Sandbox
 
@@ -77,8 +88,8 @@ class ToyConnector(Connector):
         erases_by=ErasesBy.RECORDS,
         max_subjects_per_call={Operation.LOCATE: 10, Operation.ERASE: 10, Operation.CONFIRM: 10},
         delays=Delays(confirm_after=timedelta(0), poll_every=timedelta(seconds=0.05)),
-        calls_back=True,
-        tells_changes=True,
+        sends_callbacks=True,
+        reports_changes=True,
     )
     Credentials = ToyCredentials
     bugs: ClassVar[frozenset[str]] = frozenset()
@@ -128,7 +139,7 @@ class ToyConnector(Connector):
             self._client.request("GET", "/whoami", expect=(200, 404))
             return Visibility("token")
         if CONTROL["id"] not in [p["id"] for p in self._pages("/people", query=CONTROL["email"])]:
-            raise CredentialsRefused("blind_credential")
+            raise CredentialsRefused("no_visibility")
         return Visibility("control_record")
 
     def locate(self, batch: Batch) -> Findings:
@@ -144,12 +155,12 @@ class ToyConnector(Connector):
     def confirm_absence(self, batch: Batch) -> Answers:
         return {s.ref: self._attempt(lambda s=s: self._confirmed(s)) for s in batch.subjects}
 
-    def changed_since(self, cursor: str | None, begin_at: datetime) -> Changes:
+    def changed_since(self, cursor: str | None, begin_at: datetime) -> ChangePage:
         since = int((cursor or "0").split()[0])
         reply = self._client.request("GET", "/changes", expect=(200,), params={"since": since})
         items = reply.field("items", list)
         seen = tuple(
-            Seen(
+            ChangedRecord(
                 Record("people", p["id"]),
                 (Identifier("email", p["email"]),),
                 begin_at + timedelta(seconds=p["number"]),
@@ -162,7 +173,7 @@ class ToyConnector(Connector):
         if "passes_over_the_next" in self.bugs:
             end += 1
         told = f"{end} {items[0]['id']}" if "cursor_names_people" in self.bugs and items else str(end)
-        return Changes(seen, told, more=following is not None and "tells_one_page" not in self.bugs)
+        return ChangePage(seen, told, more=following is not None and "tells_one_page" not in self.bugs)
 
     def _attempt(self, work: Any) -> Any:
         try:
@@ -192,7 +203,7 @@ class ToyConnector(Connector):
             left = tuple(Left(r.object, r.id, "not_in_plan") for r in unplanned)
             return Answer.partial(left, found=Located(unplanned))
         self._ask(lease, subject, first=True)
-        token["before"].setdefault(subject.ref, dict(subject.counted))
+        token["before"].setdefault(subject.ref, dict(subject.already_reported))
         begun = token["begun"].setdefault(subject.ref, {"people": [], "notes": []})
         if "forgets_what_it_did" in self.bugs:
             begun |= {"people": [], "notes": []}
@@ -228,7 +239,11 @@ class ToyConnector(Connector):
             lease.save(json.dumps(token).encode())
 
     def _told(self, subject: Subject, token: dict[str, Any], counts: dict[str, int]) -> dict[str, int]:
-        return counts if "tells_twice" in self.bugs else untold(counts, token["before"][subject.ref], subject.counted)
+        return (
+            counts
+            if "tells_twice" in self.bugs
+            else unreported(counts, token["before"][subject.ref], subject.already_reported)
+        )
 
     def _erase_notes(self, notes: list[Any], subject: Subject, lease: Lease) -> None:
         for note in notes:

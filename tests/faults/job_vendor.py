@@ -141,7 +141,7 @@ class JobVendorConnector(Connector):
         erases_by=ErasesBy.RECORDS,
         max_subjects_per_call=dict.fromkeys((Operation.LOCATE, Operation.ERASE, Operation.CONFIRM), _PEOPLE_PER_JOB),
         delays=Delays(poll_every=timedelta(seconds=1)),
-        calls_back=True,
+        sends_callbacks=True,
     )
     Credentials: ClassVar[type[BaseModel]] = JobVendorCredentials
 
@@ -167,7 +167,7 @@ class JobVendorConnector(Connector):
 
     def check_credentials(self) -> Visibility:
         if not self._search([CONTROL]):
-            raise CredentialsRefused("blind_credential")
+            raise CredentialsRefused("no_visibility")
         return Visibility("control_record")
 
     def locate(self, batch: Batch) -> Findings:

@@ -125,20 +125,20 @@ class KitConnector(Connector):
     def check_credentials(self) -> Visibility:
         """Find the control record by the same search and by the same id call that absence is concluded from.
 
-        Raises CredentialsRefused(`blind_credential`) if one of the two doesn't show it.
+        Raises CredentialsRefused(`no_visibility`) if one of the two doesn't show it.
         """
         found = self.find(self.control())
         if not found or any(self.show(record_id) is None for record_id in sorted(found)[:1]):
-            raise CredentialsRefused("blind_credential")
+            raise CredentialsRefused("no_visibility")
         return Visibility("control_record")
 
     def locate(self, batch: Batch) -> Findings:
         """Search by every identifier; several people at a time if the declaration says so."""
-        return each_person(batch.subjects, self._located_by_search, at_most=self.people_at_once)
+        return each_person(batch.subjects, self._located_by_search, at_most=self.max_concurrent_people)
 
     def confirm_absence(self, batch: Batch) -> Answers:
         """Look again by every identifier and every record id of the plan."""
-        return each_person(batch.subjects, self._confirmed, at_most=self.people_at_once)
+        return each_person(batch.subjects, self._confirmed, at_most=self.max_concurrent_people)
 
     def look(self, subject: Subject) -> Look:
         """Search by every identifier, then ask for each planned id that no search found."""
@@ -173,7 +173,7 @@ class KitConnector(Connector):
         answers |= {ref: Answer.ambiguous("shared_record", left=left) for ref, left in shared.items()}
         alone = [subject for subject in people if subject.ref not in answers]
         looks: dict[str, Look] = {}
-        for ref, look in each_person(alone, self.look, at_most=self.people_at_once).items():
+        for ref, look in each_person(alone, self.look, at_most=self.max_concurrent_people).items():
             if isinstance(look, ConnectorError):
                 answers[ref] = look
             else:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from connectors.base.errors import ConnectorError
-from connectors.base.toolkit.abreast import for_each_person
+from connectors.base.toolkit.concurrently import for_each_person
 from connectors.base.values import Subject
 
 _Got = TypeVar("_Got")

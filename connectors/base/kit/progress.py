@@ -14,7 +14,7 @@ from typing import Any
 
 from connectors.base.errors import AnswerNotUnderstood, TemporarilyUnavailable
 from connectors.base.interface import Lease
-from connectors.base.toolkit.telling import untold
+from connectors.base.toolkit.counting import unreported
 from connectors.base.values import Record, Subject
 
 _VERSION = 1
@@ -65,7 +65,7 @@ class PersonProgress:
 
     def counts(self, subject: Subject) -> dict[str, int]:
         """Return the records per object that no recorded answer has reported yet."""
-        return untold(Counter(key.partition("/")[0] for key in self.done), self.before, subject.counted)
+        return unreported(Counter(key.partition("/")[0] for key in self.done), self.before, subject.already_reported)
 
 
 class Progress:
@@ -86,7 +86,7 @@ class Progress:
 
     def of(self, subject: Subject) -> PersonProgress:
         """Return the person's progress; the batch begins with the person now if it hasn't before."""
-        return self._people.setdefault(subject.ref, PersonProgress(before=dict(subject.counted)))
+        return self._people.setdefault(subject.ref, PersonProgress(before=dict(subject.already_reported)))
 
     def require_permission(self, subject: Subject) -> None:
         """Ask the lease right before one effect. Raises TemporarilyUnavailable(`stopped`) and LeaseLost."""

@@ -103,7 +103,7 @@ class RestConnector(KitConnector):
         looks, answers = self.looks(batch)
         people = [subject for subject in batch.subjects if subject.ref in looks]
         hanging: dict[str, Hanging] = {}
-        for ref, found in each_person(people, self.hanging_on, at_most=self.people_at_once).items():
+        for ref, found in each_person(people, self.hanging_on, at_most=self.max_concurrent_people).items():
             if isinstance(found, ConnectorError):
                 answers[ref] = found
             else:
@@ -180,7 +180,7 @@ class RestConnector(KitConnector):
         """Look again for roots, and for dependents of planned roots, each by its id."""
         answers = dict(super().confirm_absence(batch))
         people = [s for s in batch.subjects if isinstance(answers[s.ref], Answer) and s.record_ids(self.root.object)]
-        looks = each_person(people, self._orphans, at_most=self.people_at_once)
+        looks = each_person(people, self._orphans, at_most=self.max_concurrent_people)
         for ref, found in looks.items():
             answers[ref] = found if isinstance(found, ConnectorError) else _with(answers[ref], *found)
         return answers

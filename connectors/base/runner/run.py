@@ -214,7 +214,7 @@ class _Run:
 
     def _do(self, work: _Work) -> None:
         people = (self.open[ref] for ref in work.refs)
-        batch = Batch(work.key, tuple(replace(person.subject, counted=person.records()) for person in people))
+        batch = Batch(work.key, tuple(replace(person.subject, already_reported=person.records()) for person in people))
         got: Mapping[str, Answer | Located | ConnectorError]
         if work.operation is Operation.LOCATE:
             got = operations.locate(self.connector, batch)

@@ -205,8 +205,8 @@ class Preparation:
     def _remember(self, plan: Plan) -> None:
         """Save every id before the first effect."""
         for ref, person in self.people.items():
-            if person.subject.counted and not self._progress.of(ref).has_begun:
-                self._progress.of(ref).before = dict(person.subject.counted)
+            if person.subject.already_reported and not self._progress.of(ref).has_begun:
+                self._progress.of(ref).before = dict(person.subject.already_reported)
                 self._progress.of(ref).told |= self._told_before(ref, person)
         for key, refs in plan.explicit:
             for ref in refs & self.people.keys():

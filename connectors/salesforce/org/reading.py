@@ -91,7 +91,7 @@ class Reader:
             again = Load(tuple(doubtful[n] for n in load.numbers), has_control=True)
             found, is_proven = self._call(parts, again, sure)
             if not is_proven:
-                raise CredentialsRefused("blind_credential")
+                raise CredentialsRefused("no_visibility")
             answers |= found
         return [answers[number] for number in range(len(parts))]
 

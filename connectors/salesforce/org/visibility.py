@@ -47,7 +47,7 @@ def check_rights(answers: Sequence[Seen]) -> None:
     """Raises CredentialsRefused unless what was asked was answered, by a right to see everything."""
     for rows in answers:
         if not rows:
-            raise CredentialsRefused("blind_credential")
+            raise CredentialsRefused("no_visibility")
         if not any(row.get(name) is True for row in rows for name in _SEES_ALL):
             raise CredentialsRefused("missing_scope")
 
@@ -60,4 +60,4 @@ def own_record_asked(user_id: str) -> str:
 def check_own_record(rows: Seen, user_id: str) -> None:
     """Raises CredentialsRefused unless our own user is among the rows."""
     if not any(str(row["Id"])[:15] == user_id[:15] for row in rows):
-        raise CredentialsRefused("blind_credential")
+        raise CredentialsRefused("no_visibility")

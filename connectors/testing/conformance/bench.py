@@ -94,7 +94,7 @@ class Bench(ABC):
 
     def callback(self, job: str, body_padding: str, at: datetime, *, secret: str) -> CallbackCall:
         """The call by which the vendor says that a job has moved, signed at `at` with `secret`; `body_padding` is white
-        space to put where its JSON allows any. Needed where the connector declares `calls_back`."""
+        space to put where its JSON allows any. Needed where the connector declares `sends_callbacks`."""
         raise NotImplementedError(f"the bench of {self.name} makes no callbacks")
 
     def with_callback_secrets(self, entry: dict[str, Any], secrets: Sequence[str]) -> dict[str, Any]:

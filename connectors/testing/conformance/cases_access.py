@@ -49,7 +49,7 @@ class AccessCases:
         trial.seed_with_neighbours()
         assert trial.connect().check_credentials().proof
 
-    def test_a_blind_credential_concludes_nothing(self, trial: Trial) -> None:
+    def test_a_credential_without_visibility_concludes_nothing(self, trial: Trial) -> None:
         """200 and empty, everywhere: CredentialsRefused, and nobody is absent."""
         trial.needs(Need.HTTP, Need.BLIND)
         ada = trial.seed_with_neighbours()

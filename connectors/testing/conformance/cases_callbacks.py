@@ -79,7 +79,7 @@ class CallbackCases:
 def _call(
     trial: Trial, *, job: str = _JOB, padding: str = " ", at: datetime = _NOW, secret: str = SECRETS[0]
 ) -> CallbackCall:
-    if not trial.bench.connector().declaration.calls_back:
+    if not trial.bench.connector().declaration.sends_callbacks:
         pytest.skip(f"{trial.bench.name} declares no callbacks")
     return trial.bench.callback(job, padding, at, secret=secret)
 

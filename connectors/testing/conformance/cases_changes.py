@@ -1,4 +1,4 @@
-"""Cases about what a system says was created or changed, for connectors that declare it (`tells_changes`).
+"""Cases about what a system says was created or changed, for connectors that declare it (`reports_changes`).
 
 What is made of it, and that a page counts once, is the engine's business and tested there. How far the last page steps
 back is the vendor's own, and belongs into the connector's tests.
@@ -14,7 +14,7 @@ import pytest
 from connectors.base import operations
 from connectors.base.errors import CredentialsRefused
 from connectors.base.interface import Connector
-from connectors.base.values import Changes
+from connectors.base.values import ChangePage
 from connectors.testing.conformance.bench import Need
 from connectors.testing.conformance.lease import SuiteLease
 from connectors.testing.conformance.people import Plant
@@ -36,7 +36,7 @@ class ChangesCases:
         pages = _read(connector, begin_at)
         for person in people:
             assert _tells(pages, person), f"nothing was told of {person.ref}"
-        for seen in (seen for page in pages for seen in page.seen):
+        for seen in (seen for page in pages for seen in page.records):
             assert seen.changed_at.tzinfo is not None
             assert seen.changed_at >= begin_at - timedelta(days=1), "something older than asked for was told"
 
@@ -78,12 +78,12 @@ class ChangesCases:
         trial.seed(*people)
         for page in _read(connector, begin_at):
             held = {person.identifier.value for person in people} | {c for p in people for c in p.canaries}
-            held |= {seen.record.id for seen in page.seen}
+            held |= {seen.record.id for seen in page.records}
             assert not any(value in page.cursor for value in held), "a cursor names somebody"
             assert re.fullmatch(r"[\x20-\x7e]{1,200}", page.cursor), "a cursor is no short plain text"
             trial.heard.append(page)
 
-    def test_a_blind_credential_tells_no_changes(self, trial: Trial) -> None:
+    def test_a_credential_without_visibility_reports_no_changes(self, trial: Trial) -> None:
         """200 and empty, from any call on: refused, or else it would look as if nothing ever changed again."""
         trial.needs(Need.HTTP, Need.BLIND)
         begin_at = _beginning()
@@ -100,7 +100,7 @@ class ChangesCases:
 
 
 def _telling(trial: Trial) -> Connector:
-    if not trial.bench.connector().declaration.tells_changes:
+    if not trial.bench.connector().declaration.reports_changes:
         pytest.skip(f"{trial.bench.name} declares no changes")
     return trial.connect()
 
@@ -109,16 +109,16 @@ def _beginning() -> datetime:
     return datetime.now(UTC) - timedelta(minutes=1)
 
 
-def _read(connector: Connector, begin_at: datetime, cursor: str | None = None) -> list[Changes]:
+def _read(connector: Connector, begin_at: datetime, cursor: str | None = None) -> list[ChangePage]:
     """All pages from there to the last one."""
-    pages: list[Changes] = []
+    pages: list[ChangePage] = []
     while not pages or pages[-1].more:
         assert len(pages) < _MOST_PAGES, "the pages never end"
         pages.append(operations.changed_since(connector, pages[-1].cursor if pages else cursor, begin_at))
     return pages
 
 
-def _tells(pages: list[Changes], person: Plant) -> bool:
+def _tells(pages: list[ChangePage], person: Plant) -> bool:
     wanted = person.identifier
-    told = (identifier for page in pages for seen in page.seen for identifier in seen.identifiers)
+    told = (identifier for page in pages for seen in page.records for identifier in seen.identifiers)
     return any(i.kind == wanted.kind and i.value.casefold() == wanted.value.casefold() for i in told)

@@ -108,7 +108,7 @@ class _Books:
         """Pass after pass, each answer recorded, but for that one of the telling ones. How many told something."""
         telling = 0
         for _ in range(_MOST_PASSES):
-            subject = replace(self.batch.subjects[0], counted=dict(self.told))
+            subject = replace(self.batch.subjects[0], already_reported=dict(self.told))
             answer = self.trial.erase(self.trial.connect(), Batch(self.batch.key, (subject,)), self.lease)[subject.ref]
             if is_dead():
                 return telling

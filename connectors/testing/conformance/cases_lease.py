@@ -14,7 +14,7 @@ from connectors.testing.conformance.lease import SuiteLease
 from connectors.testing.conformance.trial import Rows, Trial
 
 _MOST_ASKS = 30
-# Longer than the wait from which on `toolkit.abreast` starts threads.
+# Longer than the wait from which on `toolkit.concurrently` starts threads.
 _LATENCY_SECONDS = 0.01
 
 

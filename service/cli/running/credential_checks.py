@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Checked:
-    """One system's result: what proved its sight, or the code and the name of the error."""
+    """One system's result: what proved its visibility, or the code and the name of the error."""
 
     system: str
     ok: bool

@@ -156,8 +156,10 @@ def after_look(facts: StepFacts, erased: Transition, look: Answer, rules: System
 
 
 def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime) -> Transition:
-    """A look answered, under a credential that proved its sight in the same pass. Where the connector declares that
-    there is no way to look, nobody is asked, and nothing is ever called verified."""
+    """Decide about a look that answered under a credential that proved its visibility in the same pass.
+
+    Where the connector declares that there is no way to look, no look is made, and nothing is ever called verified.
+    """
     kind = answer.kind
     if not rules.can_confirm:
         return _unverified(facts)

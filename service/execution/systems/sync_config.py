@@ -40,11 +40,11 @@ def sync_systems(stores: Stores, settings: Settings) -> None:
         for name, row in known.items():
             if name not in configured and row.state == "active":
                 _remove(connection, row)
-        keep_syncs(connection, settings, [s.config.name for s in settings.systems if _tells_changes(s)])
+        keep_syncs(connection, settings, [s.config.name for s in settings.systems if _reports_changes(s)])
 
 
-def _tells_changes(system: ConfiguredSystem) -> bool:
-    return connector_class(system.config.connector).declaration.tells_changes
+def _reports_changes(system: ConfiguredSystem) -> bool:
+    return connector_class(system.config.connector).declaration.reports_changes
 
 
 def _upsert(connection: Connection, settings: Settings, system: ConfiguredSystem, row: Row[Any] | None) -> None:

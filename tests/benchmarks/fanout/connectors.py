@@ -18,7 +18,7 @@ from connectors.base.interface import (
     Lease,
     Operation,
 )
-from connectors.base.toolkit.abreast import for_each_person
+from connectors.base.toolkit.concurrently import for_each_person
 from connectors.base.toolkit.http import VendorClient
 from connectors.base.values import Answer, Batch, Left, Located, Record, Subject, Visibility
 from tests.benchmarks.fanout.vendor import CONTROL, MOST_PEOPLE_PER_CALL
@@ -56,24 +56,24 @@ class OnePerCall(_BenchConnector):
         erases_by=ErasesBy.RECORDS,
         max_subjects_per_call=dict.fromkeys(_LOOKS, 100),
         max_concurrency=2,
-        people_at_once=4,
+        max_concurrent_people=4,
         delays=_AT_ONCE,
         suppress_first=False,
     )
 
     def check_credentials(self) -> Visibility:
         if not self._ids(CONTROL):
-            raise CredentialsRefused("blind_credential")
+            raise CredentialsRefused("no_visibility")
         return Visibility("control_record")
 
     def locate(self, batch: Batch) -> Findings:
-        return for_each_person(batch.subjects, self._located, at_most=self.people_at_once)
+        return for_each_person(batch.subjects, self._located, at_most=self.max_concurrent_people)
 
     def erase(self, batch: Batch, lease: Lease) -> Answers:
-        return for_each_person(batch.subjects, lambda s: self._erased(s, lease), at_most=self.people_at_once)
+        return for_each_person(batch.subjects, lambda s: self._erased(s, lease), at_most=self.max_concurrent_people)
 
     def confirm_absence(self, batch: Batch) -> Answers:
-        return for_each_person(batch.subjects, self._confirmed, at_most=self.people_at_once)
+        return for_each_person(batch.subjects, self._confirmed, at_most=self.max_concurrent_people)
 
     def _ids(self, email: str) -> list[str]:
         reply = self._client.request("GET", "/people", expect=(200,), params={"email": email})
@@ -117,7 +117,7 @@ class ManyPerCall(_BenchConnector):
         max_concurrency=2,
         delays=_AT_ONCE,
         suppress_first=False,
-        proves_sight=True,
+        verifies_visibility=True,
     )
 
     def check_credentials(self) -> Visibility:
@@ -143,7 +143,7 @@ class ManyPerCall(_BenchConnector):
         reply = self._client.request("POST", "/lookup", expect=(200,), json_body={"emails": [*emails, CONTROL]})
         found = {person["email"]: person["id"] for person in reply.field("people", list)}
         if CONTROL not in found:
-            raise CredentialsRefused("blind_credential")
+            raise CredentialsRefused("no_visibility")
         return found
 
 

@@ -85,7 +85,7 @@ def test_a_connectors_mistake_is_answered_like_any_refusal(
         raise KeyError("ada@example.test")
 
     kind = hear_callback.connector_class("zendesk")
-    monkeypatch.setattr(kind, "declaration", type("Calls", (), {"calls_back": True}))
+    monkeypatch.setattr(kind, "declaration", type("Calls", (), {"sends_callbacks": True}))
     monkeypatch.setattr(kind, "read_callback", classmethod(stumbles))
     answer = office.client.post("/v1/callbacks/support", content=b"ada@example.test")
     monkeypatch.undo()

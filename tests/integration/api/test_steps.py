@@ -27,7 +27,7 @@ def listed(office: Office, **query: str) -> list[str]:
 
 def test_parked_steps_are_listed_with_what_their_reasons_mean(office: Office, parked: Parked) -> None:
     request_id, refused = parked("credentials_refused:unauthorized")
-    _, blind = parked("credentials_refused:blind_credential", system="support-eu")
+    _, blind = parked("credentials_refused:no_visibility", system="support-eu")
     _, left = parked("still_there")
     due = office.add_step(office.submit("due@example.test"))
     office.add_step(request_id, system="support-eu", state="absent", due_at=None)
@@ -41,7 +41,7 @@ def test_parked_steps_are_listed_with_what_their_reasons_mean(office: Office, pa
     for query, expected in (
         ({"system": "support"}, {refused, left}),
         ({"reason": "credentials_refused"}, {refused, blind}),
-        ({"reason": "credentials_refused:blind_credential"}, {blind}),
+        ({"reason": "credentials_refused:no_visibility"}, {blind}),
         ({"reason": "credentials"}, set()),
         ({"state": "due"}, {due}),
         ({"state": "leased"}, set()),

@@ -129,7 +129,7 @@ def test_an_error_of_the_system_ends_the_pass_for_all(
     connector: IntercomConnector, sandbox: IntercomSandbox, status: int, calls: int
 ) -> None:
     sandbox.faults = [Fault(FaultKind.STATUS, status=status, times=None, body={"errors": []})]
-    one_at_a_time = IntercomConnector(replace(connector.system, people_at_once=1))
+    one_at_a_time = IntercomConnector(replace(connector.system, max_concurrent_people=1))
     people = tuple(Subject(f"p{n}", (Identifier("email", f"p{n}@example.test"),)) for n in range(3))
     answers = operations.erase(one_at_a_time, Batch("batch", people), MemoryLease())
     assert all(isinstance(answer, ConnectorError) and answer.status == status for answer in answers.values())
@@ -150,7 +150,7 @@ def test_a_control_contact_hidden_by_id_is_a_blind_credential(
 ) -> None:
     connector.check_credentials()
     sandbox.faults = [Fault(FaultKind.BLIND, methods=("GET",), times=None)]
-    with pytest.raises(CredentialsRefused, match="blind_credential"):
+    with pytest.raises(CredentialsRefused, match="no_visibility"):
         connector.check_credentials()
 
 

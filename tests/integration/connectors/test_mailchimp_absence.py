@@ -91,7 +91,7 @@ def test_members_that_are_counted_but_not_shown_are_a_blind_credential(stage: St
     stage.breaks(Fault(FaultKind.BLIND, path="/members", times=None))
     answer = only(operations.confirm_absence(stage.connect(), Batch("b", (person(ADA),))))
     assert isinstance(answer, CredentialsRefused)
-    assert answer.code == "blind_credential"
+    assert answer.code == "no_visibility"
 
 
 def test_erasing_blindly_is_refused(stage: Stage) -> None:
@@ -99,7 +99,7 @@ def test_erasing_blindly_is_refused(stage: Stage) -> None:
     stage.breaks(Fault(FaultKind.BLIND, times=None))
     answer = only(operations.erase(stage.connect(), Batch("b", (person(ADA),)), Lease()))
     assert isinstance(answer, CredentialsRefused)
-    assert answer.code == "blind_credential"
+    assert answer.code == "no_visibility"
 
 
 def test_a_control_member_must_be_seen_on_the_path_that_proves_absence(stage: Stage) -> None:

@@ -104,7 +104,7 @@ def test_the_evidence_counts_what_went(
 def test_a_connector_that_tells_its_batch_again_counts_twice(
     company: Company, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    monkeypatch.setattr(erasure, "untold", lambda done, before, counted: dict(done))
+    monkeypatch.setattr(erasure, "unreported", lambda done, before, counted: dict(done))
     told, gone, _ = _erased(company, monkeypatch, frozenset({trouble}))
     assert sum(told.values()) > sum(gone.values())
 

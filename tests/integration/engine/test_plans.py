@@ -252,7 +252,7 @@ def test_a_plan_frozen_during_the_search_gets_what_was_found_as_its_next_version
     leased = lease_steps.lease_steps(company.stores, company.settings, "support")
     assert leased is not None
     assert leased.phase is Phase.LOCATE
-    assert [step.subject.counted for step in leased.steps] == [{}]
+    assert [step.subject.already_reported for step in leased.steps] == [{}]
     real = record_answers._Recording._lock_frozen_requests
 
     def then_freeze(recording: Any) -> None:
@@ -311,7 +311,7 @@ def test_finds_after_a_withdrawal_are_left_alone(company: Company) -> None:
     leased = lease_steps.lease_steps(company.stores, company.settings, "support")
     assert leased is not None
     recorded = company.steps(request)["support"].erased
-    assert [step.subject.counted for step in leased.steps] == [recorded] != [{}], (
+    assert [step.subject.already_reported for step in leased.steps] == [recorded] != [{}], (
         "told already, so not to be told again"
     )
     revoke_request(company.stores, request, actor="cli")

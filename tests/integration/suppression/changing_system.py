@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 
 from connectors.base.errors import ConnectorError
-from connectors.base.values import Changes, Identifier, Record, Seen
+from connectors.base.values import ChangedRecord, ChangePage, Identifier, Record
 from service.execution.worker_context import Runtime
 from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
 from service.settings import Settings
@@ -37,24 +37,24 @@ class ChangingSystem:
     settings: Settings
     stores: Stores
     runtime: Runtime
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[ChangedRecord] = field(default_factory=list)
     rows: int = 3
     refuses: ConnectorError | None = None
     asked: list[str | None] = field(default_factory=list)
 
-    def changed_since(self, connector: object, cursor: str | None, begin_at: datetime) -> Changes:
+    def changed_since(self, connector: object, cursor: str | None, begin_at: datetime) -> ChangePage:
         """What `operations.changed_since` answers instead."""
         self.asked.append(cursor)
         if self.refuses is not None:
             raise self.refuses
         start = int(cursor or 0)
         page = tuple(self.seen[start : start + self.rows])
-        return Changes(page, str(start + len(page)), more=start + self.rows < len(self.seen))
+        return ChangePage(page, str(start + len(page)), more=start + self.rows < len(self.seen))
 
-    def shows(self, *identifiers: Identifier, record: str | None = None) -> Seen:
+    def shows(self, *identifiers: Identifier, record: str | None = None) -> ChangedRecord:
         """A record was created, or changed where it was seen before."""
         at = datetime.now(UTC) + timedelta(milliseconds=len(self.seen))
-        self.seen.append(Seen(Record("users", record or uuid4().hex), identifiers, at))
+        self.seen.append(ChangedRecord(Record("users", record or uuid4().hex), identifiers, at))
         return self.seen[-1]
 
     def sync(self, *, anew: bool = False) -> int:
@@ -123,7 +123,7 @@ class ChangingSystem:
         self.end(request)
         return request
 
-    def step(self, request: UUID, state: str, *records: Seen) -> None:
+    def step(self, request: UUID, state: str, *records: ChangedRecord) -> None:
         """The request's step here, in this state, with these records in its plan."""
         self.write("DELETE FROM steps WHERE request_id = :r", r=request)
         self.write(

@@ -298,10 +298,10 @@ def test_the_policy_report_waits_for_a_review(changing: ChangingSystem) -> None:
 def test_a_blind_credential_moves_nothing_and_is_told(changing: ChangingSystem) -> None:
     changing.erased(ADA)
     changing.shows(ADA)
-    changing.refuses = CredentialsRefused("blind_credential")
+    changing.refuses = CredentialsRefused("no_visibility")
     assert changing.sync() == 0
     row = changing.row
-    assert (row.cursor, row.last_error, row.tries, row.last_success_at) == (None, "blind_credential", 1, None)
+    assert (row.cursor, row.last_error, row.tries, row.last_success_at) == (None, "no_visibility", 1, None)
     assert row.lease_until is None
     changing.refuses = None
     assert changing.sync() == 1

@@ -104,16 +104,16 @@ def test_operators_see_what_was_found_and_what_fails(changing: ChangingSystem) -
     changing.erased(email("ada"))
     changing.shows(email("ada"))
     changing.sync()
-    changing.refuses = CredentialsRefused("blind_credential")
+    changing.refuses = CredentialsRefused("no_visibility")
     changing.sync()
     changing.sync()
     changing.write("UPDATE suppression_syncs SET last_success_at = clock_timestamp() - interval '2 hours'")
     counts = count_work(changing.stores)
     assert counts.reappearances == {SYSTEM: 1}
-    assert counts.sync_failing == {(SYSTEM, "blind_credential"): 2}
+    assert counts.sync_failing == {(SYSTEM, "no_visibility"): 2}
     assert 7200 <= counts.sync_age_seconds[SYSTEM] < 7300
     (view,) = list_systems(changing.stores, changing.settings)
-    assert view.changes_error == "blind_credential"
+    assert view.changes_error == "no_visibility"
     assert view.changes_read_at is not None
     # A system that is gone is nobody's worry.
     changing.write("UPDATE systems SET state = 'removed'")

@@ -38,7 +38,7 @@ def test_a_person_who_came_back_is_found_approved_and_erased_again(scene: Compan
     cursor = scene.row.cursor
     scene.org.faults = [Fault(FaultKind.BLIND, times=None)]
     assert scene.sync() == 0
-    assert (scene.row.cursor, scene.row.last_error) == (cursor, "blind_credential")
+    assert (scene.row.cursor, scene.row.last_error) == (cursor, "no_visibility")
     scene.org.faults = []
 
     assert scene.sync() == 1

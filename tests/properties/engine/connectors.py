@@ -99,7 +99,7 @@ class ModelConnector(Connector):
     def check_credentials(self) -> Visibility:
         mood = current_pass().mood
         if mood is PassMood.BLIND:
-            raise CredentialsRefused("blind_credential")
+            raise CredentialsRefused("no_visibility")
         if mood is PassMood.DOWN:
             raise TemporarilyUnavailable("down", status=500)
         return Visibility("control_record")

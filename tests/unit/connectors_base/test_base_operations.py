@@ -94,7 +94,7 @@ def test_answers_of_the_wrong_kind_are_not_understood() -> None:
 
 def test_absence_counts_only_with_sight_after_the_look() -> None:
     connector = FakeConnector()
-    connector.check_error = lambda n: CredentialsRefused("blind_credential") if n == 2 else None
+    connector.check_error = lambda n: CredentialsRefused("no_visibility") if n == 2 else None
     assert isinstance(operations.confirm_absence(connector, batch(ADA))["ada"], CredentialsRefused)
     assert connector.checks == 2
 

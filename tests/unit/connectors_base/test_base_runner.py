@@ -139,9 +139,9 @@ def test_retries_are_bounded_and_end_parked() -> None:
 
 def test_other_errors_are_not_retried() -> None:
     connector = FakeConnector()
-    connector.check_error = lambda _: CredentialsRefused("blind_credential")
+    connector.check_error = lambda _: CredentialsRefused("no_visibility")
     line = play(connector)[0]["ada"]
-    assert (line.outcome, line.reason) == (Outcome.PARKED, "blind_credential")
+    assert (line.outcome, line.reason) == (Outcome.PARKED, "no_visibility")
     assert connector.log == []
 
 

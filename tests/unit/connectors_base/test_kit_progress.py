@@ -53,14 +53,14 @@ def test_what_a_stopped_person_had_not_lost_is_not_remembered() -> None:
 
 def test_counts_leave_out_what_was_recorded() -> None:
     person = PersonProgress(before={"contact": 3}, done={"contact/1", "contact/2"})
-    assert person.counts(Subject("ada", (), counted={"contact": 3})) == {"contact": 2}
-    assert person.counts(Subject("ada", (), counted={"contact": 5})) == {}
+    assert person.counts(Subject("ada", (), already_reported={"contact": 3})) == {"contact": 2}
+    assert person.counts(Subject("ada", (), already_reported={"contact": 5})) == {}
 
 
 def test_the_token_carries_everything_on() -> None:
     lease = MemoryLease()
     first = Progress(lease)
-    person = first.of(Subject("ada", (), counted={"contact": 1}))
+    person = first.of(Subject("ada", (), already_reported={"contact": 1}))
     person.begin([_ONE])
     person.done.add("note/7")
     person.jobs["job-1"] = {"contact/1"}

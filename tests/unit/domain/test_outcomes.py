@@ -84,7 +84,7 @@ erase_answers = st.sampled_from(
 )
 confirm_answers = erase_answers.filter(lambda a: a.kind is not AnswerKind.ERASED)
 errors = st.sampled_from(
-    [TemporarilyUnavailable("stopped"), CredentialsRefused("blind_credential"), AnswerNotUnderstood("html")]
+    [TemporarilyUnavailable("stopped"), CredentialsRefused("no_visibility"), AnswerNotUnderstood("html")]
 )
 retries = st.sampled_from([Retry(due_at=NOW + timedelta(seconds=4)), Retry(reason="answer_not_understood:html")])
 

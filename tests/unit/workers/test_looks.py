@@ -21,7 +21,7 @@ class Vendor:
 
     def __init__(self, *, can_confirm: bool) -> None:
         kinds = frozenset({"email"})
-        self.declaration = SimpleNamespace(can_confirm=can_confirm, identifier_kinds=kinds, proves_sight=False)
+        self.declaration = SimpleNamespace(can_confirm=can_confirm, identifier_kinds=kinds, verifies_visibility=False)
         self.asked = 0
 
     def check_credentials(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from connectors.base import operations
 from connectors.base.errors import AnswerNotUnderstood
-from connectors.base.values import Changes, Seen
+from connectors.base.values import ChangedRecord, ChangePage
 from connectors.salesforce import changes
 from connectors.salesforce.connector import SalesforceConnector
 from connectors.salesforce.sandbox.server import SalesforceSandbox
@@ -51,19 +51,19 @@ def changing() -> Iterator[Changing]:
         yield Changing(org, f"http://127.0.0.1:{server.port}")
 
 
-def read(connector: SalesforceConnector, cursor: str | None = None) -> list[Changes]:
-    pages: list[Changes] = []
+def read(connector: SalesforceConnector, cursor: str | None = None) -> list[ChangePage]:
+    pages: list[ChangePage] = []
     while not pages or pages[-1].more:
         assert len(pages) < 100
         pages.append(operations.changed_since(connector, pages[-1].cursor if pages else cursor, BEGIN))
     return pages
 
 
-def told(pages: list[Changes]) -> list[Seen]:
-    return [seen for page in pages for seen in page.seen]
+def told(pages: list[ChangePage]) -> list[ChangedRecord]:
+    return [seen for page in pages for seen in page.records]
 
 
-def values(seen: Seen, kind: str) -> set[str]:
+def values(seen: ChangedRecord, kind: str) -> set[str]:
     return {i.value for i in seen.identifiers if i.kind == kind}
 
 
@@ -138,7 +138,7 @@ def test_an_idle_org_is_not_read_again_and_again() -> None:
         org.put("Contact", LastName="A", Email="early@example.test", minutes_ago=45)
         connector = org.connect()
         *_, last = read(connector)
-        assert len(last.seen) == 1
+        assert len(last.records) == 1
         assert told(read(connector, last.cursor)) == []
 
 

@@ -102,7 +102,7 @@ def test_who_stays_blind_is_refused_and_concludes_nothing(call: int) -> None:
         org.sandbox.faults = [Fault(FaultKind.BLIND, path="/composite$", times=None, skip=call)]
         answer = operations.erase(org.connect(), batch, SuiteLease())["ada"]
         assert isinstance(answer, CredentialsRefused), answer
-        assert answer.code == "blind_credential"
+        assert answer.code == "no_visibility"
         assert org.sandbox.changed_bystanders(before) == []
 
 

@@ -119,7 +119,7 @@ class TestSight:
         )
         answer = operations.confirm_absence(bench.shop(), batch(ADA))["ada"]
         assert isinstance(answer, CredentialsRefused)
-        assert answer.code == "blind_credential"
+        assert answer.code == "no_visibility"
         allowed = bench.connector(*TABLES, graph=GRAPH, may_be_empty=True)
         assert operations.confirm_absence(allowed, batch(ADA))["ada"] == Answer.already_absent()
 
@@ -140,7 +140,7 @@ class TestSight:
         for other in (ADA, replace(ADA, counted={"customers": 0})):
             blind = operations.confirm_absence(bench.shop(), batch(other))["ada"]
             assert isinstance(blind, CredentialsRefused)
-            assert blind.code == "blind_credential"
+            assert blind.code == "no_visibility"
 
     def test_one_empty_table_is_no_reason_for_doubt(self, bench: Bench) -> None:
         bench.execute("DELETE FROM events")

@@ -190,7 +190,7 @@ def test_a_blind_endpoint_never_means_absence(world: World, path: str) -> None:
     world.sandbox.faults = [Fault(FaultKind.BLIND, path=path, times=None)]
     answer = world.confirm(*people)["s"]
     assert isinstance(answer, CredentialsRefused)
-    assert answer.code == "blind_credential"
+    assert answer.code == "no_visibility"
 
 
 def test_credentials_are_one_form_and_never_shown() -> None:

@@ -1,7 +1,7 @@
-"""Calls of one batch abreast: for vendors that take one person per call.
+"""Make the calls of one batch concurrently, for vendors that take one person per call.
 
-Decides how many calls of one batch are under way together; not how many batches there are. Threads pay only against
-waiting: while a vendor answers faster than two threads could take turns, calls go one after another in the caller's.
+Decides how many calls of one batch are under way together; not how many batches there are. Threads only save waiting:
+while a vendor answers faster than two threads could take turns, the caller's thread makes the calls in sequence.
 """
 
 from __future__ import annotations
@@ -25,54 +25,54 @@ _WORTH_A_THREAD_SECONDS = 0.010
 def for_each_person(
     people: Sequence[Subject], act: Callable[[Subject], _Got], *, at_most: int
 ) -> dict[str, _Got | ConnectorError]:
-    """`abreast` for people: what `act` gave, or the ConnectorError that it raised, by `Subject.ref`."""
+    """`concurrently` for people: the result of `act`, or the ConnectorError that it raised, by `Subject.ref`."""
     by_ref = {person.ref: person for person in people}
-    return abreast(list(by_ref), lambda ref: act(by_ref[ref]), at_most=at_most)
+    return concurrently(list(by_ref), lambda ref: act(by_ref[ref]), at_most=at_most)
 
 
-def abreast(
+def concurrently(
     items: Sequence[_Item], act: Callable[[_Item], _Got], *, at_most: int
 ) -> dict[_Item, _Got | ConnectorError]:
-    """`act` for every item, `at_most` at a time, begun in their order. A ConnectorError is the answer of its item.
+    """Call `act` for every item, `at_most` at a time, begun in their order. A ConnectorError is its item's answer.
 
-    Anything else that is raised, `LeaseLost` above all, stops the items that haven't begun and is raised here when
-    those under way have ended. `act` runs in several threads: what it shares must bear that, as `VendorClient` does.
+    Any other exception, `LeaseLost` above all, stops the items that haven't begun and is raised here when those under
+    way have ended. `act` runs in several threads: objects that it shares must be thread-safe, as `VendorClient` is.
     """
-    return _Row(items, act, at_most).go()
+    return _Pool(items, act, at_most).go()
 
 
-class _Row(Generic[_Item, _Got]):
-    """The items that haven't begun, and whoever takes the next one: the caller, and others as soon as he waits."""
+class _Pool(Generic[_Item, _Got]):
+    """The items that haven't begun, and the threads that take them: the caller's, and others once the caller waits."""
 
     def __init__(self, items: Sequence[_Item], act: Callable[[_Item], _Got], at_most: int) -> None:
         self._left: Iterator[_Item] = iter(items)
         self._act = act
-        self._places = min(at_most, len(items)) - 1
+        self._free = min(at_most, len(items)) - 1
         self._answers: dict[_Item, _Got | ConnectorError] = {}
         self._lock = threading.Lock()
         self._first_ended = threading.Event()
-        self._others: list[threading.Thread] = []
+        self._workers: list[threading.Thread] = []
         self._closed = False
         self._raised: BaseException | None = None
 
     def go(self) -> dict[_Item, _Got | ConnectorError]:
-        """Until all have ended, whoever acts."""
-        has_company = self._places > 0
+        """Act on every item; return when all have ended."""
+        may_use_threads = self._free > 0
         try:
-            if has_company:
-                self._start(self._help_if_the_first_lasts)
-            self._work(looks_at_the_clock=has_company)
+            if may_use_threads:
+                self._start(self._start_second_worker)
+            self._work(measures_waiting=may_use_threads)
         finally:
-            # Whatever ended the caller's part, nobody is left under way.
+            # No thread stays under way, however the caller's part ended.
             self._close()
         if self._raised is not None:
             raise self._raised
         return self._answers
 
-    def _work(self, *, looks_at_the_clock: bool = False) -> None:
+    def _work(self, *, measures_waiting: bool = False) -> None:
         waited, count = 0.0, 0
         for item in self._items():
-            if not looks_at_the_clock:
+            if not measures_waiting:
                 self._answer(item)
                 continue
             wall, own = time.monotonic(), time.thread_time()
@@ -81,11 +81,11 @@ class _Row(Generic[_Item, _Got]):
             waited += (time.monotonic() - wall) - (time.thread_time() - own)
             count += 1
             if waited / count >= _WORTH_A_THREAD_SECONDS:
-                self._call_others()
-                looks_at_the_clock = False
+                self._start_workers()
+                measures_waiting = False
 
     def _items(self) -> Iterator[_Item]:
-        """The next one that nobody has begun, as long as nobody raised."""
+        """Items that no thread has begun, as long as no thread raised."""
         while True:
             with self._lock:
                 if self._closed or self._raised is not None:
@@ -108,36 +108,36 @@ class _Row(Generic[_Item, _Got]):
             return
         self._answers[item] = answer
 
-    def _help_if_the_first_lasts(self) -> None:
-        """One who begins the next item while the caller still waits for the first."""
+    def _start_second_worker(self) -> None:
+        """Begin the next item in a second thread while the caller still waits for the first."""
         if self._first_ended.wait(_WORTH_A_THREAD_SECONDS):
             with self._lock:
-                self._places += 1
+                self._free += 1
             return
-        self._call_others()
+        self._start_workers()
         self._work()
 
-    def _call_others(self) -> None:
+    def _start_workers(self) -> None:
         while self._start(self._work):
             pass
 
-    def _start(self, what: Callable[[], None]) -> bool:
-        """True if there was a place for one more, and the machine had a thread for them."""
+    def _start(self, target: Callable[[], None]) -> bool:
+        """True if one more may run, and the machine had a thread for it."""
         with self._lock:
-            if self._closed or not self._places:
+            if self._closed or not self._free:
                 return False
-            thread = threading.Thread(target=what, name="abreast", daemon=True)
+            thread = threading.Thread(target=target, name="concurrently", daemon=True)
             try:
                 thread.start()
             except RuntimeError:
                 return False
-            self._places -= 1
-            self._others.append(thread)
+            self._free -= 1
+            self._workers.append(thread)
             return True
 
     def _close(self) -> None:
         self._first_ended.set()
         with self._lock:
             self._closed = True
-        for thread in self._others:
+        for thread in self._workers:
             thread.join()

@@ -1,4 +1,4 @@
-"""People abreast: together where waiting is worth it, one after another where it isn't, and everybody has an answer."""
+"""Calls of one batch: concurrent where waiting is worth it, else in sequence, with an answer for every person."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connectors.base.errors import LeaseLost, RequestRefused
-from connectors.base.toolkit.abreast import abreast, for_each_person
+from connectors.base.toolkit.concurrently import concurrently, for_each_person
 from connectors.base.values import Identifier, Subject
 
 PEOPLE = [Subject(f"s{n}", (Identifier("email", f"p{n}@example.test"),), ()) for n in range(12)]
@@ -45,7 +45,7 @@ def test_people_who_are_waited_for_go_together_and_never_more_than_allowed() -> 
 
 def test_people_who_are_answered_at_once_go_one_by_one_in_the_callers_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     # A busy machine makes everybody wait: what counts as waiting is set beyond that.
-    monkeypatch.setattr("connectors.base.toolkit.abreast._WORTH_A_THREAD_SECONDS", 5.0)
+    monkeypatch.setattr("connectors.base.toolkit.concurrently._WORTH_A_THREAD_SECONDS", 5.0)
     act = Together(0.0)
     assert len(for_each_person(PEOPLE, act, at_most=4)) == len(PEOPLE)
     assert act.threads == {threading.current_thread().name}
@@ -63,7 +63,7 @@ def test_nobody_waits_for_the_first_to_be_done() -> None:
 
 
 def test_who_is_slow_later_has_company_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.base.toolkit.abreast._WORTH_A_THREAD_SECONDS", 0.05)
+    monkeypatch.setattr("connectors.base.toolkit.concurrently._WORTH_A_THREAD_SECONDS", 0.05)
     act = Together(0.0)
     slow = threading.Event()
 
@@ -73,7 +73,7 @@ def test_who_is_slow_later_has_company_then(monkeypatch: pytest.MonkeyPatch) -> 
             slow.set()
         return act(number)
 
-    assert len(abreast(range(12), later, at_most=3)) == 12
+    assert len(concurrently(range(12), later, at_most=3)) == 12
     assert slow.is_set()
     assert act.most == 3
 
@@ -101,7 +101,7 @@ def test_nobody_is_left_under_way() -> None:
         ended.append(number)
 
     with pytest.raises(LeaseLost):
-        abreast(range(100), act, at_most=4)
+        concurrently(range(100), act, at_most=4)
     count = len(begun)
     assert sorted([*ended, 5]) == sorted(begun)
     time.sleep(0.1)
@@ -139,7 +139,7 @@ def test_a_lost_lease_stops_those_who_have_not_begun(seconds: float) -> None:
             raise LeaseLost
 
     with pytest.raises(LeaseLost):
-        abreast(range(200), act, at_most=2)
+        concurrently(range(200), act, at_most=2)
     assert len(begun) < 10
 
 
