@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from connectors.testing.sandbox import ApiError, Call, ManualSetup, Result, Sandbox, route
+from connectors.testing.sandbox import ApiError, Call, ManualSetup, Result, Table, TableSandbox, route
 
 _CONTROL = "control@acme.example"
 _SEARCHABLE = {"contacts": ("email", "external_id"), "conversations": ("contact_ids",), "tickets": ("contact_ids",)}
 _MOST_PER_PAGE = 150
 
 
-class IntercomSandbox(Sandbox):
+class IntercomSandbox(TableSandbox):
     """Options: `access_token`, `rows_per_page` (the workspace sends at most so many rows a page), `search_lags` (the
     search still lists deleted records).
 
@@ -29,45 +29,34 @@ class IntercomSandbox(Sandbox):
             "rate_limits": [],
         }
     )
+    tables = (
+        Table("contacts", "contact"),
+        Table("conversations", "conversation", owners="contacts"),
+        Table("tickets", "ticket", owners="contacts"),
+    )
+    control = (("contacts", {"id": "control", "email": _CONTROL}),)
 
     def empty_state(self) -> dict[str, Any]:
-        """The control contact only."""
-        control = {"id": "control", "email": _CONTROL}
-        return {"contacts": {"control": control}, "conversations": {}, "tickets": {}, "deleted": {}}
-
-    def seed(self, data: Any) -> None:
-        """Add rows."""
-        for table, rows in data.items():
-            self.state[table] |= {row["id"]: dict(row) for row in rows}
+        """The control contact, and by table what a search that lags still lists."""
+        return super().empty_state() | {"listed": {table.name: [] for table in self.tables}}
 
     def authorize(self, call: Call) -> None:
         """Refuse a wrong token, and a version that this stand-in doesn't speak."""
         if call.headers.get("authorization") != f"Bearer {self.options.get('access_token', 'sandbox-token')}":
-            raise ApiError(401, _errors("unauthorized"))
+            raise _error(401, "unauthorized")
         if call.headers.get("intercom-version") != "2.16":
-            raise ApiError(400, _errors("intercom_version_invalid"))
+            raise _error(400, "intercom_version_invalid")
 
     def not_found(self, call: Call) -> Result:
         """Guess: an unknown path has the code of a missing record."""
-        return Result(404, _errors("not_found"))
-
-    def records(self) -> list[dict[str, Any]]:
-        """Everything but the control contact."""
-        rows = [{"object": name[:-1], **row} for name in _SEARCHABLE for row in self.state[name].values()]
-        return [row for row in rows if row["id"] != "control"]
-
-    def owned_by(self, values: set[str]) -> list[dict[str, Any]]:
-        """Contacts by their values, conversations and tickets by their contacts."""
-        found = self.residue(values)
-        ids, keys = {row["id"] for row in found}, {(row["object"], row["id"]) for row in found}
-        return [r for r in self.records() if (r["object"], r["id"]) in keys or ids & set(r.get("contacts", ()))]
+        return _error(404, "not_found").result
 
     def blind(self, call: Call, result: Result) -> Result:
         """Show nothing to the credential."""
         if call.path.endswith("/search") and result.status == 200:
             empty: dict[str, Any] = {name: [] for name, value in result.body.items() if isinstance(value, list)}
             return Result(200, {**result.body, **empty, "total_count": 0, "pages": {"type": "pages", "next": None}})
-        return Result(404, _errors("not_found")) if call.method == "GET" else result
+        return self.not_found(call) if call.method == "GET" else result
 
     @route("POST", "/{table}/search")
     def search(self, call: Call) -> Result:
@@ -75,56 +64,48 @@ class IntercomSandbox(Sandbox):
         table, body = call.path_values["table"], call.json()
         query, pagination = body.get("query", {}), body.get("pagination", {})
         if query.get("field") not in _SEARCHABLE.get(table, ()) or query.get("operator") != "=":
-            raise ApiError(400, _errors("invalid_field"))
-        per_page = pagination.get("per_page", 50)
-        if not isinstance(per_page, int) or not 1 <= per_page <= _MOST_PER_PAGE:
-            raise ApiError(400, _errors("parameter_invalid"))
-        listed = [
-            *self.state[table].values(),
-            *(row for key, row in self.state["deleted"].items() if key.startswith(table)),
-        ]
+            raise _error(400, "invalid_field")
+        size = pagination.get("per_page", 50)
+        if not isinstance(size, int) or not 1 <= size <= _MOST_PER_PAGE:
+            raise _error(400, "parameter_invalid")
+        listed = [*self.state[table].values(), *self.state["listed"][table]]
         hits = [row for row in listed if not row.get("archived") and not row.get("merged")]
         hits = [row for row in hits if query["value"] in _values(row, query["field"])]
-        per_page = min(per_page, self.options.get("rows_per_page", _MOST_PER_PAGE))
-        begin = _offset(pagination.get("starting_after"))
-        following = {"starting_after": f"after-{begin + per_page}"} if begin + per_page < len(hits) else None
-        rows = [_shown(row) for row in hits[begin : begin + per_page]]
+        size = min(size, self.options.get("rows_per_page", _MOST_PER_PAGE))
+        rows, after = self.page(hits, pagination.get("starting_after"), size, _error(400, "parameter_invalid"))
+        pages = {"type": "pages", "next": {"starting_after": after} if after else None, "per_page": size}
         name = "data" if table == "contacts" else table
-        pages = {"type": "pages", "next": following, "per_page": per_page}
-        return Result(200, {"type": "list", name: rows, "total_count": len(hits), "pages": pages})
+        shown = [_shown(row) for row in rows]
+        return Result(200, {"type": "list", name: shown, "total_count": len(hits), "pages": pages})
 
     @route("GET", "/{table}/{id}")
     def show(self, call: Call) -> Result:
         """One record; an archived contact isn't shown."""
         row = self._row(call)
-        if row.get("archived"):
-            raise ApiError(404, _errors("not_found"))
-        return Result(200, _shown(row))
+        return self.not_found(call) if row.get("archived") else Result(200, _shown(row))
 
     @route("DELETE", "/{table}/{id}")
     def delete(self, call: Call) -> Result:
         """For good, an archived contact too."""
-        row = self._row(call)
-        del self.state[call.path_values["table"]][row["id"]]
+        table, row = call.path_values["table"], self._row(call)
+        del self.state[table][row["id"]]
         if self.options.get("search_lags"):
-            self.state["deleted"][f"{call.path_values['table']}/{row['id']}"] = row
-        return Result(200, {"id": row["id"], "object": call.path_values["table"][:-1], "deleted": True})
+            self.state["listed"][table].append(row)
+        return Result(200, {"id": row["id"], "object": self.table(table).object, "deleted": True})
 
     def _row(self, call: Call) -> dict[str, Any]:
-        row = self.state.get(call.path_values["table"], {}).get(call.path_values["id"])
+        table = call.path_values["table"]
+        row = self.state[table].get(call.path_values["id"]) if table in _SEARCHABLE else None
         if row is None:
-            raise ApiError(404, _errors("ticket_not_found" if call.path_values["table"] == "tickets" else "not_found"))
+            raise _error(404, "ticket_not_found" if table == "tickets" else "not_found")
         if row.get("merged"):
-            raise ApiError(410, _errors("contact_merged"))
+            raise _error(410, "contact_merged")
         return dict(row)
 
 
 def _values(row: dict[str, Any], field: str) -> list[Any]:
-    return (
-        row["contacts"]
-        if field == "contact_ids"
-        else [(row.get(field) or "").lower() if field == "email" else row.get(field)]
-    )
+    value = row.get("contacts" if field == "contact_ids" else field)
+    return value if isinstance(value, list) else [(value or "").lower() if field == "email" else value]
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
@@ -134,13 +115,5 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "contacts": {"type": "contact.list", "contacts": contacts}}
 
 
-def _offset(cursor: Any) -> int:
-    if cursor is None:
-        return 0
-    if not isinstance(cursor, str) or not cursor.removeprefix("after-").isdigit():
-        raise ApiError(400, _errors("parameter_invalid"))
-    return int(cursor.removeprefix("after-"))
-
-
-def _errors(code: str) -> dict[str, Any]:
-    return {"type": "error.list", "errors": [{"code": code, "message": "see the code"}]}
+def _error(status: int, code: str) -> ApiError:
+    return ApiError(status, {"type": "error.list", "errors": [{"code": code, "message": "see the code"}]})

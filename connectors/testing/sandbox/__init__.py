@@ -2,5 +2,6 @@
 
 from connectors.testing.sandbox.harness import ApiError, Call, ManualSetup, Result, Sandbox, route
 from connectors.testing.sandbox.server import SandboxServer
+from connectors.testing.sandbox.tables import Table, TableSandbox
 
-__all__ = ["ApiError", "Call", "ManualSetup", "Result", "Sandbox", "SandboxServer", "route"]
+__all__ = ["ApiError", "Call", "ManualSetup", "Result", "Sandbox", "SandboxServer", "Table", "TableSandbox", "route"]
