@@ -1,4 +1,4 @@
-"""A stand-in whose account is tables of rows: seeding, the god's view and pages; every other rule is the vendor's.
+"""A stand-in of tables: seeding, the god's view, pages. Each vendor adds its own rules.
 
 A stand-in must never be kinder than its vendor, so this class answers no call by itself. A row without an id, a table
 that the stand-in doesn't have and a cursor that it never gave out are errors, because each would hide a fault of a test
@@ -19,9 +19,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One kind of record. `name`: in the seed and in the state. `object`: in the records. `id`: the field with the id.
+    """One kind of record.
 
-    `owners`: the field with the ids of rows of other tables; the row belongs to the people of those rows.
+    `name`: in the seed and in the state. `object`: in the records. `id`: the field with the id. `owners`: the field
+    with the ids of rows of other tables; the row belongs to the people of those rows.
     """
 
     name: str
@@ -31,9 +32,10 @@ class Table:
 
 
 class TableSandbox(Sandbox):
-    """Subclass it with `tables`, and with `control`: pairs of a table's name and a row that every account has.
+    """Subclass it with `tables` and `control`.
 
-    `state` has one dictionary per table, from the id as text to the row. A control row is no person's record.
+    `control`: pairs of a table's name and a row that every account has. `state` has one dictionary per table, from the
+    id as text to the row. A control row is no person's record.
     """
 
     tables: ClassVar[tuple[Table, ...]]
@@ -47,7 +49,7 @@ class TableSandbox(Sandbox):
         return self.state
 
     def seed(self, data: Any) -> None:
-        """Add rows: {"<table>": [row, ..]}. Raises KeyError for another table and for a row without its id."""
+        """Add rows by table. Raises KeyError for another table, and for a row without its id."""
         for name, rows in data.items():
             id_field = self.table(name).id
             self.state[name] |= {str(row[id_field]): copy.deepcopy(row) for row in rows}
@@ -78,7 +80,10 @@ class TableSandbox(Sandbox):
         ]
 
     def page(self, rows: Sequence[Row], cursor: Any, size: int, refused: ApiError) -> tuple[Sequence[Row], str | None]:
-        """Return one page of rows and the cursor of the next, None at the end. Raises `refused` for another cursor."""
+        """Return one page of rows and the cursor of the next, None at the end.
+
+        Raises `refused` for a cursor that no page gave out.
+        """
         begin = 0
         if cursor is not None:
             number = cursor.removeprefix("after-") if isinstance(cursor, str) else ""
