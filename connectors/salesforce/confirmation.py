@@ -1,4 +1,4 @@
-"""`confirm_absence`: a look by every identifier, every tie and every frozen id, with none of the plan's knowledge.
+"""`confirm_absence`: a look by every identifier, reference and frozen id, without the plan's knowledge.
 
 Decides what counts as absent: not there and not shown in the recycle bin either. A record that queryAll shows as
 deleted is "purge pending", neither gone nor failed.
@@ -13,7 +13,7 @@ from typing import Any
 from connectors.base.errors import ConnectorError
 from connectors.base.values import Answer, Batch, Left, Subject
 from connectors.salesforce.deletion.dependents import Key
-from connectors.salesforce.deletion.root_search import RootSearch, Sight, person_fields
+from connectors.salesforce.deletion.root_search import RootSearch, Snapshot, person_fields
 from connectors.salesforce.identifiers import long_id
 from connectors.salesforce.org.schema import USER, Schema
 from connectors.salesforce.policy import Action, SalesforcePolicy
@@ -30,15 +30,15 @@ class Confirmation:
 
     def run(self, batch: Batch) -> dict[str, Answer | ConnectorError]:
         """An answer for each person."""
-        sights = self._search.for_people(batch.subjects, expecting=False)
-        return {s.ref: self._answer(s, sights[s.ref]) for s in batch.subjects}
+        snapshots = self._search.for_people(batch.subjects, expecting=False)
+        return {s.ref: self._answer(s, snapshots[s.ref]) for s in batch.subjects}
 
-    def _answer(self, subject: Subject, sight: Sight) -> Answer:
+    def _answer(self, subject: Subject, snapshot: Snapshot) -> Answer:
         planned = {(r.object, long_id(r.id) or r.id) for r in subject.records}
         left: list[Left] = []
         kept: list[Left] = []
         pending: list[Left] = []
-        for key, row in {**{k: r.row for k, r in sight.roots.items()}, **sight.copies}.items():
+        for key, row in {**{k: r.row for k, r in snapshot.roots.items()}, **snapshot.copies}.items():
             if key not in planned:
                 continue
             if row.get("IsDeleted") is True:
@@ -46,11 +46,11 @@ class Confirmation:
             elif not self._holds_value(subject, key, row) and self._may_stay(key, row):
                 if not self._is_anothers(key, row):
                     kept.append(Left(*key, self._reason(key)))
-            elif key in sight.copies and not self._is_deleted_by_policy(key):
+            elif key in snapshot.copies and not self._is_deleted_by_policy(key):
                 kept.append(Left(*key, self._reason(key)))
             else:
                 left.append(Left(*key, "still_there"))
-        new = sight.without(planned)
+        new = snapshot.without(planned)
         if not new.is_empty:
             left += [Left(*key, "not_in_plan") for key in sorted({*new.roots, *new.copies})]
             return Answer.partial(tuple(left), found=self._search.located(subject, new))

@@ -26,7 +26,7 @@ from connectors.base.interface import (
 from connectors.base.values import Batch, ChangePage, Located, Preview, Visibility
 from connectors.salesforce.changes import ChangeReader
 from connectors.salesforce.confirmation import Confirmation
-from connectors.salesforce.deletion.dependents import Expansion, Key, with_halves
+from connectors.salesforce.deletion.dependents import DependentSearch, Key, with_halves
 from connectors.salesforce.deletion.preparation import counted
 from connectors.salesforce.deletion.root_search import RootSearch
 from connectors.salesforce.erasure import ErasurePass, Waits
@@ -128,22 +128,22 @@ class SalesforceConnector(Connector):
         return Visibility("control_record", "a user that finds itself and sees all data")
 
     def locate(self, batch: Batch) -> Findings:
-        """Roots by every identifier and tie, records that hold a value; `count_related`: also what hangs on them."""
+        """Find roots by every identifier and reference, and records with a value; `count_related`: dependents, too."""
         return self._with_schema(lambda schema: self._locate(schema, batch))
 
     def _locate(self, schema: Schema, batch: Batch) -> dict[str, Located]:
         search = self._search(schema)
-        sights = search.for_people(batch.subjects)
-        findings = {s.ref: search.located(s, sights[s.ref]) for s in batch.subjects}
+        snapshots = search.for_people(batch.subjects)
+        findings = {s.ref: search.located(s, snapshots[s.ref]) for s in batch.subjects}
         if not self._policy.count_related:
             return findings
         owners: dict[Key, set[str]] = {}
-        for ref, sight in sights.items():
-            for key in with_halves(r for r in sight.roots.values() if r.object != USER):
+        for ref, snapshot in snapshots.items():
+            for key in with_halves(r for r in snapshot.roots.values() if r.object != USER):
                 owners.setdefault(key, set()).add(ref)
-        rows = Expansion(schema, self._reader(schema), self._policy.staying).run(owners).values()
+        rows = DependentSearch(schema, self._reader(schema), self._policy.staying).run(owners).values()
         return {
-            ref: counted(located, (r for r in rows if ref in r.owners and r.key not in sights[ref].copies))
+            ref: counted(located, (r for r in rows if ref in r.owners and r.key not in snapshots[ref].copies))
             for ref, located in findings.items()
         }
 
@@ -173,7 +173,7 @@ class SalesforceConnector(Connector):
         )
 
     def confirm_absence(self, batch: Batch) -> Answers:
-        """Look by every identifier, tie and frozen id; ACCEPTED while the recycle bin still shows something."""
+        """Look by every identifier, reference and frozen id; ACCEPTED while the recycle bin still shows something."""
         return self._with_schema(lambda schema: self._confirm(schema, batch))
 
     def _confirm(self, schema: Schema, batch: Batch) -> Answers:

@@ -15,7 +15,7 @@ from connectors.base.errors import ConnectorError, RequestRefused, TemporarilyUn
 from connectors.base.interface import Lease
 from connectors.base.toolkit.counting import unreported
 from connectors.base.values import Answer, Batch, Left, Preview
-from connectors.salesforce.deletion.call_estimate import CallCount, Course
+from connectors.salesforce.deletion.call_estimate import CallCount, Effects
 from connectors.salesforce.deletion.dependents import Key
 from connectors.salesforce.deletion.field_history import histories_below
 from connectors.salesforce.deletion.hard_deletion import JobDeletion
@@ -24,7 +24,7 @@ from connectors.salesforce.deletion.preparation import Person, Preparation
 from connectors.salesforce.deletion.progress import Progress
 from connectors.salesforce.deletion.purging import Purger
 from connectors.salesforce.deletion.root_search import RootSearch
-from connectors.salesforce.deletion.states import Look, State
+from connectors.salesforce.deletion.states import State, StateQuery
 from connectors.salesforce.deletion.writing import Entry, Verdict, Writer
 from connectors.salesforce.org.org import Org
 from connectors.salesforce.org.reading import Reader
@@ -85,57 +85,57 @@ class ErasurePass:
         self.answers |= self._ready.set_aside
         self._note(refused)
         plan = self._ready.plan()
-        course = self._course(plan)
-        if self._is_another_plan(plan, course):
+        effects = self._effects(plan)
+        if self._is_another_plan(plan, effects):
             return self.answers | {ref: RequestRefused("plan_changed") for ref in self._people}
         self._save()
         if self._people:
-            self._carry_out(plan, course)
+            self._carry_out(plan, effects)
         self._conclude()
         return self.answers
 
-    def _is_another_plan(self, plan: Plan, course: Course) -> bool:
+    def _is_another_plan(self, plan: Plan, effects: Effects) -> bool:
         """True if somebody asked for a certain plan and this one, of a first pass, isn't it."""
         begun = any(self._progress.of(ref).has_begun for ref in self._people if self._progress.is_resumed)
         wanted = self._policy.plan_hash
-        return wanted is not None and not begun and wanted != plan_hash(plan, course.changes, self._due_roots(plan))
+        return wanted is not None and not begun and wanted != plan_hash(plan, effects.changes, self._due_roots(plan))
 
     def foresee(self) -> Preview:
         """What `run` would do now. Looks only."""
         before = self._org.session.calls
         self._ready.look(self._batch)
         plan = self._ready.plan()
-        course, roots = self._course(plan), self._due_roots(plan)
+        effects, roots = self._effects(plan), self._due_roots(plan)
         reading = self._org.session.calls - before
         purged = self._policy.purge != "none"
-        calls = {"look": reading} | CallCount(self._writer, self._jobs, self._schema).of(course, roots, purges=purged)
+        calls = {"look": reading} | CallCount(self._writer, self._jobs, self._schema).of(effects, roots, purges=purged)
         calls["confirm"] = self._search.calls_to_confirm(self._batch.subjects)
         return Preview(
             {ref: self._progress.of(ref).counts() for ref in self._people},
             {ref: person.left + self._progress.of(ref).left() for ref, person in self._people.items()}
             | {ref: answer.left for ref, answer in self._ready.set_aside.items()},
             {name: count for name, count in calls.items() if count},
-            plan_hash(plan, course.changes, roots),
+            plan_hash(plan, effects.changes, roots),
         )
 
     # The effects
 
-    def _course(self, plan: Plan) -> Course:
+    def _effects(self, plan: Plan) -> Effects:
         """What is due in this pass, less what lies in the recycle bin already."""
         binned = {key for key, row in self._ready.rows.items() if row.is_deleted}
         binned |= {key for key, state in self._ready.known.items() if state is State.BINNED}
         dependents = tuple(entry for entry in plan.explicit if entry[0] not in binned)
         changes = (*plan.changes, *self._ready.root_changes())
-        return Course(changes, dependents, self._look_below(plan, dependents))
+        return Effects(changes, dependents, self._look_below(plan, dependents))
 
-    def _carry_out(self, plan: Plan, course: Course) -> None:
-        for change in course.changes:
+    def _carry_out(self, plan: Plan, effects: Effects) -> None:
+        for change in effects.changes:
             for ref in change.owners & self._people.keys():
                 self._progress.of(ref).changed.add(change.key)
-        look = course.look
-        if not self._delete(course.dependents, course.changes, look, before_roots=True):
+        look = effects.look
+        if not self._delete(effects.dependents, effects.changes, look, before_roots=True):
             return
-        self._delete_histories(course)
+        self._delete_histories(effects)
         if self._jobs.deleted:
             # Jobs take their time, and what was made meanwhile could be found by nothing once its root is gone.
             for ref in self._ready.news(look):
@@ -146,15 +146,17 @@ class ErasurePass:
             return
         self._states = look.states(self._reader)
         self._settle([*plan.explicit, *roots])
-        held = {k for p in self._people.values() for k in p.sight.roots if k in p.planned and self._ready.is_going(k)}
+        held = {
+            k for p in self._people.values() for k in p.snapshot.roots if k in p.planned and self._ready.is_going(k)
+        }
         self._held = held - in_bin - {key for key, _ in roots}
         self._purge([*plan.explicit, *roots])
 
-    def _delete_histories(self, course: Course) -> None:
+    def _delete_histories(self, effects: Effects) -> None:
         """What was written over stands in the field history of the record that stays: gone, where we may delete it."""
         owners = {
             change.key: change.owners
-            for change in course.changes
+            for change in effects.changes
             if self._policy.rule(change.key[0]).action is Action.ANONYMISE
         }
         entries = [
@@ -170,7 +172,7 @@ class ErasurePass:
             self._save()
             self._note(self._writer.delete(entries))
 
-    def _look_below(self, plan: Plan, dependents: Sequence[Entry]) -> Look:
+    def _look_below(self, plan: Plan, dependents: Sequence[Entry]) -> StateQuery:
         """Whatever hung on the roots, looked for by id: what went along with a parent tells nobody itself. The roots'
         own rows answer; the purge and the confirming look find out whether they told the truth.
 
@@ -183,7 +185,7 @@ class ErasurePass:
         binned = [key for key, _ in dependents if self._schema.objects[key[0]].has_bin]
         going = Counter(name for (name, _), _ in dependents)
         binned = [key for key in binned if not self._jobs.suits(key[0], going[key[0]])]
-        return Look(below, self._schema, later=with_roots, only_live=True, binned=binned)
+        return StateQuery(below, self._schema, later=with_roots, only_live=True, binned=binned)
 
     def _goes_with_a_root(self, key: Key, plan: Plan, roots: Collection[Key]) -> bool:
         """True if it goes along with a root, or with something that does."""
@@ -213,13 +215,15 @@ class ErasurePass:
         for ref, person in self._people.items():
             if person.failures or person.is_stopped or person.has_news or plan.left.get(ref):
                 continue
-            for key in person.sight.roots:
+            for key in person.snapshot.roots:
                 if key in person.planned and self._ready.is_going(key) and key not in plan.blocked_roots:
                     found.append((key, frozenset({ref})))
         order = ("Lead", "Contact", "Account", "Individual")
         return sorted(found, key=lambda e: (order.index(e[0][0]), e[0][1]))
 
-    def _delete(self, entries: Sequence[Entry], changes: Sequence[Change], look: Look, *, before_roots: bool) -> bool:
+    def _delete(
+        self, entries: Sequence[Entry], changes: Sequence[Change], look: StateQuery, *, before_roots: bool
+    ) -> bool:
         """Delete in order: objects with very many records by jobs, the others by collections. False: a job runs.
 
         What room the last call leaves goes to the look.
@@ -269,7 +273,7 @@ class ErasurePass:
                 self._progress.of(ref).purged.add(key)
         # Refused: it went along with a parent and was purged with it, or it is purged already. The bin itself knows.
         refused = [key for key, _ in due if key not in purged] if self._purger.is_permitted else []
-        self._states |= Look(refused, self._schema).states(self._reader)
+        self._states |= StateQuery(refused, self._schema).states(self._reader)
         self._save()
 
     # The answers
@@ -301,7 +305,7 @@ class ErasurePass:
         named = {(each.object, each.id) for each in left}
         held = self._held & person.planned if named else set()
         left += tuple(Left(*key, "held_by_what_stays") for key in sorted(held - named))
-        new = person.sight.without(person.planned | progress.all_ids | progress.changed | set(progress.kept))
+        new = person.snapshot.without(person.planned | progress.all_ids | progress.changed | set(progress.kept))
         counts = unreported(
             progress.counts(there | failures.keys() | held), progress.before, person.subject.already_reported
         )

@@ -85,6 +85,6 @@ class SalesforcePolicy(SystemModel):
 
     @property
     def staying(self) -> frozenset[str]:
-        """Objects whose records stay as they are, their tie to the person apart: nothing below them is looked at."""
+        """Objects whose records stay, without their reference to the person: the records below them aren't read."""
         names = {*self.objects, *DEFAULT_OBJECTS}
         return frozenset(name for name in names if self.rule(name).action in (Action.UNLINK, Action.RETAIN))

@@ -14,7 +14,7 @@ from connectors.base.interface import Lease
 from connectors.base.values import Answer, Batch
 from connectors.salesforce.deletion.dependents import Key
 from connectors.salesforce.deletion.planning import Change
-from connectors.salesforce.deletion.root_search import RootSearch, Sight
+from connectors.salesforce.deletion.root_search import RootSearch, Snapshot
 from connectors.salesforce.deletion.writing import Verdict, Writer
 from connectors.salesforce.org.org import Org
 from connectors.salesforce.org.reading import Reader
@@ -56,21 +56,21 @@ class Suppression:
 
     def run(self) -> dict[str, Answer | ConnectorError]:
         """SUPPRESSED where at least one opt-out stands now and none was refused; ALREADY_ABSENT for strangers."""
-        sights = self._search.for_people(self._batch.subjects)
+        snapshots = self._search.for_people(self._batch.subjects)
         changes: dict[Key, tuple[dict[str, Any], set[str]]] = {}
         known: set[str] = set()
-        for ref, sight in sights.items():
-            for key, root in sight.roots.items():
+        for ref, snapshot in snapshots.items():
+            for key, root in snapshot.roots.items():
                 known.add(ref)
                 values = self._opt_outs(key[0])
                 # A converted lead can't be changed any more; what it became carries the opt-out.
                 if values and not root.is_deleted and root.row.get("IsConverted") is not True:
                     changes.setdefault(key, (values, set()))[1].add(ref)
         owners: dict[Key, set[str]] = {}
-        for ref, sight in sights.items():
-            for key in sight.roots:
+        for ref, snapshot in snapshots.items():
+            for key in snapshot.roots:
                 owners.setdefault(key, set()).add(ref)
-        for key, refs in self._consents(owners, sights).items():
+        for key, refs in self._consents(owners, snapshots).items():
             changes.setdefault(key, ({_STATUS: _OPT_OUT}, set()))[1].update(refs)
         verdicts = Writer(self._org, self._may).change(
             [Change(key, values, frozenset(refs)) for key, (values, refs) in changes.items()]
@@ -99,13 +99,13 @@ class Suppression:
         known = self._schema.objects[name]
         return {f: True for f in _OPT_OUTS if known.has(f) and known.fields[f].updateable}
 
-    def _consents(self, roots: Mapping[Key, set[str]], sights: Mapping[str, Sight]) -> dict[Key, set[str]]:
+    def _consents(self, roots: Mapping[Key, set[str]], snapshots: Mapping[str, Snapshot]) -> dict[Key, set[str]]:
         """Consents of the people among the roots, by type, and those of their contact points: addresses of their own
         or such with one of their values."""
         parties = {i: refs for (name, i), refs in roots.items() if name in (INDIVIDUAL, ACCOUNT)}
         points: dict[str, set[str]] = {}
-        for ref, sight in sights.items():
-            for name, record_id in sight.copies:
+        for ref, snapshot in snapshots.items():
+            for name, record_id in snapshot.copies:
                 if name in _POINTS:
                     points.setdefault(record_id, set()).add(ref)
         found: dict[Key, set[str]] = {}

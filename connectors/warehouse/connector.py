@@ -31,7 +31,7 @@ from connectors.warehouse.databases import database_at
 from connectors.warehouse.erasure import Erasure
 from connectors.warehouse.layout import read_layout
 from connectors.warehouse.location import WarehouseCredentials, parse_location
-from connectors.warehouse.look import Sight, answer, located, look, look_at_edges
+from connectors.warehouse.look import Snapshot, answer, located, look, look_at_edges
 from connectors.warehouse.names import name_parts, quoted_name
 from connectors.warehouse.policy import Action, WarehousePolicy
 from connectors.warehouse.session import Session
@@ -61,7 +61,7 @@ class WarehouseConnector(Connector):
         # A second writer would only wait for the first one's lock; people travel together instead.
         max_concurrency=1,
         suppress_first=False,
-        # Whether the tables are seen depends on the batch: see `_prove_sight`.
+        # Whether the tables are seen depends on the batch: see `_prove_visibility`.
         verifies_visibility=True,
         order=10,
         not_covered=("backups", "freed_storage", "tables_not_listed"),
@@ -109,14 +109,14 @@ class WarehouseConnector(Connector):
         so that is `no_visibility`.
         """
         with self._database.open(write=False) as session:
-            return self._prove_sight(session)
+            return self._prove_visibility(session)
 
     def locate(self, batch: Batch) -> Findings:
         """Count each person's rows per table, dependents included, and name the rows that may be somebody else's."""
         with self._database.open(write=False) as session:
-            self._prove_sight(session)
-            sights = self._look(session, batch.subjects, heed_plan=False)
-        return {ref: located(sight) for ref, sight in sights.items()}
+            self._prove_visibility(session)
+            snapshots = self._look(session, batch.subjects, heed_plan=False)
+        return {ref: located(snapshot) for ref, snapshot in snapshots.items()}
 
     def erase(self, batch: Batch, lease: Lease) -> Answers:
         """Take the rows, children first, the graph's edges last and only of people of whom nothing else is left.
@@ -129,30 +129,30 @@ class WarehouseConnector(Connector):
             erasure = Erasure(session, layout, lease)
             erasure.erase_rows(batch.subjects)
             working = [s for s in batch.subjects if erasure.goes_on(s)]
-            sights = look(session, layout, working, one_by_one=False, heed_plan=True)
+            snapshots = look(session, layout, working, one_by_one=False, heed_plan=True)
             graph = self._policy.identity_graph
             if graph is not None:
-                erasure.erase_edges(graph, [s for s in working if not sights[s.ref].has_left])
-                look_at_edges(session, layout, graph, working, sights)
+                erasure.erase_edges(graph, [s for s in working if not snapshots[s.ref].has_left])
+                look_at_edges(session, layout, graph, working, snapshots)
         erasure.remember()
         memory = erasure.memory
         if any(memory.has_taken(subject.ref) for subject in working):
             self._took_rows_of = batch.key
         answers: dict[str, Answer | ConnectorError] = {
-            s.ref: answer(sights[s.ref], memory.unreported(s), has_taken=memory.has_taken(s.ref)) for s in working
+            s.ref: answer(snapshots[s.ref], memory.unreported(s), has_taken=memory.has_taken(s.ref)) for s in working
         }
         answers |= {ref: TemporarilyUnavailable("stopped") for ref in erasure.stopped}
         return answers | erasure.errors
 
     def confirm_absence(self, batch: Batch) -> Answers:
-        """Look again by every identifier in every table and in the graph; the sight is proven before and after."""
+        """Look again by every identifier in every table and in the graph; visibility is proven before and after."""
         with self._database.open(write=False) as session:
-            self._prove_sight(session, batch)
-            sights = self._look(session, batch.subjects, heed_plan=True)
-            self._prove_sight(session, batch)
-        return {ref: answer(sight, {}) for ref, sight in sights.items()}
+            self._prove_visibility(session, batch)
+            snapshots = self._look(session, batch.subjects, heed_plan=True)
+            self._prove_visibility(session, batch)
+        return {ref: answer(snapshot, {}) for ref, snapshot in snapshots.items()}
 
-    def _prove_sight(self, session: Session, batch: Batch | None = None) -> Visibility:
+    def _prove_visibility(self, session: Session, batch: Batch | None = None) -> Visibility:
         """This user sees every row of every table, and these are the tables where people's rows were or are.
 
         The second is proven by any row that is left. If none is left, because a person of this batch was the last one,
@@ -172,12 +172,12 @@ class WarehouseConnector(Connector):
             return Visibility("rights", "rows in 0 of the configured tables")
         raise CredentialsRefused("no_visibility")
 
-    def _look(self, session: Session, people: Sequence[Subject], *, heed_plan: bool) -> dict[str, Sight]:
+    def _look(self, session: Session, people: Sequence[Subject], *, heed_plan: bool) -> dict[str, Snapshot]:
         layout = read_layout(session, self._policy)
-        sights = look(session, layout, people, one_by_one=True, heed_plan=heed_plan)
+        snapshots = look(session, layout, people, one_by_one=True, heed_plan=heed_plan)
         if self._policy.identity_graph is not None:
-            look_at_edges(session, layout, self._policy.identity_graph, people, sights)
-        return sights
+            look_at_edges(session, layout, self._policy.identity_graph, people, snapshots)
+        return snapshots
 
     def _table_names(self) -> tuple[str, ...]:
         graph = self._policy.identity_graph

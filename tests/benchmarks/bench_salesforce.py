@@ -5,7 +5,7 @@
 A whole run: locate, erase, confirm; token and schema in a cache that another process has filled. Each person has 60
 related records, of which 18 must be deleted by a call of their own. The yardstick is the target of issue 5. The
 thousand go by bulk jobs, for which the org needs a permission; the hundred don't. BENCH_SCALE below 1 leaves the
-thousand out. Beside the calls stand the residue and the changed bystanders, which the stand-in's god's view counts.
+thousand out. Beside the calls stand the residue and the changed bystanders, which the stand-in's ground truth counts.
 Nothing is asserted here; tests/integration/connectors/test_salesforce/test_connector_calls.py does.
 """
 

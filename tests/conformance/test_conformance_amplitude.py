@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from connectors.testing.conformance import ConformanceSuite, HttpBench, Need, Plant
+from connectors.testing.conformance import ConformanceSuite, HttpVendorFixture, Need, TestPerson
 
 
-class AmplitudeBench(HttpBench):
+class AmplitudeFixture(HttpVendorFixture):
     name = "amplitude"
     kind = "customer_id"
     options: ClassVar[Mapping[str, Any]] = {"api_key": "conformance-key", "secret_key": "conformance-secret"}
@@ -31,17 +31,17 @@ class AmplitudeBench(HttpBench):
     def account(self) -> Any:
         return {}
 
-    def people(self, people: Sequence[Plant]) -> Any:
+    def people(self, people: Sequence[TestPerson]) -> Any:
         return {"users": [_user(person) for person in people]}
 
     def slow_options(self) -> dict[str, Any]:
         return {"job_seconds": 0.3}
 
 
-def _user(person: Plant) -> dict[str, Any]:
+def _user(person: TestPerson) -> dict[str, Any]:
     amplitude_id = 10**6 + int(hashlib.sha256(person.ref.encode()).hexdigest(), 16) % 10**9
     return {"amplitude_id": amplitude_id, "user_id": person.identifier.value, "name": person.name}
 
 
 class TestAmplitude(ConformanceSuite):
-    bench = AmplitudeBench()
+    vendor = AmplitudeFixture()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from connectors.testing.conformance import ConformanceSuite, HttpBench, Need, Plant
+from connectors.testing.conformance import ConformanceSuite, HttpVendorFixture, Need, TestPerson
 
 
-class IntercomBench(HttpBench):
+class IntercomFixture(HttpVendorFixture):
     name = "intercom"
     options: ClassVar[Mapping[str, Any]] = {"access_token": "conformance-token-1", "rows_per_page": 2}
     lacks: ClassVar[Mapping[Need, str]] = {Need.JOBS: "contacts are deleted one by one, at once"}
@@ -27,7 +27,7 @@ class IntercomBench(HttpBench):
     def account(self) -> Any:
         return {}
 
-    def people(self, people: Sequence[Plant]) -> Any:
+    def people(self, people: Sequence[TestPerson]) -> Any:
         return {
             "contacts": [_contact(person, n) for person in people for n in range(person.roots)],
             "conversations": [_hanging(person, n) for person in people for n in range(0, person.related, 2)],
@@ -38,14 +38,14 @@ class IntercomBench(HttpBench):
         return {"type": "error.list", "errors": [{"code": "server_error"}]}
 
 
-def _contact(person: Plant, n: int) -> dict[str, Any]:
+def _contact(person: TestPerson, n: int) -> dict[str, Any]:
     row = {"id": f"c-{person.ref}-{n}", "email": None, "external_id": None, "phone": None, "name": person.name}
     return row | {"email" if person.identifier.kind == "email" else "external_id": person.identifier.value}
 
 
-def _hanging(person: Plant, n: int) -> dict[str, Any]:
+def _hanging(person: TestPerson, n: int) -> dict[str, Any]:
     return {"id": f"h-{person.ref}-{n}", "contacts": [f"c-{person.ref}-0"], "body": f"{person.name} asks {n}"}
 
 
 class TestIntercom(ConformanceSuite):
-    bench = IntercomBench()
+    vendor = IntercomFixture()

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from connectors.testing.conformance import ConformanceSuite, HttpBench, Need, Plant
+from connectors.testing.conformance import ConformanceSuite, HttpVendorFixture, Need, TestPerson
 
 
-class MailchimpBench(HttpBench):
+class MailchimpFixture(HttpVendorFixture):
     name = "mailchimp"
     options: ClassVar[Mapping[str, Any]] = {"api_key": "conformancekey-us1"}
     lacks: ClassVar[Mapping[Need, str]] = {
@@ -33,10 +33,10 @@ class MailchimpBench(HttpBench):
         control = {"email_address": "control@acme.example", "status": "subscribed"}
         return {"lists": [{"id": "a1", "name": "News", "members": [control]}, {"id": "a2", "name": "Shop"}]}
 
-    def people(self, people: Sequence[Plant]) -> Any:
+    def people(self, people: Sequence[TestPerson]) -> Any:
         return {"lists": [_members("a1", people, "subscribed"), _members("a2", people, "archived")]}
 
-    def traces(self, person: Plant) -> frozenset[str]:
+    def traces(self, person: TestPerson) -> frozenset[str]:
         email = person.identifier.value
         return frozenset({email, hashlib.md5(email.lower().encode()).hexdigest()})
 
@@ -44,17 +44,17 @@ class MailchimpBench(HttpBench):
         return {"type": "about:blank", "title": "Refused", "status": status, "detail": "no", "instance": "1"}
 
 
-class MailchimpJobsBench(MailchimpBench):
+class MailchimpJobsFixture(MailchimpFixture):
     """The same with every erasure in a job."""
 
     batch_threshold = 0
-    lacks: ClassVar[Mapping[Need, str]] = {k: v for k, v in MailchimpBench.lacks.items() if k is not Need.JOBS}
+    lacks: ClassVar[Mapping[Need, str]] = {k: v for k, v in MailchimpFixture.lacks.items() if k is not Need.JOBS}
 
     def slow_options(self) -> dict[str, Any]:
         return {"job_seconds": 0.2}
 
 
-def _members(list_id: str, people: Sequence[Plant], status: str) -> dict[str, Any]:
+def _members(list_id: str, people: Sequence[TestPerson], status: str) -> dict[str, Any]:
     members = [
         {
             "email_address": person.identifier.value,
@@ -69,8 +69,8 @@ def _members(list_id: str, people: Sequence[Plant], status: str) -> dict[str, An
 
 
 class TestMailchimp(ConformanceSuite):
-    bench = MailchimpBench()
+    vendor = MailchimpFixture()
 
 
 class TestMailchimpJobs(ConformanceSuite):
-    bench = MailchimpJobsBench()
+    vendor = MailchimpJobsFixture()

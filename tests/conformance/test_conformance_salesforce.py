@@ -10,16 +10,16 @@ import pytest
 from connectors.base.interface import Connector
 from connectors.salesforce.connector import SalesforceConnector
 from connectors.salesforce.sandbox.server import SalesforceSandbox
-from connectors.testing.conformance import ConformanceSuite, HttpBench, Need, Plant
+from connectors.testing.conformance import ConformanceSuite, HttpVendorFixture, Need, TestPerson
 from connectors.testing.sandbox import Sandbox
 
 _CREDENTIALS = {"consumer_key": "conformance-key-1", "consumer_secret": "conformance-secret-1"}
 
 
-class SalesforceBench(HttpBench):
+class SalesforceFixture(HttpVendorFixture):
     name = "salesforce"
     lacks: ClassVar[Mapping[Need, str]] = {
-        Need.JOBS: "below `bulk_from` nothing is done by jobs; see the bench with jobs"
+        Need.JOBS: "below `bulk_from` nothing is done by jobs; see the fixture with jobs"
     }
     related_over_pages = 120
     options: ClassVar[Mapping[str, Any]] = {**_CREDENTIALS, "page_rows": 50}
@@ -47,22 +47,22 @@ class SalesforceBench(HttpBench):
     def error_body(self, status: int) -> Any:
         return [{"message": "refused", "errorCode": "INVALID_SESSION_ID" if status == 401 else "UNKNOWN_EXCEPTION"}]
 
-    def people(self, people: Sequence[Plant]) -> Any:
+    def people(self, people: Sequence[TestPerson]) -> Any:
         return {"records": [record for person in people for record in _records(person)]}
 
 
-class JobBench(SalesforceBench):
+class JobFixture(SalesforceFixture):
     """Everything goes by bulk jobs, which take a moment."""
 
     lacks: ClassVar[Mapping[Need, str]] = {}
-    options: ClassVar[Mapping[str, Any]] = {**SalesforceBench.options, "permissions": {"bulk_hard_delete": True}}
+    options: ClassVar[Mapping[str, Any]] = {**SalesforceFixture.options, "permissions": {"bulk_hard_delete": True}}
     policy: ClassVar[Mapping[str, Any]] = {"bulk_from": 1}
 
     def slow_options(self) -> dict[str, Any]:
         return {"job_seconds": 0.4}  # longer than a pass waits for it, shorter than the suite has patience
 
 
-def _records(person: Plant) -> list[dict[str, Any]]:
+def _records(person: TestPerson) -> list[dict[str, Any]]:
     me, name = f"@{person.ref}", person.name
     records = [
         _record("Contact", {"LastName": name, "Email": person.identifier.value, "AccountId": "@acme"}, person.ref)
@@ -93,9 +93,9 @@ def _record(object_name: str, fields: Mapping[str, Any], ref: str | None = None)
 
 @pytest.mark.long
 class TestSalesforce(ConformanceSuite):
-    bench = SalesforceBench()
+    vendor = SalesforceFixture()
 
 
 @pytest.mark.long
 class TestSalesforceByJobs(ConformanceSuite):
-    bench = JobBench()
+    vendor = JobFixture()

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import duckdb
 
-from connectors.testing.conformance import Bench, ConformanceSuite, Need, Plant, Stage
+from connectors.testing.conformance import ConformanceSuite, Need, RunningVendor, TestPerson, VendorFixture
 from connectors.testing.sandbox import Sandbox
 
 _TABLES = """
@@ -55,7 +55,7 @@ class WarehouseStage:
                 connection.execute(_TABLES)
         shutil.copyfile(template, self._path)
 
-    def seed(self, people: Sequence[Plant]) -> None:
+    def seed(self, people: Sequence[TestPerson]) -> None:
         with duckdb.connect(str(self._path)) as connection:
             for person in people:
                 row = [_id(person.ref), person.identifier.value, person.name]
@@ -92,7 +92,7 @@ def _id(ref: str) -> int:
     return 100 + int(hashlib.sha256(ref.encode()).hexdigest(), 16) % 10**9
 
 
-class WarehouseBench(Bench):
+class WarehouseFixture(VendorFixture):
     name = "warehouse"
     lacks: ClassVar[Mapping[Need, str]] = {
         Need.HTTP: _FILE_ONLY,
@@ -102,10 +102,10 @@ class WarehouseBench(Bench):
     }
 
     @contextmanager
-    def open(self) -> Iterator[Stage]:
+    def open(self) -> Iterator[RunningVendor]:
         with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
             yield WarehouseStage(Path(folder))
 
 
 class TestWarehouse(ConformanceSuite):
-    bench = WarehouseBench()
+    vendor = WarehouseFixture()

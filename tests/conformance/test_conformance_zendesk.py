@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from connectors.base.values import Identifier
-from connectors.testing.conformance import ConformanceSuite, HttpBench, Plant
-from connectors.testing.conformance.people import plant
+from connectors.testing.conformance import ConformanceSuite, HttpVendorFixture, TestPerson
+from connectors.testing.conformance.people import make_person
 
 _CROWD = 101
 
 
-class ZendeskBench(HttpBench):
+class ZendeskFixture(HttpVendorFixture):
     name = "zendesk"
     # Tickets are destroyed and listed a hundred at a time.
     related_over_pages = 203
@@ -31,7 +31,7 @@ class ZendeskBench(HttpBench):
     def account(self) -> Any:
         return {"organizations": [{"id": 7, "name": "Acme"}]}
 
-    def people(self, people: Sequence[Plant]) -> Any:
+    def people(self, people: Sequence[TestPerson]) -> Any:
         return {
             "users": [
                 {"id": _id(p.ref), "email": p.identifier.value, "name": p.name, "organization_id": 7} for p in people
@@ -51,11 +51,11 @@ class ZendeskBench(HttpBench):
     def slow_options(self) -> dict[str, Any]:
         return {"job_seconds": 0.2}
 
-    def crowd(self, person: Plant) -> Sequence[Plant]:
+    def crowd(self, person: TestPerson) -> Sequence[TestPerson]:
         """Strangers in whose names the words of the address stand: the search answers them all, a hundred a page."""
         words = person.identifier.value.replace("@", " ").replace(".", " ")
         return [
-            plant(
+            make_person(
                 f"{_CROWD_REF}{n}", Identifier("email", f"stranger{n}@elsewhere.test"), related=0, name=f"{words} {n}"
             )
             for n in range(_CROWD)
@@ -72,7 +72,7 @@ def _id(ref: str) -> int:
     return 10**6 + int(hashlib.sha256(ref.encode()).hexdigest(), 16) % 10**9
 
 
-def _ticket(person: Plant, n: int) -> dict[str, Any]:
+def _ticket(person: TestPerson, n: int) -> dict[str, Any]:
     status = ("open", "closed", "solved")[n % 3]
     return {
         "id": _id(f"{person.ref}/{n}"),
@@ -84,4 +84,4 @@ def _ticket(person: Plant, n: int) -> dict[str, Any]:
 
 
 class TestZendesk(ConformanceSuite):
-    bench = ZendeskBench()
+    vendor = ZendeskFixture()

@@ -32,7 +32,7 @@ def test_every_connector_has_its_bench(name: str) -> None:
         if issubclass(found, ConformanceSuite) and found is not ConformanceSuite and found.__name__.startswith("Test")
     ]
     assert suites, f"{path.name} runs no ConformanceSuite"
-    assert all(suite.bench.name == name for suite in suites)
+    assert all(suite.vendor.name == name for suite in suites)
 
 
 def test_every_sandbox_is_one() -> None:

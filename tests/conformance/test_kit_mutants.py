@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from test_conformance_amplitude import AmplitudeBench
-from test_conformance_intercom import IntercomBench
+from test_conformance_amplitude import AmplitudeFixture
+from test_conformance_intercom import IntercomFixture
 
 from connectors.base.kit import calls, look, progress, rest
 from connectors.base.kit.jobs import JobConnector
@@ -15,12 +15,12 @@ from connectors.base.kit.look import Look
 from connectors.base.kit.people import each_person
 from connectors.base.kit.rest import Hanging, RestConnector
 from connectors.base.values import Answer, Subject
-from connectors.testing.conformance import ConformanceSuite, HttpBench, Trial
+from connectors.testing.conformance import Case, ConformanceSuite, HttpVendorFixture
 from connectors.testing.sandbox.faults import FaultKind
 
 Patch = pytest.MonkeyPatch
-_RECORDS: tuple[HttpBench, ...] = (IntercomBench(),)
-_JOBS: tuple[HttpBench, ...] = (AmplitudeBench(),)
+_RECORDS: tuple[HttpVendorFixture, ...] = (IntercomFixture(),)
+_JOBS: tuple[HttpVendorFixture, ...] = (AmplitudeFixture(),)
 _ALL = _RECORDS + _JOBS
 
 
@@ -79,7 +79,7 @@ def _no_look_afterwards(patch: Patch) -> None:
     )
 
 
-_Mutant = tuple[Callable[[Patch], None], tuple[HttpBench, ...], str, dict[str, object]]
+_Mutant = tuple[Callable[[Patch], None], tuple[HttpVendorFixture, ...], str, dict[str, object]]
 _MUTANTS: tuple[_Mutant, ...] = (
     (_holds_ignored, _ALL, "test_a_stopped_person_is_not_touched_and_others_go_on", {}),
     (_holds_ignored, _ALL, "test_asks_before_each_effect", {}),
@@ -95,20 +95,26 @@ _MUTANTS: tuple[_Mutant, ...] = (
     (_token_not_saved, _ALL, "test_who_dies_at_a_call_leaves_a_true_sum", {}),
     (_no_look_afterwards, _JOBS, "test_accepted_is_not_gone", {}),
 )
-_RUNS = [(mutate, bench, case, values) for mutate, benches, case, values in _MUTANTS for bench in benches]
+_RUNS = [(mutate, vendor, test_name, values) for mutate, fixtures, test_name, values in _MUTANTS for vendor in fixtures]
 
 
 @pytest.mark.parametrize(
-    ("mutate", "bench", "case", "values"), _RUNS, ids=[f"{m.__name__[1:]}-{b.name}-{c[5:]}" for m, b, c, _ in _RUNS]
+    ("mutate", "vendor", "test_name", "values"),
+    _RUNS,
+    ids=[f"{m.__name__[1:]}-{b.name}-{c[5:]}" for m, b, c, _ in _RUNS],
 )
 def test_a_rule_switched_off_fails_its_case(
-    mutate: Callable[[Patch], None], bench: HttpBench, case: str, values: dict[str, object], monkeypatch: Patch
+    mutate: Callable[[Patch], None],
+    vendor: HttpVendorFixture,
+    test_name: str,
+    values: dict[str, object],
+    monkeypatch: Patch,
 ) -> None:
-    with bench.open() as stage, Trial(bench, stage) as trial:
+    with vendor.open() as running, Case(vendor, running) as case:
         monkeypatch.undo()
         mutate(monkeypatch)
         try:
             with pytest.raises((AssertionError, pytest.fail.Exception)):
-                getattr(ConformanceSuite(), case)(trial, **values)
+                getattr(ConformanceSuite(), test_name)(case, **values)
         except pytest.skip.Exception:
-            raise AssertionError(f"{case} was skipped") from None
+            raise AssertionError(f"{test_name} was skipped") from None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from told_vendor import TOLD_BUGS, ToldBench, ToldConnector
+from told_vendor import TOLD_BUGS, ToldConnector, ToldFixture
 
 from connectors.base.interface import ErasesBy, Operation
-from connectors.testing.conformance import ConformanceSuite, Trial
+from connectors.testing.conformance import Case, ConformanceSuite
 
 _CAUGHT_BY = {
     "forgets_the_like": "test_look_alikes_alone_are_not_found",
@@ -20,14 +20,14 @@ _CAUGHT_BY = {
 
 
 class TestTold(ConformanceSuite):
-    bench = ToldBench()
+    vendor = ToldFixture()
 
 
 def run_case(bug: str) -> None:
-    bench = ToldBench(bug)
-    with bench.open() as stage, Trial(bench, stage) as trial:
+    vendor = ToldFixture(bug)
+    with vendor.open() as running, Case(vendor, running) as case:
         try:
-            getattr(ConformanceSuite(), _CAUGHT_BY[bug])(trial)
+            getattr(ConformanceSuite(), _CAUGHT_BY[bug])(case)
         except pytest.skip.Exception:
             raise LookupError("the case was skipped") from None
 
@@ -45,9 +45,9 @@ def test_nobody_goes_unsearched_who_is_erased_by_records_or_never_looked_for(cha
 
 
 def test_whoever_is_asked_for_a_search_all_the_same_says_so() -> None:
-    bench = ToldBench()
-    with bench.open() as stage, Trial(bench, stage) as trial:
-        ada = trial.seed_with_neighbours()
+    vendor = ToldFixture()
+    with vendor.open() as running, Case(vendor, running) as case:
+        ada = case.seed_with_neighbours()
         with pytest.raises(NotImplementedError):
-            trial.locate(trial.connect(), ada)
-        assert Operation.LOCATE not in trial.connect().declaration.operations
+            case.locate(case.connect(), ada)
+        assert Operation.LOCATE not in case.connect().declaration.operations

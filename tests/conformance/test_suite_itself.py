@@ -6,9 +6,9 @@ import inspect
 import logging
 
 import pytest
-from toy_vendor import BUGS, ToyBench
+from toy_vendor import BUGS, ToyFixture
 
-from connectors.testing.conformance import ConformanceSuite, Trial
+from connectors.testing.conformance import Case, ConformanceSuite
 from connectors.testing.conformance.cases_callbacks import SECRETS
 from connectors.testing.sandbox.faults import FaultKind
 
@@ -43,32 +43,32 @@ _CAUGHT_BY: dict[str, tuple[str, dict[str, object]]] = {
 
 
 class TestToy(ConformanceSuite):
-    bench = ToyBench()
+    vendor = ToyFixture()
 
 
-def _run_case(bug: str | None, case: str, arguments: dict[str, object]) -> None:
-    bench = ToyBench(bug)
-    with bench.open() as stage, Trial(bench, stage) as trial:
+def _run_case(bug: str | None, test_name: str, arguments: dict[str, object]) -> None:
+    vendor = ToyFixture(bug)
+    with vendor.open() as running, Case(vendor, running) as case:
         try:
-            getattr(ConformanceSuite(), case)(trial, **arguments)
+            getattr(ConformanceSuite(), test_name)(case, **arguments)
         except pytest.skip.Exception:
-            raise AssertionError(f"{case} was skipped") from None
+            raise AssertionError(f"{test_name} was skipped") from None
 
 
 @pytest.mark.parametrize("bug", sorted(_CAUGHT_BY))
 def test_each_bug_fails_its_case(bug: str) -> None:
-    case, arguments = _CAUGHT_BY[bug]
+    test_name, arguments = _CAUGHT_BY[bug]
     with pytest.raises((AssertionError, pytest.fail.Exception)):
-        _run_case(bug, case, arguments)
+        _run_case(bug, test_name, arguments)
 
 
 def test_a_logged_email_fails_any_case(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    bench = ToyBench("logs_the_email")
-    with bench.open() as stage, Trial(bench, stage) as trial:
-        ConformanceSuite().test_erases_every_record_of_a_person(trial)
+    vendor = ToyFixture("logs_the_email")
+    with vendor.open() as running, Case(vendor, running) as case:
+        ConformanceSuite().test_erases_every_record_of_a_person(case)
         with pytest.raises(AssertionError, match="was printed"):
-            trial.assert_silent(caplog.text)
+            case.assert_silent(caplog.text)
 
 
 def test_every_bug_has_a_case() -> None:
@@ -78,4 +78,4 @@ def test_every_bug_has_a_case() -> None:
 def test_every_case_says_what_it_checks() -> None:
     cases = [m for name, m in inspect.getmembers(ConformanceSuite, inspect.isfunction) if name.startswith("test_")]
     assert len(cases) > 30
-    assert all(case.__doc__ for case in cases)
+    assert all(test.__doc__ for test in cases)

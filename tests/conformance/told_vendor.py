@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from toy_sandbox import ToySandbox
-from toy_vendor import ToyBench, ToyConnector
+from toy_vendor import ToyConnector, ToyFixture
 
 from connectors.base.interface import Connector, ErasesBy, Lease, Operation
 from connectors.base.values import Answer, Subject
@@ -64,7 +64,7 @@ class ToldConnector(ToyConnector):
         return Answer.already_absent() if "believes_at_once" in self.bugs else super()._confirmed(subject)
 
 
-class ToldBench(ToyBench):
+class ToldFixture(ToyFixture):
     lacks: ClassVar[dict[Need, str]] = {Need.JOBS: "what it is told is done at once"}
 
     def __init__(self, bug: str | None = None) -> None:

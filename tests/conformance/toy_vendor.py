@@ -38,7 +38,7 @@ from connectors.base.values import (
     Subject,
     Visibility,
 )
-from connectors.testing.conformance import HttpBench, Plant
+from connectors.testing.conformance import HttpVendorFixture, TestPerson
 from connectors.testing.sandbox import Sandbox
 
 BUGS = (
@@ -327,7 +327,7 @@ def _quoted(value: str) -> str:
     return quote(value, safe="")
 
 
-class ToyBench(HttpBench):
+class ToyFixture(HttpVendorFixture):
     name = "toy"
     related_over_pages = 5
     roots_over_pages = 9
@@ -348,7 +348,7 @@ class ToyBench(HttpBench):
     def account(self) -> Any:
         return {"people": [CONTROL]}
 
-    def people(self, people: Sequence[Plant]) -> Any:
+    def people(self, people: Sequence[TestPerson]) -> Any:
         rows = [
             {"id": f"p-{p.ref}" + (f"-{n}" if n else ""), "email": p.identifier.value, "name": p.name}
             for p in people
@@ -370,7 +370,7 @@ class ToyBench(HttpBench):
         signature = SIGNATURE.sign(body, SecretStr(secret), stamp)
         return CallbackCall({"x-toy-signature": signature, "x-toy-timestamp": stamp}, body)
 
-    def crowd(self, person: Plant) -> Sequence[Plant]:
+    def crowd(self, person: TestPerson) -> Sequence[TestPerson]:
         local, _, domain = person.identifier.value.rpartition("@")
         others = [Identifier("email", f"{local}+{n}@{domain}") for n in range(5)]
         return [

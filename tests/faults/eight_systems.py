@@ -194,7 +194,7 @@ def _vendor(credentials: Mapping[str, Any], delays: Mapping[str, Any]) -> dict[s
 
 
 def held_by(company: Company, people: Sequence[SamplePerson]) -> dict[str, set[str]]:
-    """The god's view: per system the refs of those of whom it holds something. The warehouse holds everybody."""
+    """The ground truth: per system the refs of those of whom it holds something. The warehouse holds everybody."""
     found: dict[str, set[str]] = {name: {p.ref for p in people} for name in WAREHOUSE}
     for name, stand_in in company.sandboxes.items():
         text = json.dumps(stand_in.records(), ensure_ascii=False).casefold()

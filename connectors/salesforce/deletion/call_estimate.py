@@ -1,4 +1,4 @@
-"""What one pass is about to do, and how many calls that takes. Decides nothing: it counts what is going to be sent."""
+"""The effects of one pass, and how many calls they take. Decides nothing: it counts the calls that will be made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from connectors.salesforce.deletion.bulk import MAX_IDS as MAX_JOB_IDS
 from connectors.salesforce.deletion.hard_deletion import JobDeletion
 from connectors.salesforce.deletion.planning import Change
 from connectors.salesforce.deletion.purging import MAX_IDS as MAX_PURGED_IDS
-from connectors.salesforce.deletion.states import Look
+from connectors.salesforce.deletion.states import StateQuery
 from connectors.salesforce.deletion.writing import Entry, Writer
 from connectors.salesforce.org.schema import Schema
 
@@ -17,36 +17,36 @@ _CALLS_A_JOB = 2  # opened with its rows, looked at once; another for each look 
 
 
 @dataclass(frozen=True)
-class Course:
-    """Changes first, then dependents in order; roots follow when those are gone. `look`: what is looked for by id."""
+class Effects:
+    """Changes first, then dependents in order; roots follow when those are gone. `look`: the ids to look for."""
 
     changes: tuple[Change, ...] = field(repr=False)
     dependents: tuple[Entry, ...] = field(repr=False)
-    look: Look = field(repr=False)
+    look: StateQuery = field(repr=False)
 
 
 class CallCount:
-    """Counts the calls of a course."""
+    """Counts the calls that effects take."""
 
     def __init__(self, writer: Writer, jobs: JobDeletion, schema: Schema) -> None:
         self._writer = writer
         self._jobs = jobs
         self._schema = schema
 
-    def of(self, course: Course, roots: Sequence[Entry], *, purges: bool) -> dict[str, int]:
-        """Calls by what they are for."""
-        first, room = self._deleting(course.dependents, course.changes)
+    def of(self, effects: Effects, roots: Sequence[Entry], *, purges: bool) -> dict[str, int]:
+        """Return the number of calls by their purpose."""
+        first, room = self._deleting(effects.dependents, effects.changes)
         second, room_after = self._deleting(roots, ())
         binned = [
             key
-            for entries in (course.dependents, roots)
+            for entries in (effects.dependents, roots)
             for key, _ in entries
             if self._schema.objects[key[0]].has_bin and key[0] not in {*first.by_job, *second.by_job}
         ]
         return {
             "delete": first.calls + second.calls,
             "jobs": first.jobs + second.jobs,
-            "check": course.look.calls_after(room, room_after),
+            "check": effects.look.calls_after(room, room_after),
             "purge": -(-len(binned) // MAX_PURGED_IDS) if purges else 0,
         }
 

@@ -102,7 +102,7 @@ class News:
     of: Callable[[Sequence[Rows]], set[str]]
 
 
-class Expansion:
+class DependentSearch:
     """One look downwards from many roots."""
 
     def __init__(

@@ -126,7 +126,7 @@ class Planner:
 
     def _may_go(self, row: Row) -> bool:
         rule = self._policy.rule(row.object)
-        # By default a business record loses its tie to a person; one that is the person's own goes with them.
+        # By default a business record loses its reference to a person; one that is the person's own goes with them.
         is_own = rule.is_default and rule.action is Action.UNLINK and self._goes_along(row)
         if rule.action is not Action.DELETE and not is_own:
             return False
@@ -221,7 +221,7 @@ class Planner:
         return any(row.values.get(f) in self._ids for f in person_fields(self._schema.objects[row.object]))
 
     def _successor(self, row: Row, relation: Relation) -> str | None:
-        """A shared activity passes to another of its people; everything else simply loses the tie."""
+        """A shared activity passes to another of its people; everything else simply loses the reference."""
         if relation.field != "WhoId":
             return None
         others = sorted(i for i in self._others.get(row.key, ()) if i in self._strangers(row))

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from connectors.base.values import Answer, Batch, Left, Located, Subject
 from connectors.salesforce.deletion.anonymising import anonymised
 from connectors.salesforce.deletion.deletion_groups import Groups
-from connectors.salesforce.deletion.dependents import Expansion, Key, Row, with_halves
+from connectors.salesforce.deletion.dependents import DependentSearch, Key, Row, with_halves
 from connectors.salesforce.deletion.planning import Change, Plan, Planner
 from connectors.salesforce.deletion.progress import Progress
-from connectors.salesforce.deletion.root_search import Root, RootSearch, Sight, person_fields
-from connectors.salesforce.deletion.states import Look, State
+from connectors.salesforce.deletion.root_search import Root, RootSearch, Snapshot, person_fields
+from connectors.salesforce.deletion.states import State, StateQuery
 from connectors.salesforce.deletion.writing import Verdict
 from connectors.salesforce.identifiers import long_id
 from connectors.salesforce.org.reading import Reader
@@ -31,7 +31,7 @@ class Person:
     """One person in one pass. `planned`: keys of the frozen records."""
 
     subject: Subject
-    sight: Sight
+    snapshot: Snapshot
     planned: set[Key] = field(repr=False)
     failures: dict[Key, Verdict] = field(default_factory=dict, repr=False)
     left: tuple[Left, ...] = ()
@@ -65,17 +65,17 @@ class Preparation:
         self.known: dict[Key, State] = {}
         self.anchors: set[Key] = set()  # people's roots with both halves of person accounts
         self._groups = Groups()
-        self._expansion: Expansion | None = None
+        self._dependent_search: DependentSearch | None = None
         self._owners: dict[Key, set[str]] = {}
 
     def look(self, batch: Batch) -> None:
         """Who is there, and of whom nothing may be touched: those are set aside with their answers."""
-        # By their frozen records and ties only: what is new under a person's values is found by the confirming look.
-        sights = self._search.for_people(batch.subjects, by_values=False)
+        # By their frozen records and references only: the confirming look finds what is new under a person's values.
+        snapshots = self._search.for_people(batch.subjects, by_values=False)
         for subject in batch.subjects:
-            sight = sights[subject.ref]
+            snapshot = snapshots[subject.ref]
             planned = {(r.object, long_id(r.id) or r.id) for r in subject.records}
-            self.people[subject.ref] = Person(subject, sight, planned)
+            self.people[subject.ref] = Person(subject, snapshot, planned)
         self._part_the_doubtful()
 
     def _part_the_doubtful(self) -> None:
@@ -91,12 +91,12 @@ class Preparation:
             reviews = self._policy.internal_users == "review"
             internal = [
                 root
-                for root in person.sight.roots.values()
+                for root in person.snapshot.roots.values()
                 if reviews and is_internal(root) and self._search.matching_fields(person.subject, USER, root.row)
             ]
             # Once something was done, what proved the person may be gone already.
             doubts = bool(self._policy.shared_kinds) and not self._progress.of(ref).has_begun
-            weak = [key for key in person.sight.roots if doubts and key not in person.sight.strong]
+            weak = [key for key in person.snapshot.roots if doubts and key not in person.snapshot.strong]
             if internal:
                 left = tuple(Left(r.object, r.id, "internal_user") for r in internal)
                 self._put_aside(ref, Answer.ambiguous("internal_user", left=left))
@@ -108,15 +108,15 @@ class Preparation:
         """What is to happen below the roots, with every id remembered in the progress."""
         owners: dict[Key, set[str]] = {}
         for ref, person in self.people.items():
-            mine = [r for k, r in person.sight.roots.items() if k in person.planned and r.object != USER]
+            mine = [r for k, r in person.snapshot.roots.items() if k in person.planned and r.object != USER]
             for key in with_halves(mine):
                 owners.setdefault(key, set()).add(ref)
-        expansion = Expansion(self._schema, self._reader, self._policy.staying, self._search.value_columns)
-        self._expansion, self._owners = expansion, owners
-        self.rows = expansion.run(owners)
+        dependent_search = DependentSearch(self._schema, self._reader, self._policy.staying, self._search.value_columns)
+        self._dependent_search, self._owners = dependent_search, owners
+        self.rows = dependent_search.run(owners)
         copies = self._add_copies()
-        expansion.run(self._standing_alone(copies, owners))
-        users = {k for p in self.people.values() for k in p.sight.roots if k in p.planned}
+        dependent_search.run(self._standing_alone(copies, owners))
+        users = {k for p in self.people.values() for k in p.snapshot.roots if k in p.planned}
         tops = {*owners, *users, *((name, f"copy:{ref}") for name, ref in copies.anchors)}
         planner = Planner(self._schema, self._policy, self.rows, tops, binned=self.binned_roots(), copies=copies.fields)
         plan = planner.plan(all_explicit=any(self._progress.of(ref).all_explicit for ref in self.people))
@@ -128,13 +128,13 @@ class Preparation:
         self._tie_groups()
         return plan
 
-    def news(self, look: Look) -> set[str]:
+    def news(self, look: StateQuery) -> set[str]:
         """Who has got something since the look that would be left behind without a trace. Spare room is the look's."""
         owners = {key: refs & self.people.keys() for key, refs in self._owners.items()}
         owners = {key: refs for key, refs in owners.items() if refs}
-        if self._expansion is None or not owners:
+        if self._dependent_search is None or not owners:
             return set()
-        news = self._expansion.news(owners)
+        news = self._dependent_search.news(owners)
         riders = look.riders(room_beside(len(news.statements), len(news.sure)), None, only_early=True)
         rows = self._reader.run([*news.statements, *riders], news.sure)
         look.rode(rows[len(news.statements) :])
@@ -148,10 +148,10 @@ class Preparation:
         known = self._schema.objects.get(ACCOUNT)
         prefix = known.prefix if known is not None and known.prefix else "001"
         for ref, person in self.people.items():
-            for root in person.sight.roots.values():
-                self._groups.tie((ref, *_accounts(root.row, prefix)))
+            for root in person.snapshot.roots.values():
+                self._groups.connect((ref, *_accounts(root.row, prefix)))
         for row in self.rows.values():
-            self._groups.tie((*sorted(row.owners), *_accounts(row.values, prefix)))
+            self._groups.connect((*sorted(row.owners), *_accounts(row.values, prefix)))
 
     def _standing_alone(self, copies: _Copies, roots: Mapping[Key, set[str]]) -> dict[Key, set[str]]:
         """Records with a value in them that name nobody: what hangs on them is looked at as well."""
@@ -188,7 +188,7 @@ class Preparation:
         begun = {k: ref for ref in self.people for k in self._progress.of(ref).all_ids}
         if not begun:
             return
-        self.known = Look(begun, self._schema).states(self._reader)
+        self.known = StateQuery(begun, self._schema).states(self._reader)
         listed = {key for key, _ in plan.explicit} | set(plan.along)
         for key, ref in sorted(begun.items()):
             if key in listed or key[0] in PEOPLE or not self._may_delete(key):
@@ -217,7 +217,7 @@ class Preparation:
         for ref, person in self.people.items():
             progress = self._progress.of(ref)
             progress.kept |= {(e.object, e.id): e.reason for e in plan.kept.get(ref, ())}
-            for key, root in person.sight.roots.items():
+            for key, root in person.snapshot.roots.items():
                 if key not in person.planned or key in plan.blocked_roots:
                     continue
                 if self.is_going(key):
@@ -234,7 +234,7 @@ class Preparation:
 
         Whoever lost a merge to a record that lives went by that merge, not by us.
         """
-        roots = person.sight.roots
+        roots = person.snapshot.roots
         live = {key for key, root in roots.items() if not root.is_deleted}
         binned = {k for k, r in roots.items() if r.is_deleted and (k[0], str(r.row.get("MasterRecordId"))) not in live}
         below = {k for k, row in self.rows.items() if k not in roots and row.is_deleted and ref in row.owners}
@@ -251,7 +251,7 @@ class Preparation:
         """Roots that stay without their values. Users are locked out as well, which also frees their contact."""
         changes = []
         for ref, person in self.people.items():
-            for key, root in person.sight.roots.items():
+            for key, root in person.snapshot.roots.items():
                 if key not in person.planned or not self._is_overwritten(root):
                     continue
                 known = self._schema.objects[key[0]]
@@ -265,7 +265,7 @@ class Preparation:
 
     def binned_roots(self) -> set[Key]:
         """Roots that lie in the recycle bin already."""
-        return {k for p in self.people.values() for k, r in p.sight.roots.items() if r.is_deleted}
+        return {k for p in self.people.values() for k, r in p.snapshot.roots.items() if r.is_deleted}
 
     def _put_aside(self, ref: str, answer: Answer) -> None:
         self.set_aside[ref] = answer

@@ -1,7 +1,7 @@
-"""Whose records are there: people's own records by value, by id and by the org's own ties, for many people at once.
+"""Find people's own records by value, by id and by the org's own references, for many people at once.
 
-Decides what counts as a person's root: an exact value in one of the identifier fields, a frozen id, or a tie (converted
-lead, Individual, portal user, merge loser, a person account's two halves). Business accounts are never roots.
+Decides which records are a person's roots: an exact value in one of the identifier fields, a frozen id, or a reference
+(converted lead, Individual, portal user, merge loser, a person account's two halves). A business account is no root.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ class Root:
 
 
 @dataclass
-class Sight:
+class Snapshot:
     """What one look saw of one person. `copies`: records of other objects that hold a value of theirs."""
 
     roots: dict[_Key, Root] = field(default_factory=dict, repr=False)
     copies: dict[_Key, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     strong: set[_Key] = field(default_factory=set, repr=False)  # found by more than a kind that is shared
-    tied: set[_Key] = field(default_factory=set, repr=False)  # found by the org's own relations
+    referenced: set[_Key] = field(default_factory=set, repr=False)  # found by the org's own references
 
-    def without(self, planned: set[_Key]) -> Sight:
+    def without(self, planned: set[_Key]) -> Snapshot:
         """Less what is planned already."""
-        return Sight(
+        return Snapshot(
             {k: r for k, r in self.roots.items() if k not in planned},
             {k: r for k, r in self.copies.items() if k not in planned},
         )
@@ -80,7 +80,7 @@ class RootSearch:
 
     def __init__(self, schema: Schema, rules: Rules, reader: Reader, shared_kinds: frozenset[str], own_id: str) -> None:
         self.own_id = own_id
-        self._asked_ties: set[tuple[str, str, str]] = set()
+        self._asked_references: set[tuple[str, str, str]] = set()
         self._schema = schema
         self._rules = rules
         self._reader = reader
@@ -88,15 +88,15 @@ class RootSearch:
 
     def for_people(
         self, subjects: Sequence[Subject], *, by_values: bool = True, expecting: bool = True
-    ) -> dict[str, Sight]:
-        """What is there of each of them, by identifiers and frozen ids, seen by a credential that proves its sight.
+    ) -> dict[str, Snapshot]:
+        """Find each person's records by identifiers and frozen ids, under a credential that proves its visibility.
 
-        Not `by_values`: who has frozen records is looked for by those and their ties only, and nothing but people.
-        Not `expecting`: most likely nothing is left of anybody.
+        Not `by_values`: people with frozen records are looked for by those and their references only, and only in
+        objects of people. Not `expecting`: most likely nothing is left of anybody.
         """
-        sights = {s.ref: Sight() for s in subjects}
+        snapshots = {s.ref: Snapshot() for s in subjects}
         index, ids = self._index(subjects)
-        self._asked_ties = set()
+        self._asked_references = set()
         searched = [s for s in subjects if by_values or not s.records]
         values = wanted(self._rules, searched)
         statements = self._statements(values, ids, only_people=not by_values, expecting=expecting)
@@ -107,20 +107,20 @@ class RootSearch:
         self._check_own_record(statements, answers[len(rights) :])
         for (name, _), rows in zip(statements, answers[len(rights) :], strict=True):
             for row in rows:
-                self._take(name, row, index, ids, sights)
-                self._take_tied(name, row, ids, sights)
-        self._follow_ties(sights)
-        return sights
+                self._take(name, row, index, ids, snapshots)
+                self._take_referenced(name, row, ids, snapshots)
+        self._follow_references(snapshots)
+        return snapshots
 
-    def located(self, subject: Subject, sight: Sight) -> Located:
-        """Return the sight as the engine's findings, with the objects that this org's schema can't search."""
-        keys = sorted({*sight.roots, *sight.copies})
+    def located(self, subject: Subject, snapshot: Snapshot) -> Located:
+        """Return the snapshot as the engine's findings, with the objects that this org's schema can't search."""
+        keys = sorted({*snapshot.roots, *snapshot.copies})
         counts: dict[str, int] = defaultdict(int)
         for name, _ in keys:
             counts[name] += 1
         own = {self._rules.normal(i) for i in subject.identifiers}
         others: dict[tuple[str, str], Identifier] = {}
-        for (name, record_id), root in sorted(sight.roots.items()):
+        for (name, record_id), root in sorted(snapshot.roots.items()):
             ids = [Identifier(kind, record_id) for kind, of in ID_KINDS.items() if of == name]
             for identifier in (*carried(self._rules, self._schema.objects[name], root.row), *ids):
                 normal = self._rules.normal(identifier)
@@ -162,7 +162,7 @@ class RootSearch:
         return values, ids
 
     def calls_to_confirm(self, subjects: Sequence[Subject]) -> int:
-        """How many calls a last look, by every identifier and frozen id, takes; ties that come to light don't count."""
+        """Count the calls of a last look by every identifier and frozen id, without references that are found in it."""
         _, ids = self._index(subjects)
         asked = self._statements(wanted(self._rules, subjects), ids, only_people=False, expecting=False)
         rights = rights_asked(self._schema)
@@ -200,13 +200,13 @@ class RootSearch:
         expecting: bool = True,
     ) -> list[tuple[str, str]]:
         """Queries on people, and on everything else that has a field of the right type. Each with its object."""
-        ties: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        references: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         for name, record_id in ids:
             if name in PEOPLE:
-                for of, field_name, value in self._ties(Root(name, record_id, {})):
+                for of, field_name, value in self._references(Root(name, record_id, {})):
                     if field_name != "Id":
-                        ties[of][field_name].add(value)
-                        self._asked_ties.add((of, field_name, value))
+                        references[of][field_name].add(value)
+                        self._asked_references.add((of, field_name, value))
         people: list[tuple[str, str]] = []
         copies: list[tuple[str, str]] = []
         for name, known in self._schema.objects.items():
@@ -216,7 +216,7 @@ class RootSearch:
             given = sorted({i for of, i in ids if of == name and long_id(i)}) if is_person or not only_people else []
             clauses: list[tuple[str, Sequence[str]]] = [("Id", list(map(by_id, given)))]
             clauses += [(f, values.get(kind, ())) for f, kind in self._asked(known).items()]
-            clauses += [(f, sorted(map(by_id, v))) for f, v in ties.get(name, {}).items() if known.has(f)]
+            clauses += [(f, sorted(map(by_id, v))) for f, v in references.get(name, {}).items() if known.has(f)]
             also = "IsPersonAccount = true" if name == ACCOUNT else ""
             texts = selects(self.columns(known), name, clauses, also, beside=self._ourselves(name))
             if name == MAIL and expecting and max(map(len, values.values()), default=0) > _MAILS_AT_ONCE:
@@ -236,7 +236,7 @@ class RootSearch:
         return fields if known.name in PEOPLE else {f: k for f, k in fields.items() if known.fields[f].updateable}
 
     def columns(self, known: ObjectType) -> list[str]:
-        """What is asked of a record: identifiers, ties, and whatever says whose it is."""
+        """What is asked of a record: identifiers, references, and whatever says whose it is."""
         names = ["Id", *self._rules.fields_of(known)]
         names += [name for name in (*_TIES, *_OTHERS) if known.has(name)]
         names += person_fields(known)
@@ -248,7 +248,7 @@ class RootSearch:
         row: Mapping[str, Any],
         index: Mapping[tuple[str, str], set[str]],
         ids: Mapping[_Key, set[str]],
-        sights: Mapping[str, Sight],
+        snapshots: Mapping[str, Snapshot],
     ) -> None:
         """Give a row to everybody one of whose exact values stands in it. The vendor's own comparison isn't enough."""
         key = (name, str(row["Id"]))
@@ -265,60 +265,64 @@ class RootSearch:
             strong |= index.get((kind, key[1]), set()) if of == name else set()
         refs = by_id | weak | strong
         for ref in refs:
-            sight = sights[ref]
+            snapshot = snapshots[ref]
             if name not in PEOPLE:
-                sight.copies[key] = row
+                snapshot.copies[key] = row
             elif name == CONTACT and row.get("IsPersonAccount") is True and row.get("AccountId"):
-                # Half of a person account: the account is the root, and the ties lead there.
-                sight.roots[key] = Root(name, key[1], row)
+                # Half of a person account: the account is the root, and the references lead there.
+                snapshot.roots[key] = Root(name, key[1], row)
             elif self.is_person(name, row):
-                sight.roots[key] = Root(name, key[1], row)
+                snapshot.roots[key] = Root(name, key[1], row)
             if ref in strong:
-                sight.strong.add(key)
+                snapshot.strong.add(key)
             elif ref not in weak:
-                sight.tied.add(key)
+                snapshot.referenced.add(key)
 
-    def _take_tied(
-        self, name: str, row: Mapping[str, Any], ids: Mapping[_Key, set[str]], sights: Mapping[str, Sight]
+    def _take_referenced(
+        self, name: str, row: Mapping[str, Any], ids: Mapping[_Key, set[str]], snapshots: Mapping[str, Snapshot]
     ) -> None:
         """Give a row to those with whose frozen records the org ties it."""
         if name not in PEOPLE or not self.is_person(name, row):
             return
         own = Root(name, str(row["Id"]), row)
-        for of, field_name, value in self._ties(own):
-            # The other end of one of its ties is a frozen record.
+        for of, field_name, value in self._references(own):
+            # The other end of one of its references is a frozen record.
             for ref in ids.get((of, value), ()) if field_name == "Id" else ():
-                sights[ref].roots.setdefault((name, own.id), own)
-                sights[ref].tied.add((name, own.id))
+                snapshots[ref].roots.setdefault((name, own.id), own)
+                snapshots[ref].referenced.add((name, own.id))
         for ref in ids.get((name, str(row.get("MasterRecordId"))), ()):
-            sights[ref].roots.setdefault((name, own.id), own)
-            sights[ref].tied.add((name, own.id))
+            snapshots[ref].roots.setdefault((name, own.id), own)
+            snapshots[ref].referenced.add((name, own.id))
 
-    def _follow_ties(self, sights: Mapping[str, Sight]) -> None:
+    def _follow_references(self, snapshots: Mapping[str, Snapshot]) -> None:
         """Records that the org itself ties to a found one belong to the same person, until there are no more."""
-        asked = set(self._asked_ties)
+        asked = set(self._asked_references)
         for _ in range(_MOST_ROUNDS):
             owners: dict[tuple[str, str, str], set[str]] = defaultdict(set)
-            for ref, sight in sights.items():
-                for root in sight.roots.values():
-                    for tie in self._ties(root):
-                        owners[tie].add(ref)
-            new = [tie for tie in owners if tie not in asked and not self._is_known(tie, owners[tie], sights)]
+            for ref, snapshot in snapshots.items():
+                for root in snapshot.roots.values():
+                    for reference in self._references(root):
+                        owners[reference].add(ref)
+            new = [
+                reference
+                for reference in owners
+                if reference not in asked and not self._is_known(reference, owners[reference], snapshots)
+            ]
             if not new:
                 break
             asked |= set(new)
-            self._ask_ties(new, owners, sights)
-        for sight in sights.values():
-            if sight.strong:
-                # A tie to a record that is surely theirs is as good as a value.
-                sight.strong |= sight.tied
-            _drop_halves(sight)
+            self._ask_references(new, owners, snapshots)
+        for snapshot in snapshots.values():
+            if snapshot.strong:
+                # A reference to a record that is surely theirs is as good as a value.
+                snapshot.strong |= snapshot.referenced
+            _drop_halves(snapshot)
 
-    def _ask_ties(
+    def _ask_references(
         self,
         new: Sequence[tuple[str, str, str]],
         owners: Mapping[tuple[str, str, str], set[str]],
-        sights: Mapping[str, Sight],
+        snapshots: Mapping[str, Snapshot],
     ) -> None:
         texts: list[tuple[str, str]] = []
         for name in sorted(PEOPLE, key=lambda n: n == USER):
@@ -339,14 +343,16 @@ class RootSearch:
                 for field_name in ("Id", *_TIES, "PersonContactId"):
                     for ref in owners.get((name, field_name, str(row.get(field_name))), ()):
                         if self.is_person(name, row) or name == CONTACT:
-                            sights[ref].roots.setdefault(key, Root(name, key[1], row))
-                            sights[ref].tied.add(key)
+                            snapshots[ref].roots.setdefault(key, Root(name, key[1], row))
+                            snapshots[ref].referenced.add(key)
 
-    def _is_known(self, tie: tuple[str, str, str], refs: Iterable[str], sights: Mapping[str, Sight]) -> bool:
-        name, field_name, value = tie
-        return field_name == "Id" and all((name, value) in sights[ref].roots for ref in refs)
+    def _is_known(
+        self, reference: tuple[str, str, str], refs: Iterable[str], snapshots: Mapping[str, Snapshot]
+    ) -> bool:
+        name, field_name, value = reference
+        return field_name == "Id" and all((name, value) in snapshots[ref].roots for ref in refs)
 
-    def _ties(self, root: Root) -> Iterable[tuple[str, str, str]]:
+    def _references(self, root: Root) -> Iterable[tuple[str, str, str]]:
         """(object, field, value) of whatever else belongs to the person of this record."""
         row = root.row
         individual = root.id if root.object == INDIVIDUAL else row.get("IndividualId") or row.get("PersonIndividualId")
@@ -380,8 +386,8 @@ def person_fields(known: ObjectType) -> list[str]:
     return [f.name for f in known.fields.values() if f.type == "reference" and people & set(f.refers_to)]
 
 
-def _drop_halves(sight: Sight) -> None:
+def _drop_halves(snapshot: Snapshot) -> None:
     """A person account's contact is never a root of its own once its account is one."""
-    twins = {root.twin for root in sight.roots.values() if root.twin}
-    for key in [k for k in sight.roots if k[0] == CONTACT and k[1] in twins]:
-        del sight.roots[key]
+    twins = {root.twin for root in snapshot.roots.values() if root.twin}
+    for key in [k for k in snapshot.roots if k[0] == CONTACT and k[1] in twins]:
+        del snapshot.roots[key]

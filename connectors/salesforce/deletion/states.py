@@ -22,8 +22,8 @@ class State(StrEnum):
     GONE = "gone"
 
 
-class Look:
-    """One look at records by their ids: one statement per object and about 5,000 ids.
+class StateQuery:
+    """The states of records by their ids: one statement per object and about 5,000 ids.
 
     A ContentDocumentLink can't be asked for by its own id; it goes with its file or its record, which are asked for.
     So does a file's version with the file: it can't be deleted otherwise.
@@ -65,7 +65,7 @@ class Look:
             self._early = len(self._texts) if name not in last else self._early
 
     def riders(self, room: int, control: str | None, *, only_early: bool) -> list[str]:
-        """What to ask in the room that another call leaves, a proof of sight included; `answered` takes the answers.
+        """Return statements for the room in another call, with a proof of visibility; `answered` takes the answers.
 
         `control`: asked for as well where nothing else is sure to show a row; None: that call has its own proof.
         `only_early`: records that are asked for later aren't deleted yet.

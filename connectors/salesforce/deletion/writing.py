@@ -14,7 +14,7 @@ from typing import Any
 
 from connectors.base.errors import AnswerNotUnderstood
 from connectors.base.toolkit.http import field_of
-from connectors.salesforce.deletion.deletion_groups import in_lanes
+from connectors.salesforce.deletion.deletion_groups import in_queues
 from connectors.salesforce.deletion.dependents import Key
 from connectors.salesforce.deletion.planning import Change
 from connectors.salesforce.org.org import MAX_HEAVY_SUBREQUESTS, Org, Subanswer, Subrequest, part_error
@@ -89,13 +89,13 @@ class Writer:
         self, entries: Sequence[Entry], ask_in: Callable[[int], Sequence[str]], changes: Sequence[Change] = ()
     ) -> tuple[dict[Key, Verdict], list[Subanswer]]:
         """Delete, and ask in the last call's spare room what `ask_in` says of it; that runs after the deletion."""
-        lanes = [_calls(lane) for lane in self._lanes(entries, changes)]
-        if len(lanes) > 1:
-            return self._side_by_side(lanes), []
+        queues = [_calls(queue) for queue in self._queues(entries, changes)]
+        if len(queues) > 1:
+            return self._side_by_side(queues), []
         verdicts: dict[Key, Verdict] = {}
         rest: list[Subanswer] = []
-        for number, parts in enumerate(lanes[0], start=1):
-            is_last = number == len(lanes[0])
+        for number, parts in enumerate(queues[0], start=1):
+            is_last = number == len(queues[0])
             call = self._allowed(parts, verdicts)
             riders = [query_all(text) for text in ask_in(MAX_HEAVY_SUBREQUESTS - len(call))] if is_last else []
             if call or riders:
@@ -106,39 +106,39 @@ class Writer:
 
     def calls_for(self, entries: Sequence[Entry], changes: Sequence[Change] = ()) -> tuple[int, int]:
         """How many calls that takes, and how many statements the last one has room for."""
-        lanes = [_calls(lane) for lane in self._lanes(entries, changes)]
-        last = lanes[0][-1:] if len(lanes) == 1 else []
-        return sum(map(len, lanes)), sum(MAX_HEAVY_SUBREQUESTS - len(parts) for parts in last)
+        queues = [_calls(queue) for queue in self._queues(entries, changes)]
+        last = queues[0][-1:] if len(queues) == 1 else []
+        return sum(map(len, queues)), sum(MAX_HEAVY_SUBREQUESTS - len(parts) for parts in last)
 
-    def _lanes(self, entries: Sequence[Entry], changes: Sequence[Change]) -> list[list[_Act]]:
+    def _queues(self, entries: Sequence[Entry], changes: Sequence[Change]) -> list[list[_Act]]:
         acts = [*((c.key, c.owners, c.values) for c in _users_last(changes)), *((k, o, None) for k, o in entries)]
-        return in_lanes(acts, lambda act: self._group_of(act[1]), lambda some: len(_calls(some)))
+        return in_queues(acts, lambda act: self._group_of(act[1]), lambda some: len(_calls(some)))
 
     def change(self, changes: Sequence[Change]) -> dict[Key, Verdict]:
         """Write new values."""
         return self.delete((), changes)
 
-    def _side_by_side(self, lanes: Sequence[list[_Call]]) -> dict[Key, Verdict]:
-        """One call of each lane at a time. The lease is asked here, by one thread, right before each call."""
+    def _side_by_side(self, queues: Sequence[list[_Call]]) -> dict[Key, Verdict]:
+        """One call of each queue at a time. The lease is asked here, by one thread, right before each call."""
         verdicts: dict[Key, Verdict] = {}
-        due = [list(reversed(lane)) for lane in lanes]
+        due = [list(reversed(queue)) for queue in queues]
         running: dict[Future[list[Subanswer]], tuple[list[_Call], _Call]] = {}
 
-        def start(lane: list[_Call]) -> None:
-            while lane:
-                if call := self._allowed(lane.pop(), verdicts):
-                    running[pool.submit(self._org.composite, [_request(part) for part in call])] = (lane, call)
+        def start(queue: list[_Call]) -> None:
+            while queue:
+                if call := self._allowed(queue.pop(), verdicts):
+                    running[pool.submit(self._org.composite, [_request(part) for part in call])] = (queue, call)
                     return
 
         self._org.ready()
-        with ThreadPoolExecutor(max_workers=len(lanes), thread_name_prefix="salesforce") as pool:
-            for lane in due:
-                start(lane)
+        with ThreadPoolExecutor(max_workers=len(queues), thread_name_prefix="salesforce") as pool:
+            for queue in due:
+                start(queue)
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    lane, call = running.pop(future)
+                    queue, call = running.pop(future)
                     _read(call, future.result(), verdicts)
-                    start(lane)
+                    start(queue)
         return verdicts
 
     def _allowed(self, parts: _Call, verdicts: dict[Key, Verdict]) -> _Call:

@@ -1,4 +1,4 @@
-"""One stand-in org: its state, how it is seeded, the clock of its recycle bin, and the god's view of all of it.
+"""One stand-in org: its state, how it is seeded, the clock of its recycle bin, and the ground truth of all of it.
 
 Decides nothing about the API. The seed's form stands in `sandbox`; a row's `person` mark says whose it is and is never
 shown to a caller.

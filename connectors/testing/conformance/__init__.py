@@ -2,12 +2,17 @@
 
 import pytest
 
-for _module in ("trial", "cases_people", "cases_lease", "cases_access", "cases_crash", "cases_silence"):
+for _module in ("case", "cases_people", "cases_lease", "cases_access", "cases_crash", "cases_silence"):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
 
-from connectors.testing.conformance.bench import Bench, HttpBench, Need, Stage  # noqa: E402 - rewriting comes first
-from connectors.testing.conformance.people import Plant  # noqa: E402
+from connectors.testing.conformance.case import Case  # noqa: E402 - rewriting comes first
+from connectors.testing.conformance.people import TestPerson  # noqa: E402
 from connectors.testing.conformance.suite import ConformanceSuite  # noqa: E402
-from connectors.testing.conformance.trial import Trial  # noqa: E402
+from connectors.testing.conformance.vendor_fixture import (  # noqa: E402
+    HttpVendorFixture,
+    Need,
+    RunningVendor,
+    VendorFixture,
+)
 
-__all__ = ["Bench", "ConformanceSuite", "HttpBench", "Need", "Plant", "Stage", "Trial"]
+__all__ = ["Case", "ConformanceSuite", "HttpVendorFixture", "Need", "RunningVendor", "TestPerson", "VendorFixture"]

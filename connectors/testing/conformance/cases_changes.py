@@ -15,10 +15,10 @@ from connectors.base import operations
 from connectors.base.errors import CredentialsRefused
 from connectors.base.interface import Connector
 from connectors.base.values import ChangePage
-from connectors.testing.conformance.bench import Need
+from connectors.testing.conformance.case import Case
 from connectors.testing.conformance.lease import SuiteLease
-from connectors.testing.conformance.people import Plant
-from connectors.testing.conformance.trial import Trial
+from connectors.testing.conformance.people import TestPerson
+from connectors.testing.conformance.vendor_fixture import Need
 from connectors.testing.sandbox.faults import Fault, FaultKind
 
 _MOST_PAGES = 200
@@ -27,12 +27,12 @@ _MOST_PAGES = 200
 class ChangesCases:
     """Mixed into ConformanceSuite."""
 
-    def test_changes_tell_everybody_who_is_there(self, trial: Trial) -> None:
+    def test_changes_tell_everybody_who_is_there(self, case: Case) -> None:
         """Every record of a person, over all pages, with the identifier that stands in it and when it changed."""
         begin_at = _beginning()
-        people = [trial.person(f"person-{n}", related=1) for n in range(7)]
-        connector = _telling(trial)
-        trial.seed(*people)
+        people = [case.person(f"person-{n}", related=1) for n in range(7)]
+        connector = _telling(case)
+        case.seed(*people)
         pages = _read(connector, begin_at)
         for person in people:
             assert _tells(pages, person), f"nothing was told of {person.ref}"
@@ -40,69 +40,69 @@ class ChangesCases:
             assert seen.changed_at.tzinfo is not None
             assert seen.changed_at >= begin_at - timedelta(days=1), "something older than asked for was told"
 
-    def test_changes_go_on_where_they_ended(self, trial: Trial) -> None:
+    def test_changes_go_on_where_they_ended(self, case: Case) -> None:
         """Whoever comes later is told from the last page's cursor on, by a fresh process too."""
         begin_at = _beginning()
-        connector = _telling(trial)
-        trial.seed(trial.person("early", related=0))
+        connector = _telling(case)
+        case.seed(case.person("early", related=0))
         *_, last = _read(connector, begin_at)
         for label in ("late", "later"):
-            person = trial.person(label, related=0)
-            trial.seed(person)
-            pages = _read(trial.connect(), begin_at, last.cursor)
+            person = case.person(label, related=0)
+            case.seed(person)
+            pages = _read(case.connect(), begin_at, last.cursor)
             assert _tells(pages, person), f"nothing was told of {label}, who came after the last page"
             last = pages[-1]
 
-    def test_changes_tell_nobody_who_is_gone(self, trial: Trial) -> None:
+    def test_changes_tell_nobody_who_is_gone(self, case: Case) -> None:
         """A record that was erased isn't there again."""
         begin_at = _beginning()
-        connector = _telling(trial)
-        ada = trial.seed_with_neighbours()
-        batch, lease = trial.frozen(connector, ada), SuiteLease()
-        trial.finish(connector, batch, lease)
+        connector = _telling(case)
+        ada = case.seed_with_neighbours()
+        batch, lease = case.frozen(connector, ada), SuiteLease()
+        case.finish(connector, batch, lease)
         assert not _tells(_read(connector, begin_at), ada), "somebody was told who was erased"
 
-    def test_changes_are_only_looked_at(self, trial: Trial) -> None:
+    def test_changes_are_only_looked_at(self, case: Case) -> None:
         """No record is another one afterwards."""
-        connector = _telling(trial)
-        trial.seed_with_neighbours()
-        before = trial.rows()
+        connector = _telling(case)
+        case.seed_with_neighbours()
+        before = case.rows()
         _read(connector, _beginning())
-        assert trial.rows() == before, "a look at changes changed something"
+        assert case.rows() == before, "a look at changes changed something"
 
-    def test_a_cursor_holds_nothing_of_a_person(self, trial: Trial) -> None:
+    def test_a_cursor_holds_nothing_of_a_person(self, case: Case) -> None:
         """It is stored as it is: no identifier, no name, no record id."""
         begin_at = _beginning()
-        connector = _telling(trial)
-        people = [trial.person(f"person-{n}", related=0) for n in range(5)]
-        trial.seed(*people)
+        connector = _telling(case)
+        people = [case.person(f"person-{n}", related=0) for n in range(5)]
+        case.seed(*people)
         for page in _read(connector, begin_at):
             held = {person.identifier.value for person in people} | {c for p in people for c in p.canaries}
             held |= {seen.record.id for seen in page.records}
             assert not any(value in page.cursor for value in held), "a cursor names somebody"
             assert re.fullmatch(r"[\x20-\x7e]{1,200}", page.cursor), "a cursor is no short plain text"
-            trial.heard.append(page)
+            case.results.append(page)
 
-    def test_a_credential_without_visibility_reports_no_changes(self, trial: Trial) -> None:
+    def test_a_credential_without_visibility_reports_no_changes(self, case: Case) -> None:
         """200 and empty, from any call on: refused, or else it would look as if nothing ever changed again."""
-        trial.needs(Need.HTTP, Need.BLIND)
+        case.needs(Need.HTTP, Need.BLIND)
         begin_at = _beginning()
-        connector = _telling(trial)
-        trial.seed_with_neighbours()
+        connector = _telling(case)
+        case.seed_with_neighbours()
         _read(connector, begin_at)
-        trial.sandbox.journal.clear()
+        case.sandbox.journal.clear()
         _read(connector, begin_at)
-        for k in range(len(trial.sandbox.journal)):
-            trial.breaks(Fault(FaultKind.BLIND, times=None, skip=k))
+        for k in range(len(case.sandbox.journal)):
+            case.breaks(Fault(FaultKind.BLIND, times=None, skip=k))
             with pytest.raises(CredentialsRefused):
                 _read(connector, begin_at)
-        trial.heal()
+        case.heal()
 
 
-def _telling(trial: Trial) -> Connector:
-    if not trial.bench.connector().declaration.reports_changes:
-        pytest.skip(f"{trial.bench.name} declares no changes")
-    return trial.connect()
+def _telling(case: Case) -> Connector:
+    if not case.vendor.connector().declaration.reports_changes:
+        pytest.skip(f"{case.vendor.name} declares no changes")
+    return case.connect()
 
 
 def _beginning() -> datetime:
@@ -118,7 +118,7 @@ def _read(connector: Connector, begin_at: datetime, cursor: str | None = None) -
     return pages
 
 
-def _tells(pages: list[ChangePage], person: Plant) -> bool:
+def _tells(pages: list[ChangePage], person: TestPerson) -> bool:
     wanted = person.identifier
     told = (identifier for page in pages for seen in page.records for identifier in seen.identifiers)
     return any(i.kind == wanted.kind and i.value.casefold() == wanted.value.casefold() for i in told)

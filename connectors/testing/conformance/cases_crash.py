@@ -14,10 +14,10 @@ from connectors.base.errors import ConnectorError
 from connectors.base.interface import Answers
 from connectors.base.runner import Outcome
 from connectors.base.values import Answer, AnswerKind, Batch
-from connectors.testing.conformance.bench import Need
+from connectors.testing.conformance.case import Case
 from connectors.testing.conformance.lease import SuiteLease
-from connectors.testing.conformance.people import Plant
-from connectors.testing.conformance.trial import Trial
+from connectors.testing.conformance.people import TestPerson
+from connectors.testing.conformance.vendor_fixture import Need
 from connectors.testing.sandbox.faults import Fault, FaultKind
 from connectors.testing.sandbox.harness import Call, Result
 
@@ -40,179 +40,179 @@ _BAD_ANSWERS = {
 class CrashCases:
     """Mixed into ConformanceSuite."""
 
-    def test_an_answer_lost_after_the_vendor_acted(self, trial: Trial) -> None:
+    def test_an_answer_lost_after_the_vendor_acted(self, case: Case) -> None:
         """At every call of a run: the run ends as it would have without."""
-        trial.needs(Need.HTTP)
-        for ada in self.sweep_runs(trial, Fault(FaultKind.DROP_AFTER)):
-            line = trial.run(ada)[ada.ref]
-            trial.assert_ending(line, Outcome.ERASED_VERIFIED, Outcome.ERASED_UNVERIFIED)
-            trial.assert_gone(ada)
-            trial.assert_untouched(ada)
+        case.needs(Need.HTTP)
+        for ada in self.sweep_runs(case, Fault(FaultKind.DROP_AFTER)):
+            line = case.run(ada)[ada.ref]
+            case.assert_ending(line, Outcome.ERASED_VERIFIED, Outcome.ERASED_UNVERIFIED)
+            case.assert_gone(ada)
+            case.assert_untouched(ada)
 
     @pytest.mark.parametrize("bad", sorted(_BAD_ANSWERS))
-    def test_one_bad_answer_never_makes_a_false_ending(self, trial: Trial, bad: str) -> None:
+    def test_one_bad_answer_never_makes_a_false_ending(self, case: Case, bad: str) -> None:
         """At every call of a run: whatever the ending is called, it is true, and nobody else was touched."""
-        trial.needs(Need.HTTP)
-        for ada in self.sweep_runs(trial, _BAD_ANSWERS[bad]):
-            trial.assert_truthful(trial.run(ada)[ada.ref], ada)
-            trial.assert_untouched(ada)
+        case.needs(Need.HTTP)
+        for ada in self.sweep_runs(case, _BAD_ANSWERS[bad]):
+            case.assert_truthful(case.run(ada)[ada.ref], ada)
+            case.assert_untouched(ada)
 
     @pytest.mark.parametrize("kind", [FaultKind.DROP_BEFORE, FaultKind.DROP_AFTER])
-    def test_a_crash_in_the_middle_of_a_person(self, trial: Trial, kind: FaultKind) -> None:
+    def test_a_crash_in_the_middle_of_a_person(self, case: Case, kind: FaultKind) -> None:
         """The process dies at the kth call, for every k; the next one has the frozen batch and the last saved token."""
-        trial.needs(Need.HTTP)
-        for k in range(self._calls_of_an_erasure(trial)):
-            ada, batch, lease = self._frozen(trial)
+        case.needs(Need.HTTP)
+        for k in range(self._calls_of_an_erasure(case)):
+            ada, batch, lease = self._frozen(case)
             # The kth call is cut, and the dead process makes no further one.
-            trial.breaks(Fault(kind, skip=k), Fault(FaultKind.DROP_BEFORE, skip=k, times=None))
-            trial.erase_to_the_end(trial.connect(), batch, lease)
-            trial.heal()
-            self._recovers(trial, ada, batch, lease, f"crash at call {k}")
+            case.breaks(Fault(kind, skip=k), Fault(FaultKind.DROP_BEFORE, skip=k, times=None))
+            case.erase_to_the_end(case.connect(), batch, lease)
+            case.heal()
+            self._recovers(case, ada, batch, lease, f"crash at call {k}")
 
-    def test_a_404_of_another_form_is_no_absence(self, trial: Trial) -> None:
+    def test_a_404_of_another_form_is_no_absence(self, case: Case) -> None:
         """From the kth call on, for every k, a proxy answers 404: the connector itself concludes nothing from it.
 
         The connector is asked without the engine's check of the credentials around it, which would hide the fault.
         """
-        trial.needs(Need.HTTP)
-        for k in range(self._calls_of_an_erasure(trial)):
-            ada, batch, lease = self._frozen(trial)
-            trial.breaks(Fault(FaultKind.STATUS, status=404, times=None, skip=k, body=_A_PROXYS_404))
-            erased = self._said(trial, ada, lambda: trial.connect().erase(batch, lease))  # noqa: B023 - called at once
-            trial.breaks(Fault(FaultKind.STATUS, status=404, times=None, skip=k, body=_A_PROXYS_404))
-            seen = self._said(trial, ada, lambda: trial.connect().confirm_absence(batch))  # noqa: B023 - called at once
+        case.needs(Need.HTTP)
+        for k in range(self._calls_of_an_erasure(case)):
+            ada, batch, lease = self._frozen(case)
+            case.breaks(Fault(FaultKind.STATUS, status=404, times=None, skip=k, body=_A_PROXYS_404))
+            erased = self._said(case, ada, lambda: case.connect().erase(batch, lease))  # noqa: B023 - called at once
+            case.breaks(Fault(FaultKind.STATUS, status=404, times=None, skip=k, body=_A_PROXYS_404))
+            seen = self._said(case, ada, lambda: case.connect().confirm_absence(batch))  # noqa: B023 - called at once
             for answer in (erased, seen):
                 concluded = isinstance(answer, Answer) and answer.kind in (AnswerKind.ERASED, AnswerKind.ALREADY_ABSENT)
-                left = trial.residue(ada)
+                left = case.residue(ada)
                 assert not (concluded and left), f"a foreign 404 from call {k} on was taken for absence: {left}"
 
-    def _said(self, trial: Trial, person: Plant, ask: Callable[[], Answers]) -> Answer | ConnectorError:
+    def _said(self, case: Case, person: TestPerson, ask: Callable[[], Answers]) -> Answer | ConnectorError:
         try:
             answer = ask()[person.ref]
         except ConnectorError as error:
             answer = error
-        trial.heard.append(answer)
+        case.results.append(answer)
         return answer
 
-    def test_a_crash_between_two_passes(self, trial: Trial) -> None:
+    def test_a_crash_between_two_passes(self, case: Case) -> None:
         """The process dies after every pass of `erase`: the token alone carries on."""
-        trial.needs(Need.HTTP)
-        ada, batch, lease = self._frozen(trial)
-        trial.erase(trial.connect(), batch, lease)
-        self._recovers(trial, ada, batch, lease, "crash between two passes")
+        case.needs(Need.HTTP)
+        ada, batch, lease = self._frozen(case)
+        case.erase(case.connect(), batch, lease)
+        self._recovers(case, ada, batch, lease, "crash between two passes")
 
-    def test_a_crash_among_several_people(self, trial: Trial) -> None:
+    def test_a_crash_among_several_people(self, case: Case) -> None:
         """As above with three people in the batch, of whom one is taken out of it before the retry."""
-        trial.needs(Need.HTTP)
-        calls = self._calls_of_an_erasure(trial)
+        case.needs(Need.HTTP)
+        calls = self._calls_of_an_erasure(case)
         for k in range(0, calls, 2):
-            trial.reset()
-            people = [trial.person(f"person-{n}", related=1) for n in range(3)]
-            trial.seed(*people)
-            batch = trial.frozen(trial.connect(), *people)
-            lease = self._mortal(trial)
-            trial.breaks(Fault(FaultKind.DROP_AFTER, skip=k), Fault(FaultKind.DROP_BEFORE, skip=k, times=None))
-            trial.erase_to_the_end(trial.connect(), batch, lease)
-            trial.heal()
+            case.reset()
+            people = [case.person(f"person-{n}", related=1) for n in range(3)]
+            case.seed(*people)
+            batch = case.frozen(case.connect(), *people)
+            lease = self._mortal(case)
+            case.breaks(Fault(FaultKind.DROP_AFTER, skip=k), Fault(FaultKind.DROP_BEFORE, skip=k, times=None))
+            case.erase_to_the_end(case.connect(), batch, lease)
+            case.heal()
             fewer = Batch(batch.key, batch.subjects[1:])
-            answers = trial.finish(trial.connect(), fewer, SuiteLease(lease.resume_token))
+            answers = case.finish(case.connect(), fewer, SuiteLease(lease.resume_token))
             for person in people[1:]:
                 self._is_absent(answers[person.ref], f"crash at call {k}")
-            trial.assert_gone(*people[1:])
+            case.assert_gone(*people[1:])
 
-    def test_a_vendor_that_lies_is_not_believed(self, trial: Trial) -> None:
+    def test_a_vendor_that_lies_is_not_believed(self, case: Case) -> None:
         """Every effect is answered as done and nothing is: never `erased_verified`, never `absent`."""
-        trial.needs(Need.HTTP)
-        ada = trial.seed_with_neighbours()
-        before = trial.peoples_rows()
-        trial.breaks(Fault(FaultKind.LIE, methods=_CHANGING, times=None))
-        line = trial.run(ada)[ada.ref]
-        trial.assert_truthful(line, ada)
+        case.needs(Need.HTTP)
+        ada = case.seed_with_neighbours()
+        before = case.peoples_rows()
+        case.breaks(Fault(FaultKind.LIE, methods=_CHANGING, times=None))
+        line = case.run(ada)[ada.ref]
+        case.assert_truthful(line, ada)
         assert line.outcome not in (Outcome.ERASED_VERIFIED, Outcome.ABSENT)
-        assert trial.peoples_rows() == before
+        assert case.peoples_rows() == before
 
-    def test_accepted_is_not_gone(self, trial: Trial) -> None:
+    def test_accepted_is_not_gone(self, case: Case) -> None:
         """While the vendor's job runs the answer is ACCEPTED with a time to look again, and no look says absent."""
-        trial.needs(Need.HTTP, Need.JOBS)
-        ada, batch, lease = self._frozen(trial, slow=True)
-        connector = trial.connect()
-        answer = trial.erase(connector, batch, lease)[ada.ref]
+        case.needs(Need.HTTP, Need.JOBS)
+        ada, batch, lease = self._frozen(case, slow=True)
+        connector = case.connect()
+        answer = case.erase(connector, batch, lease)[ada.ref]
         assert isinstance(answer, Answer), f"erase answered {answer!r}"
         assert answer.kind is AnswerKind.ACCEPTED
         assert answer.look_again_at is not None
         assert answer.look_again_at.tzinfo is not None
-        if trial.residue(ada):
-            look = trial.confirm(connector, batch)[ada.ref]
+        if case.residue(ada):
+            look = case.confirm(connector, batch)[ada.ref]
             absent = isinstance(look, Answer) and look.kind is AnswerKind.ALREADY_ABSENT
             assert not absent, "a running job was taken for its end"
-        self._recovers(trial, ada, batch, lease, "after the job")
+        self._recovers(case, ada, batch, lease, "after the job")
 
-    def test_a_running_job_is_polled_and_not_opened_again(self, trial: Trial) -> None:
+    def test_a_running_job_is_polled_and_not_opened_again(self, case: Case) -> None:
         """A fresh process with the saved token makes no changing call while the job runs."""
-        trial.needs(Need.HTTP, Need.JOBS)
-        ada, batch, lease = self._frozen(trial, slow=True)
-        trial.erase(trial.connect(), batch, lease)
-        changes = self._changing_calls(trial)
-        answer = trial.erase(trial.connect(), batch, SuiteLease(lease.resume_token))[ada.ref]
+        case.needs(Need.HTTP, Need.JOBS)
+        ada, batch, lease = self._frozen(case, slow=True)
+        case.erase(case.connect(), batch, lease)
+        changes = self._changing_calls(case)
+        answer = case.erase(case.connect(), batch, SuiteLease(lease.resume_token))[ada.ref]
         assert isinstance(answer, Answer), f"erase answered {answer!r}"
         if answer.kind is AnswerKind.ACCEPTED and answer.resumes:
             assert not changes, f"the job was running and {changes} was called again"
-        self._recovers(trial, ada, batch, lease, "after the job")
+        self._recovers(case, ada, batch, lease, "after the job")
 
-    def sweep_runs(self, trial: Trial, fault: Fault) -> Iterator[Plant]:
+    def sweep_runs(self, case: Case, fault: Fault) -> Iterator[TestPerson]:
         """A fresh world for each call of a whole run, with the fault at that call."""
         calls = 0
         while True:
-            trial.reset()
-            ada = trial.seed_with_neighbours()
-            trial.sandbox.journal.clear()
-            trial.breaks(_at(fault, calls))
+            case.reset()
+            ada = case.seed_with_neighbours()
+            case.sandbox.journal.clear()
+            case.breaks(_at(fault, calls))
             yield ada
-            if not trial.is_broken():
+            if not case.is_broken():
                 assert calls > 0, "the run made no call"
                 return
             calls += 1
 
-    def _calls_of_an_erasure(self, trial: Trial) -> int:
-        _, batch, lease = self._frozen(trial)
-        trial.sandbox.journal.clear()
-        trial.erase_to_the_end(trial.connect(), batch, lease)
-        return len(trial.sandbox.journal)
+    def _calls_of_an_erasure(self, case: Case) -> int:
+        _, batch, lease = self._frozen(case)
+        case.sandbox.journal.clear()
+        case.erase_to_the_end(case.connect(), batch, lease)
+        return len(case.sandbox.journal)
 
-    def _frozen(self, trial: Trial, *, slow: bool = False) -> tuple[Plant, Batch, SuiteLease]:
-        trial.reset(trial.bench.slow_options() if slow else None)
-        ada = trial.seed_with_neighbours()
-        return ada, trial.frozen(trial.connect(), ada), self._mortal(trial)
+    def _frozen(self, case: Case, *, slow: bool = False) -> tuple[TestPerson, Batch, SuiteLease]:
+        case.reset(case.vendor.slow_options() if slow else None)
+        ada = case.seed_with_neighbours()
+        return ada, case.frozen(case.connect(), ada), self._mortal(case)
 
-    def _mortal(self, trial: Trial) -> SuiteLease:
+    def _mortal(self, case: Case) -> SuiteLease:
         """A lease that stores nothing once a fault has struck: a dead process saves nothing."""
-        trial.sandbox.journal.clear()
-        return SuiteLease(is_dead=trial.is_broken)
+        case.sandbox.journal.clear()
+        return SuiteLease(is_dead=case.is_broken)
 
-    def _recovers(self, trial: Trial, ada: Plant, batch: Batch, lease: SuiteLease, when: str) -> None:
-        answers = trial.finish(trial.connect(), batch, SuiteLease(lease.resume_token))
-        left = trial.residue(ada)
+    def _recovers(self, case: Case, ada: TestPerson, batch: Batch, lease: SuiteLease, when: str) -> None:
+        answers = case.finish(case.connect(), batch, SuiteLease(lease.resume_token))
+        left = case.residue(ada)
         assert not left, f"{when}: orphaned {left}"
         self._is_absent(answers[ada.ref], when)
-        trial.assert_untouched(ada)
+        case.assert_untouched(ada)
 
     def _is_absent(self, answer: Answer | ConnectorError, when: str) -> None:
         assert isinstance(answer, Answer), f"{when}: the look answered {answer!r}"
         assert answer.kind is AnswerKind.ALREADY_ABSENT, f"{when}: the look answered {answer.kind.value}"
 
-    def _changing_calls(self, trial: Trial) -> list[str]:
+    def _changing_calls(self, case: Case) -> list[str]:
         """From now on every call that changes the stand-in's state by other means than a look."""
         calls: list[str] = []
-        whole = trial.sandbox.handle
+        whole = case.sandbox.handle
 
         def watched(call: Call) -> Result:
-            before = json.dumps(trial.sandbox.state, sort_keys=True, default=str)
+            before = json.dumps(case.sandbox.state, sort_keys=True, default=str)
             result = whole(call)
-            if call.method in _CHANGING and json.dumps(trial.sandbox.state, sort_keys=True, default=str) != before:
+            if call.method in _CHANGING and json.dumps(case.sandbox.state, sort_keys=True, default=str) != before:
                 calls.append(call.method)
             return result
 
-        trial.sandbox.__dict__["handle"] = watched
+        case.sandbox.__dict__["handle"] = watched
         return calls
 
 

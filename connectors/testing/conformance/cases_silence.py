@@ -12,7 +12,7 @@ import pytest
 from connectors.base.errors import ConnectorError
 from connectors.base.interface import Operation
 from connectors.base.values import Identifier, Subject
-from connectors.testing.conformance.trial import Trial
+from connectors.testing.conformance.case import Case
 
 _LEVELS = ("draft", "verified", "watched")
 
@@ -20,11 +20,11 @@ _LEVELS = ("draft", "verified", "watched")
 class SilenceCases:
     """Mixed into ConformanceSuite. That nothing personal is printed is checked after *every* case of the suite."""
 
-    def test_declares_what_it_can(self, trial: Trial) -> None:
+    def test_declares_what_it_can(self, case: Case) -> None:
         """A declaration without holes: every operation has a limit, the README's level is one of three."""
-        declared = trial.bench.connector().declaration
-        assert declared.name == trial.bench.name
-        assert trial.bench.kind in declared.identifier_kinds
+        declared = case.vendor.connector().declaration
+        assert declared.name == case.vendor.name
+        assert case.vendor.kind in declared.identifier_kinds
         assert {Operation.ERASE} <= declared.operations
         assert declared.can_confirm == (Operation.CONFIRM in declared.operations)
         assert Operation.LOCATE in declared.operations or not declared.searches_first, "who searches can `locate`"
@@ -33,40 +33,40 @@ class SilenceCases:
             assert declared.batch_limit(operation) >= 1
         assert declared.max_concurrency >= 1
 
-    def test_imports_the_base_only(self, trial: Trial) -> None:
+    def test_imports_the_base_only(self, case: Case) -> None:
         """No service, no workers, no other vendor: the connector can live in a package of its own."""
-        kind = trial.bench.connector()
+        kind = case.vendor.connector()
         own = kind.__module__.rpartition(".")[0] or kind.__module__
         foreign = sorted(name for path in _sources(kind) for name in _imports(path) if _is_foreign(name, own))
         assert not foreign, f"imports {foreign}"
 
-    def test_errors_and_reprs_are_silent(self, trial: Trial) -> None:
+    def test_errors_and_reprs_are_silent(self, case: Case) -> None:
         """A person whose identifier nobody can use: whatever is raised or answered says nothing about them."""
-        ada = trial.seed_with_neighbours()
-        connector = trial.connect()
-        batch = trial.frozen(connector, ada)
-        for subject in (Subject("empty", ()), Subject("blank", (Identifier(trial.bench.kind, " "),))):
+        ada = case.seed_with_neighbours()
+        connector = case.connect()
+        batch = case.frozen(connector, ada)
+        for subject in (Subject("empty", ()), Subject("blank", (Identifier(case.vendor.kind, " "),))):
             try:
-                ask = connector.locate if trial.can_locate(connector) else connector.confirm_absence
-                trial.heard += ask(batch).values()
-                trial.heard += ask(type(batch)("conformance-2", (subject,))).values()
+                ask = connector.locate if case.can_locate(connector) else connector.confirm_absence
+                case.results += ask(batch).values()
+                case.results += ask(type(batch)("conformance-2", (subject,))).values()
             except ConnectorError as error:
-                trial.heard.append(error)
-        trial.heard += [batch, connector, connector.system, connector.declaration]
+                case.results.append(error)
+        case.results += [batch, connector, connector.system, connector.declaration]
         for text in map(repr, (batch, connector, connector.system)):
             assert ada.identifier.value not in text
             assert ada.name not in text
 
-    def test_counts_its_calls_and_asks_before_each(self, trial: Trial) -> None:
+    def test_counts_its_calls_and_asks_before_each(self, case: Case) -> None:
         """`calls` is what a run reports to those who pay per call; a call that nobody paced breaks a limit."""
-        if trial.stage.sandbox is None:
-            pytest.skip(f"{trial.bench.name} isn't spoken to over HTTP")
-        ada = trial.seed_with_neighbours()
-        trial.sandbox.journal.clear()
+        if case.running.sandbox is None:
+            pytest.skip(f"{case.vendor.name} isn't spoken to over HTTP")
+        ada = case.seed_with_neighbours()
+        case.sandbox.journal.clear()
         pacer = _CountingPacer()
-        connector = trial.connect_paced(pacer)
-        trial.run(ada, connector=connector)
-        assert connector.calls == len(trial.sandbox.journal), "`calls` isn't the number of calls made"
+        connector = case.connect_paced(pacer)
+        case.run(ada, connector=connector)
+        assert connector.calls == len(case.sandbox.journal), "`calls` isn't the number of calls made"
         assert pacer.asked == connector.calls, "calls were made that the system's pacer wasn't asked about"
         assert pacer.told == connector.calls, "the system's pacer wasn't told what came of its calls"
 

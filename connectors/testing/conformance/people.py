@@ -1,23 +1,27 @@
 """The people of the suite: identifiers that are hard to get right, look-alikes, and canaries that must never leak.
 
-Decides the values only; a bench decides which records they get. Reserved names throughout.
+Decides the values only; a fixture decides which records they get. Reserved names throughout.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from connectors.base.values import Identifier, Subject
 
 
 @dataclass(frozen=True)
-class Plant:
+class TestPerson:
     """One person to be put into a stand-in: `identifier` is theirs alone, `name` a canary that stands in every record.
 
     `related` is how many records hang on the person's root record (tickets, orders, notes). `roots` is how many root
-    records carry the identifier; more than one only where the bench has `roots_over_pages`.
+    records carry the identifier; more than one only where the fixture has `roots_over_pages`.
     """
+
+    __test__: ClassVar[bool] = False
+    """pytest collects no test class by this name."""
 
     ref: str
     identifier: Identifier
@@ -36,10 +40,10 @@ class Plant:
         return (self.identifier.value, self.name)
 
 
-def plant(ref: str, identifier: Identifier, *, related: int = 2, name: str | None = None) -> Plant:
+def make_person(ref: str, identifier: Identifier, *, related: int = 2, name: str | None = None) -> TestPerson:
     """A person, with a name that nothing else contains unless one is given."""
     digest = hashlib.sha256(f"{ref}|{identifier.value}".encode()).hexdigest()[:10]
-    return Plant(ref, identifier, name or f"Canary-{digest}", related)
+    return TestPerson(ref, identifier, name or f"Canary-{digest}", related)
 
 
 # Every one must be found exactly, and its look-alikes must stay: fuzzy searches, unescaped quotes, "+" read as a

@@ -1,7 +1,7 @@
-"""The suite as a pytest class. A connector's tests are three lines: a class, its bench, done.
+"""The suite as a pytest class. A connector's tests are three lines: a class, its fixture, done.
 
     class TestAcme(ConformanceSuite):
-        bench = AcmeBench()
+        vendor = AcmeFixture()
 
 Decides when a world is made new and that every case ends with a search for personal data in whatever was said.
 """
@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import pytest
 
-from connectors.testing.conformance.bench import Bench, Stage
+from connectors.testing.conformance.case import Case
 from connectors.testing.conformance.cases_access import AccessCases
 from connectors.testing.conformance.cases_callbacks import CallbackCases
 from connectors.testing.conformance.cases_changes import ChangesCases
@@ -24,33 +24,33 @@ from connectors.testing.conformance.cases_crash import CrashCases
 from connectors.testing.conformance.cases_lease import LeaseCases
 from connectors.testing.conformance.cases_people import PeopleCases
 from connectors.testing.conformance.cases_silence import SilenceCases
-from connectors.testing.conformance.trial import Trial
+from connectors.testing.conformance.vendor_fixture import RunningVendor, VendorFixture
 
 
 class ConformanceSuite(
     PeopleCases, LeaseCases, AccessCases, CrashCases, CountingCases, CallbackCases, ChangesCases, SilenceCases
 ):
-    """All cases, for the connector of `bench`. One system per class, an empty account per case."""
+    """All cases, for the connector of `vendor`. One system per class, an empty account per case."""
 
-    bench: ClassVar[Bench]
-    _stage: ClassVar[Stage]
-    _running: ClassVar[ExitStack]
+    vendor: ClassVar[VendorFixture]
+    _running: ClassVar[RunningVendor]
+    _resources: ClassVar[ExitStack]
 
     @classmethod
     def setup_class(cls) -> None:
         """Start the system."""
-        cls._running = ExitStack()
-        cls._stage = cls._running.enter_context(cls.bench.open())
+        cls._resources = ExitStack()
+        cls._running = cls._resources.enter_context(cls.vendor.open())
 
     @classmethod
     def teardown_class(cls) -> None:
         """Stop it."""
-        cls._running.close()
+        cls._resources.close()
 
     @pytest.fixture
-    def trial(self, caplog: pytest.LogCaptureFixture) -> Iterator[Trial]:
+    def case(self, caplog: pytest.LogCaptureFixture) -> Iterator[Case]:
         """An account without people; afterwards nothing personal may have been logged, raised or printed."""
         caplog.set_level(logging.DEBUG)
-        with Trial(self.bench, self._stage) as trial:
-            yield trial
-            trial.assert_silent(caplog.text)
+        with Case(self.vendor, self._running) as case:
+            yield case
+            case.assert_silent(caplog.text)

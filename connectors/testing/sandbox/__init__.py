@@ -1,4 +1,4 @@
-"""The harness that hosts vendors' stand-ins over real HTTP: routes, journal, faults, latency, a god's view."""
+"""The harness that hosts vendors' stand-ins over real HTTP: routes, journal, faults, latency, the ground truth."""
 
 from connectors.testing.sandbox.harness import ApiError, Call, ManualSetup, Result, Sandbox, route
 from connectors.testing.sandbox.server import SandboxServer

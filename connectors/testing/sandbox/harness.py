@@ -122,7 +122,7 @@ class Sandbox:
         return Result(404, {"error": "not found"})
 
     def residue(self, values: set[str]) -> list[dict[str, Any]]:
-        """The god's view: every stored record in which one of `values` stands anywhere, without regard to case."""
+        """The ground truth: every stored record in which one of `values` stands anywhere, without regard to case."""
         wanted = {v.casefold() for v in values}
         rows = ((row, json.dumps(row, ensure_ascii=False).casefold()) for row in self.records())
         return [row for row, text in rows if any(w in text for w in wanted)]

@@ -1,6 +1,6 @@
 """Serves stand-ins over real HTTP on 127.0.0.1, several under one port or each on its own.
 
-Decides how faults look on the wire. `/__sandbox__/...` is the god's view (state, journal, faults, seed, residue,
+Decides how faults look on the wire. `/__sandbox__/...` is the ground truth (state, journal, faults, seed, residue,
 owned), for tests and the demo only; it needs the control token that the server was started with.
 """
 

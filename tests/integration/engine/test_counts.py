@@ -115,7 +115,7 @@ def test_whoever_takes_all_in_the_bin_for_told_counts_too_few(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def all_in_the_bin(ready: Preparation, ref: str, person: Person) -> set[tuple[str, str]]:
-        return {key for key, root in person.sight.roots.items() if root.is_deleted}
+        return {key for key, root in person.snapshot.roots.items() if root.is_deleted}
 
     monkeypatch.setattr(Preparation, "_told_before", all_in_the_bin)
     told, gone, _ = _erased(company, monkeypatch, frozenset({"planned_anew"}))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connectors.base.errors import AnswerNotUnderstood
-from connectors.salesforce.deletion.dependents import Expansion
+from connectors.salesforce.deletion.dependents import DependentSearch
 from connectors.salesforce.identifiers import Rules
 from connectors.salesforce.org.schema import ObjectType, Schema, parse_object, views_among, wanted_children
 
@@ -70,8 +70,8 @@ def test_the_recorded_orgs_relations_are_all_found_and_views_and_people_left_out
     assert len({c.child for c in contact.relations if c.child in wanted}) >= 35
     children = {name: _child_of(name, contact) for name in wanted}
     schema = Schema({"Contact": contact, **children}, views)
-    expansion = Expansion(schema, None, frozenset())  # type: ignore[arg-type]  # nothing is read here
-    usable = expansion.usable("Contact")
+    dependent_search = DependentSearch(schema, None, frozenset())  # type: ignore[arg-type]  # nothing is read here
+    usable = dependent_search.usable("Contact")
     assert any(r.name is None for r in usable), "unnamed relations are part of it"
     assert {r.child for r in usable}.isdisjoint({"Contact", "Lead", "User", "Account"})
 

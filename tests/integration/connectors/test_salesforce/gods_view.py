@@ -59,12 +59,12 @@ class GodsView:
         rows: dict[str, dict[str, Any]] = {row["Id"]: row for _, row in self._sandbox.store.rows()}
         named = {each.id for each in line.left}
         left = residue(self._sandbox, person)
-        tied = [i for i in theirs if i in rows and i not in named and self._is_tied(rows[i], theirs)]
+        related = [i for i in theirs if i in rows and i not in named and self._is_related(rows[i], theirs)]
         gone = Counter(name for i, name in theirs.items() if i not in rows and name not in _UNCOUNTED)
         told = {name: count for name, count in line.records.items() if name not in _UNCOUNTED}
         over = line.outcome in _OVER
         is_counted = over or line.outcome is Outcome.PARKED
-        # What stays without its tie or its values counts as an effect, too; what was refused doesn't.
+        # What stays without its relation or its values counts as an effect, too; what was refused doesn't.
         changed = self._untied(theirs, rows) + Counter(each.object for each in line.left if over)
         differing = sorted(
             f"{name}: {told.get(name, 0)} told, {gone[name]} gone"
@@ -73,7 +73,7 @@ class GodsView:
         )
         return {
             "residue": [row["object"] for row in left if over or row["id"] not in named],
-            "unnamed": sorted(theirs[i] for i in tied),
+            "unnamed": sorted(theirs[i] for i in related),
             "untrue": sorted(each.object for each in line.left if each.id not in rows),
             "counts": differing,
             "outcome": [line.outcome.value] if over and any(row["id"] not in named for row in left) else [],
@@ -93,7 +93,7 @@ class GodsView:
         return found
 
     @staticmethod
-    def _is_tied(row: dict[str, Any], theirs: dict[str, str]) -> bool:
+    def _is_related(row: dict[str, Any], theirs: dict[str, str]) -> bool:
         return any(value in theirs for name, value in row.items() if name != "Id" and isinstance(value, str))
 
 

@@ -77,7 +77,7 @@ class Perseverance:
 
     def _pass(self, batch: Batch, act: Callable[[Batch], Mapping[str, Answer | ConnectorError]]) -> Answer:
         while True:
-            told = replace(batch.subjects[0], counted=dict(self.records))
+            told = replace(batch.subjects[0], already_reported=dict(self.records))
             answer = act(Batch(batch.key, (told,)))[self.ref]
             if isinstance(answer, ConnectorError):
                 self._note(answer)

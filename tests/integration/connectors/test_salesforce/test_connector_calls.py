@@ -15,9 +15,8 @@ from connectors.base.errors import ConnectorError, CredentialsRefused, Temporari
 from connectors.base.interface import Operation
 from connectors.base.runner import Outcome
 from connectors.base.values import Batch, Located
-from connectors.salesforce.deletion import deletion_groups as lanes
+from connectors.salesforce.deletion import deletion_groups, writing
 from connectors.salesforce.deletion import root_search as roots
-from connectors.salesforce.deletion import writing
 from connectors.salesforce.org import reading
 from connectors.salesforce.org.org import Org, Subanswer, Subrequest
 from connectors.salesforce.org.visibility import Control
@@ -164,7 +163,7 @@ def test_deletions_run_side_by_side_and_never_under_one_account(monkeypatch: pyt
 
 
 def test_a_mutant_that_deletes_side_by_side_under_one_account_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes.Groups, "tie", lambda self, names: None)
+    monkeypatch.setattr(deletion_groups.Groups, "connect", lambda self, names: None)
     assert "row_locked" in _side_by_side(monkeypatch)[1]
 
 

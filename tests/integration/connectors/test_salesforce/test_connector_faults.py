@@ -1,5 +1,5 @@
 """Every fault and every trouble that there is, each alone and all at once: in the end nothing of the person is left,
-nobody else was touched, and what is told is what the god's view shows.
+nobody else was touched, and what is told is what the ground truth shows.
 
 A narrow sample runs with every test run; the sweeps by `make chaos`.
 """

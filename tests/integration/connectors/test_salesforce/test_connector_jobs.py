@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from connectors.base.runner import Outcome
-from connectors.salesforce.deletion.dependents import Expansion, News
+from connectors.salesforce.deletion.dependents import DependentSearch, News
 from connectors.salesforce.deletion.hard_deletion import JobDeletion, JobsRun
 from connectors.salesforce.deletion.writing import Entry
 
@@ -21,7 +21,7 @@ PERMITTED = {"bulk_hard_delete": True}
 
 
 def _erase_while_somebody_chats(org: Served, monkeypatch: pytest.MonkeyPatch) -> tuple[Outcome, list[dict[str, Any]]]:
-    """A chat, which would outlive its contact without a tie to it, comes to be after the first job."""
+    """A chat, which would outlive its contact without a relation to it, comes to be after the first job."""
     whole = JobDeletion.run
     new = [row("LiveChatTranscript", None, "p0", ContactId="@p0", Body="canary-p0."),
            row("acme__Audit__c", None, "p0", Name="canary-p0.", acme__Person__c="@p0")]  # fmt: skip
@@ -43,7 +43,7 @@ def test_what_comes_to_be_while_jobs_run_is_not_orphaned(monkeypatch: pytest.Mon
 
 
 def test_a_mutant_that_looks_at_the_roots_only_once_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Expansion, "news", lambda self, roots: News((), range(0), lambda rows: set()))
+    monkeypatch.setattr(DependentSearch, "news", lambda self, roots: News((), range(0), lambda rows: set()))
     with serving(ordinary_world(1), permissions=PERMITTED) as org:
         assert len(_erase_while_somebody_chats(org, monkeypatch)[1]) == 2
 

@@ -18,11 +18,10 @@ from connectors.base import operations
 from connectors.base.errors import TemporarilyUnavailable
 from connectors.base.runner import Outcome
 from connectors.base.values import Answer, AnswerKind
-from connectors.salesforce.deletion import dependents as expansion
-from connectors.salesforce.deletion import states, writing
+from connectors.salesforce.deletion import dependents, states, writing
 from connectors.salesforce.deletion.bulk import HardDelete
-from connectors.salesforce.deletion.call_estimate import Course
-from connectors.salesforce.deletion.dependents import Expansion
+from connectors.salesforce.deletion.call_estimate import Effects
+from connectors.salesforce.deletion.dependents import DependentSearch
 from connectors.salesforce.deletion.planning import Plan, Planner
 from connectors.salesforce.deletion.progress import Progress
 from connectors.salesforce.deletion.root_search import RootSearch
@@ -221,16 +220,16 @@ def _close_nested(row: dict[str, Any]) -> None:
 
 
 def _skips_unnamed_relations(patch: Patch) -> None:
-    whole = Expansion.usable
-    patch.setattr(Expansion, "usable", lambda self, parent: [r for r in whole(self, parent) if r.name])
+    whole = DependentSearch.usable
+    patch.setattr(DependentSearch, "usable", lambda self, parent: [r for r in whole(self, parent) if r.name])
 
 
 def _deletes_contacts_first(patch: Patch) -> None:
     whole = ErasurePass._carry_out
 
-    def carry_out(self: ErasurePass, plan: Plan, course: Course) -> None:
+    def carry_out(self: ErasurePass, plan: Plan, effects: Effects) -> None:
         self._note(self._writer.delete(self._due_roots(plan)))
-        whole(self, plan, course)
+        whole(self, plan, effects)
 
     patch.setattr(ErasurePass, "_carry_out", carry_out)
 
@@ -240,7 +239,7 @@ def _takes_200_for_success(patch: Patch) -> None:
 
 
 def _forgets_files(patch: Patch) -> None:
-    patch.setattr(expansion, "_UP", {k: v for k, v in expansion._UP.items() if v[1] != expansion.DOCUMENT})
+    patch.setattr(dependents, "_UP", {k: v for k, v in dependents._UP.items() if v[1] != dependents.DOCUMENT})
 
 
 def _purges_what_went_along(patch: Patch) -> None:
@@ -257,9 +256,9 @@ def _purges_what_went_along(patch: Patch) -> None:
 def _assumes_that_it_was_done(patch: Patch) -> None:
     whole = ErasurePass._carry_out
 
-    def carry_out(self: ErasurePass, plan: Plan, course: Course) -> None:
+    def carry_out(self: ErasurePass, plan: Plan, effects: Effects) -> None:
         try:
-            whole(self, plan, course)
+            whole(self, plan, effects)
         except TemporarilyUnavailable:
             return
 

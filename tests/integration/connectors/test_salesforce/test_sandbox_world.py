@@ -1,4 +1,4 @@
-"""The hard world is what it says, and the god's view sees every kind of mistake in it."""
+"""The hard world is what it says, and the ground truth sees every kind of mistake in it."""
 
 from __future__ import annotations
 

@@ -134,10 +134,10 @@ class TestSight:
         assert bench.rows("customers") == []
         # In the same pass, and in another process that knows only what was recorded.
         assert operations.confirm_absence(connector, batch(ADA))["ada"] == Answer.already_absent()
-        counted = replace(ADA, counted={"customers": 1})
+        counted = replace(ADA, already_reported={"customers": 1})
         assert operations.confirm_absence(bench.shop(), batch(counted))["ada"] == Answer.already_absent()
         # Nobody's rows were taken: these may be the tables of an empty copy.
-        for other in (ADA, replace(ADA, counted={"customers": 0})):
+        for other in (ADA, replace(ADA, already_reported={"customers": 0})):
             blind = operations.confirm_absence(bench.shop(), batch(other))["ada"]
             assert isinstance(blind, CredentialsRefused)
             assert blind.code == "no_visibility"

@@ -264,9 +264,9 @@ def test_nothing_personal_in_logs_errors_and_reprs(world: World, caplog: pytest.
         world.sandbox.faults = [Fault(FaultKind.STATUS, status=status, skip=2, body={"error": "ada@example.test"})]
         texts += [f"{a!r} {a}" for a in world.erase(*people).values()]
         texts += [repr(people), repr(world.locate(*PEOPLE))]
-    sight = world.connector()._look.for_people(PEOPLE)
+    snapshot = world.connector()._look.for_people(PEOPLE)
     shown = " ".join(
-        (*texts, repr(sight), *(record.getMessage() for record in caplog.records if "zendesk" in record.name))
+        (*texts, repr(snapshot), *(record.getMessage() for record in caplog.records if "zendesk" in record.name))
     )
     assert not [value for value in (*VALUES, "sandbox-token") if value in shown]
     assert not [value for value in VALUES if value in caplog.text]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectors.salesforce.deletion.deletion_groups import MOST_LANES, Groups, in_lanes
+from connectors.salesforce.deletion.deletion_groups import MAX_QUEUES, Groups, in_queues
 from connectors.salesforce.org.soql import MAX_STATEMENT, by_id, selects
 
 
@@ -18,29 +18,29 @@ def _calls(items: Sequence[tuple[str, int]]) -> int:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 99)), max_size=60))
-def test_lanes_share_no_group_keep_the_order_and_cost_nothing(items: list[tuple[str, int]]) -> None:
-    lanes = in_lanes(items, lambda item: item[0], _calls)
-    assert 1 <= len(lanes) <= MOST_LANES
-    assert sorted(item for lane in lanes for item in lane) == sorted(items)
-    assert sum(map(_calls, lanes)) <= _calls(items)
-    for lane in lanes:
-        for group in {name for name, _ in lane}:
-            assert [i for i in lane if i[0] == group] == [i for i in items if i[0] == group]
-        others = {name for other in lanes if other is not lane for name, _ in other}
-        assert not others & {name for name, _ in lane}
+def test_queues_share_no_group_keep_the_order_and_cost_nothing(items: list[tuple[str, int]]) -> None:
+    queues = in_queues(items, lambda item: item[0], _calls)
+    assert 1 <= len(queues) <= MAX_QUEUES
+    assert sorted(item for queue in queues for item in queue) == sorted(items)
+    assert sum(map(_calls, queues)) <= _calls(items)
+    for queue in queues:
+        for group in {name for name, _ in queue}:
+            assert [i for i in queue if i[0] == group] == [i for i in items if i[0] == group]
+        others = {name for other in queues if other is not queue for name, _ in other}
+        assert not others & {name for name, _ in queue}
 
 
 def test_many_groups_do_run_side_by_side() -> None:
     items = [(f"account{n % 8}", n) for n in range(80)]
-    assert len(in_lanes(items, lambda item: item[0], _calls)) == MOST_LANES
+    assert len(in_queues(items, lambda item: item[0], _calls)) == MAX_QUEUES
 
 
 def test_who_shares_an_account_by_another_is_in_one_group() -> None:
     groups = Groups()
-    groups.tie(["ada", "account1"])
-    groups.tie(["bob", "account2"])
+    groups.connect(["ada", "account1"])
+    groups.connect(["bob", "account2"])
     assert groups.of("ada") != groups.of("bob")
-    groups.tie(["account1", "account2"])
+    groups.connect(["account1", "account2"])
     assert groups.of("ada") == groups.of("bob")
 
 

@@ -1,6 +1,6 @@
-"""What a vendor tells the conformance suite: how its stand-in is run, filled and looked into, and what it lacks.
+"""A vendor under the conformance suite: how its stand-in is run, filled and read, and what it lacks.
 
-Decides the form of a bench. The cases never speak of a vendor; a bench never decides what is right.
+Decides the form of a fixture. The cases never speak of a vendor; a fixture never decides what is right.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any, ClassVar, Protocol
 from connectors.base.callbacks import CallbackCall
 from connectors.base.interface import Connector
 from connectors.base.registry import connector_class, named, sandboxes
-from connectors.testing.conformance.people import Plant
+from connectors.testing.conformance.people import TestPerson
 from connectors.testing.sandbox.harness import Sandbox
 from connectors.testing.sandbox.server import SandboxServer
 
 
 class Need(StrEnum):
-    """What some cases need of a system. A bench that lacks one says why, and the skip is reported with that reason.
+    """What some cases need of a system. A fixture that lacks one says why, and the skip is reported with that reason.
 
     HTTP: spoken to over HTTP. RELATED: records hang on a person's root record. PAGES: answers come in pages.
     JOBS: the vendor accepts and works later. BLIND: a credential may be accepted and still see nothing.
@@ -35,7 +35,7 @@ class Need(StrEnum):
     BLIND = "blind"
 
 
-class Stage(Protocol):
+class RunningVendor(Protocol):
     """One running system under test."""
 
     @property
@@ -46,16 +46,16 @@ class Stage(Protocol):
         """A `[[systems]]` table with a good credential and short delays."""
 
     def reset(self, options: Mapping[str, Any] | None = None) -> None:
-        """An account without people, but with what a look needs to prove its sight (a control record)."""
+        """Make the account empty of people, but leave what a look needs to prove its visibility (a control record)."""
 
-    def seed(self, people: Sequence[Plant]) -> None:
+    def seed(self, people: Sequence[TestPerson]) -> None:
         """Add these people to what is there; everybody else's records stay as they are."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """The god's view: every stored record as `{"object": ..., "id": ..., ...}`, recycle bins included."""
+        """The ground truth: every stored record as `{"object": ..., "id": ..., ...}`, recycle bins included."""
 
 
-class Bench(ABC):
+class VendorFixture(ABC):
     """One connector's part in the suite. Without a vendor's oddities four members are enough."""
 
     name: ClassVar[str]
@@ -65,7 +65,7 @@ class Bench(ABC):
     roots_over_pages: ClassVar[int] = 0
     """Root records with one identifier that fill more pages than a plan has rounds (`MAX_ROUNDS`, 3), so five pages.
 
-    `people` then gives a person `Plant.roots` root records. 0: one identifier has one root record."""
+    `people` then gives a person `TestPerson.roots` root records. 0: one identifier has one root record."""
     wait: ClassVar[timedelta] = timedelta(seconds=4)
 
     def connector(self) -> type[Connector]:
@@ -73,10 +73,10 @@ class Bench(ABC):
         return connector_class(self.name)
 
     @abstractmethod
-    def open(self) -> AbstractContextManager[Stage]:
+    def open(self) -> AbstractContextManager[RunningVendor]:
         """Run the system for one class of cases."""
 
-    def traces(self, person: Plant) -> frozenset[str]:
+    def traces(self, person: TestPerson) -> frozenset[str]:
         """The forms in which a call may name this person: the identifier and, say, its hash."""
         return frozenset({person.identifier.value})
 
@@ -95,19 +95,19 @@ class Bench(ABC):
     def callback(self, job: str, body_padding: str, at: datetime, *, secret: str) -> CallbackCall:
         """The call by which the vendor says that a job has moved, signed at `at` with `secret`; `body_padding` is white
         space to put where its JSON allows any. Needed where the connector declares `sends_callbacks`."""
-        raise NotImplementedError(f"the bench of {self.name} makes no callbacks")
+        raise NotImplementedError(f"the fixture of {self.name} makes no callbacks")
 
     def with_callback_secrets(self, entry: dict[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
         """The same entry with these secrets of callbacks."""
         return {**entry, "credentials": {**entry["credentials"], "callback_secrets": list(secrets)}}
 
-    def crowd(self, person: Plant) -> Sequence[Plant]:
+    def crowd(self, person: TestPerson) -> Sequence[TestPerson]:
         """Other people, as many and such that `person` stands on the last page of some search or list."""
         return ()
 
 
-class HttpBench(Bench):
-    """A bench over the vendor's stand-in of the entry-point group `expunge.sandboxes`."""
+class HttpVendorFixture(VendorFixture):
+    """A fixture over the vendor's stand-in of the entry-point group `expunge.sandboxes`."""
 
     options: ClassVar[Mapping[str, Any]] = {}
 
@@ -120,8 +120,8 @@ class HttpBench(Bench):
         """What the stand-in is seeded with first, in its own form: whatever exists before people do."""
 
     @abstractmethod
-    def people(self, people: Sequence[Plant]) -> Any:
-        """What the stand-in is seeded with for these people, in its own form; each record holds the person's name."""
+    def people(self, people: Sequence[TestPerson]) -> Any:
+        """Return the stand-in's seed for these people, in its form; each record holds the person's name."""
 
     def sandbox_class(self) -> type[Sandbox]:
         """The stand-in: the installed one of that name."""
@@ -131,33 +131,33 @@ class HttpBench(Bench):
         return found
 
     @contextmanager
-    def open(self) -> Iterator[Stage]:
+    def open(self) -> Iterator[RunningVendor]:
         """Serve the stand-in over real HTTP."""
         sandbox = self.sandbox_class()(copy.deepcopy(dict(self.options)))
         with SandboxServer({"": sandbox}) as server:
-            yield _HttpStage(self, sandbox, server.url())
+            yield _RunningHttpVendor(self, sandbox, server.url())
 
 
-class _HttpStage:
-    def __init__(self, bench: HttpBench, sandbox: Sandbox, base_url: str) -> None:
-        self._bench = bench
+class _RunningHttpVendor:
+    def __init__(self, vendor: HttpVendorFixture, sandbox: Sandbox, base_url: str) -> None:
+        self._fixture = vendor
         self._base_url = base_url
         self.sandbox: Sandbox | None = sandbox
         self._standin = sandbox
 
     def entry(self) -> dict[str, Any]:
-        """The bench's entry, allowed to reach the stand-in: it runs on this machine."""
-        return {"allow_private_hosts": ["127.0.0.1"], **self._bench.system(self._base_url)}
+        """The fixture's entry, allowed to reach the stand-in: it runs on this machine."""
+        return {"allow_private_hosts": ["127.0.0.1"], **self._fixture.system(self._base_url)}
 
     def reset(self, options: Mapping[str, Any] | None = None) -> None:
-        self._standin.options = {**copy.deepcopy(dict(self._bench.options)), **(options or {})}
+        self._standin.options = {**copy.deepcopy(dict(self._fixture.options)), **(options or {})}
         self._standin.faults = []
         self._standin.journal.clear()
         self._standin.state = self._standin.empty_state()
-        self._standin.seed(self._bench.account())
+        self._standin.seed(self._fixture.account())
 
-    def seed(self, people: Sequence[Plant]) -> None:
-        self._standin.seed(self._bench.people(people))
+    def seed(self, people: Sequence[TestPerson]) -> None:
+        self._standin.seed(self._fixture.people(people))
 
     def rows(self) -> list[dict[str, Any]]:
         return copy.deepcopy(self._standin.records())

@@ -1,4 +1,4 @@
-"""One case's world: who is in the system, what the connector said, and what the god's view shows afterwards.
+"""One case's world: who is in the system, what the connector said, and what the ground truth shows afterwards.
 
 Decides what "erased", "untouched" and "truthful" mean to the suite. Everything that a connector says is kept, so that
 each case ends with a search for canaries in it.
@@ -24,9 +24,9 @@ from connectors.base.interface import Answers, Connector, Findings, Lease, Opera
 from connectors.base.pacing import Pacer
 from connectors.base.runner import Line, Outcome, Patience, run
 from connectors.base.values import Answer, AnswerKind, Batch, Located
-from connectors.testing.conformance.bench import Bench, Need, Stage
 from connectors.testing.conformance.lease import SuiteLease
-from connectors.testing.conformance.people import Plant, identifier, look_alikes, plant
+from connectors.testing.conformance.people import TestPerson, identifier, look_alikes, make_person
+from connectors.testing.conformance.vendor_fixture import Need, RunningVendor, VendorFixture
 from connectors.testing.sandbox.faults import Fault, FaultKind
 from connectors.testing.sandbox.harness import Call, Result, Sandbox
 
@@ -37,19 +37,19 @@ _MOST_TURNS = 60
 _READING = ("GET", "HEAD")
 
 
-class Trial:
-    """A stage with people on it. Use it as a context manager: it closes the connectors that it opened."""
+class Case:
+    """A running vendor with people in it. Use it as a context manager: it closes the connectors that it opened."""
 
-    def __init__(self, bench: Bench, stage: Stage) -> None:
-        self.bench = bench
-        self.stage = stage
+    def __init__(self, vendor: VendorFixture, running: RunningVendor) -> None:
+        self.vendor = vendor
+        self.running = running
         self.own_rows: dict[str, Rows] = {}
-        self.planted: dict[str, Plant] = {}
-        self.heard: list[object] = []
+        self.seeded: dict[str, TestPerson] = {}
+        self.results: list[object] = []
         self._opened: list[Connector] = []
         self.reset()
 
-    def __enter__(self) -> Trial:
+    def __enter__(self) -> Case:
         return self
 
     def __exit__(
@@ -62,56 +62,59 @@ class Trial:
     # The world
 
     def needs(self, *needs: Need) -> None:
-        """Skip, with the bench's own reason, if the system lacks what the case needs."""
+        """Skip, with the fixture's own reason, if the system lacks what the case needs."""
         for need in needs:
-            if need in self.bench.lacks:
-                pytest.skip(f"{self.bench.name} lacks {need.value}: {self.bench.lacks[need]}")
+            if need in self.vendor.lacks:
+                pytest.skip(f"{self.vendor.name} lacks {need.value}: {self.vendor.lacks[need]}")
 
     def reset(self, options: Mapping[str, Any] | None = None) -> None:
         """An account without people."""
         self.heal()
-        self.stage.reset(options)
+        self.running.reset(options)
         self.own_rows.clear()
 
-    def person(self, label: str, *, related: int | None = None) -> Plant:
+    def person(self, label: str, *, related: int | None = None) -> TestPerson:
         """A new person with an ordinary identifier; put them in with `seed`."""
         hanging = 2 if related is None else related
-        return plant(label, identifier(self.bench.kind, label), related=0 if self.lacks(Need.RELATED) else hanging)
+        return make_person(
+            label, identifier(self.vendor.kind, label), related=0 if self.lacks(Need.RELATED) else hanging
+        )
 
-    def neighbours(self, of: Plant) -> list[Plant]:
+    def neighbours(self, of: TestPerson) -> list[TestPerson]:
         """Other people whom a careless search takes for this one."""
         return [
-            plant(f"neighbour-{n}-{of.ref}", other, related=1) for n, other in enumerate(look_alikes(of.identifier))
+            make_person(f"neighbour-{n}-{of.ref}", other, related=1)
+            for n, other in enumerate(look_alikes(of.identifier))
         ]
 
     def lacks(self, need: Need) -> bool:
         """True if the system has no such thing."""
-        return need in self.bench.lacks
+        return need in self.vendor.lacks
 
-    def seed(self, *people: Plant) -> None:
+    def seed(self, *people: TestPerson) -> None:
         """Put people in one by one, so that the suite knows which rows are whose."""
         after = self.rows()
         for person in people:
             before = after
-            self.stage.seed([person])
+            self.running.seed([person])
             after = self.rows()
             self.own_rows[person.ref] = {k: v for k, v in after.items() if k not in before}
-            self.planted[person.ref] = person
+            self.seeded[person.ref] = person
             changed = [k[0] for k, v in before.items() if after.get(k) != v]
-            assert self.own_rows[person.ref], f"the bench put nothing in for {person.ref}"
-            assert not changed, f"the bench changed other rows ({changed}) when it put {person.ref} in"
+            assert self.own_rows[person.ref], f"the fixture put nothing in for {person.ref}"
+            assert not changed, f"the fixture changed other rows ({changed}) when it put {person.ref} in"
 
-    def seed_with_neighbours(self, label: str = "ada", *, related: int | None = None) -> Plant:
+    def seed_with_neighbours(self, label: str = "ada", *, related: int | None = None) -> TestPerson:
         """One person among look-alikes."""
         person = self.person(label, related=related)
         self.seed(*self.neighbours(person), person)
         return person
 
     def rows(self) -> Rows:
-        """The god's view, comparable."""
+        """The ground truth, comparable."""
         return {
             (str(row["object"]), str(row["id"])): json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
-            for row in self.stage.rows()
+            for row in self.running.rows()
         }
 
     def peoples_rows(self) -> Rows:
@@ -127,13 +130,13 @@ class Trial:
 
     def connect_paced(self, pacer: Pacer | None, **changes: Any) -> Connector:
         """A fresh instance that asks this pacer before each call."""
-        kind = self.bench.connector()
-        connector = kind(replace(kind.parse_system({**self.stage.entry(), **changes}), pacer=pacer))
+        kind = self.vendor.connector()
+        connector = kind(replace(kind.parse_system({**self.running.entry(), **changes}), pacer=pacer))
         self._opened.append(connector)
         return connector
 
     def run(
-        self, *people: Plant, operation: Operation = Operation.ERASE, connector: Connector | None = None
+        self, *people: TestPerson, operation: Operation = Operation.ERASE, connector: Connector | None = None
     ) -> dict[str, Line]:
         """The whole way of these people, each one's ending by reference."""
         lines: dict[str, Line] = {}
@@ -143,11 +146,11 @@ class Trial:
             opened,
             subjects,
             operation,
-            self.bench.wait,
+            self.vendor.wait,
             lambda line: lines.update({line.subject: line}),
             patience=PATIENCE,
         )
-        self.heard += lines.values()
+        self.results += lines.values()
         assert set(lines) == {p.ref for p in people}, "not everybody has an ending"
         return lines
 
@@ -155,23 +158,23 @@ class Trial:
         """False only for a connector that declares that nobody needs a search: the cases then leave its search out."""
         return Operation.LOCATE in connector.declaration.operations
 
-    def locate(self, connector: Connector, *people: Plant) -> Findings:
+    def locate(self, connector: Connector, *people: TestPerson) -> Findings:
         """One pass of `locate`."""
-        return self._hear(operations.locate(connector, self.batch(*people)))
+        return self._keep(operations.locate(connector, self.batch(*people)))
 
     def erase(self, connector: Connector, batch: Batch, lease: Lease) -> Answers:
         """One pass of `erase`."""
-        return self._hear(operations.erase(connector, batch, lease))
+        return self._keep(operations.erase(connector, batch, lease))
 
     def confirm(self, connector: Connector, batch: Batch) -> Answers:
         """One pass of `confirm_absence`."""
-        return self._hear(operations.confirm_absence(connector, batch))
+        return self._keep(operations.confirm_absence(connector, batch))
 
-    def batch(self, *people: Plant, key: str = "conformance-1") -> Batch:
+    def batch(self, *people: TestPerson, key: str = "conformance-1") -> Batch:
         """These people, nothing frozen but their identifiers."""
         return Batch(key, tuple(p.subject for p in people))
 
-    def frozen(self, connector: Connector, *people: Plant) -> Batch:
+    def frozen(self, connector: Connector, *people: TestPerson) -> Batch:
         """These people with what `locate` found for them, as the engine freezes it."""
         batch = self.batch(*people)
         if not self.can_locate(connector):
@@ -216,8 +219,8 @@ class Trial:
             sleep_until(purging)
         return answers
 
-    def _hear(self, said: _Said) -> _Said:
-        self.heard += said.values()
+    def _keep(self, said: _Said) -> _Said:
+        self.results += said.values()
         return said
 
     # Faults and the journal
@@ -225,8 +228,8 @@ class Trial:
     @property
     def sandbox(self) -> Sandbox:
         """The stand-in; only cases that need HTTP ask for it."""
-        assert self.stage.sandbox is not None
-        return self.stage.sandbox
+        assert self.running.sandbox is not None
+        return self.running.sandbox
 
     def breaks(self, *faults: Fault) -> None:
         """From now on these faults, and no others."""
@@ -234,14 +237,14 @@ class Trial:
 
     def heal(self) -> None:
         """No faults, no watcher, no latency."""
-        if self.stage.sandbox is not None:
-            self.stage.sandbox.faults = []
-            self.stage.sandbox.latency_seconds = 0.0
-            self.stage.sandbox.__dict__.pop("handle", None)
+        if self.running.sandbox is not None:
+            self.running.sandbox.faults = []
+            self.running.sandbox.latency_seconds = 0.0
+            self.running.sandbox.__dict__.pop("handle", None)
 
     def status_fault(self, status: int, *, retry_after: str | None = None, times: int | None = None) -> Fault:
         """The vendor's own error form with that status."""
-        body = self.bench.error_body(status)
+        body = self.vendor.error_body(status)
         return Fault(FaultKind.STATUS, status=status, retry_after=retry_after, times=times, body=body)
 
     def is_broken(self) -> bool:
@@ -277,7 +280,7 @@ class Trial:
 
     # What must be true
 
-    def residue(self, person: Plant) -> list[str]:
+    def residue(self, person: TestPerson) -> list[str]:
         """What is left of a person: rows as they were put in, and rows in which something personal still stands."""
         now = self.rows()
         same = {key for key, row in self.own_rows.get(person.ref, {}).items() if now.get(key) == row}
@@ -289,15 +292,15 @@ class Trial:
         }
         return sorted(f"{key[0]} {key[1]}" for key in same | told)
 
-    def _is_somebody_elses(self, key: tuple[str, str], person: Plant) -> bool:
+    def _is_somebody_elses(self, key: tuple[str, str], person: TestPerson) -> bool:
         return any(key in own for ref, own in self.own_rows.items() if ref != person.ref)
 
-    def assert_gone(self, *people: Plant) -> None:
+    def assert_gone(self, *people: TestPerson) -> None:
         """Nothing is left of these people, wherever the vendor keeps things."""
         for person in people:
             assert not (left := self.residue(person)), f"left of {person.ref}: {left}"
 
-    def assert_untouched(self, *erased: Plant) -> None:
+    def assert_untouched(self, *erased: TestPerson) -> None:
         """Every row of everybody else is as it was put in."""
         now, mine = self.rows(), {p.ref for p in erased}
         for ref, own in self.own_rows.items():
@@ -309,7 +312,7 @@ class Trial:
         """The person ended as they should."""
         assert line.outcome in wanted, f"{line.subject} ended as {line.outcome.value} ({line.reason})"
 
-    def assert_truthful(self, line: Line, person: Plant) -> None:
+    def assert_truthful(self, line: Line, person: TestPerson) -> None:
         """Whatever went wrong: nobody is called erased or absent of whom something is left."""
         if line.outcome in (Outcome.ERASED_VERIFIED, Outcome.ABSENT):
             left = self.residue(person)
@@ -319,11 +322,11 @@ class Trial:
         """Nothing personal stands in a log line or in the `repr` of anything that the connector said or is."""
         said = [
             log,
-            *map(_printed, self.heard),
+            *map(_printed, self.results),
             *(repr(vars(c.system)) for c in self._opened),
             *map(repr, self._opened),
         ]
-        for person in self.planted.values():
+        for person in self.seeded.values():
             for canary in person.canaries:
                 for text in said:
                     assert canary not in text, f"personal data of {person.ref} was printed: {text[:40]}..."
