@@ -95,12 +95,16 @@ def _without_company(
     return fences
 
 
+# Locked by primary key first and tested afterwards: tested in one step, all that wait for their search were read once
+# for each of these people (5,000 waiting: 190 ms instead of 3 for a walk of 200).
 _LOCKED = (
-    "SELECT r.id, r.subject, r.respond_by, r.lane, r.doubts, r.second_person_for, r.plan_version, r.reappearance_of,"
+    "WITH locked AS MATERIALIZED (SELECT * FROM requests WHERE id = ANY(CAST(:ids AS uuid[]))"
+    " ORDER BY id FOR NO KEY UPDATE)"
+    " SELECT r.id, r.subject, r.respond_by, r.lane, r.doubts, r.second_person_for, r.plan_version, r.reappearance_of,"
     " r.version, r.entry_hash"
-    " FROM requests r JOIN unnest(CAST(:ids AS uuid[]), CAST(:fences AS integer[])) AS n(id, fence) USING (id)"
+    " FROM locked r JOIN unnest(CAST(:ids AS uuid[]), CAST(:fences AS integer[])) AS n(id, fence) USING (id)"
     " WHERE r.fence = n.fence AND r.duty = 'identify' AND NOT r.identity_reviewed AND r.doubts_version = 0"
-    " ORDER BY r.id FOR NO KEY UPDATE OF r"
+    " ORDER BY r.id"
 )
 
 
