@@ -75,18 +75,35 @@ class Limits:
         return {"connect": self.connect_seconds, "read": silence, "write": silence, "pool": silence}
 
 
-class _Lane(httpx.HTTPTransport):
-    """httpx's own transport over one connection of httpcore's.
-
-    httpx has no way to hand a network backend over, so that the connection, the only thing that its transport has, is
-    made here.
-    """
+class _Lane:
+    """One connection to one origin, for one call at a time."""
 
     def __init__(self, connection: httpcore.HTTPConnection | httpcore.ConnectionPool, origin: _Origin) -> None:
-        self._pool = connection  # type: ignore[assignment]  # it calls handle_request() and close(), which both have
         self._connection = connection
         self.origin = origin
         self.used_at = time.monotonic()
+
+    def call(self, request: httpx.Request, limit: int) -> tuple[httpcore.Response, bytes]:
+        """Send the request and read the whole answer, of `limit` bytes at most.
+
+        A hostile or broken vendor must not fill our memory. Raises httpcore's errors, BodyTooLarge.
+        """
+        answer = self._connection.handle_request(_for_httpcore(request))
+        try:
+            chunks: list[bytes] = []
+            size = 0
+            for chunk in answer.iter_stream():
+                size += len(chunk)
+                if size > limit:
+                    raise BodyTooLarge(answer.status)
+                chunks.append(chunk)
+        finally:
+            answer.close()
+        return answer, b"".join(chunks)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
 
     def is_usable(self) -> bool:
         """True if the vendor hasn't closed it. A pool (a proxy's) looks by itself before each call."""
@@ -147,20 +164,17 @@ class StrictTransport(httpx.BaseTransport):
             raise Unsendable("a header that HTTP can't carry")
         request.extensions = {**request.extensions, "timeout": self._timeouts}
         lane = self._take((scheme, host, request.url.port or (443 if scheme == "https" else 80)))
+        limit = int(request.extensions.get(BODY_LIMIT, self._limits.max_body_bytes))
         goes_on = False
         try:
             with deadline(self._limits.deadline_seconds):
-                answer = lane.handle_request(request)
-                assert isinstance(answer.stream, httpx.SyncByteStream)
-                try:
-                    body = self._read(answer, request)
-                    goes_on = not lane.has_surplus()
-                finally:
-                    # Not the answer itself: it goes on, with its body whole.
-                    answer.stream.close()
+                answer, body = lane.call(request, limit)
+                goes_on = not lane.has_surplus()
+        except _HTTPCORE_ERRORS as error:
+            raise _for_httpx(error) from error
         finally:
             self._give_back(lane, goes_on)
-        return _unpacked(answer, body, self._limit_of(request))
+        return _unpacked(answer, body, limit)
 
     def close(self) -> None:
         """Close what is idle now, and what is in use when its call ends."""
@@ -179,22 +193,6 @@ class StrictTransport(httpx.BaseTransport):
         except UrlRefused as refused:
             raise TargetRefused(str(refused)) from None
         return host
-
-    def _limit_of(self, request: httpx.Request) -> int:
-        return int(request.extensions.get(BODY_LIMIT, self._limits.max_body_bytes))
-
-    def _read(self, answer: httpx.Response, request: httpx.Request) -> bytes:
-        """A hostile or broken vendor must not fill our memory."""
-        assert isinstance(answer.stream, httpx.SyncByteStream)
-        limit = self._limit_of(request)
-        chunks: list[bytes] = []
-        size = 0
-        for chunk in answer.stream:
-            size += len(chunk)
-            if size > limit:
-                raise BodyTooLarge(answer.status_code)
-            chunks.append(chunk)
-        return b"".join(chunks)
 
     def _take(self, origin: _Origin) -> _Lane:
         while (lane := self._take_idle(origin)) is not None:
@@ -242,7 +240,7 @@ class StrictTransport(httpx.BaseTransport):
             )
         pool = httpcore.ConnectionPool(
             ssl_context=self._trust,
-            proxy=_for_httpcore(proxy),
+            proxy=_proxy_for_httpcore(proxy),
             max_connections=1,
             keepalive_expiry=_KEPT_ALIVE_SECONDS,
             http2=self._rules.http2,
@@ -251,21 +249,51 @@ class StrictTransport(httpx.BaseTransport):
         return _Lane(pool, origin)
 
 
-def _for_httpcore(proxy: Proxy) -> httpcore.Proxy:
+def _proxy_for_httpcore(proxy: Proxy) -> httpcore.Proxy:
     url = httpcore.URL(scheme=b"http", host=proxy.host.encode("ascii"), port=proxy.port, target=b"/")
     return httpcore.Proxy(url, auth=proxy.auth)
 
 
-def _unpacked(answer: httpx.Response, body: bytes, limit: int) -> httpx.Response:
+def _for_httpcore(request: httpx.Request) -> httpcore.Request:
+    """The same request for httpcore, as httpx's own transport words it."""
+    assert isinstance(request.stream, httpx.SyncByteStream)
+    url = request.url
+    target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+    return httpcore.Request(
+        request.method, target, headers=request.headers.raw, content=request.stream, extensions=request.extensions
+    )
+
+
+# httpcore's errors have the names of httpx's; one that is derived here (AddressRefused, ...) is its base's for httpx.
+_HTTPCORE_ERRORS: tuple[type[Exception], ...] = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+)
+
+
+def _for_httpx(error: Exception) -> httpx.RequestError:
+    for kind in type(error).__mro__:
+        if kind.__module__.partition(".")[0] == "httpcore":
+            found: type[httpx.RequestError] = getattr(httpx, kind.__name__)
+            return found(str(error))
+    raise TypeError(f"{type(error).__name__} isn't httpcore's")
+
+
+def _unpacked(answer: httpcore.Response, body: bytes, limit: int) -> httpx.Response:
     """The answer with its body as it was before it was packed: httpx itself would unpack without any limit."""
-    encoding = answer.headers.get("content-encoding")
-    if encoding is not None:
-        named = encoding.strip().lower()
-        if body and named != "identity":
-            body = _gunzipped(body, named, answer.status_code, limit)
-        del answer.headers["content-encoding"]
-    answer.stream = httpx.ByteStream(body)
-    return answer
+    headers = answer.headers
+    packed = [value for name, value in headers if name.lower() == b"content-encoding"]
+    if packed:
+        encoding = b", ".join(packed).decode("latin-1").strip().lower()
+        if body and encoding != "identity":
+            body = _gunzipped(body, encoding, answer.status, limit)
+        headers = [(name, value) for name, value in headers if name.lower() != b"content-encoding"]
+    return httpx.Response(
+        answer.status, headers=headers, stream=httpx.ByteStream(body), extensions=dict(answer.extensions)
+    )
 
 
 def _gunzipped(body: bytes, encoding: str, status: int, limit: int) -> bytes:

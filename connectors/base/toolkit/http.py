@@ -27,6 +27,7 @@ from connectors.base.errors import (
     TemporarilyUnavailable,
 )
 from connectors.base.outbound.client import HEADERS, EventHooks, changes, connector_error, open_client, strict_transport
+from connectors.base.outbound.urls import with_target
 from connectors.base.pacing import Pacer, retry_after_seconds
 from connectors.base.toolkit.target import request_target
 from connectors.base.toolkit.vendor_json import parse_vendor_json
@@ -195,7 +196,7 @@ class VendorClient:
         return httpx.Request(method, url, headers=list(sent.items()), content=content)
 
     def _url(self, target: bytes) -> httpx.URL:
-        return self._base.copy_with(raw_path=target)
+        return with_target(self._base, target)
 
     def _send(
         self,
