@@ -24,7 +24,7 @@ from tests.architecture.house import ROOT
 ALLOWED = {
     "connectors": (2, 1),
     "connectors/amplitude": (1, 5),
-    "connectors/base": (33, 74),
+    "connectors/base": (33, 73),
     "connectors/base/kit": (3, 24),
     "connectors/intercom": (2, 5),
     "connectors/mailchimp": (21, 32),

@@ -43,7 +43,10 @@ def changes(method: str) -> bool:
 def limits(
     timeout_seconds: float | None = None, deadline_seconds: float | None = None, default: float = TIMEOUT_SECONDS
 ) -> Limits:
-    """Return the limits of a client. Without a deadline of its own it is 120 s, or twice the limit on silence."""
+    """Return the limits of a client.
+
+    Without a deadline of its own the whole call may take 120 s, or twice the limit on silence.
+    """
     silence = timeout_seconds or default
     end = deadline_seconds or max(DEADLINE_SECONDS, 2 * silence)
     return Limits(min(silence, end, CONNECT_TIMEOUT_SECONDS), min(silence, end), end)
@@ -94,7 +97,10 @@ def strict_transport(
 
 
 def connector_error(raised: httpx.RequestError, *, changed: bool) -> ConnectorError:
-    """Return what a call without an answer means; `changed`: it may have changed something if it got through."""
+    """Return what a call without an answer means.
+
+    `changed`: the call may have changed something if it reached the vendor.
+    """
     cause = raised.__cause__
     match raised:
         case TargetRefused():
