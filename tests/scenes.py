@@ -15,7 +15,8 @@ from connectors.base.values import Identifier
 from connectors.testing.sandbox.sample_world import SamplePerson
 from service.domain.access.api_key import Caller, Scope
 from service.domain.identity.doubts import DoubtDecision
-from service.requests.holds.place import HoldReason, PlacedHold, place_hold
+from service.domain.requests.holds import HoldReason
+from service.requests.holds.place import PlacedHold, place_hold
 from service.requests.identity.review import Review, continue_request
 from service.requests.identity.show import DoubtView
 from service.requests.reveal import reveal_identifiers

@@ -31,9 +31,8 @@ from service.domain.identity.doubts import DoubtDecision
 from service.domain.identity.normalise import MAX_VALUE_CHARACTERS
 from service.domain.instants import OutsideTheCalendar, in_utc
 from service.domain.requests.deadlines import REGIMES
-from service.domain.requests.states import DenialReason
-from service.requests.deadlines import ExtensionReason
-from service.requests.holds.place import HoldReason
+from service.domain.requests.holds import HoldReason
+from service.domain.requests.states import DenialReason, ExtensionReason
 from service.requests.identity.review import LateVerification, Review
 from service.requests.intake.validate import KINDS, MAX_IDENTIFIERS, Submission, SubmittedIdentifier
 

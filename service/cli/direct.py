@@ -1,4 +1,4 @@
-"""Commands that work on the stores themselves, without the API: opening and closing them, and short errors."""
+"""Commands that work on the stores themselves, without the API: opening and closing them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
-from connectors.base.config import ConfigurationError
-from service.cli.client import EXIT_REFUSED, EXIT_UNUSABLE
-from service.cli.printing import note
-from service.domain.errors import Refusal
+from service.cli.refusals import short_refusals
 from service.settings import Settings, load_settings
 from service.store.bootstrap import open_stores
 from service.store.stores import Stores
@@ -32,19 +28,3 @@ def opened(config: Path) -> Iterator[tuple[Settings, Stores]]:
             yield settings, stores
         finally:
             stores.close()
-
-
-@contextmanager
-def short_refusals() -> Iterator[None]:
-    """Refusals end with 1, what can't be used with 2. A driver's text is never shown: it may carry parameters."""
-    try:
-        yield
-    except Refusal as refusal:
-        note(f"{refusal.code}: {refusal.reason}")
-        raise typer.Exit(EXIT_REFUSED) from None
-    except ConfigurationError as error:
-        note(f"{error}")
-        raise typer.Exit(EXIT_UNUSABLE) from None
-    except SQLAlchemyError as error:
-        note(f"the database can't be used ({type(error).__name__}): is the service up and migrated?")
-        raise typer.Exit(EXIT_UNUSABLE) from None

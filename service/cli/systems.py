@@ -10,9 +10,10 @@ import typer
 
 from connectors.base.config import ConfigurationError
 from service.cli.client import DEFAULT_URL, EXIT_REFUSED, Api, KeyFile, Url, short_errors
-from service.cli.direct import DEFAULT_CONFIG, Config, short_refusals
+from service.cli.direct import DEFAULT_CONFIG, Config
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, note, show_json, show_table
+from service.cli.refusals import short_refusals
 from service.cli.running.credential_checks import Checked, check_system, keep_checks
 from service.settings import Settings, load_settings
 from service.store.bootstrap import open_stores

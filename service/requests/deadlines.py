@@ -8,7 +8,6 @@ on. Doesn't decide what a deadline is: `service.domain.requests.deadlines` does.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import text
@@ -18,21 +17,13 @@ from service.domain.errors import WrongState
 from service.domain.execution.lanes import URGENT_LANE
 from service.domain.execution.states import ENDED
 from service.domain.requests.deadlines import REGIMES, extended_respond_by
-from service.domain.requests.states import UNFINISHED
+from service.domain.requests.states import UNFINISHED, ExtensionReason
 from service.requests.locking import request_change
 from service.requests.steps.schedule import write_deadline, write_queue
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, change_rows, log_changes
 from service.store.locking import check_again, database_now, lock_request, lock_steps, version_of
 from service.store.stores import Stores
-
-
-class ExtensionReason(StrEnum):
-    """Why more time is needed: the first two are those of Art. 12(3)."""
-
-    COMPLEXITY = "complexity"
-    NUMBER_OF_REQUESTS = "number_of_requests"
-    OTHER_NECESSITY = "other_necessity"
 
 
 def extend_request(

@@ -14,6 +14,7 @@ import pytest
 from connectors.base import operations
 from connectors.testing.sandbox.sample_world import SamplePerson
 from service.domain.execution.events import Decision, ResolutionReason
+from service.domain.requests.holds import LiftReason
 from service.domain.requests.states import DenialReason
 from service.execution import facts as step_facts
 from service.execution import heartbeat as hold_lease
@@ -23,7 +24,7 @@ from service.execution.expire_leases import sweep_leases
 from service.execution.lease import lease_steps
 from service.execution.steps.resolve import resolve_step
 from service.requests.holds import place as place_hold
-from service.requests.holds.lift import LiftReason, lift_hold
+from service.requests.holds.lift import lift_hold
 from service.requests.seal import seal_due_requests
 from service.requests.withdraw import deny_request, revoke_request
 from service.store.encryption.key_store import request_owner

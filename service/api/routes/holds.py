@@ -13,7 +13,8 @@ from service.api.dependencies import TheCaller, TheDoor
 from service.api.schemas import HoldBody, HoldsQuery
 from service.api.views import HoldsView
 from service.domain.access.api_key import Scope
-from service.requests.holds.lift import LiftReason, lift_hold
+from service.domain.requests.holds import LiftReason
+from service.requests.holds.lift import lift_hold
 from service.requests.holds.list import HoldView, list_holds, show_hold
 from service.requests.holds.place import place_hold
 

@@ -14,7 +14,8 @@ from service.api.dependencies import TheCaller, TheDoor
 from service.api.schemas import Body, ResolveBody
 from service.domain.access.api_key import Scope
 from service.domain.execution.events import Decision, ResolutionReason
-from service.execution.steps.list import ListedState, StepFilters, StepLine, StepPage, list_steps, show_step
+from service.domain.execution.states import ListedState
+from service.execution.steps.list import StepFilters, StepLine, StepPage, list_steps, show_step
 from service.execution.steps.resolve import decide_step
 from service.execution.steps.retry import retry_step, retry_steps
 

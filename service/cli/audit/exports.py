@@ -5,9 +5,7 @@ Decides how periods are given on the command line, and that whoever takes eviden
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
@@ -17,6 +15,7 @@ from zoneinfo import ZoneInfo
 from service.audit.exports.report import report_from_log
 from service.audit.exports.slice import Excerpt, excerpt_lines, select_entries
 from service.audit.exports.table import FileDigest, csv_lines, sign_manifest, write_parquet
+from service.cli.audit.whole_file import whole
 from service.cli.client import Unusable
 from service.domain.audit.selection import Selection
 from service.domain.audit.signed_note import SigningKey
@@ -139,19 +138,6 @@ def one_of(word: str, known: Sequence[str], what: str) -> None:
 def manifest_of(out: Path) -> Path:
     """Where the manifest of a file is."""
     return out.with_name(f"{out.name}.manifest")
-
-
-@contextmanager
-def whole(out: Path) -> Iterator[Path]:
-    """A draft that takes the file's name once it is whole and on disk; nothing stays of one that isn't."""
-    draft = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        yield draft
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _write(draft: Path, pieces: Iterable[bytes], counted: bytes) -> int:

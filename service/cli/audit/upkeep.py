@@ -39,15 +39,6 @@ _MOST_SHOWN = 50
 Operator = Annotated[str, typer.Option(help="Your name, for the log: lower case, such as ada.byron.")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Mount the commands."""
-    app.command()(anchor)
-    app.command()(reconcile)
-    app.command()(replay)
-    app.command()(prune)
-    app.command("rotate-key")(rotate_key)
-
-
 def anchor(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Sign the log's head and publish it to every anchor.
 

@@ -14,8 +14,7 @@ import typer
 from service.cli.client import DEFAULT_URL, Api, KeyFile, Url, read_json
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, say, show_json, show_table
-from service.requests.holds.lift import LiftReason
-from service.requests.holds.place import HoldReason
+from service.domain.requests.holds import HoldReason, LiftReason
 
 app = command_group("holds", "Place, list and lift legal holds.")
 

@@ -20,8 +20,7 @@ from service.cli.requests.imports import import_requests
 from service.cli.requests.review import review
 from service.cli.requests.show_view import show_view, standing
 from service.domain.requests.deadlines import REGIMES
-from service.domain.requests.states import DenialReason, RequestState
-from service.requests.deadlines import ExtensionReason
+from service.domain.requests.states import DenialReason, ExtensionReason, RequestState
 
 # A pretty traceback would print local variables, and those are people.
 app = command_group("request", "Submit and follow requests.")

@@ -25,6 +25,8 @@ from service.domain.audit.entry import decode_entry
 from service.domain.audit.signed_note import SigningKey
 
 CERTIFICATE_FORMAT = "expunge-certificate/1"
+ATTACHMENT = "certificate.json"
+"""The name of a certificate's file inside its PDF."""
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,15 @@ class StepState(StrEnum):
     UNRESOLVED = "unresolved"
 
 
+class ListedState(StrEnum):
+    """The states that can be listed: each has an index that holds nothing that ended."""
+
+    PARKED = "parked"
+    DUE = "due"
+    LEASED = "leased"
+    ACCEPTED = "accepted"
+
+
 ENDED = frozenset(
     {
         StepState.ERASED_VERIFIED,

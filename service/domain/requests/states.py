@@ -42,6 +42,14 @@ class DenialReason(StrEnum):
     OTHER = "other"
 
 
+class ExtensionReason(StrEnum):
+    """Why more time is needed: the first two are those of Art. 12(3)."""
+
+    COMPLEXITY = "complexity"
+    NUMBER_OF_REQUESTS = "number_of_requests"
+    OTHER_NECESSITY = "other_necessity"
+
+
 class Duty(StrEnum):
     """What the engine owes a request: settle who it is about, freeze the plan, answer, seal."""
 

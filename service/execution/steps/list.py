@@ -10,7 +10,6 @@ import binascii
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -18,19 +17,10 @@ from sqlalchemy import Row, text
 
 from service.domain.errors import Invalid, NotFound
 from service.domain.execution.parked_reasons import Explanation, explain
-from service.domain.execution.states import StepState
+from service.domain.execution.states import ListedState, StepState
 from service.store.stores import Stores
 
 _CURSOR = re.compile(r"([a-z][a-z0-9_-]{0,39})/([0-9a-f]{32})", re.ASCII)
-
-
-class ListedState(StrEnum):
-    """The states that can be listed: each has an index that holds nothing that ended."""
-
-    PARKED = "parked"
-    DUE = "due"
-    LEASED = "leased"
-    ACCEPTED = "accepted"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Decides which steps may begin again: those parked for a hold whose person no oth
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +14,7 @@ from sqlalchemy import Connection, Row, text
 from service.domain.errors import NotFound, WrongState
 from service.domain.execution.events import HoldLifted
 from service.domain.execution.states import LEGAL_HOLD, StepState
+from service.domain.requests.holds import LiftReason
 from service.requests.holds.active import held_requests
 from service.requests.locking import lock_requests
 from service.requests.steps.move import apply_event
@@ -24,14 +24,6 @@ from service.store.stores import Stores
 
 LAPSED = "lapsed"
 _RELEASED = "hold_released"
-
-
-class LiftReason(StrEnum):
-    """Why a hold is lifted by hand."""
-
-    MATTER_CLOSED = "matter_closed"
-    PLACED_IN_ERROR = "placed_in_error"
-    OTHER = "other"
 
 
 def lift_hold(stores: Stores, hold_id: UUID, *, reason: LiftReason, actor: str) -> None:

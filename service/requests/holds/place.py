@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, text
@@ -20,6 +19,7 @@ from service.domain.audit.schema import instant_text
 from service.domain.errors import Invalid
 from service.domain.execution.events import HoldPlaced
 from service.domain.identity.normalise import InvalidIdentifier, normalise
+from service.domain.requests.holds import HoldReason
 from service.requests.intake.known_kinds import check_known_kind
 from service.requests.locking import lock_requests
 from service.requests.steps.move import apply_event
@@ -27,17 +27,6 @@ from service.settings import Settings
 from service.store.audit_log.record_change import Change, Version, log_changes
 from service.store.locking import database_now, lock_steps
 from service.store.stores import Stores
-
-
-class HoldReason(StrEnum):
-    """Why a person's data must be kept for now. A code: which case it is stands in the legal department's own files."""
-
-    LITIGATION = "litigation"
-    INVESTIGATION = "investigation"
-    REGULATORY_REQUEST = "regulatory_request"
-    AUDIT = "audit"
-    DISPUTE = "dispute"
-    OTHER = "other"
 
 
 @dataclass(frozen=True)

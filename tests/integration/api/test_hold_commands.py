@@ -12,8 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from service.cli.requests import holds
-from service.requests.holds.lift import LiftReason
-from service.requests.holds.place import HoldReason
+from service.domain.requests.holds import HoldReason, LiftReason
 from tests.integration.api.conftest import EMAIL, Office
 
 Run = Callable[..., Result]

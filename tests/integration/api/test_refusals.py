@@ -9,7 +9,7 @@ import pytest
 
 from service.api.field_errors import field_names
 from service.api.schemas import ListQuery, SubmitBody
-from service.requests.holds.place import HoldReason
+from service.domain.requests.holds import HoldReason
 from tests.integration.api.conftest import EMAIL, Office
 from tests.integration.api.test_imports import AT, CSV, read, send
 

@@ -17,11 +17,12 @@ from service.audit.exports.full import export_audit
 from service.audit.rebuild import replay_audit
 from service.audit.sequence import checkpoint_everything
 from service.domain.access.api_key import Caller, Scope
-from service.domain.requests.states import DenialReason
+from service.domain.requests.holds import HoldReason, LiftReason
+from service.domain.requests.states import DenialReason, ExtensionReason
 from service.execution.systems.sync_config import sync_systems
-from service.requests.deadlines import ExtensionReason, extend_request
-from service.requests.holds.lift import LiftReason, lift_hold
-from service.requests.holds.place import HoldReason, place_hold
+from service.requests.deadlines import extend_request
+from service.requests.holds.lift import lift_hold
+from service.requests.holds.place import place_hold
 from service.requests.withdraw import deny_request, revoke_request
 from service.store.audit_log.findings import AuditLogBroken
 from service.store.encryption.secrets import audit_signing_key

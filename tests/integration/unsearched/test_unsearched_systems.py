@@ -9,9 +9,10 @@ import pytest
 from service.domain.access.api_key import Caller, Scope
 from service.domain.errors import WrongState
 from service.domain.execution.events import Decision, ResolutionReason
+from service.domain.requests.holds import HoldReason, LiftReason
 from service.execution.steps.resolve import resolve_step
-from service.requests.holds.lift import LiftReason, lift_hold
-from service.requests.holds.place import HoldReason, PlacedHold, place_hold
+from service.requests.holds.lift import lift_hold
+from service.requests.holds.place import PlacedHold, place_hold
 from service.requests.identity import resolve as settle_identity
 from service.requests.planning.approve import approve_plan
 from service.requests.withdraw import revoke_request

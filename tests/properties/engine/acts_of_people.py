@@ -12,11 +12,12 @@ from service.domain.errors import Refusal
 from service.domain.execution.events import Decision, ResolutionReason
 from service.domain.identity.cluster import DoubtReason
 from service.domain.identity.doubts import DoubtDecision
-from service.domain.requests.states import DenialReason
+from service.domain.requests.holds import HoldReason, LiftReason
+from service.domain.requests.states import DenialReason, ExtensionReason
 from service.execution.steps.resolve import resolve_step
-from service.requests.deadlines import ExtensionReason, extend_request
-from service.requests.holds.lift import LiftReason, lift_hold
-from service.requests.holds.place import HoldReason, place_hold
+from service.requests.deadlines import extend_request
+from service.requests.holds.lift import lift_hold
+from service.requests.holds.place import place_hold
 from service.requests.identity.review import LateVerification, Review, continue_request, link_request
 from service.requests.identity.show import DoubtView
 from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request

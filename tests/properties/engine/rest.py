@@ -21,10 +21,11 @@ from service.domain.errors import Refusal
 from service.domain.execution.events import Decision, ResolutionReason
 from service.domain.execution.states import EARLIER_SYSTEM, ENDED
 from service.domain.identity.doubts import DoubtDecision
+from service.domain.requests.holds import LiftReason
 from service.domain.requests.states import DenialReason
 from service.execution.expire_leases import sweep_orphan_keys
 from service.execution.steps.resolve import resolve_step
-from service.requests.holds.lift import LiftReason, lift_hold
+from service.requests.holds.lift import lift_hold
 from service.requests.identity.review import Review, continue_request
 from service.requests.planning.approve import approve_plan
 from service.requests.show import show_request
