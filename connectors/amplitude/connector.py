@@ -1,4 +1,6 @@
-"""Amplitude: users deleted with all their events by the User Privacy API (v1), by Amplitude id, in one job a day.
+"""Amplitude: users deleted in one job a day.
+
+They are deleted with all their events by the User Privacy API (v1), by Amplitude id.
 
 Sources, read 2026-11-30: amplitude.com/docs/apis/analytics/user-privacy and .../dashboard-rest (user search).
 """
@@ -77,7 +79,9 @@ class AmplitudeConnector(JobConnector):
         return Identifier("customer_id", self.system.policy.control_user_id)
 
     def submit(self, key: str, record_ids: Sequence[str]) -> str:
-        """Return the day of the job. Shape: POST {"amplitude_ids": [int]} -> [{"day", "status", "amplitude_ids"}].
+        """Return the day of the job.
+
+        Shape: POST {"amplitude_ids": [int]} -> [{"day", "status", "amplitude_ids"}].
 
         `ignore_invalid_id`: without it one user who is gone already makes the vendor refuse all.
         """
@@ -89,7 +93,10 @@ class AmplitudeConnector(JobConnector):
         return max((field_of(job, "day", str) for job in jobs), default=datetime.now(UTC).date().isoformat())
 
     def poll(self, job: str) -> list[Mapping[str, Any]]:
-        """Return the jobs of that day. Shape: GET ?start_day&end_day -> [{"day", "status", "amplitude_ids": [..]}]."""
+        """Return the jobs of that day.
+
+        Shape: GET ?start_day&end_day -> [{"day", "status", "amplitude_ids": [..]}].
+        """
         return self._jobs_between(job, job)
 
     def state_of(self, answer: Any, record_id: str) -> JobState:

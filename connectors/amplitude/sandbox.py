@@ -1,4 +1,4 @@
-"""A stand-in of an Amplitude project: users found by id, device id or prefix, and deletion jobs by day."""
+"""A stand-in of an Amplitude project: users found by id or prefix, and deletion jobs by day."""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""Intercom: contacts with their conversations and tickets, deleted for good. Start reading at `connector`."""
+"""Intercom: contacts with their conversations and tickets, deleted for good.
+
+Start reading at `connector`.
+"""

@@ -1,4 +1,6 @@
-"""Intercom: contacts with their conversations and tickets, deleted for good. Archiving is not erasure and isn't used.
+"""Intercom: contacts with their conversations and tickets, deleted for good.
+
+Archiving is not erasure and isn't used.
 
 Sources: Intercom-OpenAPI 2.16 (github.com/intercom/Intercom-OpenAPI, commit 8889625) and the pages named in the README,
 all read 2026-11-30.
@@ -47,7 +49,10 @@ class IntercomPolicy(SystemModel):
 
 
 def _search(path: str, field: str, rows: str, *, equals: str | None, ignores_case: bool = False) -> Search:
-    """Shape: POST {"query": {"field", "operator", "value"}, "pagination"} -> {rows: [..], "pages": {"next"}}."""
+    """Declare a search by one field.
+
+    Shape: POST {"query": {"field", "operator", "value"}, "pagination"} -> {rows: [..], "pages": {"next"}}.
+    """
     query = {"field": field, "operator": "=", "value": VALUE}
     call = Call("POST", path, json={"query": query, "pagination": {"per_page": 150}})
     return Search(call, rows, equals, ignores_case, _NEXT)

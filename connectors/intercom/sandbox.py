@@ -1,4 +1,4 @@
-"""A stand-in of an Intercom workspace: contacts, conversations and tickets, searched in pages, deleted for good."""
+"""A stand-in of an Intercom workspace: contacts, conversations and tickets, searched in pages."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ _MOST_PER_PAGE = 150
 
 
 class IntercomSandbox(TableSandbox):
-    """Options: `access_token`, `rows_per_page` (the workspace sends at most so many rows a page), `search_lags` (the
-    search still lists deleted records).
+    """Options: `access_token`; `rows_per_page`, the most rows of a page; `search_lags`.
+
+    With `search_lags` the search still lists deleted records.
 
     Seed: {"contacts": [{"id", "email", "external_id", "name", "phone"}], "conversations": [{"id", "contacts": [contact
     id], "body"}], "tickets": [likewise]}. A contact with `archived` is hidden from search and GET, as at Intercom; one

@@ -1,7 +1,9 @@
-"""The kit: the rules of erasure that are the same for every REST vendor, so that a connector only declares its calls.
+"""The kit holds the rules of erasure that all REST vendors share.
+
+A connector on the kit only declares its calls.
 
 `calls` declares calls, pages, exact matches and the vendor's own "not found". `look` finds a person's records. `rest`
 erases records one by one, `jobs` hands records to the vendor's erasure job. `progress` is the resume token of both,
-`people` separates the error of one person from the error of the system.
-The kit decides nothing about requests, deadlines or retries. Start reading at `rest`, then `connectors/intercom`.
+`people` separates the error of one person from the error of the system. The kit decides nothing about requests,
+deadlines or retries. Start reading at `rest`, then `connectors/intercom`.
 """

@@ -1,4 +1,6 @@
-"""How a vendor's calls are declared: method, path, query and JSON with one open place, pages, and the vendor's errors.
+"""Declare a vendor's calls.
+
+A declaration has method, path, query and JSON with one open place, pages, and the vendor's errors.
 
 A declaration is a frozen value. `VALUE` marks the place of the identifier or record id; it is a whole path segment, a
 whole parameter or a whole JSON value, never a part of a text, so that no value can change the call around it.
@@ -32,7 +34,9 @@ VALUE: Final = Place.VALUE
 
 
 def values_at(body: Any, path: str) -> list[Any]:
-    """Return every value at a dotted path: `errors.0.code`, `contacts.*.id`. Empty where a part is missing.
+    """Return every value at a dotted path: `errors.0.code`, `contacts.*.id`.
+
+    Empty where a part is missing.
 
     A number is an index of a list, `*` is each item of a list, anything else is a name in an object.
     """
@@ -57,7 +61,10 @@ def text_of(value: Any, name: str) -> str:
 
 
 def is_same(found: Any, value: str, *, ignores_case: bool) -> bool:
-    """True if a field of an answer holds exactly this value. A hit without an exact match is another person's."""
+    """True if a field of an answer holds exactly this value.
+
+    A hit without an exact match is another person's.
+    """
     if isinstance(found, int) and not isinstance(found, bool):
         found = str(found)
     if not isinstance(found, str):
@@ -84,12 +91,14 @@ class Call:
     def send(
         self, client: VendorClient, value: str, *, page: Mapping[str, Any] | None = None, also: tuple[int, ...] = ()
     ) -> Reply:
-        """Make the call. `page` is what a pages declaration adds; `also` are further statuses that the caller reads.
+        """Make the call.
+
+        `page` is what a pages declaration adds; `also` are further statuses that the caller reads.
 
         Raises RequestRefused(`blank_value`), because a blank value in a path addresses the whole collection, and
         AnswerNotUnderstood(`not_confirmed`) for an answer without what it must say; else as `VendorClient.request`.
         """
-        if not value.strip():
+        if not value.strip() and self._has_value:
             raise RequestRefused("blank_value")
         parts = (self.path,) if isinstance(self.path, str) else self.path
         json = _filled(self.json, value)
@@ -111,40 +120,151 @@ class Call:
             raise AnswerNotUnderstood("not_confirmed", status=reply.status, effect_unknown=True)
         return reply
 
+    @property
+    def _has_value(self) -> bool:
+        path = () if isinstance(self.path, str) else self.path
+        return VALUE in path or VALUE in self.params.values() or _holds_value(self.json)
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The vendor's own words for "there is no such record".
+
+    A wrong base URL and a proxy answer 404 as well.
+    """
+
+    code_at: str
+    codes: tuple[str, ...]
+    status: int = 404
+
+    def says(self, reply: Reply) -> bool:
+        """True if the answer says it.
+
+        Raises AnswerNotUnderstood(`not_found`) for the status without the words.
+        """
+        if reply.status != self.status:
+            return False
+        if value_at(reply.body, self.code_at) not in self.codes:
+            raise AnswerNotUnderstood("not_found", status=reply.status)
+        return True
+
 
 class Pages(Protocol):
     """How the next page is asked for."""
 
-    def next(self, body: Any, number: int) -> Mapping[str, Any] | None:
-        """Return what the call for page `number + 1` adds, or None if `body`, page `number`, is the last one."""
+    def next(self, body: Any, number: int, rows: int) -> Mapping[str, Any] | None:
+        """Return what the call for page `number + 1` adds, or None if `body`, page `number`, is the last one.
+
+        `rows`: how many rows the pages had so far, this one included. Raises AnswerNotUnderstood.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The next page's cursor is in the answer at `read`; the call has it at `write`, a parameter or a path in JSON."""
+    """The next page's cursor is in the answer at `read`.
+
+    The call has it at `write`, a parameter or a path in JSON.
+
+    `more`: where the answer says with true or false whether there is a next page, for vendors with a cursor at the end.
+    """
 
     read: str
     write: str
+    more: str | None = None
 
-    def next(self, body: Any, number: int) -> Mapping[str, Any] | None:
-        """Return the cursor, or None without one."""
+    def next(self, body: Any, number: int, rows: int) -> Mapping[str, Any] | None:
+        """Return the cursor, or None without one.
+
+        Raises AnswerNotUnderstood where `more` contradicts the cursor.
+        """
         cursor = value_at(body, self.read)
-        return None if cursor in (None, "") else {self.write: cursor}
+        if self.more is None:
+            return None if cursor in (None, "") else {self.write: cursor}
+        more = value_at(body, self.more)
+        if not isinstance(more, bool) or (more and cursor in (None, "")):
+            raise AnswerNotUnderstood("page_cursor")
+        return {self.write: cursor} if more else None
 
 
 @dataclass(frozen=True, slots=True)
 class PageNumbers:
-    """Pages are numbered from 1 in `write`; the answer has the number of pages at `total`."""
+    """Pages are numbered from 1 in `write`.
+
+    Either the answer has the number of pages at `total`, or at `link` the URL of the next page, null at the end. The
+    URL itself is never called.
+    """
+
+    write: str
+    total: str | None = None
+    link: str | None = None
+
+    def next(self, body: Any, number: int, rows: int) -> Mapping[str, Any] | None:
+        """Return the next number. Raises AnswerNotUnderstood(`page_total`) for an answer without the total."""
+        if self.total is None:
+            return None if value_at(body, self.link or "") is None else {self.write: number + 1}
+        return {self.write: number + 1} if number < _count(body, self.total) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Offsets:
+    """The call has the number of rows seen so far in `write`.
+
+    The answer has the number of all rows at `total`.
+    """
 
     write: str
     total: str
 
-    def next(self, body: Any, number: int) -> Mapping[str, Any] | None:
-        """Return the next number. Raises AnswerNotUnderstood(`page_total`) for an answer without the total."""
-        total = value_at(body, self.total)
-        if not isinstance(total, int) or isinstance(total, bool):
+    def next(self, body: Any, number: int, rows: int) -> Mapping[str, Any] | None:
+        """Return the offset of the next page.
+
+        Raises AnswerNotUnderstood(`page_total`) for no total or no rows.
+        """
+        if rows >= _count(body, self.total):
+            return None
+        if rows == 0:
             raise AnswerNotUnderstood("page_total")
-        return {self.write: number + 1} if number < total else None
+        return {self.write: rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All rows of a collection, from every page.
+
+    `rows`: where an answer holds its rows. `gone`: the answer of a vendor that has no such collection, read as no rows.
+    """
+
+    call: Call
+    rows: str
+    pages: Pages | None = None
+    gone: Gone | None = None
+    most_pages: int = _MOST_PAGES
+
+    def all(self, client: VendorClient, value: str = "") -> Iterator[Mapping[str, Any]]:
+        """Yield every row.
+
+        Raises AnswerNotUnderstood for another form, a page asked for twice, and too many pages.
+        """
+        page: Mapping[str, Any] = {}
+        asked: list[Mapping[str, Any]] = []
+        count = 0
+        for number in range(1, self.most_pages + 1):
+            asked.append(page)
+            reply = self.call.send(client, value, page=page, also=(self.gone.status,) if self.gone else ())
+            if self.gone is not None and self.gone.says(reply):
+                return
+            rows = value_at(reply.body, self.rows)
+            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+                raise AnswerNotUnderstood(f"field_missing:{self.rows.lower()}")
+            yield from rows
+            count += len(rows)
+            following = self.pages.next(reply.body, number, count) if self.pages else None
+            if following is None:
+                return
+            if following in asked:
+                break
+            page = following
+        raise AnswerNotUnderstood("too_many_pages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,43 +283,14 @@ class Search:
     pages: Pages | None = None
 
     def all(self, client: VendorClient, value: str) -> Iterator[Mapping[str, Any]]:
-        """Yield every exact hit. Raises AnswerNotUnderstood for another form, and after 1,000 pages."""
+        """Yield every exact hit. Raises AnswerNotUnderstood as `Listing.all`."""
+        listing = Listing(self.call, self.rows, self.pages)
         for form in dict.fromkeys((value, in_one_case(value)) if self.ignores_case else (value,)):
-            for row in self._rows(client, form):
+            for row in listing.all(client, form):
                 if self.equals is None or any(
                     is_same(found, value, ignores_case=self.ignores_case) for found in values_at(row, self.equals)
                 ):
                     yield row
-
-    def _rows(self, client: VendorClient, value: str) -> Iterator[Mapping[str, Any]]:
-        page: Mapping[str, Any] | None = {}
-        for number in range(1, _MOST_PAGES + 1):
-            body = self.call.send(client, value, page=page).body
-            rows = value_at(body, self.rows)
-            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-                raise AnswerNotUnderstood(f"field_missing:{self.rows.lower()}")
-            yield from rows
-            page = self.pages.next(body, number) if self.pages else None
-            if page is None:
-                return
-        raise AnswerNotUnderstood("too_many_pages")
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """The vendor's own words for "there is no such record". A wrong base URL and a proxy answer 404 as well."""
-
-    code_at: str
-    codes: tuple[str, ...]
-    status: int = 404
-
-    def says(self, reply: Reply) -> bool:
-        """True if the answer says it. Raises AnswerNotUnderstood(`not_found`) for the status without the words."""
-        if reply.status != self.status:
-            return False
-        if value_at(reply.body, self.code_at) not in self.codes:
-            raise AnswerNotUnderstood("not_found", status=reply.status)
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +311,21 @@ class ErrorCodes:
             return None
         known = self.errors.get(code) if isinstance(code, str) else None
         return None if known is None else known[0](known[1], status=answer.status_code)
+
+
+def _count(body: Any, path: str) -> int:
+    count = value_at(body, path)
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise AnswerNotUnderstood("page_total")
+    return count
+
+
+def _holds_value(template: Any) -> bool:
+    if isinstance(template, Mapping):
+        return any(map(_holds_value, template.values()))
+    if isinstance(template, (list, tuple)):
+        return any(map(_holds_value, template))
+    return template is VALUE
 
 
 def _inside(value: Any, part: str) -> Collection[Any]:

@@ -1,8 +1,10 @@
-"""Hand a person's records to the vendor's erasure job and wait for it: the vendor declares three calls.
+"""Hand a person's records to the vendor's erasure job and wait for it.
 
-Decides: each person is asked for before the hand-over; what is handed over is saved before and after; after a lost
-answer the job is looked for before another one is opened; the end of a job proves nothing, only a look does.
-A running job is asked for once per pass, also if many people wait for it.
+The vendor declares three calls.
+
+Decides: the lease is asked for each person before the hand-over; the records of a hand-over are saved before and after
+it; after a lost answer the job is looked for before another one is opened; the end of a job proves nothing, only a look
+does. A running job is asked for once per pass, also if many people wait for it.
 """
 
 from __future__ import annotations
@@ -16,15 +18,18 @@ from typing import Any, ClassVar
 from connectors.base.errors import ConnectorError, TemporarilyUnavailable
 from connectors.base.interface import Answers, Lease
 from connectors.base.kit.look import KitConnector, Look
-from connectors.base.kit.progress import Progress
-from connectors.base.values import Answer, Batch, Subject
+from connectors.base.kit.progress import Progress, key_of
+from connectors.base.values import Answer, Batch, Record, Subject
 
-Waiting = tuple[Subject, str]
-"""A person, and the id of a planned root record that is to be handed over."""
+Waiting = tuple[Subject, Record]
+"""A person, and a planned root record that is to be handed over."""
 
 
 class JobState(StrEnum):
-    """What the vendor says about records in a job. UNKNOWN: they are in no such job, so they are handed over again."""
+    """How far the vendor is with records of a job.
+
+    UNKNOWN: they are in no such job, so they are handed over again.
+    """
 
     RUNNING = "running"
     DONE = "done"
@@ -32,7 +37,7 @@ class JobState(StrEnum):
 
 
 class JobConnector(KitConnector):
-    """Subclass it with `declaration`, `Credentials`, `root`, `client`, `control`, `submit`, `poll` and `state_of`.
+    """Erase by jobs: a subclass adds `submit`, `poll` and `state_of` to a `KitConnector`.
 
     `most_records_per_job`: the vendor's limit for one hand-over.
     """
@@ -49,7 +54,10 @@ class JobConnector(KitConnector):
 
     @abstractmethod
     def state_of(self, answer: Any, record_id: str) -> JobState:
-        """Return how far a polled job is with one record. Raises AnswerNotUnderstood for an undocumented state."""
+        """Return how far a polled job is with one record.
+
+        Raises AnswerNotUnderstood for an undocumented state.
+        """
 
     def open_jobs(self) -> Mapping[str, Any]:
         """Return the jobs that may be running, by name, each with what `poll` returns for it.
@@ -64,6 +72,7 @@ class JobConnector(KitConnector):
         PARTIAL(`still_there`): a job ended and its record is still shown. Raises LeaseLost.
         """
         progress = Progress(lease)
+        self.begin_pass()
         answers, ended = self._ask_for_jobs(batch, progress)
         rest = Batch(batch.key, tuple(subject for subject in batch.subjects if subject.ref not in answers))
         looks, others = self.looks(rest)
@@ -73,12 +82,12 @@ class JobConnector(KitConnector):
             if subject.ref not in looks:
                 continue
             look, person = looks[subject.ref], progress.of(subject)
-            person.settle({self.key(record_id) for record_id in look.rows})
-            stays = [i for i in look.known if self.key(i) in ended.get(subject.ref, ())]
+            person.settle(set(map(key_of, look.rows)))
+            stays = [record for record in look.known if key_of(record) in ended.get(subject.ref, ())]
             if stays or not look.known:
                 answers[subject.ref] = self._answer(subject, look, stays, progress)
             else:
-                waiting += [(subject, record_id) for record_id in look.known]
+                waiting += [(subject, record) for record in look.known]
         answers |= self._hand_over(batch.key, waiting, progress)
         progress.save()
         return answers
@@ -121,7 +130,7 @@ class JobConnector(KitConnector):
             raise answer
         return JobState.UNKNOWN if answer is None else self.state_of(answer, key.partition("/")[2])
 
-    def _answer(self, subject: Subject, look: Look, stays: Sequence[str], progress: Progress) -> Answer:
+    def _answer(self, subject: Subject, look: Look, stays: Sequence[Record], progress: Progress) -> Answer:
         """Answer for a person who waits for no job."""
         person = progress.of(subject)
         counts = person.counts(subject)
@@ -136,7 +145,7 @@ class JobConnector(KitConnector):
     ) -> dict[str, Answer | ConnectorError]:
         """Hand records over that are in no job yet."""
         lost = [
-            (s, i) for s, i in waiting if self.key(i) in progress.of(s).begun and not self._is_in_a_job(s, i, progress)
+            (s, r) for s, r in waiting if key_of(r) in progress.of(s).begun and not self._is_in_a_job(s, r, progress)
         ]
         answers: dict[str, Answer | ConnectorError] = {}
         try:
@@ -144,14 +153,14 @@ class JobConnector(KitConnector):
         except ConnectorError as error:
             answers = {subject.ref: error for subject, _ in lost}
             lost, open_jobs = [], {}
-        for subject, record_id in lost:
+        for subject, record in lost:
             for job, answer in open_jobs.items():
-                if self.state_of(answer, record_id) is JobState.RUNNING:
-                    progress.of(subject).jobs.setdefault(job, set()).add(self.key(record_id))
+                if self.state_of(answer, record.id) is JobState.RUNNING:
+                    progress.of(subject).jobs.setdefault(job, set()).add(key_of(record))
         going: list[Waiting] = []
-        for subject, record_id in waiting:
-            if subject.ref not in answers and not self._is_in_a_job(subject, record_id, progress):
-                going.append((subject, record_id))
+        for subject, record in waiting:
+            if subject.ref not in answers and not self._is_in_a_job(subject, record, progress):
+                going.append((subject, record))
         for begin in range(0, len(going), self.most_records_per_job):
             answers |= self._submit(key, going[begin : begin + self.most_records_per_job], progress)
         for subject, _ in waiting:
@@ -159,30 +168,30 @@ class JobConnector(KitConnector):
                 answers[subject.ref] = self._accepted(progress.of(subject).jobs)
         return answers
 
-    def _is_in_a_job(self, subject: Subject, record_id: str, progress: Progress) -> bool:
-        return any(self.key(record_id) in keys for keys in progress.of(subject).jobs.values())
+    def _is_in_a_job(self, subject: Subject, record: Record, progress: Progress) -> bool:
+        return any(key_of(record) in keys for keys in progress.of(subject).jobs.values())
 
     def _submit(self, key: str, chunk: Sequence[Waiting], progress: Progress) -> dict[str, Answer | ConnectorError]:
         subjects = {subject.ref: subject for subject, _ in chunk}
         answers: dict[str, Answer | ConnectorError] = {}
         for subject in subjects.values():
-            progress.of(subject).begin(self.record(i) for s, i in chunk if s.ref == subject.ref)
+            progress.of(subject).begin(r for s, r in chunk if s.ref == subject.ref)
         progress.save()
         for ref, subject in subjects.items():
             try:
                 progress.require_permission(subject)
             except TemporarilyUnavailable as stopped:
                 answers[ref] = stopped
-                progress.of(subject).leave(self.record(i) for s, i in chunk if s.ref == ref)
-        going = [(subject, record_id) for subject, record_id in chunk if subject.ref not in answers]
+                progress.of(subject).leave(r for s, r in chunk if s.ref == ref)
+        going = [(subject, record) for subject, record in chunk if subject.ref not in answers]
         if not going:
             return answers
         try:
-            job = self.submit(key, [record_id for _, record_id in going])
+            job = self.submit(key, [record.id for _, record in going])
         except ConnectorError as error:
             return answers | {subject.ref: error for subject, _ in going}
-        for subject, record_id in going:
-            progress.of(subject).jobs.setdefault(job, set()).add(self.key(record_id))
+        for subject, record in going:
+            progress.of(subject).jobs.setdefault(job, set()).add(key_of(record))
         progress.save()
         return answers | {subject.ref: self._accepted(progress.of(subject).jobs) for subject, _ in going}
 

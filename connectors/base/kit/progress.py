@@ -1,4 +1,6 @@
-"""The resume token of a kit connector: what this batch began and finished per person, and the jobs that run.
+"""The resume token of a kit connector.
+
+It holds what this batch began and finished per person, and the jobs that run.
 
 One JSON form for all vendors. The token holds record ids, which can be personal, so only the lease stores it (the
 engine encrypts it). It decides which effects count as this batch's own after a crash; it makes no call.
@@ -29,8 +31,8 @@ def key_of(record: Record) -> str:
 class PersonProgress:
     """One person in one batch. `begun` and `done` hold record keys, `jobs` the record keys by job.
 
-    `before`: the counts that were recorded when the batch began with the person. `earlier`: what an earlier attempt
-    had begun, which isn't stored.
+    `before`: the counts that were recorded when the batch began with the person. `refusals`: how often the vendor kept
+    a record that it was told to erase. `earlier`: what an earlier attempt had begun, which isn't stored.
     """
 
     before: dict[str, int] = field(default_factory=dict)
@@ -38,6 +40,7 @@ class PersonProgress:
     done: set[str] = field(default_factory=set, repr=False)
     jobs: dict[str, set[str]] = field(default_factory=dict, repr=False)
     earlier: frozenset[str] = field(default=frozenset(), repr=False)
+    refusals: int = 0
 
     def settle(self, present: Collection[str]) -> None:
         """Count what was begun and is no longer present as done: the answer was lost, not the effect."""
@@ -45,18 +48,29 @@ class PersonProgress:
         self.begun &= set(present)
 
     def begin(self, records: Iterable[Record]) -> None:
-        """Note records before their effect. Save before the effect: afterwards nothing else says that they existed."""
+        """Note records before their effect.
+
+        Save before the effect: afterwards nothing else says that they existed.
+        """
         self.begun |= {key_of(record) for record in records}
 
+    def assume(self, records: Iterable[Record]) -> None:
+        """Note records whose effect may have happened although no answer says so, as in a lost job."""
+        self.begin(records)
+        self.earlier |= {key_of(record) for record in records}
+
     def finish(self, record: Record, *, was_there: bool) -> None:
-        """Note a record after its effect. It counts if the vendor had it, or if an earlier attempt began with it."""
+        """Note a record after its effect.
+
+        It counts if the vendor had it, or if an earlier attempt began with it.
+        """
         key = key_of(record)
         if was_there or key in self.earlier:
             self.done.add(key)
         self.begun.discard(key)
 
     def stop(self) -> None:
-        """Take back all that this attempt began and didn't finish, because the person was stopped before it."""
+        """Take back all that this attempt began and didn't finish, because no call about it was made."""
         self.begun &= self.earlier
 
     def leave(self, records: Iterable[Record]) -> None:
@@ -71,6 +85,7 @@ class PersonProgress:
 class Progress:
     """All people of one batch under its lease. Used by one thread.
 
+    `own`: what a connector keeps for the batch beside that, as JSON values; an empty one isn't stored.
     Raises AnswerNotUnderstood(`resume_token`) for a token of another form or version.
     """
 
@@ -78,6 +93,7 @@ class Progress:
         self._lease = lease
         self._saved = lease.resume_token
         self._people: dict[str, PersonProgress] = {}
+        self.own: dict[str, Any] = {}
         if self._saved is not None:
             try:
                 self._load(json.loads(self._saved))
@@ -102,12 +118,14 @@ class Progress:
                 "done": sorted(person.done),
                 "jobs": {job: sorted(keys) for job, keys in person.jobs.items()},
             }
+            | ({"refusals": person.refusals} if person.refusals else {})
             for ref, person in self._people.items()
-            if person.begun or person.done or person.jobs
+            if person.begun or person.done or person.jobs or person.refusals
         }
-        if not people and self._saved is None:
+        if not people and not self.own and self._saved is None:
             return
-        token = json.dumps({"version": _VERSION, "people": people}, separators=(",", ":")).encode()
+        state = {"version": _VERSION, "people": people} | ({"own": self.own} if self.own else {})
+        token = json.dumps(state, separators=(",", ":")).encode()
         if token != self._saved:
             self._lease.save(token)
             self._saved = token
@@ -115,6 +133,7 @@ class Progress:
     def _load(self, token: Mapping[str, Any]) -> None:
         if token["version"] != _VERSION:
             raise ValueError("the token is of another version")
+        self.own = dict(token.get("own", {}))
         for ref, saved in token["people"].items():
             begun = {str(key) for key in saved["begun"]}
             self._people[ref] = PersonProgress(
@@ -123,4 +142,5 @@ class Progress:
                 done={str(key) for key in saved["done"]},
                 jobs={str(job): {str(key) for key in keys} for job, keys in saved["jobs"].items()},
                 earlier=frozenset(begun),
+                refusals=int(saved.get("refusals", 0)),
             )

@@ -1,8 +1,10 @@
-"""Erase a person's records one by one: the vendor declares its calls and gets the rules of erasure from here.
+"""Erase a person's records one by one.
+
+The vendor declares its calls and gets the rules of erasure from here.
 
 The order of one person: look; erase what hangs on the planned roots; look again, and go on only if nothing is left
-there; erase the planned roots. Before each effect the lease is asked. Effects go one person at a time, so that no
-other person's call is under way when the lease is lost. `dependents` and `erase_record` may be overridden.
+there; erase the planned roots. Before each effect the lease is asked. Effects go one person at a time, so that no other
+person's call is under way when the lease is lost. `dependents` and `erase_record` may be overridden.
 """
 
 from __future__ import annotations
@@ -11,12 +13,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from connectors.base.errors import AnswerNotUnderstood, ConnectorError, TemporarilyUnavailable
+from connectors.base.errors import AnswerNotUnderstood, ConnectorError
 from connectors.base.interface import Answers, Lease
 from connectors.base.kit.calls import Call, Gone, Search, text_of, value_at, values_at
 from connectors.base.kit.look import KitConnector, Look
 from connectors.base.kit.people import each_person
-from connectors.base.kit.progress import Progress, key_of
+from connectors.base.kit.progress import PersonProgress, Progress, key_of
 from connectors.base.values import Answer, AnswerKind, Batch, Left, Record, Subject
 
 _MOST_ROUNDS = 3
@@ -24,11 +26,13 @@ _MOST_ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Dependent:
-    """Records that hang on a root and would stay without it: found by the root's id and erased before the root.
+    """Records that hang on a root and would stay without it.
 
-    `hangs_on`: where a row holds the ids of all roots that it hangs on, for vendors where it may be several. A row
-    that names another person's root too is not erased and is reported as `shared_<object>` in `not_covered`.
-    `show` and `gone` say whether one record is still there, because a search may lag behind a deletion.
+    They are found by the root's id and erased before the root.
+
+    `hangs_on`: where a row holds the ids of all roots that it hangs on, for vendors where it may be several. A row that
+    names another person's root too is not erased and is reported as `shared_<object>` in `not_covered`. `show` and
+    `gone` say whether one record is still there, because a search may lag behind a deletion.
     """
 
     object: str
@@ -42,7 +46,10 @@ class Dependent:
 
 @dataclass(frozen=True)
 class Hanging:
-    """Dependent records of one person: those that may be erased, and the objects of those that belong to others too."""
+    """Dependent records of one person.
+
+    `own` may be erased; `shared` names the objects of records that belong to other people too.
+    """
 
     own: Mapping[str, Record] = field(repr=False)
     shared: frozenset[str]
@@ -100,29 +107,37 @@ class RestConnector(KitConnector):
         Raises LeaseLost, after which nothing more is erased.
         """
         progress = Progress(lease)
+        self.begin_pass()
         looks, answers = self.looks(batch)
         people = [subject for subject in batch.subjects if subject.ref in looks]
         hanging: dict[str, Hanging] = {}
-        for ref, found in each_person(people, self.hanging_on, at_most=self.max_concurrent_people).items():
+        for ref, found in self.each_person(people, self.hanging_on).items():
             if isinstance(found, ConnectorError):
                 answers[ref] = found
             else:
                 hanging[ref] = found
         people = [subject for subject in people if subject.ref in hanging]
         for subject in people:
-            roots = [self.record(i) for i in looks[subject.ref].known]
             person = progress.of(subject)
+            roots = self.to_erase(looks[subject.ref], person)
             person.settle({*hanging[subject.ref].own, *map(key_of, roots)})
             person.begin([*hanging[subject.ref].own.values(), *roots])
         progress.save()
-        answers |= each_person(
-            people, lambda s: self.erase_person(s, looks[s.ref], hanging[s.ref], progress), at_most=1
-        )
+        reached: set[str] = set()
+
+        def erase_one(subject: Subject) -> Answer:
+            reached.add(subject.ref)
+            return self.erase_person(subject, looks[subject.ref], hanging[subject.ref], progress)
+
+        answers |= each_person(people, erase_one, at_most=1, concerns_all=self.concerns_all)
+        for subject in people:
+            if subject.ref not in reached:
+                progress.of(subject).stop()
         progress.save()
         return answers
 
     def erase_person(self, subject: Subject, look: Look, hanging: Hanging, progress: Progress) -> Answer:
-        """Erase one person's dependents, then the planned roots, and say what was new and therefore not touched."""
+        """Erase one person's dependents, then the planned roots; report new records untouched."""
         left = self.erase_dependents(subject, hanging, progress)
         if not left:
             self.erase_roots(subject, look, progress)
@@ -153,17 +168,21 @@ class RestConnector(KitConnector):
 
     def erase_roots(self, subject: Subject, look: Look, progress: Progress) -> None:
         """Erase the person's planned roots."""
-        unseen = look.planned - set(look.rows) if self.hides_archived else frozenset[str]()
-        done = progress.of(subject).done
-        ids = [*look.known, *(i for i in sorted(unseen) if self.key(i) not in done)]
-        self._erase(subject, [self.record(record_id) for record_id in ids], progress)
+        self._erase(subject, self.to_erase(look, progress.of(subject)), progress)
+
+    def to_erase(self, look: Look, person: PersonProgress) -> list[Record]:
+        """Return the planned roots that are there, or may be there where the vendor hides archived ones."""
+        unseen = look.planned - set(look.rows) if self.hides_archived else frozenset[Record]()
+        return [*look.known, *(record for record in sorted(unseen) if key_of(record) not in person.done)]
 
     def hanging_on(self, subject: Subject) -> Hanging:
-        """Return what hangs on the person's planned roots, also on roots that are gone: those may have left orphans.
+        """Return what hangs on the person's planned roots, also on roots that are gone.
+
+        A root that is gone may have left orphans.
 
         Raises AnswerNotUnderstood(`dependent_of_another`) if the vendor's search returns a record of another root.
         """
-        planned = frozenset(subject.record_ids(self.root.object))
+        planned = {record.id for record in self.planned(subject)}
         own: dict[str, Record] = {}
         shared: set[str] = set()
         for root_id in sorted(planned):
@@ -179,8 +198,8 @@ class RestConnector(KitConnector):
     def confirm_absence(self, batch: Batch) -> Answers:
         """Look again for roots, and for dependents of planned roots, each by its id."""
         answers = dict(super().confirm_absence(batch))
-        people = [s for s in batch.subjects if isinstance(answers[s.ref], Answer) and s.record_ids(self.root.object)]
-        looks = each_person(people, self._orphans, at_most=self.max_concurrent_people)
+        people = [s for s in batch.subjects if isinstance(answers[s.ref], Answer) and self.planned(s)]
+        looks = self.each_person(people, self._orphans)
         for ref, found in looks.items():
             answers[ref] = found if isinstance(found, ConnectorError) else _with(answers[ref], *found)
         return answers
@@ -195,10 +214,14 @@ class RestConnector(KitConnector):
         for record in records:
             try:
                 progress.require_permission(subject)
-            except TemporarilyUnavailable:
+                was_there = self.erase_record(record)
+            except ConnectorError as error:
+                # Only this record may have gone; the ones after it were not touched.
                 person.stop()
+                if error.effect_unknown:
+                    person.begin([record])
                 raise
-            person.finish(record, was_there=self.erase_record(record))
+            person.finish(record, was_there=was_there)
 
     def _kind(self, record: Record) -> Dependent:
         return next(kind for kind in self.hanging if kind.object == record.object)

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from connectors.base import operations
-from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused, RequestRefused
+from connectors.base.errors import (
+    AnswerNotUnderstood,
+    ConnectorError,
+    CredentialsRefused,
+    RequestRefused,
+    TemporarilyUnavailable,
+)
 from connectors.base.runner import MemoryLease
 from connectors.base.values import Answer, AnswerKind, Batch, Identifier, Located, Record, Subject
 from connectors.intercom.connector import IntercomConnector
@@ -64,6 +70,28 @@ def test_a_contact_archived_after_planning_is_erased(connector: IntercomConnecto
     sandbox.seed({"contacts": [_contact("c1", archived=True)]})
     assert _erased(connector, _planned("c1")) == Answer.erased({"contact": 1})
     assert not sandbox.records()
+
+
+@pytest.mark.parametrize(("fault", "erased"), [(FaultKind.DROP_AFTER, 1), (FaultKind.DROP_BEFORE, 1)])
+def test_an_archived_contact_is_counted_after_a_lost_answer(
+    connector: IntercomConnector, sandbox: IntercomSandbox, fault: FaultKind, erased: int
+) -> None:
+    sandbox.seed({"contacts": [_contact("c1", archived=True)]})
+    sandbox.faults = [Fault(fault, methods=("DELETE",))]
+    lease = MemoryLease()
+    assert isinstance(operations.erase(connector, _planned("c1"), lease)["ada"], TemporarilyUnavailable)
+    assert operations.erase(connector, _planned("c1"), lease)["ada"] == Answer.erased({"contact": erased})
+
+
+def test_a_refused_erasure_is_not_counted_when_the_contact_is_gone(
+    connector: IntercomConnector, sandbox: IntercomSandbox
+) -> None:
+    sandbox.seed({"contacts": [_contact("c1")]})
+    sandbox.faults = [Fault(FaultKind.STATUS, methods=("DELETE",), status=429, body={})]
+    lease = MemoryLease()
+    assert isinstance(operations.erase(connector, _planned("c1"), lease)["ada"], TemporarilyUnavailable)
+    del sandbox.state["contacts"]["c1"]
+    assert operations.erase(connector, _planned("c1"), lease)["ada"] == Answer.already_absent()
 
 
 def test_a_merged_contact_is_no_absence(connector: IntercomConnector, sandbox: IntercomSandbox) -> None:

@@ -15,6 +15,8 @@ from connectors.base.kit.calls import (
     Cursor,
     ErrorCodes,
     Gone,
+    Listing,
+    Offsets,
     PageNumbers,
     Search,
     is_same,
@@ -164,3 +166,61 @@ def test_known_error_codes_decide_before_the_status() -> None:
     for other in ({"errors": [{"code": "else"}]}, {"errors": [{"code": ["plan"]}]}, {}, []):
         assert codes(httpx.Response(403, json=other)) is None
     assert codes(httpx.Response(403, content=b"<html>")) is None
+
+
+def _listing(pages: Any, **more: Any) -> Listing:
+    return Listing(Call("GET", "/s"), "rows", pages, **more)
+
+
+def test_every_page_is_read_by_offset() -> None:
+    vendor = _Vendor({"rows": [{"a": 1}, {"a": 2}], "total": 3}, {"rows": [{"a": 3}], "total": 3})
+    assert len(list(_listing(Offsets("offset", "total")).all(_client(vendor)))) == 3
+    assert [call[2] for call in vendor.calls] == [None, {"offset": 2}]
+
+
+def test_every_page_is_read_while_there_is_a_link() -> None:
+    vendor = _Vendor({"rows": [{}], "next": "http://elsewhere.test"}, {"rows": [{}], "next": None})
+    assert len(list(_listing(PageNumbers("page", link="next")).all(_client(vendor)))) == 2
+    assert [call[1:3] for call in vendor.calls] == [("/s", None), ("/s", {"page": 2})]
+
+
+def test_a_cursor_at_the_end_is_not_followed() -> None:
+    pages = Cursor("after", "page[after]", more="more")
+    vendor = _Vendor({"rows": [{}], "after": "a", "more": True}, {"rows": [{}], "after": "b", "more": False})
+    assert len(list(_listing(pages).all(_client(vendor)))) == 2
+
+
+@pytest.mark.parametrize("body", [{"rows": []}, {"rows": [], "more": True}, {"rows": [], "more": None, "after": "a"}])
+def test_an_answer_that_does_not_say_whether_it_is_the_last_is_an_error(body: Any) -> None:
+    with pytest.raises(AnswerNotUnderstood, match="page_cursor"):
+        list(_listing(Cursor("after", "page[after]", more="more")).all(_client(_Vendor(body))))
+
+
+@pytest.mark.parametrize("body", [{"rows": [], "total": 1}, {"rows": []}])
+def test_a_page_that_is_missing_is_an_error(body: Any) -> None:
+    with pytest.raises(AnswerNotUnderstood, match="page_total"):
+        list(_listing(Offsets("offset", "total")).all(_client(_Vendor(body))))
+
+
+def test_a_page_that_stays_empty_is_an_error() -> None:
+    vendor = _Vendor({"rows": [{}], "total": 3}, {"rows": [], "total": 3})
+    with pytest.raises(AnswerNotUnderstood, match="too_many_pages"):
+        list(_listing(Offsets("offset", "total")).all(_client(vendor)))
+
+
+def test_more_pages_than_the_vendor_has_are_an_error() -> None:
+    vendor = _Vendor({"rows": [{}], "next": "x"})
+    with pytest.raises(AnswerNotUnderstood, match="too_many_pages"):
+        list(_listing(PageNumbers("page", link="next"), most_pages=2).all(_client(vendor)))
+    assert len(vendor.calls) == 2
+
+
+def test_a_collection_that_the_vendor_does_not_have_has_no_rows() -> None:
+    class Missing(_Vendor):
+        def request(self, method: str, path: str, **more: Any) -> Reply:
+            return Reply(404, self.answers[0], {})
+
+    listing = _listing(None, gone=Gone("error", ("RecordNotFound",)))
+    assert list(listing.all(_client(Missing({"error": "RecordNotFound"})))) == []
+    with pytest.raises(AnswerNotUnderstood, match="not_found"):
+        list(listing.all(_client(Missing({"error": "NoSuchRoute"}))))
