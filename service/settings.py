@@ -46,7 +46,7 @@ class ServiceSettings(SystemModel):
         None, ge=0, le=65535, description="port of a listener for `/healthz` and `/readyz` only; none if absent"
     )
     workers: int = Field(4, ge=1, le=256, description="worker processes that speak to systems")
-    own_workers: dict[str, int] = Field(
+    dedicated_workers: dict[str, int] = Field(
         default_factory=dict, description="kinds of connectors with workers of their own, and how many each"
     )
     controller: str = Field("the controller", max_length=200, description="the company's name on certificates")
@@ -56,7 +56,7 @@ class ServiceSettings(SystemModel):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
 
-    @field_validator("own_workers")
+    @field_validator("dedicated_workers")
     @classmethod
     def _some_workers(cls, value: dict[str, int]) -> dict[str, int]:
         if any(not 1 <= count <= 256 for count in value.values()):
@@ -86,7 +86,7 @@ class VaultSettings(SystemModel):
     key: str = Field("expunge-audit", pattern=r"^[A-Za-z0-9_-]{1,80}$", description="its name; of the type ed25519")
     mount: str = Field("transit", pattern=r"^[A-Za-z0-9_/-]{1,80}$", description="where the transit engine is mounted")
     namespace: str | None = Field(None, description="the namespace, where there is one")
-    roots: Path | None = Field(None, description="certificates that are believed, PEM; the system's if absent")
+    ca_file: Path | None = Field(None, description="trusted certificates, a PEM file; the system's if absent")
 
     @field_validator("url")
     @classmethod
@@ -174,24 +174,32 @@ class IdentityGraphSettings(SystemModel):
 
 
 class EngineSettings(SystemModel):
-    """`[engine]`: leases, patience and retention. Durations are seconds."""
+    """`[engine]`: leases, timeouts and retention. Durations are seconds."""
 
     tick_seconds: float = Field(1.0, gt=0, description="how often due work is looked for")
     lease_seconds: float = Field(30.0, gt=0, description="a lease's length by the database's clock")
     hold_delay_seconds: float = Field(30.0, ge=0, description="from a hold's commit until no effect can start any more")
-    locate_patience_seconds: float = Field(900.0, ge=0, description="how long a plan waits for a system's search")
-    order_patience_seconds: float = Field(3600.0, ge=0, description="how long a step waits for an earlier system")
-    key_retention_seconds: float = Field(7 * 86400.0, ge=0, description="from the last step's end to sealing")
-    idempotency_seconds: float = Field(86400.0, gt=0, description="how long an Idempotency-Key is remembered")
+    locate_timeout_seconds: float = Field(900.0, ge=0, description="how long a plan waits for a system's search")
+    order_timeout_seconds: float = Field(3600.0, ge=0, description="how long a step waits for an earlier system")
+    data_key_retention_seconds: float = Field(7 * 86400.0, ge=0, description="from the last step's end to sealing")
+    idempotency_key_retention_seconds: float = Field(
+        86400.0, gt=0, description="how long an Idempotency-Key is remembered"
+    )
     max_plan_rounds: int = Field(3, ge=1, description="plan versions that later finds may add")
     batch_size: int = Field(500, ge=1, description="upper bound of people in a batch, under the connector's own")
-    coalesce_seconds: float = Field(2.0, ge=0, le=60, description="longest wait of due steps for company in a batch")
-    urgent_seconds: float = Field(2 * 86400.0, ge=0, description="time left from which on nobody waits for company")
-    breaker_passes: int = Field(5, ge=1, description="passes in a row without any answer until a system counts as down")
-    breaker_pause_seconds: float = Field(
+    max_batching_delay_seconds: float = Field(
+        2.0, ge=0, le=60, description="longest wait of due steps for a fuller batch"
+    )
+    urgent_seconds: float = Field(
+        2 * 86400.0, ge=0, description="with less time left, no step waits for a fuller batch"
+    )
+    circuit_breaker_threshold: int = Field(
+        5, ge=1, description="consecutive batches without any answer until a system counts as down"
+    )
+    circuit_breaker_pause_seconds: float = Field(
         5.0, gt=0, description="from then until one person's work probes it; doubles up to 15 minutes"
     )
-    callback_pause_seconds: float = Field(
+    min_callback_interval_seconds: float = Field(
         30.0, ge=0, description="between two looks at one person's job that callbacks ask for"
     )
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between two signed checkpoints")
@@ -218,7 +226,7 @@ class SuppressionSettings(SystemModel):
     reappearance: Literal["approve", "erase", "report"] = Field(
         "approve", description="what is done about them; domain.suppression.reappearance says what each means"
     )
-    sync_every_seconds: float = Field(
+    sync_interval_seconds: float = Field(
         900.0, ge=0, description="from one look at a system's changes to the next; 0: none"
     )
 
@@ -324,9 +332,9 @@ def parse_settings(table: Mapping[str, Any], *, origin: Path | None = None) -> S
     for name in names:
         if names.count(name) > 1:
             raise ConfigurationError(f"systems[{name}]: the name is used twice")
-    for kind in parts["service"].own_workers:
+    for kind in parts["service"].dedicated_workers:
         if kind not in {s.config.connector for s in systems}:
-            raise ConfigurationError(f"service.own_workers: no system has the connector {kind!r}")
+            raise ConfigurationError(f"service.dedicated_workers: no system has the connector {kind!r}")
     return Settings(
         **parts,
         identity_graph=None if graph is None else parse_model(IdentityGraphSettings, graph, "identity_graph"),

@@ -11,7 +11,7 @@ __all__ = ["AUDIT_QUEUE", "CONTROL_QUEUE", "SYSTEMS_QUEUE", "consumed_queues", "
 
 def queue_of(settings: Settings, connector: str) -> str:
     """The queue of a system of this kind."""
-    return queue_of_kind(connector) if connector in settings.service.own_workers else SYSTEMS_QUEUE
+    return queue_of_kind(connector) if connector in settings.service.dedicated_workers else SYSTEMS_QUEUE
 
 
 def consumed_queues() -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def _postpone(runtime: Runtime, leased: LeasedSync, error: ConnectorError) -> No
     """What may pass soon is tried again as any work is; what a human must mend, at the next regular time."""
     now = runtime.clock.now()
     retry = decide(error, tries=leased.tries + 1, time_left=_NO_DEADLINE, now=now)
-    every = runtime.settings.suppression.sync_every_seconds
+    every = runtime.settings.suppression.sync_interval_seconds
     seconds = every if retry.due_at is None else max((retry.due_at - now).total_seconds(), 0.0)
     postpone_sync(runtime.stores, leased, seconds=seconds, error=error.code if retry.is_try else None)
     log.warning("sync_not_done", system=leased.system, code=error.code)

@@ -191,6 +191,10 @@ def parse_model(model: type[_Model], table: Any, where: str) -> _Model:
             return _validated(model, values | read)
     except ValidationError as error:
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+        if first["type"] == "extra_forbidden":
+            # A key of a table inside this one: `check_keys` has seen those of the outermost only.
+            inside = ".".join(str(p) for p in (where, *first["loc"][:-1]))
+            raise ConfigurationError(f"{inside}: unknown key {first['loc'][-1]!r}") from None
         place = ".".join(str(p) for p in (where, *first["loc"]))
         raise ConfigurationError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
 

@@ -15,7 +15,7 @@ from connectors.base.destinations import service_rules
 _ANCHOR_KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "file": (frozenset({"directory"}), frozenset()),
     "git": (frozenset({"directory"}), frozenset({"remote"})),
-    "timestamp": (frozenset({"directory", "url", "roots"}), frozenset()),
+    "timestamp": (frozenset({"directory", "url", "ca_file"}), frozenset()),
     "witness": (frozenset({"url", "key"}), frozenset()),
     "s3": (frozenset({"bucket"}), frozenset({"url", "prefix", "region", "access_key", "secret_key", "lock_seconds"})),
 }
@@ -32,7 +32,7 @@ class AnchorSettings(SystemModel):
         None, pattern=r"^https?://", description="timestamp, witness: where it is asked; s3: endpoint"
     )
     key: str | None = Field(None, description="witness: its verifier key, `name+id+base64`")
-    roots: Path | None = Field(None, description="timestamp: certificates that are believed, PEM")
+    ca_file: Path | None = Field(None, description="timestamp: trusted certificates, a PEM file")
     bucket: str | None = Field(None, pattern=r"^[a-z0-9.-]{3,63}$", description="s3: a bucket with object lock")
     prefix: str | None = Field(None, pattern=r"^[A-Za-z0-9_./-]{1,200}$", description="s3: what the keys begin with")
     region: str | None = Field(None, pattern=r"^[a-z0-9-]{1,40}$", description="s3: its region")

@@ -12,20 +12,26 @@ from connectors.base.config import SystemModel
 class ConnectionSettings(SystemModel):
     """`[connections]`: limits of the API's listener. Durations are seconds."""
 
-    most: int = Field(
+    max_connections: int = Field(
         400, ge=10, le=100_000, description="connections in all; one that only waits makes room for a new one"
     )
-    most_per_client: int = Field(
+    max_connections_per_client: int = Field(
         100, ge=1, le=100_000, description="connections of one IPv4 address or one IPv6 /64 network"
     )
     proxies: tuple[str, ...] = Field(
         ("127.0.0.0/8", "::1/128"),
         description="reverse proxies' addresses or networks, which stand for many clients: not limited one by one",
     )
-    head_seconds: float = Field(10.0, gt=0, le=600, description="until a request's head is there, from its first byte")
-    body_seconds: float = Field(30.0, gt=0, le=600, description="how far a body may fall behind body_bytes_per_second")
-    body_bytes_per_second: float = Field(1024.0, gt=0, description="least rate at which a body must come")
-    idle_seconds: int = Field(15, ge=1, le=3600, description="from an answer until an idle connection is closed")
+    header_timeout_seconds: float = Field(
+        10.0, gt=0, le=600, description="until a request's head is there, from its first byte"
+    )
+    body_timeout_seconds: float = Field(
+        30.0, gt=0, le=600, description="how far a body may fall behind min_body_bytes_per_second"
+    )
+    min_body_bytes_per_second: float = Field(1024.0, gt=0, description="least rate at which a body must come")
+    idle_timeout_seconds: int = Field(
+        15, ge=1, le=3600, description="from an answer until an idle connection is closed"
+    )
 
     @field_validator("proxies")
     @classmethod

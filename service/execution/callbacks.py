@@ -1,8 +1,9 @@
 """Hear a vendor's callback: if the vendor signed it, the steps that wait for its jobs are looked at sooner.
 
-Decides when: now, but not before the vendor's own delay is over, and not twice within `callback_pause_seconds`, however
-often the same call comes. Never decides what became of anybody: states, answers and tries stay, only due times move, of
-which the audit log doesn't tell. A callback that is lost, refused or late costs nothing but the wait for the poll.
+Decides when: now, but not before the vendor's own delay is over, and not twice within `min_callback_interval_seconds`,
+however often the same call comes. Never decides what became of anybody: states, answers and tries stay, only due times
+move, of which the audit log doesn't tell. A callback that is lost, refused or late costs nothing but the wait for the
+poll.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def _look_sooner(stores: Stores, settings: Settings, system: str, callback: Call
             connection,
             system,
             job_hashes=None if callback.any_job else hashes,
-            pause_seconds=settings.engine.callback_pause_seconds,
+            pause_seconds=settings.engine.min_callback_interval_seconds,
             delay_seconds=rules_of(settings, system).confirm_after.total_seconds(),
             limit=_MOST_OF_ANY_JOB if callback.any_job else _MOST_OF_NAMED_JOBS,
         )

@@ -122,7 +122,7 @@ def _gather(connection: Connection, system: str, head: Head, limit: int) -> list
 def _may_leave(
     connection: Connection, settings: Settings, system: str, phase: Phase, people: list[Row[Any]], limit: int
 ) -> bool:
-    window = settings.seconds("coalesce")
+    window = settings.seconds("max_batching_delay")
     if len(people) >= limit or not window:
         return True
     gathered = Gathered(

@@ -103,7 +103,7 @@ def _finish(
         end_wait(connection, sync.system, waited)
     if verdict.waits_for:
         wait_for(connection, sync.system, sync.cursor if waited is None else waited.cursor, verdict.waits_for)
-    every = settings.suppression.sync_every_seconds
+    every = settings.suppression.sync_interval_seconds
     advance_sync(
         connection,
         sync,

@@ -82,7 +82,7 @@ def due_syncs(stores: Stores, settings: Settings, *, nudge_again_seconds: float)
 
     None while the sync is switched off.
     """
-    if not settings.suppression.sync_every_seconds:
+    if not settings.suppression.sync_interval_seconds:
         return []
     with stores.engine.begin() as connection:
         names = [system.config.name for system in settings.systems]
@@ -203,7 +203,7 @@ def keep_syncs(connection: Connection, settings: Settings, systems: Sequence[str
 
     Whoever switches it on again reads from the list's first entry on: what happened meanwhile is found, too.
     """
-    if not settings.suppression.sync_every_seconds:
+    if not settings.suppression.sync_interval_seconds:
         connection.execute(text("DELETE FROM suppression_syncs"))
         return
     connection.execute(
@@ -211,7 +211,7 @@ def keep_syncs(connection: Connection, settings: Settings, systems: Sequence[str
         {"names": list(systems)},
     )
     # The stored time was made with the interval of that day; a shorter one counts at once. What failed waits as told.
-    every = timedelta(seconds=settings.suppression.sync_every_seconds)
+    every = timedelta(seconds=settings.suppression.sync_interval_seconds)
     read_at = func.coalesce(SuppressionSyncRow.last_success_at, func.clock_timestamp())
     connection.execute(
         update(SuppressionSyncRow)

@@ -131,7 +131,7 @@ def exposed(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
 
 def test_alerts_speak_of_metrics_and_labels_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     known = exposed(monkeypatch) | {"up": {"job"}}  # `up` is Prometheus' own
-    assert {"expunge_steps", "expunge_http_responses_total"} <= set(known)
+    assert {"expunge_steps", "expunge_http_requests_total"} <= set(known)
     words = {word.value for kind in (RequestState, StepState, Progress, KeyRefusal, EpochState) for word in kind}
     for rule in RULES:
         used = re.findall(r"\b(expunge_\w+|up\b)(?:\{([^}]*)\})?", rule["expr"])
@@ -166,7 +166,7 @@ def test_every_metric_is_documented_and_every_documented_metric_exists(monkeypat
         "expunge_steps_oldest_due_seconds >",
         'expunge_steps{state="due"}',
         'expunge_requests{state="open"}',
-        "expunge_audit_refused > 0",
+        "expunge_audit_refused_entries > 0",
         "expunge_audit_oldest_pending_seconds",
         "expunge_audit_findings > 0",
         "expunge_anchor_conflicts > 0",

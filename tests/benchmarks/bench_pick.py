@@ -25,7 +25,7 @@ from tests.integration.picking.rows import Desk, settings_with
 
 PEOPLE = 100
 ROUNDS = 60
-_SETTINGS = settings_with(batch_size=PEOPLE, coalesce_seconds=0)
+_SETTINGS = settings_with(batch_size=PEOPLE, max_batching_delay_seconds=0)
 _A_STATEMENT = 100_000
 
 

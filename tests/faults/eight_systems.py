@@ -167,10 +167,10 @@ def _configuration(
         },
         "engine": {
             "tick_seconds": 0.2,
-            "coalesce_seconds": 0.2,
+            "max_batching_delay_seconds": 0.2,
             "lease_seconds": 3.0,
             "batch_size": 20,
-            "key_retention_seconds": 86400,
+            "data_key_retention_seconds": 86400,
         }
         | engine,
         "approval": approval,

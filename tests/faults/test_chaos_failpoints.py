@@ -43,7 +43,7 @@ _EXPECTED = {
 
 
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("chaos", [{"key_retention_seconds": 2.0}], indirect=True)
+@pytest.mark.parametrize("chaos", [{"data_key_retention_seconds": 2.0}], indirect=True)
 def test_every_pair_ends_rightly_although_processes_die_at_every_point(chaos: Chaos) -> None:
     points = chaos.directory / "points"
     points.mkdir()

@@ -54,7 +54,7 @@ def held_in_support(company: Company) -> tuple[SamplePerson, Any]:
 
 
 def test_a_hold_from_before_the_request_lets_nothing_begin_until_it_is_lifted(company: Company) -> None:
-    quicken(company, key_retention_seconds=0.0)
+    quicken(company, data_key_retention_seconds=0.0)
     person = person_in(company, "support", "mailing")
     placed = hold(company, person)
     before = company.residue(person)

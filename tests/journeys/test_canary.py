@@ -92,7 +92,7 @@ def test_no_personal_data_outside_its_sealed_place(
     people = list(company.world.ordinary[:5])
     canaries = secrets_of(people)
     urls = {"database_url": database_url, "key_database_url": key_database_url, "broker_url": broker_url}
-    with overheard(redis_url) as heard, service_up(company, urls, key_retention_seconds=0) as service:
+    with overheard(redis_url) as heard, service_up(company, urls, data_key_retention_seconds=0) as service:
         requests = [service.submit(person) for person in people]
         wait_sealed(service, requests)
         service.client.post("/v1/requests/lookup", {"identifier": {"kind": "email", "value": people[0].emails[0]}})

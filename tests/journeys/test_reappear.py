@@ -39,7 +39,7 @@ def test_somebody_who_is_back_is_found_and_erased_again(
     origin = company.settings.origin
     assert origin is not None
     origin.write_text(
-        origin.read_text(encoding="utf-8") + "\n[suppression]\nsync_every_seconds = 1\n", encoding="utf-8"
+        origin.read_text(encoding="utf-8") + "\n[suppression]\nsync_interval_seconds = 1\n", encoding="utf-8"
     )
     org = company.sandboxes[ORG]
     assert isinstance(org, SalesforceSandbox)

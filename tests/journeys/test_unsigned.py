@@ -35,7 +35,7 @@ def test_without_a_signature_nothing_new_is_erased(
     urls = {"database_url": database_url, "key_database_url": key_database_url, "broker_url": broker_url}
     key = company.settings.service.data_directory / "keys" / "audit.key"
     first, second = company.world.ordinary[:2]
-    with service_up(company, urls, key_retention_seconds=3600.0) as service:
+    with service_up(company, urls, data_key_retention_seconds=3600.0) as service:
         url = f"http://127.0.0.1:{service.settings.service.listen_port}"
         http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {service.secret}"}, timeout=30)
 
@@ -76,7 +76,7 @@ def test_without_a_signature_nothing_new_is_erased(
         assert company.residue(second)
         metrics = http.get("/metrics").text
         assert 'expunge_effects_stopped{reason="audit_unsequenced"} 1.0' in metrics
-        assert 'expunge_audit_trouble_seconds{code="signing_key_unusable",part="signing"}' in metrics
+        assert 'expunge_audit_failing_seconds{code="signing_key_unusable",part="signing"}' in metrics
 
         key.chmod(0o600)
         until(lambda: not unready())

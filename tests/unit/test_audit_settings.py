@@ -47,7 +47,7 @@ def test_every_kind_is_opened_relative_to_the_configuration(tmp_path: Path) -> N
             "name": "stamp",
             "directory": "t",
             "url": "https://tsa.example.test",
-            "roots": "roots.pem",
+            "ca_file": "roots.pem",
         },
         {
             "kind": "witness",
@@ -89,8 +89,8 @@ def test_what_could_not_be_an_anchor_is_refused(tmp_path: Path, anchors: list[di
     "anchor",
     [
         {"kind": "witness", "name": "a", "url": "https://w.example.test", "key": "not-a-key"},
-        {"kind": "timestamp", "name": "a", "directory": "d", "url": "https://t.example.test", "roots": "missing.pem"},
-        {"kind": "timestamp", "name": "a", "directory": "d", "url": "https://t.example.test", "roots": "empty.pem"},
+        {"kind": "timestamp", "name": "a", "directory": "d", "url": "https://t.example.test", "ca_file": "missing.pem"},
+        {"kind": "timestamp", "name": "a", "directory": "d", "url": "https://t.example.test", "ca_file": "empty.pem"},
     ],
 )
 def test_keys_and_certificates_are_checked_before_anything_starts(tmp_path: Path, anchor: dict[str, str]) -> None:

@@ -36,8 +36,8 @@ FILES = {
     "a negative duration": (b"[engine]\ntick_seconds = -1\n", r"expunge\.toml: engine\.tick_seconds: "),
     "an infinite duration": (b"[engine]\nlease_seconds = inf\n", r"expunge\.toml: engine\.lease_seconds: .*finite"),
     "an eternal duration": (
-        b"[engine]\nlocate_patience_seconds = 1e12\n",
-        r"expunge\.toml: engine: locate_pat.*century",
+        b"[engine]\nlocate_timeout_seconds = 1e12\n",
+        r"expunge\.toml: engine: locate_timeout.*century",
     ),
     "a section that is none": (b"service = 3\n", r"expunge\.toml: service: a table is required"),
     "another database": (

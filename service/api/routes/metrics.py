@@ -32,13 +32,13 @@ class Metrics:
         self._settings = settings
         self._registry = CollectorRegistry()
         self._answers = Counter(
-            "expunge_http_responses", "HTTP answers.", ("method", "route", "status"), registry=self._registry
+            "expunge_http_requests_total", "HTTP answers.", ("method", "route", "status"), registry=self._registry
         )
         self._seconds = Histogram(
-            "expunge_http_response_seconds", "Time to answer.", ("method", "route"), registry=self._registry
+            "expunge_http_request_duration_seconds", "Time to answer.", ("method", "route"), registry=self._registry
         )
         self._refused = Counter(
-            "expunge_authentication_refused", "Keys that weren't taken.", ("reason",), registry=self._registry
+            "expunge_authentication_failures_total", "Keys that weren't taken.", ("reason",), registry=self._registry
         )
         for reason in KeyRefusal:
             self._refused.labels(reason.value)
@@ -141,7 +141,7 @@ class _Stored:
             now.systems_down,
         )
         yield _gauge(
-            "expunge_system_rest_seconds",
+            "expunge_system_cooldown_seconds",
             "How long nothing will be sent to a system, and why.",
             ("system", "reason"),
             now.systems_at_rest,
@@ -153,7 +153,7 @@ class _Stored:
             now.sync_age_seconds,
         )
         yield _gauge(
-            "expunge_suppression_sync_failing",
+            "expunge_suppression_sync_consecutive_failures",
             "Attempts in a row at reading a system's changes that failed, by the last one's code.",
             ("system", "code"),
             now.sync_failing,
@@ -179,9 +179,11 @@ class _Stored:
 
     def _audit(self) -> Iterator[Metric]:
         now = self._counts
-        yield GaugeMetricFamily("expunge_audit_pending", "Audit entries not in the tree yet.", value=now.audit_pending)
         yield GaugeMetricFamily(
-            "expunge_audit_refused", "Audit entries that don't fit their chain.", value=now.audit_refused
+            "expunge_audit_pending_entries", "Audit entries not in the tree yet.", value=now.audit_pending
+        )
+        yield GaugeMetricFamily(
+            "expunge_audit_refused_entries", "Audit entries that don't fit their chain.", value=now.audit_refused
         )
         yield GaugeMetricFamily(
             "expunge_audit_oldest_pending_seconds",
@@ -217,7 +219,7 @@ class _Evidence:
     def collect(self) -> Iterator[Metric]:
         """What fails and for how long, and whether effects have stopped for it."""
         yield _gauge(
-            "expunge_audit_trouble_seconds",
+            "expunge_audit_failing_seconds",
             "For how long signing the audit log, or writing to an anchor, has been failing.",
             ("part", "code"),
             {(each.part, each.code): each.seconds for each in self._standing.troubles},

@@ -46,11 +46,11 @@ class Ended(StrEnum):
 class ConnectionLimits:
     """How many connections, and how much time. `unlimited`: networks whose addresses are not limited one by one."""
 
-    most: int
-    most_per_client: int
-    head_seconds: float
-    body_seconds: float
-    body_bytes_per_second: float
+    max_connections: int
+    max_connections_per_client: int
+    header_timeout_seconds: float
+    body_timeout_seconds: float
+    min_body_bytes_per_second: float
     unlimited: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
@@ -106,16 +106,16 @@ class ConnectionGate:
         client = self._client(connection.client_address)
         if (
             client is not None
-            and self._of_client[client] >= self._limits.most_per_client
+            and self._of_client[client] >= self._limits.max_connections_per_client
             and not self._make_room(client)
         ):
             self._note(Ended.TOO_MANY)
             return Ended.TOO_MANY
-        if len(self._watched) >= self._limits.most and not self._make_room(None):
+        if len(self._watched) >= self._limits.max_connections and not self._make_room(None):
             self._note(Ended.FULL)
             return Ended.FULL
         self._number += 1
-        self._watched[connection] = _Watched(client, self._limits.head_seconds, self._number)
+        self._watched[connection] = _Watched(client, self._limits.header_timeout_seconds, self._number)
         if client is not None:
             self._of_client[client] += 1
         if self._timer is None:
@@ -138,15 +138,17 @@ class ConnectionGate:
             return
         self._follow(connection, watched)
         if watched.phase is Phase.BODY:
-            earned = watched.seconds_left + size / self._limits.body_bytes_per_second
-            watched.seconds_left = min(earned, self._limits.body_seconds)
+            earned = watched.seconds_left + size / self._limits.min_body_bytes_per_second
+            watched.seconds_left = min(earned, self._limits.body_timeout_seconds)
 
     def _follow(self, connection: Connection, watched: _Watched) -> None:
         """Give a connection the time of its new phase."""
         if connection.phase is watched.phase:
             return
         watched.phase = connection.phase
-        watched.seconds_left = self._limits.head_seconds if watched.phase is Phase.HEAD else self._limits.body_seconds
+        watched.seconds_left = (
+            self._limits.header_timeout_seconds if watched.phase is Phase.HEAD else self._limits.body_timeout_seconds
+        )
 
     def _make_room(self, client: str | None) -> bool:
         """End one connection (of this client, or of any) that waits for its client. False if there is none."""
@@ -164,7 +166,7 @@ class ConnectionGate:
 
     def _is_waiting(self, watched: _Watched) -> bool:
         if watched.phase is Phase.BODY:
-            return watched.seconds_left <= self._limits.body_seconds - _BEHIND_SECONDS
+            return watched.seconds_left <= self._limits.body_timeout_seconds - _BEHIND_SECONDS
         return watched.phase is Phase.HEAD
 
     def _end(self, connection: Connection, reason: Ended) -> None:
@@ -194,7 +196,7 @@ class ConnectionGate:
                 if watched.seconds_left <= 0:
                     self._end(connection, Ended.SLOW)
             elif watched.phase is Phase.ANSWER:
-                watched.seconds_left = self._limits.body_seconds
+                watched.seconds_left = self._limits.body_timeout_seconds
         self._timer = None
         if self._watched:
             self._schedule()

@@ -29,7 +29,11 @@ from service.store.stores import Stores
 
 _TURN_SECONDS = 5.0
 _LIMITS = ConnectionLimits(
-    most=64, most_per_client=64, head_seconds=2.0, body_seconds=2.0, body_bytes_per_second=1024.0
+    max_connections=64,
+    max_connections_per_client=64,
+    header_timeout_seconds=2.0,
+    body_timeout_seconds=2.0,
+    min_body_bytes_per_second=1024.0,
 )
 
 

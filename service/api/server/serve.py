@@ -91,7 +91,7 @@ def _server(stores: Stores, settings: Settings) -> uvicorn.Server:
             proxy_headers=False,
             lifespan="off",
             ws="none",
-            timeout_keep_alive=settings.connections.idle_seconds,
+            timeout_keep_alive=settings.connections.idle_timeout_seconds,
             timeout_graceful_shutdown=_SECONDS_TO_FINISH,
         )
     )
@@ -99,11 +99,11 @@ def _server(stores: Stores, settings: Settings) -> uvicorn.Server:
 
 def _limits(settings: ConnectionSettings) -> ConnectionLimits:
     return ConnectionLimits(
-        most=settings.most,
-        most_per_client=settings.most_per_client,
-        head_seconds=settings.head_seconds,
-        body_seconds=settings.body_seconds,
-        body_bytes_per_second=settings.body_bytes_per_second,
+        max_connections=settings.max_connections,
+        max_connections_per_client=settings.max_connections_per_client,
+        header_timeout_seconds=settings.header_timeout_seconds,
+        body_timeout_seconds=settings.body_timeout_seconds,
+        min_body_bytes_per_second=settings.min_body_bytes_per_second,
         unlimited=settings.proxy_networks,
     )
 

@@ -184,7 +184,7 @@ def write_config(
             "workers": 3,
             "controller": "Tea and Kettles, a made-up company",
         },
-        "engine": {"tick_seconds": 0.5, "coalesce_seconds": 0, "key_retention_seconds": 86400},
+        "engine": {"tick_seconds": 0.5, "max_batching_delay_seconds": 0, "data_key_retention_seconds": 86400},
         "identity_graph": {
             "base_url": warehouse,
             "table": graph["table"],

@@ -182,7 +182,7 @@ def processes(settings: Settings, found: Servers, listeners: Listeners) -> Itera
     with Supervisor(environment(settings, found), logs) as supervisor:
         supervisor.add(api_child(config, listeners))
         supervisor.add(system_workers(SYSTEMS_QUEUE, settings.service.workers, "systems"))
-        for kind, count in settings.service.own_workers.items():
+        for kind, count in settings.service.dedicated_workers.items():
             supervisor.add(system_workers(queue_of_kind(kind), count, f"systems-{kind}"))
         supervisor.add(Child("control", [*_worker(), "-Q", CONTROL_QUEUE, "-n", "control@%h", "-c", "2"]))
         supervisor.add(sequencer())

@@ -31,7 +31,7 @@ def workers(
         "expunge.toml"
     ),
     kind: Annotated[
-        str | None, typer.Option(help="a kind of connector in service.own_workers; default: all others")
+        str | None, typer.Option(help="a kind of connector in service.dedicated_workers; default: all others")
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, max=256, help="processes; default: as configured")] = None,
 ) -> None:
@@ -62,9 +62,9 @@ def workers(
 def _asked(settings: Settings, kind: str | None) -> tuple[str, int]:
     if kind is None:
         return SYSTEMS_QUEUE, settings.service.workers
-    if kind not in settings.service.own_workers:
-        raise ConfigurationError(f"service.own_workers: {kind!r} has no workers of its own")
-    return queue_of_kind(kind), settings.service.own_workers[kind]
+    if kind not in settings.service.dedicated_workers:
+        raise ConfigurationError(f"service.dedicated_workers: {kind!r} has no workers of its own")
+    return queue_of_kind(kind), settings.service.dedicated_workers[kind]
 
 
 def _servers(settings: Settings) -> Servers:

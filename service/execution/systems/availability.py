@@ -50,7 +50,7 @@ class Standing:
 
 def system_standing(stores: Stores, settings: Settings, system: str) -> Standing | None:
     """How it stands; None if it isn't connected or at rest."""
-    apart = settings.service.own_workers
+    apart = settings.service.dedicated_workers
     rows = stores.statements.run(_STANDING, {"system": system, "apart": list(apart)})
     if not rows or rows[0].rests:
         return None

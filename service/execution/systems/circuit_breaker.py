@@ -58,7 +58,7 @@ class PassFacts:
 
 def note_pass(stores: Stores, settings: Settings, system: str, facts: PassFacts) -> None:
     """Bring the system's row in line with what just happened in it."""
-    rules = BreakerRules(settings.engine.breaker_passes, settings.seconds("breaker_pause"))
+    rules = BreakerRules(settings.engine.circuit_breaker_threshold, settings.seconds("circuit_breaker_pause"))
     with stores.engine.begin() as connection:
         row = connection.execute(
             text("SELECT * FROM systems WHERE name = :system FOR NO KEY UPDATE"), {"system": system}

@@ -176,7 +176,7 @@ def _rows(settings: Settings, before: Before, sealed: Sequence[SealedSubmission]
 def _remembered(
     settings: Settings, before: Before, sealed: Sequence[SealedSubmission], receipts: Sequence[Receipt]
 ) -> list[RememberedKey]:
-    until = before.now + settings.seconds("idempotency")
+    until = before.now + settings.seconds("idempotency_key_retention")
     return [
         RememberedKey(*name, each.checked.fingerprint, asdict(receipt), until)
         for each, receipt in zip(sealed, receipts, strict=True)

@@ -101,7 +101,7 @@ def _advance(connection: Connection, settings: Settings, ids: Sequence[UUID]) ->
     now = database_now(connection)
     freeze_plans(connection, settings, [locked[each.id] for each in seen if each.freezes], now)
     start_waiting_steps(connection, [each.id for each in seen if each.goes_on], now)
-    seal_at = now + settings.seconds("key_retention")
+    seal_at = now + settings.seconds("data_key_retention")
     _answer(connection, [(locked[each.id], each.seals) for each in seen if each.answers], now, seal_at)
     ended = lock_requests(connection, [each.id for each in seen if each.frees])
     for request in ended.values():

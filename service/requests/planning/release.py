@@ -67,7 +67,7 @@ def start_steps(
     Held requests' steps park. A step that hasn't been searched yet goes on searching and follows by itself.
     """
     held = held_requests(connection, list(plans))
-    patient_until = now + settings.seconds("order_patience")
+    patient_until = now + settings.seconds("order_timeout")
     rules = _rules_by_system(settings, {step.system for _, steps in plans.values() for step in steps})
     found: dict[UUID, list[Start]] = {}
     for request_id, (version, steps) in plans.items():

@@ -56,7 +56,7 @@ def _search(connection: Connection, settings: Settings, openings: Sequence[Openi
         "request",
         f"state = '{RequestState.IN_PROGRESS}', reason = '{Progress.LOCATING}', duty = '{Duty.FREEZE}', due_at = :due,"
         " tries = 0, lease_until = NULL, located_until = :due",
-        {"due": now + settings.seconds("locate_patience")},
+        {"due": now + settings.seconds("locate_timeout")},
         [opening.settled for opening in openings],
         actor="worker",
         at=now,

@@ -73,8 +73,8 @@ def _s3_anchor(given: AnchorSettings, lock_seconds: float) -> Anchor:
 
 def _roots(given: AnchorSettings, base: Path) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates((base / (given.roots or Path())).read_bytes())
+        return x509.load_pem_x509_certificates((base / (given.ca_file or Path())).read_bytes())
     except OSError as error:
-        raise ConfigurationError(f"audit.anchors[{given.name}].roots: {error.strerror}") from None
+        raise ConfigurationError(f"audit.anchors[{given.name}].ca_file: {error.strerror}") from None
     except ValueError:
-        raise ConfigurationError(f"audit.anchors[{given.name}].roots: no PEM certificates") from None
+        raise ConfigurationError(f"audit.anchors[{given.name}].ca_file: no PEM certificates") from None

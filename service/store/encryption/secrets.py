@@ -53,7 +53,7 @@ def _epochs(settings: Settings, key_encryption_keys: KeyEncryptionKeys) -> Epoch
     if vault is None:
         return EpochFiles(epoch_directory(settings), key_encryption_keys)
     base = Path() if settings.origin is None else settings.origin.resolve().parent
-    roots = None if vault.roots is None else base / vault.roots
+    roots = None if vault.ca_file is None else base / vault.ca_file
     transit = VaultTransit(vault.url, vault.mount, base / vault.token_file, namespace=vault.namespace, roots=roots)
     return VaultEpochs(transit, vault.key)
 

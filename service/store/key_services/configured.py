@@ -26,7 +26,7 @@ def configured_key_service(settings: Settings) -> KeyService | None:
         vault, base = settings.keys.audit_vault, Path()
         if settings.origin is not None:
             base = settings.origin.resolve().parent
-        roots = None if vault.roots is None else base / vault.roots
+        roots = None if vault.ca_file is None else base / vault.ca_file
         services["vault"] = VaultKeys(
             vault.url, vault.mount, vault.key, base / vault.token_file, namespace=vault.namespace, roots=roots
         )

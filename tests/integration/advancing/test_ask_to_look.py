@@ -34,7 +34,7 @@ REQUESTS = (("in_progress", "erasing"), ("revoked", None))
 @pytest.fixture
 def planned(company: Company) -> UUID:
     """A request with a plan and five steps; three of them are taken away."""
-    quicken(company, locate_patience_seconds=0.0)
+    quicken(company, locate_timeout_seconds=0.0)
     request = company.submit(person_in(company, "support"))
     turn_until(company, lambda: company.request(request).reason == "erasing", only=lambda name: False)
     with company.stores.engine.begin() as connection:

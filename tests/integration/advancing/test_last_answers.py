@@ -23,7 +23,7 @@ from tests.scenes import person_in, quicken, turn_until, write
 @pytest.fixture
 def asked(company: Company) -> UUID:
     """A request all of whose steps are still looked at; nobody asks for it."""
-    quicken(company, locate_patience_seconds=0.0)
+    quicken(company, locate_timeout_seconds=0.0)
     request = company.submit(person_in(company, "support"))
     turn_until(company, lambda: company.request(request).reason == "erasing", only=lambda name: False)
     write(company, "UPDATE steps SET state = 'leased', phase = 'confirm', due_at = NULL, waits_for_order = false")

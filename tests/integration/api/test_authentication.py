@@ -107,8 +107,8 @@ def test_refused_keys_are_counted_and_secrets_are_stored_as_hashes(office: Offic
     office.client.get("/v1/requests", headers={"Authorization": f"Bearer xpg_{'a' * 8}_{'A' * 43}"})
 
     counted = office.call("GET", "/metrics").text
-    assert 'expunge_authentication_refused_total{reason="missing"} 1.0' in counted
-    assert 'expunge_authentication_refused_total{reason="unknown"} 1.0' in counted
+    assert 'expunge_authentication_failures_total{reason="missing"} 1.0' in counted
+    assert 'expunge_authentication_failures_total{reason="unknown"} 1.0' in counted
     secret = office.key.token.split("_", 2)[2]
     (row,) = office.rows("SELECT * FROM api_keys")
     assert secret not in str(tuple(row))

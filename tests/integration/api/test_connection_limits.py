@@ -39,14 +39,17 @@ def flood(place: Served, sent: bytes, *, source: str = "127.0.0.1") -> Iterator[
 
 @pytest.mark.parametrize("sent", [NOTHING, HALF_A_HEAD])
 def test_half_open_connections_lock_nobody_out(office: Office, tmp_path: Path, sent: bytes) -> None:
-    with served(office, tmp_path, "most = 100\nhead_seconds = 600") as place, flood(place, sent):
+    with served(office, tmp_path, "max_connections = 100\nheader_timeout_seconds = 600") as place, flood(place, sent):
         assert place.get("/healthz").status_code == 200
         assert place.get("/healthz", source="127.0.0.2").status_code == 200
         assert (place.probe("/healthz"), place.probe("/readyz")) == (200, 200)
 
 
 def test_half_bodies_lock_nobody_out(office: Office, tmp_path: Path) -> None:
-    with served(office, tmp_path, "most = 100\nbody_seconds = 4") as place, flood(place, half_a_body(office)):
+    with (
+        served(office, tmp_path, "max_connections = 100\nbody_timeout_seconds = 4") as place,
+        flood(place, half_a_body(office)),
+    ):
         assert (place.probe("/healthz"), place.probe("/readyz")) == (200, 200)
         while (status := place.get("/healthz", source="127.0.0.2").status_code) == 503:
             pass  # all are in the middle of a body, until each has fallen behind
@@ -54,7 +57,7 @@ def test_half_bodies_lock_nobody_out(office: Office, tmp_path: Path) -> None:
 
 
 def test_dripping_clients_are_ended(office: Office, tmp_path: Path) -> None:
-    with served(office, tmp_path, "head_seconds = 1\nbody_seconds = 1") as place:
+    with served(office, tmp_path, "header_timeout_seconds = 1\nbody_timeout_seconds = 1") as place:
         head, body = place.connect(HALF_A_HEAD), place.connect(half_a_body(office))
         over = threading.Event()
 
@@ -80,7 +83,7 @@ def test_dripping_clients_are_ended(office: Office, tmp_path: Path) -> None:
 
 
 def test_a_body_at_its_least_rate_is_read_to_the_end(office: Office, tmp_path: Path) -> None:
-    limits = "body_seconds = 2\nbody_bytes_per_second = 50"
+    limits = "body_timeout_seconds = 2\nmin_body_bytes_per_second = 50"
     with served(office, tmp_path, limits) as place, contextlib.closing(place.connect(half_a_body(office))) as slow:
         rest, wait = b'sure"' + b" " * 2000, threading.Event()
         for at in range(0, 987, 100):  # 5 s in all
@@ -95,7 +98,7 @@ def test_a_body_at_its_least_rate_is_read_to_the_end(office: Office, tmp_path: P
 def test_what_comes_after_a_refusal_keeps_no_connection(office: Office, tmp_path: Path) -> None:
     """A 401 is sent before the body is there: its sender must not hold the connection by dripping."""
     sent = half_a_body(office).replace(b"Bearer xpg_", b"Bearer no_")
-    with served(office, tmp_path, "body_seconds = 1") as place, contextlib.closing(place.connect(sent)) as held:
+    with served(office, tmp_path, "body_timeout_seconds = 1") as place, contextlib.closing(place.connect(sent)) as held:
         assert held.recv(65536).startswith(b"HTTP/1.1 401 ")
         while True:
             try:
@@ -110,7 +113,7 @@ def test_what_comes_after_a_refusal_keeps_no_connection(office: Office, tmp_path
 
 
 def test_one_client_has_only_so_many_connections(office: Office, tmp_path: Path) -> None:
-    limits = "most_per_client = 20\nproxies = []\nbody_seconds = 600"
+    limits = "max_connections_per_client = 20\nproxies = []\nbody_timeout_seconds = 600"
     asking = half_a_body(office).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n", 1)
     with served(office, tmp_path, limits) as place, contextlib.ExitStack() as held:
         for _ in range(20):
@@ -136,7 +139,7 @@ def ask_metrics(place: Served, key: str) -> str:
 
 
 def test_a_proxy_is_no_single_client(office: Office, tmp_path: Path) -> None:
-    limits = 'most_per_client = 20\nproxies = ["127.0.0.4"]\nbody_seconds = 600'
+    limits = 'max_connections_per_client = 20\nproxies = ["127.0.0.4"]\nbody_timeout_seconds = 600'
     with served(office, tmp_path, limits) as place, flood(place, half_a_body(office), source="127.0.0.4"):
         assert place.get("/healthz", source="127.0.0.4").status_code == 200
 
@@ -151,7 +154,7 @@ def test_what_is_not_http_gets_a_problem(office: Office, tmp_path: Path) -> None
 
 def test_an_answer_that_is_not_read_is_given_up(office: Office, tmp_path: Path) -> None:
     ask = f"GET /openapi.json HTTP/1.1\r\nHost: expunge\r\nAuthorization: Bearer {office.key.token}\r\n\r\n".encode()
-    with served(office, tmp_path, "body_seconds = 1") as place:
+    with served(office, tmp_path, "body_timeout_seconds = 1") as place:
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(60)

@@ -91,7 +91,7 @@ def did_you_delete(company: Company, email: str) -> SubjectView:
 @pytest.mark.parametrize("company", [{"org": True}], indirect=True)
 def test_nobody_is_lost_after_two_rotations(company: Company) -> None:
     scene = CompanyWithOrg(company)
-    quicken(company, key_retention_seconds=0)
+    quicken(company, data_key_retention_seconds=0)
     sealed, held, waiting = company.world.ordinary[:3]
     first = scene.erase(sealed)
     company.drive()

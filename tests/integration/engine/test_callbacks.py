@@ -189,7 +189,7 @@ def test_a_callback_is_not_believed_and_a_service_that_believes_is_caught(
 
 def flood(jobs: Jobs, person: SamplePerson, pause_seconds: float) -> int:
     """The same genuine call, again and again, while the engine turns. Returns how often the vendor was asked."""
-    engine = jobs.company.settings.engine.model_copy(update={"callback_pause_seconds": pause_seconds})
+    engine = jobs.company.settings.engine.model_copy(update={"min_callback_interval_seconds": pause_seconds})
     settings = replace(jobs.company.settings, engine=engine)
     jobs.accepted(person, job_seconds=HOUR)
     job = jobs.newest_job()

@@ -216,7 +216,7 @@ def test_without_the_leases_question_an_unapproved_plan_begins(
 
 def searched_after_the_freeze(company: Company) -> tuple[SamplePerson, UUID]:
     """The warehouse's search takes longer than the plan waits, and then finds more than may go without approval."""
-    quicken(company, locate_patience_seconds=0.0, approval={"max_records_per_system": 3})
+    quicken(company, locate_timeout_seconds=0.0, approval={"max_records_per_system": 3})
     person = next(p for p in company.world.ordinary if p.number % 3 == 2 and p.number % 4 == 3)
     request = company.submit(person)
     turn_until(company, lambda: company.request(request).plan_version == 1, only=lambda name: False)
@@ -246,7 +246,7 @@ def test_without_a_new_version_a_late_search_erases_unapproved(
 def test_a_plan_frozen_during_the_search_gets_what_was_found_as_its_next_version(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quicken(company, locate_patience_seconds=1.0)
+    quicken(company, locate_timeout_seconds=1.0)
     request = company.submit(person_in(company, "support"))
     turn_until(company, lambda: is_due_in(company, request, "support", "locate"), only=lambda name: False)
     leased = lease_steps.lease_steps(company.stores, company.settings, "support")

@@ -225,7 +225,7 @@ def test_an_endless_job_stays_accepted_and_a_wrong_address_proves_nothing(compan
 
 
 def test_trouble_is_told_apart_and_one_dead_system_delays_nobody(company: Company) -> None:
-    quicken(company, locate_patience_seconds=1.0, order_patience_seconds=0.0)
+    quicken(company, locate_timeout_seconds=1.0, order_timeout_seconds=0.0)
     systems = changed(company, "support-eu", base_url="http://127.0.0.1:9/dead")
     whole = company.settings
     use(company, whole.__class__(**{**vars(whole), "systems": systems}))
@@ -263,7 +263,7 @@ def test_trouble_is_told_apart_and_one_dead_system_delays_nobody(company: Compan
 
 
 def test_the_order_is_kept_and_soft(company: Company) -> None:
-    quicken(company, key_retention_seconds=3600.0)
+    quicken(company, data_key_retention_seconds=3600.0)
     person = person_in(company, "support")
     request = company.submit(person)
     stop_before_erasing(company, request, "warehouse")

@@ -15,7 +15,7 @@ from tests.integration.picking.rows import SYSTEM, Desk, settings_with
 def test_everybody_of_a_large_lease_is_in_exactly_one_entry(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.execution.lease._open", lambda stores, batch, *others: batch)
     desk.add(1_001, batch=desk.batch(phase="locate"))
-    assert lease_steps(desk.stores, settings_with(coalesce_seconds=0.0), SYSTEM) is not None
+    assert lease_steps(desk.stores, settings_with(max_batching_delay_seconds=0.0), SYSTEM) is not None
     with desk.engine.begin() as connection:
         raw = [bytes(row.entry) for row in connection.execute(text("SELECT entry FROM audit_pending ORDER BY id"))]
         leased = connection.execute(text("SELECT id::text FROM steps WHERE state = 'leased'")).scalars().all()

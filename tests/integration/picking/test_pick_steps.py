@@ -16,8 +16,8 @@ from service.execution.lease import lease_steps
 from service.execution.select import AgainPick, FreshPick
 from tests.integration.picking.rows import SYSTEM, Desk, settings_with
 
-PATIENT = settings_with(coalesce_seconds=30.0, batch_size=10)
-AT_ONCE = settings_with(coalesce_seconds=0.0, batch_size=20)
+PATIENT = settings_with(max_batching_delay_seconds=30.0, batch_size=10)
+AT_ONCE = settings_with(max_batching_delay_seconds=0.0, batch_size=20)
 BULK, OTHER_BULK = uuid4(), uuid4()
 
 

@@ -32,7 +32,9 @@ def with_own_workers(company: Company, kind: str = "zendesk") -> Settings:
     assert company.settings.origin is not None
     text = company.settings.origin.read_text(encoding="utf-8")
     changed = company.settings.origin.with_name("changed.toml")
-    changed.write_text(text.replace("[service]\n", f"[service]\nown_workers = {{ {kind} = 2 }}\n", 1), encoding="utf-8")
+    changed.write_text(
+        text.replace("[service]\n", f"[service]\ndedicated_workers = {{ {kind} = 2 }}\n", 1), encoding="utf-8"
+    )
     return load_settings(changed)
 
 
@@ -43,9 +45,9 @@ def test_a_kind_with_workers_of_its_own_has_a_queue_of_its_own(company: Company)
     assert queue_of(settings, "mailchimp") == "expunge.systems"
     command = system_workers(queue_of(settings, "zendesk"), 2, "some").command
     assert ("-Q", "expunge.systems.zendesk") in list(pairwise(command))
-    none = replace(settings, service=settings.service.model_copy(update={"own_workers": {}}))
+    none = replace(settings, service=settings.service.model_copy(update={"dedicated_workers": {}}))
     assert queue_of(none, "zendesk") == "expunge.systems"
-    with pytest.raises(ConfigurationError, match="own_workers"):
+    with pytest.raises(ConfigurationError, match="dedicated_workers"):
         with_own_workers(company, kind="zendesc")
 
 
@@ -115,4 +117,4 @@ def test_workers_make_no_keys_of_their_own(
     assert not pepper.exists()
     told = CliRunner().invoke(app, ["workers", "--config", str(company.settings.origin), "--kind", "mailchimp"])
     assert told.exit_code == 2
-    assert "own_workers" in told.output
+    assert "dedicated_workers" in told.output

@@ -42,7 +42,7 @@ def due_again(company: Company, name: str) -> None:
 
 @SMALL
 def test_the_breaker_opens_probes_with_one_person_and_closes(company: Company) -> None:
-    quicken(company, breaker_passes=3, breaker_pause_seconds=60.0)
+    quicken(company, circuit_breaker_threshold=3, circuit_breaker_pause_seconds=60.0)
     requests = [company.submit(person_in(company, "mailing", skip=n)) for n in range(3)]
     turn_until(company, lambda: company.rows("SELECT 1 FROM steps WHERE system = 'mailing'"), only=lambda _: False)
     mailing = company.sandboxes["mailing"]
@@ -233,7 +233,7 @@ def test_a_slow_system_leaves_slots_to_the_others(company: Company) -> None:
     in_work("identity-graph", 2)
     assert not standing("identity-graph").has_slot, "nobody takes the last slot"
     # Workers of a kind's own serve nobody else.
-    alone = replace(settings, service=settings.service.model_copy(update={"own_workers": {"zendesk": 1}}))
+    alone = replace(settings, service=settings.service.model_copy(update={"dedicated_workers": {"zendesk": 1}}))
     found = system_standing(stores, alone, "support")
     assert found is not None
     assert found.has_slot

@@ -330,7 +330,7 @@ def test_pages_are_read_to_the_end_and_then_rested(changing: ChangingSystem) -> 
 
 
 def test_a_sync_that_is_switched_off_and_a_system_that_is_gone_are_not_read(changing: ChangingSystem) -> None:
-    off = settings_with().suppression.model_copy(update={"sync_every_seconds": 0.0})
+    off = settings_with().suppression.model_copy(update={"sync_interval_seconds": 0.0})
     settings = changing.settings
     assert due_syncs(changing.stores, replace(settings, suppression=off), nudge_again_seconds=60.0) == []
     assert due_syncs(changing.stores, replace(settings, systems=()), nudge_again_seconds=60.0) == []

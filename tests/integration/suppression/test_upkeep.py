@@ -20,10 +20,10 @@ from workers import dispatch
 ORG = "crm"
 
 
-def with_org(sync_every_seconds: float = 900.0, **policy: Any) -> Any:
+def with_org(sync_interval_seconds: float = 900.0, **policy: Any) -> Any:
     credentials = {"consumer_key": "key-0123456789", "consumer_secret": "secret-0123456789"}
     entry = {"name": ORG, "connector": "salesforce", "base_url": "https://x.example", "credentials": credentials}
-    suppression = {"sync_every_seconds": sync_every_seconds}
+    suppression = {"sync_interval_seconds": sync_interval_seconds}
     return parse_settings({"systems": [entry | {"policy": policy}], "suppression": suppression})
 
 
@@ -43,19 +43,19 @@ def test_systems_that_tell_their_changes_are_read_and_anew_under_another_configu
     # A further field that holds an identifier may show who was there all the time.
     sync_systems(changing.stores, with_org(fields={"Contact.Second__c": "email"}))
     assert cursors(changing) == {ORG: None}
-    sync_systems(changing.stores, with_org(sync_every_seconds=0.0))
+    sync_systems(changing.stores, with_org(sync_interval_seconds=0.0))
     assert cursors(changing) == {}
 
 
 def test_a_shorter_interval_counts_from_the_restart_on(changing: ChangingSystem) -> None:
     changing.write("DELETE FROM suppression_syncs")
-    sync_systems(changing.stores, with_org(sync_every_seconds=86400.0))
+    sync_systems(changing.stores, with_org(sync_interval_seconds=86400.0))
 
     def seconds_until_due(every: float, **columns: Any) -> float:
         known = {"last_success_at": "clock_timestamp() - interval '1 hour'", "tries": "0"} | columns
         assignments = ", ".join(f"{name} = {value}" for name, value in known.items())
         changing.write(f"UPDATE suppression_syncs SET due_at = clock_timestamp() + interval '23 hours', {assignments}")
-        sync_systems(changing.stores, with_org(sync_every_seconds=every))
+        sync_systems(changing.stores, with_org(sync_interval_seconds=every))
         asked = "SELECT extract(epoch FROM due_at - clock_timestamp()) AS seconds FROM suppression_syncs"
         return float(changing.read(asked)[0].seconds)
 
@@ -89,7 +89,7 @@ def test_a_nudge_names_the_system_and_goes_to_its_kinds_queue(
 ) -> None:
     sent: list[tuple[str, ...]] = []
     monkeypatch.setattr(dispatch, "_send", lambda task, *args, queue: sent.append((task, *args, queue)))
-    own = changing.settings.service.model_copy(update={"own_workers": {"zendesk": 1}})
+    own = changing.settings.service.model_copy(update={"dedicated_workers": {"zendesk": 1}})
     changing.runtime.settings = replace(changing.settings, service=own)
     assert dispatch.dispatch_syncs(changing.runtime) == 1
     assert sent == [("expunge.sync_suppression", SYSTEM, "expunge.systems.zendesk")]

@@ -83,7 +83,7 @@ class World:
         self.graph = ModelGraph()
         self.vendors = {name: ModelVendor(name) for name in SYSTEMS}
         self._kinds = kinds
-        self._whole = self._parsed(always_approve=always_approve, coalesce_seconds=2.0 if coalesces else 0.0)
+        self._whole = self._parsed(always_approve=always_approve, max_batching_delay_seconds=2.0 if coalesces else 0.0)
         self.settings = self._whole
         self.ledger = Ledger(self)
         self._eye = AuditEye()
@@ -198,14 +198,14 @@ class World:
         """Whether the system's policy ends steps of people whom it can't address."""
         return self._whole.system(system).accept_not_addressable
 
-    def _parsed(self, *, always_approve: bool, coalesce_seconds: float) -> Settings:
+    def _parsed(self, *, always_approve: bool, max_batching_delay_seconds: float) -> Settings:
         table = {
             "service": {"data_directory": str(self._directory)},
             "engine": {
                 "lease_seconds": 30.0,
                 "hold_delay_seconds": 30.0,
-                "key_retention_seconds": 3600.0,
-                "coalesce_seconds": coalesce_seconds,
+                "data_key_retention_seconds": 3600.0,
+                "max_batching_delay_seconds": max_batching_delay_seconds,
             },
             "approval": {"always": always_approve, "max_records_per_system": _MOST_RECORDS_UNASKED},
             "identity_graph": {"base_url": "model://graph", "one_per_person_kinds": ["customer_id"]},

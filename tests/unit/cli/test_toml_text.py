@@ -9,7 +9,7 @@ from service.cli.toml_text import to_toml
 
 def test_every_form_is_read_back_as_it_was() -> None:
     table = {
-        "service": {"listen_port": 8080, "controller": 'Ada\'s "Tea" ☕', "own_workers": {}},
+        "service": {"listen_port": 8080, "controller": 'Ada\'s "Tea" ☕', "dedicated_workers": {}},
         "systems": [
             {"name": "a", "rate_limits": [], "policy": {"tables": [{"key": ["x"]}, {"deep": [{"n": 1}]}]}},
             {"name": "b", "policy": {"fields": {"Contact.Number__c": "customer_id"}}, "flag": True, "share": 0.5},
