@@ -1,1 +1,1 @@
-"""Mailchimp Marketing API 3.0: the connector, and a stand-in of the vendor. README.md has facts and sources."""
+"""Mailchimp: members of all audiences, erased for good. Start reading at `connector`."""

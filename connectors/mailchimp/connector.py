@@ -1,52 +1,41 @@
-"""Mailchimp Marketing API 3.0: members of all audiences, erased with `delete-permanent` (archiving is not erasure).
+"""Mailchimp Marketing API 3.0: members of all audiences, erased with `delete-permanent`.
 
-Declares what the connector can and how the vendor behaves; README.md has the sources. The work is in `people`
-(who is whose), `erasure` (one attempt), `jobs` (`/batches`) and `api` (calls and their errors).
+Archiving is not erasure and isn't used. The README has the sources of every fact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import ClassVar, TypeVar
-from urllib.parse import quote
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from connectors.base.config import SystemConfig, SystemModel
-from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused, TemporarilyUnavailable
-from connectors.base.interface import (
-    Answers,
-    Connector,
-    Declaration,
-    Delays,
-    ErasesBy,
-    Findings,
-    Lease,
-    Operation,
-)
-from connectors.base.toolkit.concurrently import for_each_person
-from connectors.base.toolkit.http import field_of
-from connectors.base.values import Answer, Batch, Located, Subject, Visibility
-from connectors.mailchimp.api import PAGE_SIZE, MailchimpApi, Member, MemberCall, Outcome, Verb, subscriber_hashes
-from connectors.mailchimp.erasure import Erasure
-from connectors.mailchimp.people import (
-    CONTACT_ID,
-    EMAIL,
-    NOT_COVERED,
-    OBJECT,
-    carry_out,
-    emails,
-    found_members,
-    left_of,
-    located,
-    looks,
-)
+from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused
+from connectors.base.interface import Declaration, Delays, ErasesBy, Operation
+from connectors.base.kit.calls import VALUE, Call, Listing, Offsets, is_same
+from connectors.base.kit.look import Look, Root, Row, Rows
+from connectors.base.kit.operations import RecordOperation
+from connectors.base.kit.people import UNREACHABLE
+from connectors.base.kit.suppression import SuppressingConnector
+from connectors.base.toolkit.http import VendorClient, field_of
+from connectors.base.values import Answer, Identifier, Record, Subject, Visibility
+from connectors.mailchimp.jobs import MailchimpOperations
+from connectors.mailchimp.members import OBJECT, RECORD_ID, path_of, record_of, refine, subscriber_hashes
 
-_Got = TypeVar("_Got", Answer, Located)
-
-# An archived, cleaned or transactional member gets no marketing; a new status would bring an archived one back.
-_CONTACTABLE = frozenset({"subscribed", "pending"})
+EMAIL, CONTACT_ID = "email", "mailchimp_contact_id"
+_VERSION = "3.0"
+_PAGES = Offsets("offset", "total_items")
+_AUDIENCE_FIELDS = {"count": "1000", "fields": "lists.id,lists.stats.member_count,total_items"}
+_AUDIENCES = Listing(Call("GET", "/lists", params=_AUDIENCE_FIELDS), "lists", _PAGES)
+_MERGE_FIELDS = {"count": "1000", "fields": "merge_fields.tag,merge_fields.type,total_items"}
+_TAGS = Listing(Call("GET", ("/lists", VALUE, "merge-fields"), params=_MERGE_FIELDS), "merge_fields", _PAGES)
+_ONE_MEMBER = Call("GET", ("/lists", VALUE, "members"), params={"count": "1", "fields": "list_id,total_items"})
+_FOUND = ("total_items", "members.id", "members.list_id", "members.email_address")
+_SEARCH_FIELDS = ",".join(f"{part}.{name}" for part in ("exact_matches", "full_search") for name in _FOUND)
+_SEARCH = Call("GET", "/search-members", params={"query": VALUE, "fields": _SEARCH_FIELDS})
+# The next call would only wait for the same answer, or make a throttle worse.
+_ENDING = UNREACHABLE | {"rate_limited", "throttled"}
 
 
 class MailchimpCredentials(SystemModel):
@@ -58,20 +47,15 @@ class MailchimpCredentials(SystemModel):
 class MailchimpPolicy(SystemModel):
     """`batch_threshold`: up to so many operations are made directly, more go through a job.
 
-    `control_email`: a member kept on purpose, whom every pass must be able to see. Without it the audiences and the
-    number of their members are the proof of sight.
+    `control_email`: a member kept on purpose, which every pass must be able to see. Without it the audiences and the
+    number of their members are the proof of visibility.
     """
 
     batch_threshold: int = Field(default=20, ge=0)
     control_email: str | None = Field(default=None, repr=False)
 
 
-def _reading(ref: str) -> bool:
-    """For looks only, which nothing has to allow; a deletion among them would be stopped."""
-    return False
-
-
-class MailchimpConnector(Connector):
+class MailchimpConnector(MailchimpOperations, SuppressingConnector):
     """One Mailchimp account."""
 
     declaration = Declaration(
@@ -79,162 +63,139 @@ class MailchimpConnector(Connector):
         identifier_kinds=frozenset({EMAIL, CONTACT_ID}),
         operations=frozenset(Operation),
         erases_by=ErasesBy.RECORDS,
-        max_subjects_per_call={
-            Operation.LOCATE: 50,
-            Operation.SUPPRESS: 50,
-            Operation.ERASE: 200,
-            Operation.CONFIRM: 50,
-        },
+        max_subjects_per_call={**dict.fromkeys(Operation, 50), Operation.ERASE: 200},
         # Ten simultaneous connections for all of the account's integrations: we take less than half.
         max_concurrency=2,
         max_concurrent_people=2,
         delays=Delays(confirm_after=timedelta(seconds=60), poll_every=timedelta(seconds=15)),
         # delete-permanent takes effect at once and blocks re-import itself; unsubscribing first would only add a trace.
         suppress_first=False,
-        not_covered=NOT_COVERED,
+        not_covered=("ecommerce_customers", "transactional_email", "other_audience_text_fields"),
     )
-    Credentials: ClassVar[type[BaseModel]] = MailchimpCredentials
-    Policy: ClassVar[type[BaseModel]] = MailchimpPolicy
+    Credentials = MailchimpCredentials
+    Policy = MailchimpPolicy
+    root = Root(OBJECT, carries={EMAIL: "email_address", CONTACT_ID: "contact_id", "phone": "sms_phone_number"})
 
     def __init__(self, system: SystemConfig) -> None:
-        super().__init__(system)
-        credentials, policy = system.credentials, system.policy
-        if not isinstance(credentials, MailchimpCredentials) or not isinstance(policy, MailchimpPolicy):
-            raise TypeError("a Mailchimp system has Mailchimp's credentials and policy")
-        self._policy = policy
-        self._api = MailchimpApi(system, credentials.api_key.get_secret_value())
+        assert isinstance(system.policy, MailchimpPolicy)
+        self._policy = system.policy
+        self.most_direct_operations = system.policy.batch_threshold
+        self.api_root = f"{system.base_url.rstrip('/').removesuffix(f'/{_VERSION}')}/{_VERSION}"
+        self._audiences: Mapping[str, int] = {}
         self._phone_tags: dict[str, frozenset[str]] = {}
+        super().__init__(system)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._api.close()
+    def client(self, system: SystemConfig) -> VendorClient:
+        """Return a client with the account's key; Mailchimp takes any user name."""
+        assert isinstance(system.credentials, MailchimpCredentials)
+        auth = ("expunge", system.credentials.api_key.get_secret_value())
+        return VendorClient.for_system(system, base_url=self.api_root, auth=auth, refine=refine)
 
-    @property
-    def calls(self) -> int:
-        """HTTP calls made so far."""
-        return self._api.client.calls
+    def control(self) -> Identifier:
+        """Return the address of the control member."""
+        return Identifier(EMAIL, self._policy.control_email or "")
 
-    def check_credentials(self) -> Visibility:
-        """See an audience, and in the fullest one members if it counts any; 2 calls, a few more with a control member.
-
-        Raises: CredentialsRefused("no_visibility") without audiences, or if members are counted but not shown.
-        """
-        fields = "lists.id,lists.stats.member_count,total_items"
-        params: dict[str, str | int] = {"count": PAGE_SIZE, "fields": fields}
-        reply = self._api.client.request("GET", "/lists", expect=(200,), params=params)
-        counts = {
-            field_of(a, "id", str): field_of(field_of(a, "stats", dict), "member_count", int)
-            for a in reply.field("lists", list)
-        }
+    def begin_pass(self) -> None:
+        """List the audiences. Raises CredentialsRefused(`no_visibility`) if there are none."""
+        rows = _AUDIENCES.all(self.http)
+        counts = {field_of(r, "id", str): field_of(field_of(r, "stats", dict), "member_count", int) for r in rows}
         if not counts:
             raise CredentialsRefused("no_visibility")
-        fullest = max(counts, key=lambda list_id: counts[list_id])
-        path = f"/lists/{quote(fullest, safe='')}/members"
-        control = self._api.client.request(
-            "GET", path, expect=(200,), params={"count": 1, "fields": "list_id,total_items"}
-        )
-        if control.field("list_id", str) != fullest:
+        self._audiences = counts
+
+    def check_credentials(self) -> Visibility:
+        """See an audience, members in the fullest one if it counts any, and the control member.
+
+        Raises CredentialsRefused(`no_visibility`) without audiences, or if members are counted but not shown.
+        """
+        self.begin_pass()
+        fullest = max(self._audiences, key=lambda audience: self._audiences[audience])
+        shown = _ONE_MEMBER.send(self.http, fullest)
+        if shown.field("list_id", str) != fullest:
             raise AnswerNotUnderstood("member_of_other_audience")
-        if control.field("total_items", int) == 0 and counts[fullest] > 0:
+        hidden = shown.field("total_items", int) == 0 and self._audiences[fullest] > 0
+        looks = (RecordOperation("", False, place) for place in self.places(Subject("", (self.control(),))))
+        control = not self._policy.control_email or any(isinstance(self.perform(look), Mapping) for look in looks)
+        if hidden or not control:
             raise CredentialsRefused("no_visibility")
-        if self._policy.control_email:
-            self._see_control_member(self._policy.control_email)
-        return Visibility("control_record", f"{len(counts)} audiences")
+        return Visibility("control_record", f"{len(self._audiences)} audiences")
 
-    def _see_control_member(self, email: str) -> None:
-        for list_id in self._api.audiences():
-            for key in subscriber_hashes(email):
-                if self._api.call(MemberCall("", Verb.LOOK, list_id, key)).status == 200:
-                    return
-        raise CredentialsRefused("no_visibility")
+    def places(self, subject: Subject) -> list[Record]:
+        """Return every audience with every hash of an address and every contact id.
 
-    def locate(self, batch: Batch) -> Findings:
-        """Look in every audience by every identifier: one GET each. All statuses answer, `archived` too.
-
-        The search across audiences would take fewer calls, but isn't documented to show archived members; a job of
-        looks would leave a stored result behind and `locate` can't wait for it.
+        Raises AnswerNotUnderstood(`audience_not_visible`) for a planned record whose audience isn't listed, because
+        its 404 would prove nothing.
         """
-        audiences = self._api.audiences()
-        return self._each(batch, audiences, lambda s, members: located(s, members, self._tags))
+        for record in self.planned(subject):
+            match = RECORD_ID.fullmatch(record.id)
+            if match is None:
+                raise AnswerNotUnderstood("record_id_form")
+            if match[1] not in self._audiences:
+                raise AnswerNotUnderstood("audience_not_visible")
+        keys = [key for email in subject.values(EMAIL) if email for key in subscriber_hashes(email)]
+        keys += [value for value in subject.values(CONTACT_ID) if value]
+        return [self.record(f"{audience}/{key}") for audience in self._audiences for key in keys]
 
-    def erase(self, batch: Batch, lease: Lease) -> Answers:
-        """Delete every planned member for good, per audience; look everywhere else for what isn't planned.
+    def rows_of(self, subject: Subject, found: Mapping[Record, Row]) -> Rows:
+        """Return the members that are the person's: by address, by contact id, or by the plan.
 
-        Answers ACCEPTED(resumes=True) while a job runs; each operation's own result decides.
-        Shape: POST /lists/{list_id}/members/{hash}/actions/delete-permanent -> 204; or
-        POST /batches {"operations": [..]} -> {"id", "status"}, then
-        GET /batches/{id} -> {"status": "finished", "response_body_url"}, a tar.gz of JSON files.
-        Source: spec 3.0.55; guide "Run async requests with the batch endpoint" (read 2026-11-22).
+        A look by hash may show another spelling's owner, which is another person and no news. Raises
+        AnswerNotUnderstood(`member_mismatch`) for a member that wasn't asked for.
         """
-        return Erasure(
-            self._api,
-            batch,
-            lease,
-            batch_threshold=self._policy.batch_threshold,
-            poll_every=self.delay("poll_every"),
-        ).answers()
+        rows: Rows = {}
+        for asked, row in found.items():
+            record = record_of(row, asked)
+            contact = row.get("contact_id")
+            by_contact = bool(contact) and contact in subject.values(CONTACT_ID)
+            by_address = self.is_own(subject, Identifier(EMAIL, row["email_address"]))
+            if by_contact or by_address or record in self.planned(subject):
+                rows[record] = row
+            elif record != asked:
+                raise AnswerNotUnderstood("member_mismatch")
+        return rows
 
-    def suppress(self, batch: Batch, lease: Lease) -> Answers:
-        """Unsubscribe existing members in every audience. A person who is in none isn't created to be unsubscribed:
-        ALREADY_ABSENT. SUPPRESSED: no audience contacts them now.
+    def carried(self, record: Record, row: Row) -> tuple[Identifier, ...]:
+        """Return the identifiers of a member, with its merge fields of type `phone`."""
+        audience, merge_fields = record.id.partition("/")[0], row.get("merge_fields")
+        if audience not in self._phone_tags:
+            tags = _TAGS.all(self.http, audience)
+            self._phone_tags[audience] = frozenset(field_of(t, "tag", str) for t in tags if t.get("type") == "phone")
+        values = merge_fields if isinstance(merge_fields, dict) else {}
+        phones = [values.get(tag) for tag in sorted(self._phone_tags[audience])]
+        more = (Identifier("phone", p.strip()) for p in phones if isinstance(p, str) and p.strip())
+        return (*super().carried(record, row), *more)
 
-        Shape: PATCH /lists/{list_id}/members/{hash} {"status": "unsubscribed"} -> the member.
+    def concerns_all(self, error: ConnectorError) -> bool:
+        """True for a refused key, a throttle, and a vendor that can't be reached."""
+        return isinstance(error, CredentialsRefused) or error.code in _ENDING
+
+    def conclude_absence(self, subject: Subject, look: Look) -> Answer:
+        """Search once per address as well: two ways that must both find nothing."""
+        searched = dict.fromkeys(record for email in subject.values(EMAIL) if email for record in self._search(email))
+        return Answer.partial(self.left(searched, "still_found_by_search")) if searched else Answer.already_absent()
+
+    def _search(self, email: str) -> list[Record]:
+        """Return all members, in any audience, with exactly this address.
+
+        The search is loose and has no pages: more exact matches than it shows prove nothing.
         """
-        audiences = self._api.audiences()
-        return self._each(batch, audiences, lambda s, members: self._suppressed(s, members, lease))
+        reply = _SEARCH.send(self.http, email)
+        found: list[Record] = []
+        for part in ("exact_matches", "full_search"):
+            matches = reply.field(part, dict)
+            members = field_of(matches, "members", list)
+            for row in members:
+                if is_same(field_of(row, "email_address", str), email, ignores_case=True):
+                    found.append(self.record(f"{field_of(row, 'list_id', str)}/{field_of(row, 'id', str)}"))
+            if part == "exact_matches" and not found and field_of(matches, "total_items", int) > len(members):
+                raise AnswerNotUnderstood("search_truncated")
+        return found
 
-    def _suppressed(self, subject: Subject, members: tuple[Member, ...], lease: Lease) -> Answer:
-        for member in members:
-            if member.status in _CONTACTABLE:
-                if not lease.may_proceed(subject.ref):
-                    raise TemporarilyUnavailable("stopped")
-                self._api.unsubscribe(member)
-        return Answer.suppressed() if members else Answer.already_absent()
+    def needs_suppression(self, row: Row) -> bool:
+        """True for a member that gets marketing. A new status would bring an archived member back."""
+        return field_of(row, "status", str) in ("subscribed", "pending")
 
-    def confirm_absence(self, batch: Batch) -> Answers:
-        """Look in every audience that there is *now*, by every identifier and frozen record, then search once per
-        address: two ways that must both find nothing."""
-        audiences = self._api.audiences()
-        return self._each(batch, audiences, self._confirmed)
-
-    def _confirmed(self, subject: Subject, members: tuple[Member, ...]) -> Answer:
-        if not (subject.records or emails(subject) or subject.values(CONTACT_ID)):
-            return Answer.not_addressable()
-        planned = set(subject.record_ids(OBJECT))
-        new = [m for m in members if m.record_id not in planned]
-        left = left_of((m.record_id for m in members if m.record_id in planned), "still_present")
-        left += left_of((m.record_id for m in new), "not_in_plan")
-        if left:
-            return Answer.partial(left, found=located(subject, new, self._tags) if new else None)
-        searched = [record_id for email in emails(subject) for record_id in self._api.search(email)]
-        if searched:
-            return Answer.partial(left_of(dict.fromkeys(searched), "still_found_by_search"))
-        return Answer.already_absent()
-
-    def _each(
-        self,
-        batch: Batch,
-        audiences: tuple[str, ...],
-        conclude: Callable[[Subject, tuple[Member, ...]], _Got],
-    ) -> dict[str, _Got | ConnectorError]:
-        """Look for every person, then conclude one by one; an error is that person's."""
-        got: dict[str, _Got | ConnectorError] = {}
-        calls: list[MemberCall] = []
-        for subject in batch.subjects:
-            try:
-                calls += looks(subject, audiences)
-            except ConnectorError as error:
-                got[subject.ref] = error
-        outcomes = carry_out(self._api, calls, _reading, at_most=self.max_concurrent_people)
-        own: dict[str, dict[MemberCall, Outcome | ConnectorError]] = {s.ref: {} for s in batch.subjects}
-        for call, outcome in outcomes.items():
-            own[call.ref][call] = outcome
-        asked = [subject for subject in batch.subjects if subject.ref not in got]
-        return got | for_each_person(
-            asked, lambda s: conclude(s, found_members(s, own[s.ref])), at_most=self.max_concurrent_people
-        )
-
-    def _tags(self, list_id: str) -> frozenset[str]:
-        if list_id not in self._phone_tags:
-            self._phone_tags[list_id] = self._api.phone_tags(list_id)
-        return self._phone_tags[list_id]
+    def suppress_record(self, record: Record) -> None:
+        """Unsubscribe an existing member by PATCH; PUT would create one."""
+        status = {"status": "unsubscribed"}
+        Call("PATCH", path_of(record), json=status, says=("status", "unsubscribed")).send(self.http, "")

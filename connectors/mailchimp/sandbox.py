@@ -40,7 +40,10 @@ def _ban(email: str) -> str:
 
 
 class MailchimpSandbox(JobsSandbox):
-    """One account. `state`: lists, merge_fields and members by list, forgotten (hashes), searchable ghosts, jobs."""
+    """One account.
+
+    `state`: lists, merge_fields and members by list, forgotten (hashes), searchable ghosts, jobs.
+    """
 
     name: ClassVar[str] = "mailchimp"
     manual = ManualSetup(
@@ -95,7 +98,7 @@ class MailchimpSandbox(JobsSandbox):
         return member
 
     def records(self) -> list[dict[str, Any]]:
-        """Members of all statuses, what the search still shows, jobs with their results, hashes of the forgotten."""
+        """Members of all statuses, ghosts of the search, jobs with results, forgotten hashes."""
         self.advance()
         rows: list[dict[str, Any]] = [
             {"object": "member", **m, "id": f"{list_id}/{m['id']}"}

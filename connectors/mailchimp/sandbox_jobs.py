@@ -1,4 +1,6 @@
-"""The stand-in's `/batches`: jobs that take `job_seconds`, and results in a gzipped tar at an address without a key.
+"""The stand-in's `/batches`.
+
+Jobs that take `job_seconds`, and results in a gzipped tar at an address without a key.
 
 Results are split over several JSON files, as Mailchimp's are; operations run in order when a job is nearly over.
 """
@@ -76,7 +78,10 @@ class JobsSandbox(WireSandbox):
 
     @route("GET", "/results/{job_id}")
     def download(self, call: Call) -> Result:
-        """The archive, as a storage service serves it: no problem documents, and the signature is the only key."""
+        """The archive, as a storage service serves it.
+
+        No problem documents, and the signature is the only key.
+        """
         job = self.state["jobs"].get(call.path_values["job_id"])
         if job is None or job["results"] is None or call.query.get("signature") != self._signature(job):
             return Result(403, b"<Error><Code>AccessDenied</Code></Error>", {"content-type": "application/xml"})

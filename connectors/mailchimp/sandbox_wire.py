@@ -1,4 +1,7 @@
-"""The form of Mailchimp's answers, shared by the parts of its stand-in: problem documents, pages, chosen fields."""
+"""The form of Mailchimp's answers, shared by the parts of its stand-in.
+
+Problem documents, pages, chosen fields.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def refuse(status: int, title: str, detail: str) -> ApiError:
 
 
 class WireSandbox(Sandbox):
-    """What every route of the stand-in needs."""
+    """The parts that every route of the stand-in needs."""
 
     def not_found(self, call: Call) -> Result:
         """The same document as for a member that isn't there: only the path tells them apart."""
@@ -54,6 +57,7 @@ class WireSandbox(Sandbox):
             raise refuse(400, "Invalid Resource", "count and offset are integers.") from None
         if not 0 <= count <= 1000 or offset < 0:
             raise refuse(400, "Invalid Resource", "count is at most 1000, offset at least 0.")
+        count = min(count, self.options.get("rows_per_page", 1000))
         body = {name: rows[offset : offset + count], **more, "total_items": len(rows)}
         return Result(200, chosen(body, call.query.get("fields")))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -58,6 +59,18 @@ def text_of(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise AnswerNotUnderstood(f"field_missing:{name.lower()}")
     return value
+
+
+def instant_of(value: Any, name: str) -> datetime:
+    """Return an ISO 8601 instant; one without a zone is UTC.
+
+    Raises AnswerNotUnderstood(`field_missing:<name>`).
+    """
+    try:
+        at = datetime.fromisoformat(value)
+    except (ValueError, TypeError):
+        raise AnswerNotUnderstood(f"field_missing:{name.lower()}") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def is_same(found: Any, value: str, *, ignores_case: bool) -> bool:

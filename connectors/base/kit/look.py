@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -184,15 +184,15 @@ class KitConnector(Connector):
 
     def locate(self, batch: Batch) -> Findings:
         """Search by every identifier; several people at a time if the declaration says so."""
-        people, others = self._addressable(batch)
+        people, others = self.addressable(batch)
         findings: dict[str, Located | ConnectorError] = {ref: RequestRefused("not_addressable") for ref in others}
-        return findings | self._after_look(people, lambda subject, look: self.located(subject, look.rows))
+        return findings | self.after_look(people, lambda subject, look: self.located(subject, look.rows))
 
     def confirm_absence(self, batch: Batch) -> Answers:
         """Look again by every identifier and every record id of the plan."""
-        people, others = self._addressable(batch)
+        people, others = self.addressable(batch)
         answers: dict[str, Answer | ConnectorError] = dict.fromkeys(others, Answer.not_addressable())
-        return answers | self._after_look(people, self._confirmed)
+        return answers | self.after_look(people, self._confirmed)
 
     def planned(self, subject: Subject) -> frozenset[Record]:
         """Return the root records of the person's plan."""
@@ -211,9 +211,9 @@ class KitConnector(Connector):
         Returns the looks of the people who may be erased, and the answers of the others: not addressable, an error of
         that person's look, or ambiguous because another plan of the batch holds the same record.
         """
-        people, others = self._addressable(batch)
+        people, others = self.addressable(batch)
         answers: dict[str, Answer | ConnectorError] = dict.fromkeys(others, Answer.not_addressable())
-        shared = self._shared(people)
+        shared = self.shared(batch)
         answers |= {ref: Answer.ambiguous("shared_record", left=left) for ref, left in shared.items()}
         alone = [subject for subject in people if subject.ref not in answers]
         looks: dict[str, Look] = {}
@@ -249,8 +249,8 @@ class KitConnector(Connector):
         """Return a root row's id. Raises AnswerNotUnderstood."""
         return text_of(value_at(row, self.root.id), self.root.id)
 
-    def _after_look(
-        self, people: Sequence[Subject], conclude: Callable[[Subject, Look], _Got]
+    def after_look(
+        self, people: Sequence[Subject], conclude: Callable[[Subject, Look], _Got], *, at_most: int | None = None
     ) -> dict[str, _Got | ConnectorError]:
         """Look for everybody, then conclude person by person."""
         self.begin_pass()
@@ -262,15 +262,16 @@ class KitConnector(Connector):
             else:
                 looks[ref] = look
         seen = [person for person in people if person.ref in looks]
-        return answers | self.each_person(seen, lambda person: conclude(person, looks[person.ref]))
+        return answers | self.each_person(seen, lambda person: conclude(person, looks[person.ref]), at_most=at_most)
 
     def each_person(
-        self, people: Sequence[Subject], act: Callable[[Subject], _Got]
+        self, people: Sequence[Subject], act: Callable[[Subject], _Got], *, at_most: int | None = None
     ) -> dict[str, _Got | ConnectorError]:
-        """Act for each person, several at a time if the declaration says so; see `people.each_person`."""
-        return each_person(people, act, at_most=self.max_concurrent_people, concerns_all=self.concerns_all)
+        """Act for each person, as many at a time as the declaration says; see `people.each_person`."""
+        at_most = self.max_concurrent_people if at_most is None else at_most
+        return each_person(people, act, at_most=at_most, concerns_all=self.concerns_all)
 
-    def _addressable(self, batch: Batch) -> tuple[list[Subject], list[str]]:
+    def addressable(self, batch: Batch) -> tuple[list[Subject], list[str]]:
         """Return the people who can be looked for, and the refs of the others."""
         people = [subject for subject in batch.subjects if self.is_addressable(subject)]
         return people, [subject.ref for subject in batch.subjects if subject not in people]
@@ -281,7 +282,9 @@ class KitConnector(Connector):
             return self.conclude_absence(subject, look)
         return Answer.partial(left, found=self.located(subject, look.new) if look.new else None)
 
-    def _shared(self, people: Collection[Subject]) -> dict[str, tuple[Left, ...]]:
+    def shared(self, batch: Batch) -> dict[str, tuple[Left, ...]]:
+        """Return the records that the plans of several people hold, by `Subject.ref`."""
+        people = batch.subjects
         owners = Counter(record for person in people for record in self.planned(person))
         shared = {record for record, count in owners.items() if count > 1}
         return {

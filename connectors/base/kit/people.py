@@ -16,6 +16,10 @@ from connectors.base.values import Subject
 _Got = TypeVar("_Got")
 
 
+# After one of these the next call would only wait for the same answer.
+UNREACHABLE = frozenset({"no_connection", "timeout", "deadline_passed", "address_refused", "proxy_refused"})
+
+
 def concerns_all(error: ConnectorError) -> bool:
     """True for an error that any further call would get too: HTTP 401 and 429.
 

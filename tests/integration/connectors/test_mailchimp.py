@@ -21,7 +21,6 @@ from connectors.base.errors import (
     TemporarilyUnavailable,
 )
 from connectors.base.values import Answer, AnswerKind, Batch, Identifier, Located, Record, Subject
-from connectors.mailchimp import api
 from connectors.mailchimp.connector import MailchimpConnector
 from connectors.mailchimp.sandbox import MailchimpSandbox, subscriber_hash
 from connectors.mailchimp.sandbox_wire import API_KEY
@@ -152,15 +151,15 @@ def test_locates_in_every_audience_and_status_and_says_what_else_the_members_car
     assert {c["method"] for c in stage.calls()} == {"GET"}
 
 
-def test_finds_a_member_of_the_audience_on_the_last_page(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "PAGE_SIZE", 2)
+def test_finds_a_member_of_the_audience_on_the_last_page(stage: Stage) -> None:
+    stage.sandbox.options["rows_per_page"] = 2
     stage.seed(a=[member(EVE)], b=[], c=[], d=[], last=[member(BOB), member(ADA)])
     found = only(operations.locate(stage.connect(), Batch("b", (person(ADA),))))
     assert [r.id for r in found.records] == [f"last/{subscriber_hash(ADA)}"]
 
 
-def test_finds_phone_fields_on_the_last_page(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "PAGE_SIZE", 2)
+def test_finds_phone_fields_on_the_last_page(stage: Stage) -> None:
+    stage.sandbox.options["rows_per_page"] = 2
     fields = [{"tag": f"T{n}", "name": "text", "type": "text"} for n in range(4)]
     fields.append({"tag": "MOBILE", "name": "Mobile", "type": "phone"})
     ada = member(ADA, merge_fields={"T1": "no phone", "MOBILE": "+12025550100"})
@@ -345,3 +344,35 @@ def test_a_throttle_ends_the_attempt_and_keeps_what_was_done(stage: Stage) -> No
     assert [answers[p.ref].code for p in people[1:]] == ["rate_limited", "rate_limited"]
     assert len(stage.calls("POST")) == 2
     assert stage.has("news", BOB)
+
+
+def test_a_blank_contact_id_is_nobodys(stage: Stage) -> None:
+    """Looked up by a hash that two spellings share, a member without a contact id must not match a blank one."""
+    stage.seed(news=[member("kelvin@example.test", contact_id="")])
+    blank = Subject("r", (Identifier("email", "\u212aelvin@example.test"), Identifier("mailchimp_contact_id", "")))
+    assert only(operations.locate(stage.connect(), Batch("b", (blank,)))).is_empty
+
+
+@pytest.mark.parametrize("threshold", [0, 20])
+def test_a_member_in_two_plans_is_for_a_human(stage: Stage, threshold: int) -> None:
+    stage.seed(news=[member(ADA)])
+    record = f"news/{subscriber_hash(ADA)}"
+    batch = Batch("b", (person(ADA, record), person(EVE, record)))
+    answers = operations.erase(stage.connect(batch_threshold=threshold), batch, Lease())
+    assert {kind(answer) for answer in answers.values()} == {AnswerKind.AMBIGUOUS}
+    assert stage.has("news", ADA)
+
+
+def test_a_member_that_the_vendor_keeps_after_a_lost_answer_is_not_counted(stage: Stage) -> None:
+    stage.seed(news=[member(ADA)])
+    connector, lease = stage.connect(), Lease()
+    batch = stage.frozen(connector, person(ADA))
+    stage.breaks(Fault(FaultKind.DROP_BEFORE, methods=("POST",)))
+    assert isinstance(only(operations.erase(connector, batch, lease)), TemporarilyUnavailable)
+    stage.sandbox.options["operation_errors"] = {"/actions/delete-permanent": 405}
+    in_a_job = stage.connect(batch_threshold=0)
+    operations.erase(in_a_job, batch, lease)
+    answer = only(operations.erase(in_a_job, batch, lease))
+    assert (kind(answer), answer.records) == (AnswerKind.PARTIAL, {})
+    del stage.sandbox.state["members"]["news"][subscriber_hash(ADA)]
+    assert only(operations.erase(connector, batch, lease)) == Answer.already_absent()

@@ -44,7 +44,7 @@ def test_a_lie_is_noticed(stage: Stage) -> None:
     assert kind(only(operations.erase(connector, batch, Lease()))) is AnswerKind.ERASED
     answer = only(operations.confirm_absence(connector, batch))
     assert kind(answer) is AnswerKind.PARTIAL
-    assert [left.reason for left in answer.left] == ["still_present"]
+    assert [left.reason for left in answer.left] == ["still_there"]
 
 
 def test_what_the_search_still_shows_is_not_absent_until_it_is(stage: Stage) -> None:

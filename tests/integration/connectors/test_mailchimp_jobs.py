@@ -161,7 +161,7 @@ def test_fewer_people_on_the_next_attempt(stage: Stage) -> None:
 
 
 def test_one_persons_operations_stay_in_one_job(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "OPERATIONS_PER_JOB", 5)
+    monkeypatch.setattr(MailchimpConnector, "most_operations_per_job", 5)
     people = [person(f"person-{n}@example.test") for n in range(5)]
     stage.seed(news=[member(p.identifiers[0].value) for p in people], shop=[])
     connector = stage.connect(batch_threshold=0)
