@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import text
-
+from service.access.store import NewKey, insert_key, lock_key
 from service.domain.access.api_key import PREFIX_BYTES, SECRET_BYTES, PresentedKey, Scope, hash_secret
 from service.domain.audit.schema import instant_text
 from service.domain.errors import Invalid, NotFound, WrongState
 from service.store.audit_log.record_change import Change, Version, change_rows, log_changes
-from service.store.locking import database_now, version_of
+from service.store.locking import database_now
 from service.store.stores import Stores
 
 LONGEST_LIFE = timedelta(days=400)
@@ -48,21 +47,7 @@ def create_key(stores: Stores, *, name: str, scopes: Collection[Scope], life: ti
     key_id, ordered = uuid4(), tuple(scope.value for scope in Scope if scope in scopes)
     with stores.engine.begin() as connection:
         now = database_now(connection)
-        connection.execute(
-            text(
-                "INSERT INTO api_keys (id, name, prefix, secret_hash, scopes, created_at, expires_at)"
-                " VALUES (:id, :name, :prefix, :hash, CAST(:scopes AS text[]), :now, :expires_at)"
-            ),
-            {
-                "id": key_id,
-                "name": name,
-                "prefix": new.prefix,
-                "hash": hash_secret(new.secret),
-                "scopes": list(ordered),
-                "now": now,
-                "expires_at": now + life,
-            },
-        )
+        insert_key(connection, NewKey(key_id, name, new.prefix, hash_secret(new.secret), ordered, now, now + life))
         data = {"roles": list(ordered), "expires_at": instant_text(now + life)}
         change = Change("key", str(key_id), Version(), "key_created", None, data)
         log_changes(connection, [change], actor=actor, at=now)
@@ -72,13 +57,11 @@ def create_key(stores: Stores, *, name: str, scopes: Collection[Scope], life: ti
 def revoke_key(stores: Stores, *, prefix: str, actor: str) -> None:
     """Revoke the key with this prefix. Raises NotFound; WrongState if it was revoked before."""
     with stores.engine.begin() as connection:
-        row = connection.execute(
-            text("SELECT * FROM api_keys WHERE prefix = :prefix FOR NO KEY UPDATE"), {"prefix": prefix}
-        ).one_or_none()
-        if row is None:
+        key = lock_key(connection, prefix)
+        if key is None:
             raise NotFound("there is no key with this prefix")
-        if row.revoked_at is not None:
+        if key.revoked_at is not None:
             raise WrongState("the key was revoked already")
         now = database_now(connection)
-        change = Change("key", str(row.id), version_of(row), "key_revoked")
+        change = Change("key", str(key.id), key.version, "key_revoked")
         change_rows(connection, "key", "revoked_at = :now", {"now": now}, [change], actor=actor, at=now)

@@ -1,4 +1,4 @@
-"""List API keys: everything about them but their secrets, which nobody has."""
+"""List API keys with everything but their secrets, which aren't stored."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import text
-
+from service.access.store import read_keys
 from service.store.locking import database_now
 from service.store.stores import Stores
 
@@ -30,17 +29,17 @@ def list_keys(stores: Stores) -> list[KeyView]:
     """All keys, newest first."""
     with stores.engine.begin() as connection:
         now = database_now(connection)
-        rows = connection.execute(text("SELECT * FROM api_keys ORDER BY created_at DESC, id")).all()
+        keys = read_keys(connection)
     return [
         KeyView(
-            id=row.id,
-            name=row.name,
-            prefix=row.prefix,
-            scopes=tuple(row.scopes),
-            created_at=row.created_at,
-            expires_at=row.expires_at,
-            revoked_at=row.revoked_at,
-            state="revoked" if row.revoked_at is not None else "expired" if row.expires_at <= now else "active",
+            id=key.id,
+            name=key.name,
+            prefix=key.prefix,
+            scopes=key.scopes,
+            created_at=key.created_at,
+            expires_at=key.expires_at,
+            revoked_at=key.revoked_at,
+            state="revoked" if key.revoked_at is not None else "expired" if key.expires_at <= now else "active",
         )
-        for row in rows
+        for key in keys
     ]

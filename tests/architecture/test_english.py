@@ -29,7 +29,7 @@ ALLOWED = {
     "connectors/warehouse": (20, 34),
     "connectors/zendesk": (15, 26),
     "service": (3, 8),
-    "service/access": (1, 1),
+    "service/access": (0, 1),
     "service/api": (39, 44),
     "service/audit": (11, 24),
     "service/cli": (17, 49),

@@ -144,7 +144,7 @@ class _Stored:
             "expunge_system_cooldown_seconds",
             "How long nothing will be sent to a system, and why.",
             ("system", "reason"),
-            now.systems_at_rest,
+            now.system_cooldowns,
         )
         yield _gauge(
             "expunge_suppression_sync_age_seconds",
@@ -156,7 +156,7 @@ class _Stored:
             "expunge_suppression_sync_consecutive_failures",
             "Attempts in a row at reading a system's changes that failed, by the last one's code.",
             ("system", "code"),
-            now.sync_failing,
+            now.sync_failures,
         )
 
     def _encryption(self) -> Iterator[Metric]:

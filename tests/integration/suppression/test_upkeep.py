@@ -110,7 +110,7 @@ def test_operators_see_what_was_found_and_what_fails(changing: ChangingSystem) -
     changing.write("UPDATE suppression_syncs SET last_success_at = clock_timestamp() - interval '2 hours'")
     counts = count_work(changing.stores)
     assert counts.reappearances == {SYSTEM: 1}
-    assert counts.sync_failing == {(SYSTEM, "no_visibility"): 2}
+    assert counts.sync_failures == {(SYSTEM, "no_visibility"): 2}
     assert 7200 <= counts.sync_age_seconds[SYSTEM] < 7300
     (view,) = list_systems(changing.stores, changing.settings)
     assert view.changes_error == "no_visibility"
