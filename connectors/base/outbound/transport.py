@@ -11,9 +11,10 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import httpcore
 import httpx
@@ -147,7 +148,8 @@ class StrictTransport(httpx.BaseTransport):
         """
         self._rules = rules
         self._limits = limits
-        self._timeouts = limits.as_httpcore()
+        self.extensions: Mapping[str, Any] = {"timeout": limits.as_httpcore()}
+        """What each request carries for httpcore; a request without it gets it here."""
         self._network = GuardedNetwork(rules, resolve)
         self._proxy_network = GuardedNetwork(rules, resolve, is_proxy=True)
         self._trust = trust(http2=rules.http2) if believes is None else believes
@@ -162,7 +164,7 @@ class StrictTransport(httpx.BaseTransport):
         self._checked(scheme, host)
         if _LINE_BREAK.search(b"".join([value for _, value in request.headers.raw])):
             raise Unsendable("a header that HTTP can't carry")
-        request.extensions = {**request.extensions, "timeout": self._timeouts}
+        request.extensions = {**request.extensions, **self.extensions}
         lane = self._take((scheme, host, request.url.port or (443 if scheme == "https" else 80)))
         limit = int(request.extensions.get(BODY_LIMIT, self._limits.max_body_bytes))
         goes_on = False

@@ -34,6 +34,8 @@ from connectors.base.toolkit.vendor_json import parse_vendor_json
 
 _WITHOUT_BODY = frozenset({204, 205})
 _NOT_IN_A_QUERY = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~!$&'()*+,;=:@/?%]")
+# Said with each call: httpx otherwise looks for a user and a password in each URL.
+_NO_AUTH = httpx.Auth()
 _T = TypeVar("_T")
 
 
@@ -193,7 +195,9 @@ class VendorClient:
         sent = self._own if client is self._client else self._for_anybody
         if headers:
             sent = {**sent, **{name.encode("ascii"): value for name, value in headers.items()}}
-        return httpx.Request(method, url, headers=list(sent.items()), content=content)
+        return httpx.Request(
+            method, url, headers=list(sent.items()), content=content, extensions=self._transport.extensions
+        )
 
     def _url(self, target: bytes) -> httpx.URL:
         return with_target(self._base, target)
@@ -220,7 +224,7 @@ class VendorClient:
         error: ConnectorError | None = None
         try:
             try:
-                answer = client.send(self._worded(client, method, url, content, headers))
+                answer = client.send(self._worded(client, method, url, content, headers), auth=_NO_AUTH)
             except httpx.RequestError as raised:
                 raise connector_error(raised, changed=changes(method)) from None
             # Read once: httpx.Headers goes through all of them for each name that it is asked for.

@@ -29,7 +29,7 @@ def parse_vendor_json(body: bytes | str, *, status: int | None = None, effect_un
     try:
         text = body.decode("utf-8-sig") if isinstance(body, bytes) else body
         _check_size(text)
-        value = json.loads(text, parse_int=_integer, parse_float=_float, parse_constant=_refuse)
+        value = _DECODER.decode(text)
         _check_depth(value)
         # UTF-8 itself holds none: they come from escapes only, or in a text that was decoded elsewhere.
         suspect = _has_escapes(text) or (isinstance(body, str) and not body.isascii())
@@ -75,6 +75,10 @@ def _float(text: str) -> float:
 
 def _refuse(_: str) -> NoReturn:
     raise ValueError("not JSON")
+
+
+# `json.loads` makes one for each document that isn't parsed by its defaults.
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=_refuse)
 
 
 def _has_escapes(text: str) -> bool:
