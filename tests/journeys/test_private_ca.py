@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from connectors.salesforce.sandbox.server import SalesforceSandbox
-from service.cli.demo.world import ORG, ORG_CREDENTIALS
+from service.cli.demo.world import ORG
+from service.cli.toml_text import to_toml
 from tests.company import Company
 from tests.integration.connectors.test_salesforce.tls import secured
 from tests.journeys.service_up import service_up
@@ -58,17 +59,7 @@ def _point_at(company: Company, login_url: str, credentials: dict[str, str]) -> 
     """Let the configured org be the one behind HTTPS."""
     origin = company.settings.origin
     assert origin is not None
-    text = origin.read_text()
-    entry = next(s for s in company.settings.systems if s.config.name == ORG)
-    assert entry.config.base_url in text
-    text = text.replace(entry.config.base_url, login_url)
-    text = text.replace('allow_private_hosts = ["127.0.0.1"]', 'allow_private_hosts = ["127.0.0.1", "localhost"]')
-    old = ", ".join(f'"{key}" = "{value}"' for key, value in ORG_CREDENTIALS.items())
-    new = ", ".join(f'"{key}" = {_quoted(value)}' for key, value in credentials.items())
-    assert old in text
-    origin.write_text(text.replace(old, new))
-
-
-def _quoted(value: str) -> str:
-    """As TOML; a private key has several lines."""
-    return json.dumps(value)
+    table = tomllib.loads(origin.read_text(encoding="utf-8"))
+    (entry,) = [system for system in table["systems"] if system["name"] == ORG]
+    entry |= {"base_url": login_url, "credentials": credentials, "allow_private_hosts": ["127.0.0.1", "localhost"]}
+    origin.write_text(to_toml(table), encoding="utf-8")
