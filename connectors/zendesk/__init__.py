@@ -1,1 +1,1 @@
-"""Zendesk Support: users, the tickets they requested, and their suspended tickets. See README.md."""
+"""Zendesk Support: users with their tickets, erased for good. Start reading at `connector`."""

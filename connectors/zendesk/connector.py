@@ -1,41 +1,35 @@
-"""The Zendesk connector: what it declares, its settings, and which part does what.
+"""Zendesk Support.
 
-Erases end-users, the tickets they requested and their suspended tickets, for good. README.md says what it does not
-cover and which of the vendor's facts are unconfirmed.
+End-users, the tickets that they requested, and their suspended tickets, erased for good.
+
+The README says what isn't covered, and which of the vendor's facts are unconfirmed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal, Self
 
 from pydantic import SecretStr, model_validator
 
 from connectors.base.config import IdentifierKind, SystemConfig, SystemModel
-from connectors.base.errors import ConnectorError, CredentialsRefused
-from connectors.base.interface import (
-    Answers,
-    Connector,
-    Declaration,
-    Delays,
-    ErasesBy,
-    Findings,
-    Lease,
-    Operation,
-    RateLimit,
-)
+from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused, RequestRefused
+from connectors.base.interface import Declaration, Delays, ErasesBy, Operation, RateLimit
+from connectors.base.kit.look import Look, Looks, Root, Row, Rows
+from connectors.base.toolkit.concurrently import concurrently
 from connectors.base.toolkit.http import VendorClient
-from connectors.base.values import Batch, Located, Subject, Visibility
-from connectors.zendesk.api import ZendeskApi, refine
-from connectors.zendesk.confirmation import Confirmation
-from connectors.zendesk.erasure import ErasurePass, Rules
-from connectors.zendesk.look import USER, AccountReader, Snapshot
-from connectors.zendesk.matching import EMAIL, PHONE, USER_ID
+from connectors.base.values import Answer, Identifier, Located, Record, Subject, Visibility
+from connectors.zendesk.account import ZendeskAccount, refine
+from connectors.zendesk.erasure import SUSPENDED, TICKET, USER, ZendeskErasure
+from connectors.zendesk.users import EMAIL, PHONE, USER_ID, identifiers_of, is_match, normalised
 
 # Two searches a person: 50 people are half of what the smallest plans allow in a minute (200 calls).
-_PEOPLE_PER_PASS = 50
-_DEFAULT_EXTERNAL_ID = "customer_id"
+_PEOPLE_PER_PASS = dict.fromkeys((Operation.LOCATE, Operation.ERASE, Operation.CONFIRM), 50)
+_EXTERNAL_ID = "customer_id"
+# The actions of the specification's example; another one is not understood and never counts as done.
+_REQUESTED, _STARTED, _COMPLETE = "request_deletion", "started", "complete"
 
 
 class ZendeskCredentials(SystemModel):
@@ -54,25 +48,26 @@ class ZendeskCredentials(SystemModel):
 
 
 class ZendeskPolicy(SystemModel):
-    """`tickets`: delete them, or retain them and the user with them. `external_id_kind`: our kind of the external id.
+    """`tickets`: delete them, or retain them and the user with them.
 
-    `scan_deleted_users`: also search the list of deleted users, one call per 100 of them in every pass.
+    `external_id_kind`: our kind of the external id. `scan_deleted_users`: also search the list of deleted users, one
+    call per 100 of them in every pass.
     """
 
     tickets: Literal["delete", "retain"] = "delete"
-    external_id_kind: IdentifierKind = _DEFAULT_EXTERNAL_ID
+    external_id_kind: IdentifierKind = _EXTERNAL_ID
     scan_deleted_users: bool = True
 
 
-class ZendeskConnector(Connector):
+class ZendeskConnector(ZendeskErasure):
     """One Zendesk account."""
 
     declaration = Declaration(
         name="zendesk",
-        identifier_kinds=frozenset({EMAIL, PHONE, _DEFAULT_EXTERNAL_ID, USER_ID}),
-        operations=frozenset({Operation.LOCATE, Operation.ERASE, Operation.CONFIRM}),
+        identifier_kinds=frozenset({EMAIL, PHONE, _EXTERNAL_ID, USER_ID}),
+        operations=frozenset(_PEOPLE_PER_PASS),
         erases_by=ErasesBy.RECORDS,
-        max_subjects_per_call=dict.fromkeys((Operation.LOCATE, Operation.ERASE, Operation.CONFIRM), _PEOPLE_PER_PASS),
+        max_subjects_per_call=_PEOPLE_PER_PASS,
         required_scopes=("role:admin",),
         rate_limits=(
             RateLimit(calls=200, per=timedelta(minutes=1)),
@@ -94,118 +89,210 @@ class ZendeskConnector(Connector):
     )
     Credentials = ZendeskCredentials
     Policy = ZendeskPolicy
+    root = Root(USER)
 
     @classmethod
     def kinds_of(cls, system: SystemConfig) -> frozenset[str]:
-        """E-mail, phone, Zendesk's user id, and the kind that this system keeps in `external_id`."""
+        """Return e-mail, phone, Zendesk's user id, and the kind that this system keeps in `external_id`."""
         assert isinstance(system.policy, ZendeskPolicy)
         return frozenset({EMAIL, PHONE, system.policy.external_id_kind, USER_ID})
 
     def __init__(self, system: SystemConfig) -> None:
         super().__init__(system)
-        credentials, policy = system.credentials, system.policy
-        if not isinstance(credentials, ZendeskCredentials) or not isinstance(policy, ZendeskPolicy):
-            raise TypeError("a Zendesk system is built by ZendeskConnector.parse_system")
-        self._policy = policy
+        assert isinstance(system.policy, ZendeskPolicy)
+        self._policy = system.policy
+        self.retains_tickets = system.policy.tickets == "retain"
         # The engine asks the instance which kinds it understands, and one of them is the system's own choice.
         self.declaration = replace(  # type: ignore[misc]  # an instance's own value of a class variable, on purpose
             type(self).declaration, identifier_kinds=self.kinds_of(system)
         )
-        self._client = _client(system, credentials)
-        self._api = ZendeskApi(self._client)
-        self._look = AccountReader(
-            self._api,
-            policy.external_id_kind,
-            scan_deleted_users=policy.scan_deleted_users,
-            at_most=self.max_concurrent_people,
-        )
+        self.account = ZendeskAccount(self.http)
 
-    @property
-    def calls(self) -> int:
-        """HTTP calls made so far."""
-        return self._client.calls
+    def client(self, system: SystemConfig) -> VendorClient:
+        """Return a client with Basic `email/token`, or with the bearer token.
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+        Source: developer.zendesk.com, security and authentication.
+        """
+        credentials = system.credentials
+        assert isinstance(credentials, ZendeskCredentials)
+        if credentials.oauth_token is not None:
+            headers = {"authorization": f"Bearer {credentials.oauth_token.get_secret_value()}"}
+            return VendorClient.for_system(system, headers=headers, refine=refine)
+        assert credentials.api_token is not None
+        auth = (f"{credentials.email}/token", credentials.api_token.get_secret_value())
+        return VendorClient.for_system(system, auth=auth, refine=refine)
+
+    def control(self) -> Identifier:
+        """Return the id of the credential's own user."""
+        return Identifier(USER_ID, self.account.me()["id"])
 
     def check_credentials(self) -> Visibility:
-        """An unrestricted admin that finds itself by the three kinds of look that absence is concluded from.
+        """Require an unrestricted admin that finds itself by the searches that absence is concluded from.
 
-        Raises: CredentialsRefused (`missing_scope` for anybody but an admin, `no_visibility`), AnswerNotUnderstood
-        where the base URL is no account. Calls: users/me, users/search, search.
+        Raises CredentialsRefused: `missing_scope` for anyone but an admin, `no_control_record`, `no_visibility`.
         """
-        me = self._api.me(fresh=True)
-        if me.role != "admin":
+        me = self.account.me(fresh=True)
+        if me.get("role") != "admin":
             raise CredentialsRefused("missing_scope")
-        if not me.emails:
+        email = me.get("email")
+        if not isinstance(email, str) or not email:
             raise CredentialsRefused("no_control_record")
-        seen = me.id in self._api.search_users(next(iter(me.emails))) and self._api.is_user_searchable(me)
-        if not seen:
+        if me["id"] not in self.account.search_users(email) or not self.account.is_searchable(email, me["id"]):
             raise CredentialsRefused("no_visibility")
         return Visibility("control_record", "an admin that finds itself")
 
-    def locate(self, batch: Batch) -> Findings:
-        """Users by any identity, their tickets (archived ones too), their suspended tickets; all identities carried."""
-        findings: dict[str, Located | ConnectorError] = {}
-        snapshots = self._look.for_people(batch.subjects)
-        self._look.add_tickets(
-            [
-                (snapshot, _owners(s, snapshot))
-                for s in batch.subjects
-                if isinstance(snapshot := snapshots[s.ref], Snapshot)
-            ]
-        )
-        for subject in batch.subjects:
-            snapshot = snapshots[subject.ref]
-            if isinstance(snapshot, ConnectorError):
-                findings[subject.ref] = snapshot
-                continue
-            located = self._look.located(subject, snapshot)
-            notes = ("staff_account",) if snapshot.has_staff else ()
-            findings[subject.ref] = replace(located, not_covered=(*located.not_covered, *notes))
-        return findings
+    # Looking: users by any identity, and suspended tickets, for many people in one call
 
-    def erase(self, batch: Batch, lease: Lease) -> Answers:
-        """Delete tickets, then users, each softly and then for good; staff never.
+    def begin_pass(self) -> None:
+        """Forget what the pass before found."""
+        self._requested: dict[str, set[str]] = {}
 
-        Answers: ERASED; ACCEPTED(resumes) while a job of the vendor runs; PARTIAL with what is new or refused;
-        RETAINED by policy; AMBIGUOUS("staff_account"); ALREADY_ABSENT.
-        Source: Support API 2.0.0, and support.zendesk.com 4408821737498 for "no user with unclosed tickets"
-        (read 2026-11-22).
+    def planned(self, subject: Subject) -> frozenset[Record]:
+        """Return planned users and suspended tickets; tickets hang on their users."""
+        return frozenset(Record(name, i) for name in (USER, SUSPENDED) for i in subject.record_ids(name))
+
+    def carried(self, record: Record, row: Row) -> tuple[Identifier, ...]:
+        """Return every identifier of a user."""
+        return identifiers_of(row, self._policy.external_id_kind) if record.object == USER else ()
+
+    def is_own(self, subject: Subject, identifier: Identifier) -> bool:
+        """True if the identifier is the person's, as Zendesk compares it."""
+        return is_match(subject, [identifier])
+
+    def look_at(self, people: Sequence[Subject]) -> Looks:
+        """Look for users and suspended tickets by every identifier and planned id."""
+        external_ids = dict.fromkeys(v for s in people for v in s.values(self._policy.external_id_kind))
+        by_external_id = self.account.users_by_external_ids(external_ids)
+        asked = self.each_person(people, lambda subject: self._candidates(subject, by_external_id))
+        candidates = {ref: ids for ref, ids in asked.items() if not isinstance(ids, ConnectorError)}
+        users = self.account.show_users({i for ids in candidates.values() for i in ids})
+        deleted = self.account.deleted_users() if self._policy.scan_deleted_users else []
+        suspended = self.account.suspended_tickets()
+        looks: Looks = {ref: error for ref, error in asked.items() if isinstance(error, ConnectorError)}
+        for subject in people:
+            if subject.ref in candidates:
+                found = [users[i] for i in candidates[subject.ref] if i in users]
+                looks[subject.ref] = self._looked(subject, found, deleted, suspended)
+        return looks
+
+    def _candidates(self, subject: Subject, by_external_id: Mapping[str, list[str]]) -> set[str]:
+        """Return ids of users that may be the person's.
+
+        Raises RequestRefused for a value that can't be asked for.
         """
-        rules = Rules(
-            retain_tickets=self._policy.tickets == "retain",
-            poll_every=self.delay("poll_every"),
-            search_lag=self.delay("confirm_after"),
+        ids = {i for v in subject.values(self._policy.external_id_kind) for i in by_external_id.get(v.lower(), ())}
+        for kind in (EMAIL, PHONE):
+            for value in subject.values(kind):
+                if '"' in value or "\\" in value:
+                    raise RequestRefused("identifier_not_searchable")  # it would end the quoted search text
+                ids |= set(
+                    self.account.search_users(normalised(Identifier(kind, value))[1] if kind == PHONE else value)
+                )
+        if not all(map(_is_number, subject.values(USER_ID))):
+            raise RequestRefused("zendesk_user_id_not_a_number")
+        if not all(_is_number(record.id) for record in subject.records):
+            raise RequestRefused("record_id_not_a_number")
+        return {*ids, *subject.values(USER_ID), *subject.record_ids(USER)}
+
+    def _looked(
+        self, subject: Subject, found: Sequence[Row], deleted: Sequence[Row], suspended: Mapping[str, Row]
+    ) -> Look:
+        planned = set(subject.record_ids(USER))
+        active = [user for user in found if user["active"]]
+        users = {u["id"]: u for u in active if u["id"] in planned or self._is_match(subject, u)}
+        # The list keeps permanently deleted users, without any value: an id in it proves nothing.
+        users |= {u["id"]: u for u in deleted if is_match(subject, self.carried(Record(USER, u["id"]), u)[:-1])}
+        for user_id in sorted({*planned, *subject.values(USER_ID)} - set(users)):
+            if gone := self.account.soft_deleted_user(user_id):
+                users[user_id] = gone
+        own = {
+            i: ticket
+            for i, ticket in suspended.items()
+            if Record(SUSPENDED, i) in self.planned(subject)
+            or ticket["author_id"] in {*users, *planned}
+            or (ticket["email"] and self.is_own(subject, Identifier(EMAIL, ticket["email"])))
+        }
+        rows: Rows = {Record(USER, i): user for i, user in users.items()}
+        rows |= {Record(SUSPENDED, i): ticket for i, ticket in own.items()}
+        shared = any(user["shares_phone"] for user in active if user["id"] not in users)
+        return Look(rows, self.planned(subject), ("shared_phone_number",) if shared else ())
+
+    def _is_match(self, subject: Subject, user: Row) -> bool:
+        return is_match(subject, self.carried(Record(USER, user["id"]), user))
+
+    def located(self, subject: Subject, rows: Rows) -> Located:
+        """Return users and suspended tickets, with the tickets of users that aren't staff."""
+        users = {record.id: row for record, row in rows.items() if record.object == USER}
+        tickets = self.requested({i for i, user in users.items() if not (user["is_staff"] and user["active"])})
+        found, staff = super().located(subject, rows), any(user["is_staff"] for user in users.values())
+        return replace(
+            found,
+            records=(*found.records, *(Record(TICKET, i) for i in sorted(tickets, key=int))),
+            counts={**found.counts, TICKET: len(tickets)} if tickets else found.counts,
+            not_covered=("staff_account",) if staff else (),
         )
-        return ErasurePass(self._api, self._look, rules, batch, lease).run()
 
-    def confirm_absence(self, batch: Batch) -> Answers:
-        """Look by every identifier and frozen id; ACCEPTED while the vendor itself says that it is still deleting."""
-        confirmation = Confirmation(
-            self._api,
-            self._look,
-            retain_tickets=self._policy.tickets == "retain",
-            search_lag=self.delay("confirm_after"),
-            purge_after=self.delay("purge_after"),
-            at_most=self.max_concurrent_people,
-        )
-        return confirmation.run(batch)
+    def requested(self, user_ids: Collection[str]) -> set[str]:
+        """Return tickets that the index knows by these requesters; each user is asked for once in a pass."""
+        missing = sorted(set(user_ids) - set(self._requested))
+        for i, found in concurrently(
+            missing, self.account.requested_tickets, at_most=self.max_concurrent_people
+        ).items():
+            if isinstance(found, ConnectorError):
+                raise found
+            self._requested[i] = found
+        return {ticket for i in user_ids for ticket in self._requested[i]}
+
+    # Absence: users in the search, by id, among the deleted; tickets by requester, by id, in the bin; the vendor's word
+
+    def look_further(self, people: Sequence[Subject], looks: Mapping[str, Look]) -> None:
+        """Ask for the tickets of all people.
+
+        Of their users in the index, the rest from the database and the bin.
+        """
+        self.requested({i for subject in people for i in self._users(subject, looks[subject.ref])})
+        planned = {i for subject in people for i in subject.record_ids(TICKET)}
+        self._requesters = self.account.requesters(planned.union(*self._requested.values()))
+        self._binned, self._saw_whole_bin = self.account.binned_tickets(None) if planned else (set[str](), True)
+
+    def confirmed(self, subject: Subject, look: Look) -> Answer:
+        """Return what is left; ACCEPTED while the index is late or the vendor says that it is still deleting."""
+        users, planned = self._users(subject, look), set(subject.record_ids(TICKET))
+        indexed = self.requested(users)
+        live = {Record(TICKET, i) for i in planned | indexed if self._requesters.get(i) in users}
+        left = tuple(part for r in look.known for part in self.left([r], self._reason(look.rows[r])))
+        left += self.left(live, "still_there")
+        left += self.left((Record(TICKET, i) for i in self._binned & planned), "soft_deleted")
+        if look.new:
+            return Answer.partial(left, found=self.located(subject, look.new))
+        if left and self.retains_tickets and live and all(entry.object != SUSPENDED for entry in left):
+            return Answer.retained("tickets_retained", left=left)
+        if left:
+            return Answer.partial(left)
+        if indexed:
+            # Shown by the search, unknown to the database: the index is late, so nothing is proven yet.
+            return Answer.accepted(datetime.now(UTC) + self.delay("confirm_after"))
+        if any(self._is_pending(user_id) for user_id in subject.record_ids(USER)):
+            return Answer.accepted(datetime.now(UTC) + max(self.delay("purge_after"), timedelta(seconds=1)))
+        return Answer.already_absent(not_covered=() if self._saw_whole_bin else ("older_deleted_tickets",))
+
+    def _users(self, subject: Subject, look: Look) -> set[str]:
+        return {record.id for record in (*look.rows, *look.planned) if record.object == USER}
+
+    def _reason(self, row: Row) -> str:
+        if not row.get("active", True):
+            return "soft_deleted"
+        return "staff_account" if row.get("is_staff") else "still_there"
+
+    def _is_pending(self, user_id: str) -> bool:
+        """True while an application has started, or not yet taken up, the deletion that was requested."""
+        actions = self.account.compliance_actions(user_id)
+        if any(action not in (_REQUESTED, _STARTED, _COMPLETE) for _, action in actions):
+            raise AnswerNotUnderstood("compliance_action")
+        complete = {application for application, action in actions if action == _COMPLETE}
+        started = {application for application, action in actions if action == _STARTED}
+        return bool(actions) and (not complete or bool(started - complete))
 
 
-def _owners(subject: Subject, snapshot: Snapshot) -> set[str]:
-    """Users whose tickets are the person's: staff's are not."""
-    staff = {user.id for user in snapshot.live.values() if user.is_staff}
-    return {*snapshot.users, *subject.record_ids(USER)} - staff
-
-
-def _client(system: SystemConfig, credentials: ZendeskCredentials) -> VendorClient:
-    """API token: Basic `email/token`. OAuth: bearer. Source: developer.zendesk.com, security and authentication."""
-    auth: tuple[str, str] | None = None
-    headers: dict[str, str] = {}
-    if credentials.oauth_token is not None:
-        headers["authorization"] = f"Bearer {credentials.oauth_token.get_secret_value()}"
-    elif credentials.email is not None and credentials.api_token is not None:
-        auth = (f"{credentials.email}/token", credentials.api_token.get_secret_value())
-    return VendorClient.for_system(system, auth=auth, headers=headers, refine=refine)
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()

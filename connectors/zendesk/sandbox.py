@@ -1,6 +1,6 @@
 """A stateful stand-in of one Zendesk Support account: routes, authentication, paging and limits.
 
-What each call does to the account is in sandbox_account.py. Options: `email`, `api_token`, `oauth_token`, `role` of the
+`sandbox_account` has the effects of calls. Options: `email`, `api_token`, `oauth_token`, `role` of the
 credential; `job_seconds` a job takes; `confirm_after` the lag of the search index; `purge_after` until a permanent
 deletion is recorded complete; `permanent_deletes_per_10_minutes`, `exports_per_minute`, `bin_reads_per_minute`.
 """
@@ -37,7 +37,7 @@ class ZendeskSandbox(Sandbox):
     )
 
     def empty_state(self) -> dict[str, Any]:
-        """Nobody but the admin whose credential it is."""
+        """Only the admin that owns the credential."""
         account = Account(Account.empty_state(), self.options, self.now)
         account.add_user(
             {
@@ -79,7 +79,7 @@ class ZendeskSandbox(Sandbox):
         return [row for row in self.records() if (row["object"], row["id"]) in keys or row.get("requester_id") in users]
 
     def authorize(self, call: Call) -> None:
-        """Basic `email/token` or bearer. Nobody at all may ask only who they are."""
+        """Basic `email/token` or bearer. An anonymous caller may only ask for users/me."""
         header = call.headers.get("authorization", "")
         if header == f"Bearer {self._option('oauth_token')}":
             return

@@ -1,6 +1,6 @@
 """The stand-in's account: its records, its search index with lag, its jobs. Knows nothing of HTTP.
 
-What is documented is modelled strictly; where the vendor is silent the stricter guess is taken and marked "guess".
+Documented behaviour is modelled strictly; where the vendor is silent the stricter guess is taken and marked "guess".
 """
 
 from __future__ import annotations
@@ -120,7 +120,10 @@ class Account:
         self.state["index"].setdefault(f"{kind}:{record_id}", []).append([_sortable(visible_at), entry])
 
     def indexed(self, kind: str, words: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """What the index shows now, by id; with `words`, without entries whose text lacks one of them."""
+        """Return the rows that the index shows, by id.
+
+        With `words`, without entries whose text lacks one of them.
+        """
         now, start, found = _sortable(self.now()), f"{kind}:", []
         # The text of an entry never changes, so its first version says whether the others are worth a look.
         rarest = max(words, key=len, default="")
@@ -188,7 +191,7 @@ class Account:
         return None
 
     def _delete_user(self, user_id: int) -> str | None:
-        """Refused while the user is requester of a ticket that isn't closed [support.zendesk.com 4408821737498]."""
+        """Refused while the user requests an unclosed ticket [support.zendesk.com 4408821737498]."""
         user = self.state["users"].get(str(user_id))
         if user is None or not user["active"]:
             return "UserNotFound"
@@ -201,7 +204,7 @@ class Account:
         return None
 
     def purge_user(self, user_id: int) -> dict[str, Any] | None:
-        """Permanently delete a soft-deleted user; what stays is a row without values. None if there is none."""
+        """Permanently delete a soft-deleted user; a row without values stays. None if there is none."""
         user = self.soft_deleted_user(user_id)
         if user is None:
             return None
@@ -233,7 +236,10 @@ class Account:
 
 
 def _sortable(at: datetime) -> str:
-    """UTC with microseconds always, so that texts sort as instants do: thousands are compared in every search."""
+    """UTC with microseconds always, so that texts sort as instants do.
+
+    Thousands are compared in every search.
+    """
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from test_conformance_amplitude import AmplitudeFixture
 from test_conformance_intercom import IntercomFixture
+from test_conformance_mailchimp import MailchimpFixture, MailchimpJobsFixture
+from test_conformance_zendesk import ZendeskFixture
 
 from connectors.base.kit import calls, look, progress, rest
 from connectors.base.kit.jobs import JobConnector
@@ -21,7 +23,10 @@ from connectors.testing.sandbox.faults import FaultKind
 Patch = pytest.MonkeyPatch
 _RECORDS: tuple[HttpVendorFixture, ...] = (IntercomFixture(),)
 _JOBS: tuple[HttpVendorFixture, ...] = (AmplitudeFixture(),)
+_STAGES: tuple[HttpVendorFixture, ...] = (ZendeskFixture(),)
+_OPERATIONS: tuple[HttpVendorFixture, ...] = (MailchimpFixture(), MailchimpJobsFixture())
 _ALL = _RECORDS + _JOBS
+_MANY = _STAGES + _OPERATIONS
 
 
 def _holds_ignored(patch: Patch) -> None:
@@ -66,7 +71,7 @@ def _any_404_believed(patch: Patch) -> None:
 
 
 def _erases_concurrently(patch: Patch) -> None:
-    patch.setattr(rest, "each_person", lambda people, act, at_most: each_person(people, act, at_most=4))
+    patch.setattr(rest, "each_person", lambda people, act, at_most, **more: each_person(people, act, at_most=4, **more))
 
 
 def _token_not_saved(patch: Patch) -> None:
@@ -94,6 +99,10 @@ _MUTANTS: tuple[_Mutant, ...] = (
     (_erases_concurrently, _RECORDS, "test_a_lost_lease_stops_everything", {"moment": "ask"}),
     (_token_not_saved, _ALL, "test_who_dies_at_a_call_leaves_a_true_sum", {}),
     (_no_look_afterwards, _JOBS, "test_accepted_is_not_gone", {}),
+    (_holds_ignored, _MANY, "test_a_stopped_person_is_not_touched_and_others_go_on", {}),
+    (_counts_told_twice, _MANY, "test_what_went_is_told_once", {}),
+    (_token_not_saved, _MANY, "test_who_dies_at_a_call_leaves_a_true_sum", {}),
+    (_lost_effects_forgotten, _STAGES, "test_what_went_is_told_once", {}),
 )
 _RUNS = [(mutate, vendor, test_name, values) for mutate, fixtures, test_name, values in _MUTANTS for vendor in fixtures]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
 from connectors.base.config import SystemConfig
@@ -54,11 +54,12 @@ class Root:
 class Look:
     """The result of one look at one person.
 
-    `rows`: root rows by record; `planned`: root records of the frozen plan.
+    `rows`: root rows by record; `planned`: root records of the frozen plan. `not_covered`: codes for `Located`.
     """
 
     rows: Rows = field(repr=False)
     planned: frozenset[Record] = field(repr=False)
+    not_covered: tuple[str, ...] = ()
 
     @property
     def known(self) -> list[Record]:
@@ -166,6 +167,9 @@ class KitConnector(Connector):
         """Look for every person. Overridden by a vendor that shows many people in one call."""
         return self.each_person(people, self.look)
 
+    def look_further(self, people: Sequence[Subject], looks: Mapping[str, Look]) -> None:
+        """Read what `confirmed` needs beside the looks, for many people in one call."""
+
     def conclude_absence(self, subject: Subject, look: Look) -> Answer:
         """Return the answer for a person of whom a look found nothing."""
         return Answer.already_absent()
@@ -186,13 +190,13 @@ class KitConnector(Connector):
         """Search by every identifier; several people at a time if the declaration says so."""
         people, others = self.addressable(batch)
         findings: dict[str, Located | ConnectorError] = {ref: RequestRefused("not_addressable") for ref in others}
-        return findings | self.after_look(people, lambda subject, look: self.located(subject, look.rows))
+        return findings | self.after_look(people, self._located_by_look)
 
     def confirm_absence(self, batch: Batch) -> Answers:
         """Look again by every identifier and every record id of the plan."""
         people, others = self.addressable(batch)
         answers: dict[str, Answer | ConnectorError] = dict.fromkeys(others, Answer.not_addressable())
-        return answers | self.after_look(people, self._confirmed)
+        return answers | self.after_look(people, self.confirmed, self.look_further)
 
     def planned(self, subject: Subject) -> frozenset[Record]:
         """Return the root records of the person's plan."""
@@ -250,7 +254,12 @@ class KitConnector(Connector):
         return text_of(value_at(row, self.root.id), self.root.id)
 
     def after_look(
-        self, people: Sequence[Subject], conclude: Callable[[Subject, Look], _Got], *, at_most: int | None = None
+        self,
+        people: Sequence[Subject],
+        conclude: Callable[[Subject, Look], _Got],
+        further: Callable[[Sequence[Subject], Mapping[str, Look]], None] | None = None,
+        *,
+        at_most: int | None = None,
     ) -> dict[str, _Got | ConnectorError]:
         """Look for everybody, then conclude person by person."""
         self.begin_pass()
@@ -262,6 +271,8 @@ class KitConnector(Connector):
             else:
                 looks[ref] = look
         seen = [person for person in people if person.ref in looks]
+        if further is not None:
+            further(seen, looks)
         return answers | self.each_person(seen, lambda person: conclude(person, looks[person.ref]), at_most=at_most)
 
     def each_person(
@@ -276,7 +287,12 @@ class KitConnector(Connector):
         people = [subject for subject in batch.subjects if self.is_addressable(subject)]
         return people, [subject.ref for subject in batch.subjects if subject not in people]
 
-    def _confirmed(self, subject: Subject, look: Look) -> Answer:
+    def _located_by_look(self, subject: Subject, look: Look) -> Located:
+        found = self.located(subject, look.rows)
+        return replace(found, not_covered=found.not_covered + look.not_covered) if look.not_covered else found
+
+    def confirmed(self, subject: Subject, look: Look) -> Answer:
+        """Return the answer of `confirm_absence` for one person."""
         left = self.left_in(look)
         if not left:
             return self.conclude_absence(subject, look)

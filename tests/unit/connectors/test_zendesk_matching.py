@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connectors.base.values import Identifier, Subject
-from connectors.zendesk.matching import is_match
-from connectors.zendesk.objects import END_USER, User
+from connectors.zendesk.users import is_match
 
 
 @pytest.mark.parametrize(
@@ -14,6 +13,5 @@ from connectors.zendesk.objects import END_USER, User
     [("KATE@x.test", True), ("kate@x.test", True), ("\u212aate@x.test", False), ("kate@x.test.example", False)],
 )
 def test_addresses_match_without_case_but_not_across_alphabets(stored: str, matches: bool) -> None:
-    user = User("1", END_USER, active=True, emails=frozenset({stored}))
     kate = Subject("kate", (Identifier("email", "kate@x.test"),))
-    assert is_match(kate, user, "customer_id") is matches
+    assert is_match(kate, [Identifier("email", stored), Identifier("zendesk_user_id", "1")]) is matches
