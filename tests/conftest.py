@@ -18,7 +18,7 @@ import redis
 from service.embedded import EmbeddedServers, Running
 from tests.databases import Databases
 
-pytest_plugins = ["tests.company"]
+pytest_plugins = ["tests.suite", "tests.company"]
 
 
 class OutsideNetworkUsed(Exception):  # noqa: N818 - named after what happened
