@@ -1,7 +1,7 @@
-"""Refusals of the business: each carries its status and code where it is defined, and is rendered in one place.
+"""Refusals by business rules. Each class defines its HTTP status and code; one place renders them all.
 
-`field` is a JSON pointer into what was sent; no refusal repeats a value. Where several things are wrong, `errors` has
-each one's field and reason.
+`field` is a JSON pointer into the request body; no refusal repeats a value. If several fields are wrong, `errors` has
+the field and the reason of each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from service.domain.field_problems import FieldProblem
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
-    """Something that we don't do, with the reason in words that may be shown to the caller."""
+    """An operation that the service refuses, with a reason that may be shown to the caller."""
 
     status = 409
     code = "refused"
@@ -26,7 +26,10 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
         allowed: Sequence[str] = (),
         did_you_mean: str | None = None,
     ) -> None:
-        """`errors`: further places with their reasons. `allowed`: what is taken at `field`; one is `did_you_mean`."""
+        """Create a refusal; `errors` are further fields with their reasons.
+
+        `allowed`: the values that `field` accepts; `did_you_mean` is one of them.
+        """
         super().__init__(reason)
         self.reason = reason
         self.field = field
@@ -36,39 +39,39 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
 
     @property
     def problems(self) -> list[FieldProblem]:
-        """Each place that is wrong; what is allowed is known for `field` only."""
+        """Return each wrong field with its reason; only the problem of `field` lists the allowed values."""
         own = (self.allowed, self.did_you_mean)
         return [FieldProblem(at, why, *(own if at == self.field else ())) for at, why in self.errors]
 
 
 class NotFound(Refusal):
-    """There is no such thing, or not for this key."""
+    """The object doesn't exist, or this key may not see it."""
 
     status = 404
     code = "not_found"
 
 
 class Invalid(Refusal):
-    """What was sent is of the right form but can't be meant."""
+    """The body has the right form, but its meaning is impossible."""
 
     status = 422
     code = "invalid"
 
 
 class UndecidedDoubts(Invalid):
-    """A review leaves a doubt undecided, names a wrong one, or decides what a doubt doesn't allow."""
+    """A review leaves a doubt undecided, names a wrong one, or decides one in a way it doesn't allow."""
 
     code = "undecided_doubts"
 
 
 class UnknownKind(Invalid):
-    """An identifier of a kind that nothing here knows: no system could be asked by it."""
+    """The identifier's kind is unknown to every system and to the identity graph of this installation."""
 
     code = "unknown_kind"
 
 
 class KindNotAvailable(Invalid):
-    """A kind of request that nobody would carry out yet: it is not accepted."""
+    """Requests of this kind aren't accepted, because no worker can carry them out yet."""
 
     code = "kind_not_available"
 
@@ -86,45 +89,45 @@ class ReferenceInUse(Refusal):
 
 
 class WrongState(Refusal):
-    """The request isn't in a state in which this can be done."""
+    """The request's state doesn't allow the operation."""
 
     code = "wrong_state"
 
 
 class SamePerson(Refusal):
-    """Whoever submitted a request can't be the second person."""
+    """A key that submitted or reviewed the request can't approve its plan."""
 
     status = 403
     code = "same_person"
 
 
 class StalePlan(Refusal):
-    """The plan that was looked at isn't the newest one."""
+    """The plan that the decision names isn't the newest one."""
 
     code = "stale_plan"
 
 
 class StaleDoubts(Refusal):
-    """The doubts that were looked at aren't the newest ones."""
+    """The doubts that the decision names aren't the newest ones."""
 
     code = "stale_doubts"
 
 
 class HeldPerson(Refusal):
-    """A legal hold is in force: it goes before any decision about a step."""
+    """A legal hold is in force; it takes precedence over every decision about a step."""
 
     code = "legal_hold"
 
 
 class Sealed(Refusal):
-    """The values are gone for good: the request is sealed and its key destroyed."""
+    """The values can't be read any more, because the request is sealed and its key is destroyed."""
 
     status = 410
     code = "sealed"
 
 
 class EvidenceRemoved(Refusal):
-    """The log's entries about this are gone: their retention was over."""
+    """The audit entries about this object were removed at the end of their retention."""
 
     status = 410
     code = "evidence_removed"

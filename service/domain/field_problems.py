@@ -1,7 +1,7 @@
-"""One thing that is wrong with what was sent: where, why, and what is allowed there; never what was sent.
+"""One problem in a body: the field, the reason and the allowed values; never the value that was sent.
 
-Decides which name that a sender chose may be repeated, and which allowed name is suggested in its place. A name may be
-a value in disguise (an e-mail address as a key), so only what has the form of a field's name is repeated.
+Decides which of the sender's names may be repeated, and which allowed name is suggested in its place. A sender's name
+may be personal data (an e-mail address as a key), so only a text with the form of a field name is repeated.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MOST_PROBLEMS = 20
-"""As many are told of one body: each costs a search for the nearest name, and a body may hold thousands of fields."""
+"""The most problems that one response lists.
+
+Each costs a search for the nearest name, and a body may hold thousands of fields.
+"""
 _LONGEST_COMPARED = 80
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z_]{0,39}")
 
 
 @dataclass(frozen=True)
 class FieldProblem:
-    """`field`: a JSON pointer or a name of ours. `reason`: a code. `allowed`: every value or name that is taken there.
+    """One wrong field.
 
-    `did_you_mean` is one of `allowed`; `expected` says in words of ours what is taken where that is no list.
+    `field`: a JSON pointer or a name that the service chose. `reason`: a code. `allowed`: every value or name that the
+    field accepts. `did_you_mean` is one of `allowed`. `expected` describes the accepted values if they are no list.
     """
 
     field: str
@@ -32,7 +36,7 @@ class FieldProblem:
 
 
 def nearest(name: object, allowed: Iterable[str]) -> str | None:
-    """The allowed name that is most like `name`, if one is like it."""
+    """Return the allowed name that is most similar to `name`; None if none is similar."""
     if not isinstance(name, str):
         return None
     near = difflib.get_close_matches(name[:_LONGEST_COMPARED].strip().lower(), list(allowed), n=1)
@@ -40,5 +44,5 @@ def nearest(name: object, allowed: Iterable[str]) -> str | None:
 
 
 def names_a_field(name: object) -> bool:
-    """True for a sender's name that may be repeated: at most 40 letters and _, without digits, dots or @."""
+    """Return whether a sender's name may be repeated: at most 40 letters and _, no digits, dots or @."""
     return isinstance(name, str) and _FIELD_NAME.fullmatch(name) is not None

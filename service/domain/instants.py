@@ -1,8 +1,8 @@
-"""Which instants the service takes from outside: one rule for the API, imports and the command line.
+"""The instants that the service accepts: one rule for the API, imports and the command line.
 
-`datetime` ends with the years 1 and 9999 by the wall clock of its own offset, so `9999-12-31T23:59:59-14:00` is valid
-text and has no spelling in UTC. An instant is taken if it has a wall clock in every time zone, because later code
-converts it to UTC and to the controller's time zone.
+`datetime` is limited to the years 1 to 9999 by the wall clock of its own offset, so `9999-12-31T23:59:59-14:00` is
+valid text but can't be written in UTC. An instant is accepted if it has a wall clock in every time zone, because later
+code converts it to UTC and to the controller's time zone.
 """
 
 from __future__ import annotations

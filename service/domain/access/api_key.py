@@ -1,8 +1,8 @@
-"""What an API key looks like, what it may do, and when a presented one is the stored one.
+"""The form of an API key, its scopes, and the check of a presented key against the stored one.
 
-Decides the form `xpg_<prefix>_<secret>`, the scopes, and how a secret is compared. The prefix names the key and may be
-shown; of the secret only a hash is kept. SHA-256 suffices: the secret has 256 random bits, nobody guesses it. Doesn't
-draw random numbers and doesn't know where keys are kept.
+Decides the form `xpg_<prefix>_<secret>`, the scopes, and how a secret is compared. The prefix identifies the key and
+may be shown; the store keeps only a hash of the secret. SHA-256 suffices, because the secret has 256 random bits and
+can't be guessed. Doesn't generate random numbers and doesn't know where keys are stored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FORM = re.compile(r"xpg_([a-z2-7]{8})_([A-Za-z0-9_-]{43})", re.ASCII)
 
 
 class Scope(StrEnum):
-    """What a key may do."""
+    """One permission of an API key."""
 
     REQUESTS_SUBMIT = "requests:submit"
     REQUESTS_READ = "requests:read"
@@ -38,41 +38,44 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose key was presented. What is audited is the key, which belongs to a named person or program."""
+    """The API key of an authenticated call. The audit log names the key; a person or a program owns it."""
 
     key_id: UUID
     scopes: frozenset[str]
 
     def may(self, scope: Scope) -> bool:
-        """Whether the key has this scope."""
+        """Return whether the key has this scope."""
         return scope in self.scopes
 
     @property
     def sees_all_requests(self) -> bool:
-        """Whether the key may learn of other keys' requests, and that two requests are about one person."""
+        """Return whether the key may read other keys' requests and see that two are about one person."""
         return self.may(Scope.REQUESTS_READ)
 
     @property
     def ends_only_of(self) -> UUID | None:
-        """Whose requests and imports the key may revoke, pause or cancel: this key's only; None: everybody's."""
+        """Return the only key whose requests and imports this caller may end; None: those of every key.
+
+        To end means to revoke a request, or to pause or cancel an import.
+        """
         return None if self.may(Scope.REQUESTS_REVIEW) else self.key_id
 
     @property
     def actor(self) -> str:
-        """The caller as the audit log names it."""
+        """Return the caller's name in the audit log."""
         return f"key:{self.key_id}"
 
 
 @dataclass(frozen=True)
 class PresentedKey:
-    """A key in two parts, as somebody presented it or as it is shown once. Never prints its secret."""
+    """A key in two parts, presented by a caller or shown once after creation. Never prints its secret."""
 
     prefix: str
     secret: str = field(repr=False)
 
     @classmethod
     def from_entropy(cls, prefix: bytes, secret: bytes) -> PresentedKey:
-        """A new key from `PREFIX_BYTES` and `SECRET_BYTES` random bytes."""
+        """Return a new key made of `PREFIX_BYTES` and `SECRET_BYTES` random bytes."""
         if len(prefix) != PREFIX_BYTES or len(secret) != SECRET_BYTES:
             raise ValueError("an API key is made of 5 and 32 random bytes")
         return cls(
@@ -81,13 +84,13 @@ class PresentedKey:
         )
 
     def token(self) -> str:
-        """The whole key, to be shown once."""
+        """Return the whole key, to be shown once."""
         return f"xpg_{self.prefix}_{self.secret}"
 
 
 @dataclass(frozen=True)
 class StoredKey:
-    """What is kept of a key."""
+    """The stored part of a key."""
 
     id: UUID
     secret_hash: bytes = field(repr=False)
@@ -97,7 +100,7 @@ class StoredKey:
 
 
 class KeyRefusal(StrEnum):
-    """Why a presented key isn't taken. For our metrics; the caller is told nothing of it."""
+    """The reason why a presented key is refused. For metrics only; the response doesn't name it."""
 
     MISSING = "missing"
     MALFORMED = "malformed"
@@ -108,18 +111,21 @@ class KeyRefusal(StrEnum):
 
 
 def parse_token(text: str) -> PresentedKey | None:
-    """The two parts of a key; None for anything that has not the form of one."""
+    """Return the two parts of a key; None for a text that doesn't have the form of a key."""
     match = _FORM.fullmatch(text)
     return PresentedKey(match[1], match[2]) if match else None
 
 
 def hash_secret(secret: str) -> bytes:
-    """What is stored of a secret."""
+    """Return the hash under which a secret is stored."""
     return hashlib.sha256(b"expunge/api-key/v1\x00" + secret.encode()).digest()
 
 
 def refusal_of(stored: StoredKey | None, presented: PresentedKey, now: datetime) -> KeyRefusal | None:
-    """Why this key isn't taken; None if it is. An unknown prefix takes as long as a wrong secret."""
+    """Return why this key is refused; None if it is accepted.
+
+    The check of an unknown prefix takes as long as that of a wrong secret, so that its duration reveals no prefix.
+    """
     same = hmac.compare_digest(stored.secret_hash if stored else bytes(32), hash_secret(presented.secret))
     if stored is None:
         return KeyRefusal.UNKNOWN

@@ -1,11 +1,11 @@
-"""What an anchor is, and when the store's log disagrees with one: the rule behind "no vendor call until reconciled".
+"""Anchors and their comparison with the log, the rule behind "no vendor call until reconciled".
 
-An anchor is a place that the database's owner can't rewrite together with the database, and that keeps the heads which
-were published there, in the order in which they were. Decides what a disagreement is called. Doesn't decide where the
-heads are kept (store.anchors), nor what follows (audit.reconcile).
+An anchor is a place that the database's owner can't rewrite together with the database. It keeps the published heads
+of the log in the order of their publication. Decides the kind of a disagreement. Doesn't decide where heads are stored
+(store.anchors) or what follows from a disagreement (audit.reconcile).
 
-The head that was published *last* counts, not the largest: after a human accepted a restored store, the store's own
-head is published behind the larger one, and both stay visible.
+The comparison uses the head that was published *last*, not the largest one, because after a human accepted a restored
+store, the store's smaller head is published after the larger one, and both stay visible.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from service.domain.audit.signed_note import Checkpoint, NoteRefused, TrustedKey
 
 
 class Disagreement(StrEnum):
-    """How the store's log and an anchor disagree."""
+    """The kinds of disagreement between the store's log and an anchor."""
 
     STORE_BEHIND = "store_behind_anchor"
-    """The anchor has seen a larger log: the store was restored from an older state, or cut."""
+    """The anchor has the head of a larger log: the store was restored from an older state, or truncated."""
     OTHER_ROOT = "other_root_at_anchored_size"
-    """The first entries aren't those that were anchored: history was rewritten."""
+    """The first entries aren't the anchored ones: they were rewritten."""
     ANCHOR_CUT = "anchor_lost_a_head"
-    """The store knows that more was published there: somebody shortened the anchor."""
+    """The store recorded the publication of a larger head there: the anchor was truncated."""
     NOT_OURS = "anchored_head_not_ours"
-    """What was published last isn't signed by a key of this log."""
+    """The head that was published last isn't signed by a key of this log."""
     LOG_BROKEN = "stored_log_broken"
-    """The store's own checkpoints, nodes or entries don't agree, so there is nothing to compare."""
+    """The store's own checkpoints, nodes or entries contradict each other, so no comparison is possible."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class Conflict:
 
 @dataclass(frozen=True)
 class SignedHead:
-    """A head of the log with the note that says so."""
+    """A head of the log with its signed note."""
 
     note: str
     checkpoint: Checkpoint
 
 
 class AnchorUnreachable(Exception):  # noqa: N818 - says what is true of the anchor
-    """The anchor couldn't be asked or written. Says a code, never an address or an answer's text."""
+    """The anchor couldn't be read or written. Holds a code, never an address or an answer's text."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -59,46 +59,54 @@ class AnchorUnreachable(Exception):  # noqa: N818 - says what is true of the anc
 
 
 class SignedLog(Protocol):
-    """The store's log as an anchor may ask about it. Each call is short: no transaction is open while anchors speak."""
+    """The anchor's view of the store's log.
+
+    Each call opens a short transaction of its own, so that none is open during a call of an anchor.
+    """
 
     def newest(self) -> SignedHead | None:
-        """The newest signed head; None before the first."""
+        """Return the newest signed head; None before the first."""
 
     def root_at(self, size: int) -> bytes:
-        """The root over the first `size` entries, `size` at most the newest head's."""
+        """Return the root over the first `size` entries; `size` is at most the newest head's."""
 
     def consistency(self, first: int, second: int) -> tuple[bytes, ...]:
-        """The RFC 6962 consistency proof between two sizes."""
+        """Return the RFC 6962 consistency proof between two sizes."""
 
     def trusted_key(self) -> TrustedKey:
-        """The key that signs now, with those that signed before."""
+        """Return the key that signs now, together with the retired keys."""
 
     def published(self, anchor: str) -> int:
-        """The size of the head that the store remembers to have published there last; 0 for none."""
+        """Return the recorded size of the head that was last published to this anchor; 0 for none."""
 
 
 class Anchor(Protocol):
-    """One place outside. `name` is a code; it stands in rows, metrics and messages."""
+    """One anchor. `name` is a code that rows, metrics and messages use."""
 
     @property
     def name(self) -> str:
-        """Unique among this installation's anchors."""
+        """Return the name, unique among this installation's anchors."""
 
     def compare(self, log: SignedLog) -> Conflict | None:
-        """Where the store's log disagrees with what was published here last. Raises AnchorUnreachable."""
+        """Compare the store's log with the last published head; return their disagreement, if any.
+
+        Raises AnchorUnreachable.
+        """
 
     def publish(self, head: SignedHead, log: SignedLog, *, over: bool = False) -> None:
-        """Keep a head, durably before returning; the same head twice is kept once. Raises AnchorUnreachable.
+        """Store a head durably before returning; the same head twice is stored once. Raises AnchorUnreachable.
 
-        The caller compared before. `over` is a human's word that this head follows whatever was published last.
+        The caller has called `compare` before. `over`: a human decided that this head follows the last published one
+        in spite of a disagreement.
         """
 
 
 def compare_with(anchor: str, read_last: Callable[[], str | None], log: SignedLog) -> Conflict | None:
-    """Compare the store's log with the note that an anchor got last; None stands for an anchor that has nothing.
+    """Compare the store's log with an anchor's last note; return their disagreement, if any.
 
-    Asked in this order, since another process may publish meanwhile: what the store remembers, the anchor, the log.
-    Raises what `read_last` raises.
+    `read_last` returns None for an empty anchor. The order of reading matters, because another process may publish
+    meanwhile: first the store's record of the publication, then the anchor, then the log. Raises the errors of
+    `read_last`.
     """
     published = log.published(anchor)
     last_note = read_last()

@@ -1,9 +1,9 @@
-"""One encoding per value, RFC 8785 style, for everything that is hashed or signed.
+"""One encoding per value, in the style of RFC 8785, for all data that is hashed or signed.
 
-Decides how a value becomes bytes and that no other bytes are accepted for it. Values: str, int within +-(2**53 - 1),
-bool, None, list, and dict with ASCII keys. No floats: their shortest form is where implementations disagree. Strings
-are Unicode without lone surrogates, written as UTF-8 and escaped only where JSON must. Members are sorted by key; with
-ASCII keys, RFC 8785's order by UTF-16 code units is the order of the bytes.
+Decides the bytes of a value and refuses all other bytes for it. Values: str, int within +-(2**53 - 1), bool, None,
+list, and dict with ASCII keys. No floats, because implementations disagree about their shortest form. Strings are
+Unicode without lone surrogates, written as UTF-8 and escaped only where JSON requires it. Members are sorted by key;
+with ASCII keys, RFC 8785's order by UTF-16 code units equals the order of the bytes.
 Source: RFC 8785 §3.2 (read 2026-11-22).
 """
 
@@ -21,11 +21,11 @@ _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", 
 
 
 class NotCanonical(ValueError):  # noqa: N818 - says what is true of the value
-    """The value has no canonical encoding, or the bytes aren't one. Never shows the value."""
+    """The value has no canonical encoding, or the bytes aren't canonical. Never shows the value."""
 
 
 def encode_canonical(value: JsonValue) -> bytes:
-    """The only encoding of `value`. Raises NotCanonical for a value outside the restricted set."""
+    """Return the only encoding of `value`. Raises NotCanonical for a value outside the restricted set."""
     try:
         return _encode(_checked(value, 0)).encode("utf-8")
     except UnicodeEncodeError:
@@ -33,7 +33,7 @@ def encode_canonical(value: JsonValue) -> bytes:
 
 
 def decode_canonical(raw: bytes) -> Any:
-    """The value of canonical bytes. Raises NotCanonical for any bytes that don't re-encode to themselves."""
+    """Return the value of canonical bytes. Raises NotCanonical if the value's encoding isn't these bytes."""
     try:
         value = _decode(raw.decode("utf-8"))
         if not _is_surely_in_the_set(raw):
@@ -49,14 +49,17 @@ def decode_canonical(raw: bytes) -> Any:
 
 
 def _is_surely_in_the_set(raw: bytes) -> bool:
-    """What JSON decodes to can leave the restricted set by its depth or a key only: few brackets, nothing but ASCII."""
+    """Return True if decoded bytes are in the restricted set for certain, without walking the value.
+
+    A decoded value can only be outside by its depth or by a key; few brackets and ASCII alone exclude both.
+    """
     return raw.isascii() and raw.count(b"[") + raw.count(b"{") <= _DEEPEST
 
 
 def _checked(value: object, depth: int) -> object:
     if depth > _DEEPEST:
         raise NotCanonical("nested too deeply")
-    # Nearly everything that is hashed is plain text in lists and dictionaries.
+    # Fast path first: nearly all hashed values are plain strings in lists and dictionaries.
     if type(value) is str:
         return value
     if value is None or isinstance(value, bool):
@@ -82,7 +85,7 @@ def _refuse(_: str) -> NoReturn:
 
 
 def _whole(text: str) -> int:
-    # Longer than the largest means larger, and Python refuses to read very long ones.
+    # A longer text is a larger number; it isn't converted, because Python refuses very long ones.
     number = int(text) if len(text) <= len(f"-{LARGEST_INT}") else LARGEST_INT + 1
     if abs(number) > LARGEST_INT:
         raise NotCanonical("an integer beyond 2**53 - 1")

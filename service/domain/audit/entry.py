@@ -1,8 +1,8 @@
-"""One entry of the audit log: what happened to which object, at which version, after which entry, by whom.
+"""One entry of the audit log: event, object, version, previous entry, instant and actor of one change.
 
-Decides what an entry looks like, as a value and as bytes, and that it holds no personal data. The counter and the hash
-of the object's previous entry belong to the row that changed: the transaction that changes the row reads both from it,
-writes version + 1 and `entry.digest()` back, and appends the entry. Which events exist is audit_events' table.
+Decides the form of an entry, as a value and as bytes, and that it holds no personal data. The counter and the hash of
+the object's previous entry are columns of the changed row: the transaction that changes the row reads both from it,
+writes version + 1 and `entry.hash()` back, and appends the entry. The table in `events` lists the events.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MEMBERS = frozenset(
 
 
 class NotAuditable(ValueError):  # noqa: N818 - says what is true of the entry
-    """The entry isn't allowed into the log. Says which field and why, never its value."""
+    """The log refuses the entry. The message names the field and the reason, never its value."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class AuditEntry:
 
     `version` counts the entries of this object from 1; `previous` is the digest of the one before, None for the first.
     `actor` is `worker`, `scheduler`, `service`, `cli`, or `key:<id>`, `operator:<id>`. `subject` is the request's
-    random pseudonym: by it all entries of one request are found, and nobody's name. Random ids are UUIDs or hex.
+    random pseudonym, by which an auditor finds all entries of one request but no name. Random ids are UUIDs or hex.
     """
 
     event: str
@@ -68,12 +68,12 @@ class AuditEntry:
         object.__setattr__(self, "_raw", self._encoded(data))
 
     def encode(self) -> bytes:
-        """The canonical bytes that are hashed into the tree."""
+        """Return the canonical bytes that are hashed into the tree."""
         return self._raw
 
     def _encoded(self, data: Mapping[str, AuditValue]) -> bytes:
-        # No shape lets in a character that JSON escapes, nor a value without a canonical encoding. The members are in
-        # their order here, which is quicker than sorting them.
+        # No shape accepts a character that JSON escapes or a value without a canonical encoding. The text is written
+        # in the members' canonical order, because that is faster than sorting them.
         who, previous, subject = _who_and_when(self.actor, self.at), self.previous, self.subject
         if _SCALARS.issuperset(map(type, data.values())):
             what = _known_what(self.event, self.object, *data, *data.values())
@@ -87,11 +87,11 @@ class AuditEntry:
         return raw
 
     def digest(self) -> str:
-        """SHA-256 of the canonical bytes in hex: the `previous` of this object's next entry."""
+        """Return SHA-256 of the canonical bytes in hex: the `previous` of this object's next entry."""
         return digest_of(self._raw)
 
     def hash(self) -> bytes:
-        """The same as 32 bytes: what the object's row keeps."""
+        """Return the digest as 32 bytes, as the object's row stores it."""
         return hashlib.sha256(self._raw).digest()
 
     def _check_place(self) -> None:
@@ -109,7 +109,7 @@ class AuditEntry:
 
 @lru_cache(maxsize=256)
 def _who_and_when(actor: str, at: datetime) -> str:
-    """An entry's members up to its data, checked. All entries of one transaction share them."""
+    """Return an entry's checked members before its data; all entries of one transaction share them."""
     if at.tzinfo is None:
         raise NotAuditable("at: without a time zone")
     if not is_actor(actor):
@@ -118,7 +118,7 @@ def _who_and_when(actor: str, at: datetime) -> str:
 
 
 def _what(event: str, object_: str, data: Mapping[str, AuditValue]) -> str:
-    """An entry's members from what stands under data up to where its object's id begins, checked against the table."""
+    """Return an entry's members from its data up to its object's id, checked against the table of events."""
     rule = EVENTS.get(event)
     if rule is None:
         raise NotAuditable("event: not in the table of events")
@@ -126,7 +126,7 @@ def _what(event: str, object_: str, data: Mapping[str, AuditValue]) -> str:
         raise NotAuditable(f"{event}: doesn't happen to that kind of object")
     names, fields = data.keys(), rule.fields
     if not names <= fields.keys():
-        # Not their names: a key of the mapping is as free a text as a value.
+        # Their names aren't shown, because a key of the mapping may be any text, as a value may.
         unknown = len(names - fields.keys())
         raise NotAuditable(f"{event}: {unknown} fields that the table doesn't allow")
     if not names >= rule.required:
@@ -141,16 +141,18 @@ def _what(event: str, object_: str, data: Mapping[str, AuditValue]) -> str:
 
 @lru_cache(maxsize=4096, typed=True)
 def _known_what(event: str, object_: str, *told: Any) -> str:
-    """The same for names and then values side by side: what steps of one batch say is the same for most of them.
+    """Return `_what` of names followed by their values, from a cache.
 
-    Typed, since True equals 1 and is not the same; scalars only, since what is inside a tuple has no type here.
+    Most entries of one batch have the same data.
+    The cache is typed, because True equals 1 but is encoded differently. It takes scalars only, because it doesn't
+    compare the types of a tuple's items.
     """
     names, values = told[: len(told) // 2], told[len(told) // 2 :]
     return _what(event, object_, dict(zip(names, values, strict=True)))
 
 
 class Position(NamedTuple):
-    """Where an entry read back from bytes stands in its object's chain, and whose request it belongs to."""
+    """The position of a stored entry in its object's chain, and the pseudonym of its request."""
 
     object: str
     object_id: str
@@ -160,14 +162,14 @@ class Position(NamedTuple):
 
 
 def digest_of(raw: bytes) -> str:
-    """SHA-256 of an entry's bytes in hex. The leaf hash in the tree is another one (merkle.leaf_hash)."""
+    """Return SHA-256 of an entry's bytes in hex; the tree uses another hash (merkle.leaf_hash)."""
     return hashlib.sha256(raw).hexdigest()
 
 
 def decode_entry(raw: bytes) -> Mapping[str, Any]:
-    """The members of an entry's bytes. Raises NotAuditable for bytes that no AuditEntry encodes to.
+    """Return the members of an entry's bytes. Raises NotAuditable for bytes of another form.
 
-    Asks the form only, not the table of events: entries outlive the rows they were written under.
+    Checks the form only, not the table of events, because an entry stays valid when its row of the table changes.
     """
     try:
         members = decode_canonical(raw)
@@ -200,8 +202,8 @@ def decode_entry(raw: bytes) -> Mapping[str, Any]:
     return members
 
 
-# An entry of format 1, as far as its bytes can be told without reading what stands under `data`. The members behind it
-# hold neither a brace nor a bracket, so there is one way at most to fit it.
+# An entry of format 1, with `data` as one unparsed group. The members after `data` hold no brace and no bracket, so at
+# most one match is possible.
 _ENTRY = re.compile(
     rb'{"actor":"([a-z0-9_.:-]{1,99})","at":"([0-9T:.Z-]{27})","data":({.*}),"event":"([a-z0-9_.:-]{1,80})",'
     rb'"format":1,"object":"([a-z0-9_.:-]{1,80})","object_id":"([a-z0-9_.:-]{1,80})",'
@@ -212,9 +214,9 @@ _LONGEST_KNOWN_DATA_BYTES = 512
 
 
 def position_of(raw: bytes) -> Position:
-    """Reads an entry's place in its chain. Raises NotAuditable for exactly the bytes that decode_entry refuses.
+    """Return an entry's position in its chain. Raises NotAuditable for the same bytes as `decode_entry`.
 
-    Without decoding them: a quarter of the cost, and the sequencer reads every entry once.
+    Doesn't decode the bytes: that costs a quarter, and the sequencer reads every entry once.
     """
     found = _ENTRY.fullmatch(raw)
     if found is None:
@@ -237,7 +239,7 @@ def position_of(raw: bytes) -> Position:
 
 @lru_cache(maxsize=4096)
 def _envelope_fits(actor: bytes, at: bytes, event: bytes, object_: bytes) -> bool:
-    # What one transaction logs shares these.
+    # All entries of one transaction share these values.
     return (
         is_actor(actor.decode()) and is_instant(at.decode()) and is_code(event.decode()) and is_code(object_.decode())
     )
@@ -245,13 +247,13 @@ def _envelope_fits(actor: bytes, at: bytes, event: bytes, object_: bytes) -> boo
 
 def _is_data(data: bytes) -> bool:
     try:
-        # As deep as it stands in the entry, and nothing beside it.
+        # At the same depth as in the entry; the check of the keys refuses a text with more than one member.
         return list(decode_canonical(b'{"data":%b}' % data)) == ["data"]
     except NotCanonical:
         return False
 
 
-# Steps that went through one batch differ in their ids only.
+# Entries about the steps of one batch mostly differ in their ids only.
 _known_data = lru_cache(maxsize=4096)(_is_data)
 
 
@@ -260,7 +262,7 @@ def _is_digest(value: str) -> bool:
 
 
 def _json(value: AuditValue) -> str:
-    """A field's value as its shape lets it be: text without anything to escape, whole numbers, lists of them."""
+    """Return a field's value as JSON; no shape allows a text that needs an escape."""
     if isinstance(value, str):
         return '"' + value + '"'
     if value is None:

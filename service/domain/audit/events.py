@@ -1,10 +1,10 @@
-"""The table of everything that the audit log can say. An event that isn't here can't be logged.
+"""The table of the events that the audit log can hold. An event that isn't here can't be logged.
 
-One row per event: the kinds of object it happens to and its fields with their shapes. To add an event, add a row.
-An entry's object is what changed as a whole: one entry may tell of many steps, in lists side by side, and each change
-of a step stands in exactly one entry, the step's own or that of the whole that it changed with.
-A row may gain optional fields and one_of words; entries that were logged before stay valid, since reading never asks
-this table.
+One row per event: the kinds of object that it can happen to, and its fields with their shapes. To add an event, add a
+row. The object of an entry is the largest object that changed at once: the entry of a batch or request may record the
+change of many steps, in parallel lists. Each change of a step has exactly one entry: the step's own, or that of the
+batch or request with which it changed. A row may gain optional fields and `one_of` words; earlier entries stay valid,
+because readers don't check entries against this table.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _ANSWER_OR_ACT = {
     "code": optional(CODE),
     "records": optional(COUNT),
     "left": optional(COUNT),
-    # What the look said that followed the erasing call in the same pass.
+    # The answer of the look that followed the erasing call in the same lease.
     "look": optional(CODE),
 }
 _ANSWER = _ANSWER_OR_ACT | {"attempt": COUNT, "answer": CODE}
@@ -66,13 +66,13 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
             submission=optional(ID),
             linked_to=optional(UUID),
         ),
-        # An erased person was seen again in a system: the request is opened by the suppression sync. `origin` is the
-        # first request of this person.
+        # An erased person was seen again in a system, so the suppression sync opened the request. `origin` is the first
+        # request of this person.
         "person_reappeared": event("request", origin=UUID, system=CODE, records=COUNT),
         "request_extended": event("request", respond_by=INSTANT, reason=CODE),
         "request_expedited": event("request"),
-        # Its plan of steps begins with it: each is `due` in its search, and has no entry of its own yet. Those of the
-        # `unsearched` systems need no search: they are `waiting` for the plan.
+        # The request's steps begin with this entry: each is `due` in its search and has no entry of its own yet. Steps
+        # of the `unsearched` systems need no search: they are `waiting` for the plan.
         "request_settled": event(
             "request",
             identifiers=COUNT,
@@ -91,8 +91,8 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         "request_fulfilled": event("request", certificate_hash=optional(HEX)),
         "request_overdue": event("request", respond_by=INSTANT),
         "request_sealed": event("request", certificate_hash=optional(HEX)),
-        # Each doubt is a kind and the ordinals of its identifiers in the request, in lists side by side; `count` says
-        # how many there are, of which the lists hold the first.
+        # Each doubt is a kind and the ordinals of its identifiers in the request, in parallel lists; `count` is the
+        # number of all doubts, and the lists hold the first of them.
         "review_opened": event("request", reasons=list_of(CODE), doubts_version=optional(COUNT), **_DOUBTS),
         "review_decided": event(
             "request",
@@ -111,16 +111,17 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
             records=COUNT,
             systems=list_of(CODE),
             needs_approval=list_of(CODE),
-            # How many of its identifiers are new on the suppression list; and, where nobody need approve it, the steps
-            # that begin with it, as in `plan_released`.
+            # `suppressed`: the number of its identifiers that are new on the suppression list. A plan that needs no
+            # approval also lists the steps that begin with it, as `plan_released` does.
             suppressed=optional(COUNT),
             steps=optional(list_of(UUID)),
             phases=optional(list_of(CODE)),
         ),
         "plan_approved": event("request", plan=COUNT, plan_hash=HEX),
-        # The plan's steps that begin with this: each is `due` in its phase. One that must not begin has its own entry.
+        # The steps of the plan that begin now: each is `due` in its phase. A step that must not begin has its own
+        # entry.
         "plan_released": event("request", steps=list_of(UUID), phases=list_of(CODE)),
-        # A step: one system in one request's plan. Every event says the phase and state that the step then is in.
+        # A step: one system in one request's plan. Every event has the step's phase and state after the change.
         "step_due": event("step", **_STEP),
         "step_lease_expired": event("step", **_STEP),
         "step_answered": event("step", **_ANSWER, **_STEP),
@@ -128,14 +129,14 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         "step_parked": event("step", **_STEP),
         "step_unparked": event("step", decision=optional(CODE), **_STEP),
         "step_ended": event("step", outcome=CODE, **_ANSWER_OR_ACT, **_STEP),
-        # People of one system who travel together. One lease is one change: all its steps are leased by it.
+        # A batch: steps of many people in one system. One lease is one change of all steps of the batch.
         "batch_leased": event("batch", system=CODE, phase=CODE, state=CODE, fence=COUNT, steps=list_of(UUID)),
         # Holds.
         "hold_placed": event(
             "hold", reason=CODE, effective_at=INSTANT, until=optional(INSTANT), request=optional(UUID)
         ),
         "hold_released": event("hold", reason=CODE),
-        # Imports: many requests that came in one body.
+        # Imports: many requests in one body.
         "import_begun": event("import", format=one_of("jsonl", "csv")),
         "import_received": event("import", lines=COUNT, accepted=COUNT, refused=COUNT),
         "import_paused": event("import"),
@@ -148,7 +149,7 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         # Access, systems, configuration.
         "key_created": event("key", roles=list_of(CODE), expires_at=optional(INSTANT)),
         "key_revoked": event("key", reason=optional(CODE)),
-        # `not_covered`: what the system's connector declares that no erasure there reaches.
+        # `not_covered`: the data that no erasure in this system reaches, as its connector declares.
         "system_added": event(
             "system", connector=CODE, configuration_hash=optional(HEX), not_covered=optional(list_of(CODE))
         ),
@@ -162,19 +163,19 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
         "suppression_removed": event("suppression request", entries=COUNT, request=optional(UUID), reason=CODE),
         "export_made": event("export", entries=optional(COUNT)),
         "certificate_issued": event("request", certificate_hash=HEX, final=FLAG),
-        # An epoch key wraps data keys and is kept outside the database. `lost`: it disappeared, which a named operator
-        # accepted.
+        # An epoch key wraps data keys and is stored outside the database. `lost`: the key disappeared, and a named
+        # operator accepted that.
         "encryption_epoch_begun": event("encryption_epoch"),
         "encryption_epoch_destroyed": event("encryption_epoch"),
         "encryption_epoch_lost": event("encryption_epoch"),
-        # Another secret for the keyed hashes: how many there are now, and how many hashes were brought to this version.
+        # A new secret of the keyed hashes: its version, and the number of hashes that were converted to it.
         "pepper_added": event("pepper", version=COUNT, hashes=COUNT),
-        # The log itself: a human's word after a restore, its key, its removed prefix.
+        # The log itself: a human's acceptance of a restored store, its signing key, its removed prefix.
         "restored_store_accepted": event("reconciliation", anchor=CODE, conflict=CODE),
         "signing_key_announced": event("signing_key", after=HEX),
         "signing_key_taken": event("signing_key"),
         "log_pruned": event("pruning", size=COUNT, root=HEX),
-        # A reading that changes no row is an object of its own: whoever looks on doesn't queue for the request.
+        # A read that changes no row may be an object of its own, so that a reader doesn't wait for the request's lock.
         "evidence_read": event(
             "request key system export reading", what=CODE, found=optional(COUNT), request=optional(UUID)
         ),

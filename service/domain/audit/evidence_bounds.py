@@ -1,9 +1,8 @@
-"""How far the audit log may lag behind the work before no new effect may start: one rule for all that ask.
+"""The longest lag of the audit log behind the work; beyond it no new effect may start.
 
-An effect without evidence can't be proven later, so effects wait once the log can't be signed or anchored for too long.
-Decides the reasons only. The figures are read in store.audit_log.evidence_lag; leases, `may_proceed`, readiness,
-metrics and
-`expunge up` all ask audit.evidence_standing.
+An effect without evidence can't be proven later, so effects wait if the log couldn't be signed or anchored for too
+long. Decides the reasons only. `store.audit_log.evidence_lag` reads the figures; leases, `may_proceed`, readiness,
+metrics and `expunge up` all call `audit.evidence_standing`.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from enum import StrEnum
 
 
 class StopReason(StrEnum):
-    """Why no new effect starts."""
+    """The reason why no new effect starts."""
 
     UNSEQUENCED = "audit_unsequenced"
-    """Entries have waited too long, or too many wait, for the signed tree."""
+    """Entries have waited for the signed tree for too long, or too many entries wait."""
     UNANCHORED = "audit_unanchored"
-    """No anchor has taken a signed head for too long."""
+    """No anchor has stored a signed head for too long."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class EvidenceBounds:
 
 @dataclass(frozen=True)
 class EvidenceLag:
-    """How far the log is behind; zero where nothing waits.
+    """The lag of the log; zero if no entry and no head waits.
 
     Age and number of the entries that wait for the tree; age of the oldest signed head that no configured anchor has.
     """

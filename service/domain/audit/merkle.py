@@ -1,10 +1,11 @@
-"""The RFC 6962 Merkle tree: hashes, growth, and inclusion and consistency proofs with their verification.
+"""The Merkle tree of RFC 6962: hashes, growth, proofs of inclusion and consistency, verification.
 
-Decides what a root and a proof are. Knows nothing of entries, tables or signatures. Only hashes of *perfect* subtrees
-are ever stored (they never change once complete); every other hash is folded from those. A proof is first planned as
-ranges of leaves, then assembled from stored node hashes, so a store can fetch all nodes of many proofs in one query.
+Decides the form of a root and of a proof. Knows nothing of entries, tables or signatures. Only hashes of *perfect*
+subtrees are stored, because they never change once complete; all other hashes are computed from them. A proof is first
+planned as ranges of leaves, then assembled from stored node hashes, so that a store can fetch all nodes of many proofs
+in one query.
 
-Proofs come from stored hashes and so say nothing about the entries' bytes: whoever verifies hashes the bytes anew.
+Proofs are made of stored hashes and so prove nothing about the entries' bytes: a verifier must hash the bytes itself.
 Source: RFC 6962 §2.1; the verification walks are those of RFC 9162 §2.1.3.2 and §2.1.4.2 (read 2026-11-22).
 """
 
@@ -27,29 +28,29 @@ class Node(NamedTuple):
 
 
 class LeafRange(NamedTuple):
-    """The leaves start <= i < end, a range that occurs in RFC 6962's recursion (so `start` is well aligned)."""
+    """The leaves start <= i < end of a subtree in RFC 6962's recursion, so `start` is aligned."""
 
     start: int
     end: int
 
 
 def leaf_hash(entry: bytes) -> bytes:
-    """MTH of one entry: SHA-256(0x00 || entry)."""
+    """Return MTH of one entry: SHA-256(0x00 || entry)."""
     return hashlib.sha256(b"\x00" + entry).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """MTH of two subtrees: SHA-256(0x01 || left || right)."""
+    """Return MTH of two subtrees: SHA-256(0x01 || left || right)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 def _split(size: int) -> int:
-    """The largest power of two smaller than `size` (size >= 2)."""
+    """Return the largest power of two smaller than `size` (size >= 2)."""
     return 1 << ((size - 1).bit_length() - 1)
 
 
 def perfect_subtrees(leaves: LeafRange) -> tuple[Node, ...]:
-    """The perfect subtrees that make up a range, largest (leftmost) first."""
+    """Return the perfect subtrees that make up a range, largest (leftmost) first."""
     nodes = []
     start, rest = leaves.start, leaves.end - leaves.start
     while rest:
@@ -61,7 +62,7 @@ def perfect_subtrees(leaves: LeafRange) -> tuple[Node, ...]:
 
 
 def fold_peaks(peaks: Sequence[bytes]) -> bytes:
-    """The root over perfect subtrees given largest first; the empty tree's root for none."""
+    """Return the root over perfect subtrees given largest first; the empty tree's root for none."""
     if not peaks:
         return EMPTY_ROOT
     root = peaks[-1]
@@ -71,7 +72,7 @@ def fold_peaks(peaks: Sequence[bytes]) -> bytes:
 
 
 def hash_of_range(leaves: LeafRange, hashes: Mapping[Node, bytes]) -> bytes:
-    """MTH of a range from the hashes of its perfect subtrees. Raises KeyError where one is missing."""
+    """Return MTH of a range from the hashes of its perfect subtrees. Raises KeyError if one is missing."""
     return fold_peaks([hashes[node] for node in perfect_subtrees(leaves)])
 
 
@@ -88,15 +89,15 @@ class GrowingTree:
 
     @classmethod
     def resume(cls, size: int, hashes: Mapping[Node, bytes]) -> GrowingTree:
-        """The tree of `size` leaves, from stored hashes of `perfect_subtrees(LeafRange(0, size))`."""
+        """Return the tree of `size` leaves, from stored hashes of `perfect_subtrees(LeafRange(0, size))`."""
         return cls(size, [hashes[node] for node in perfect_subtrees(LeafRange(0, size))])
 
     def append(self, leaf: bytes) -> list[tuple[Node, bytes]]:
-        """Adds one leaf hash; answers the nodes that became complete, the leaf itself first."""
+        """Add one leaf hash; return the nodes that became complete, the leaf itself first."""
         return [(Node(0, self.size), leaf), *self.extend([leaf])]
 
     def extend(self, leaves: Sequence[bytes]) -> list[tuple[Node, bytes]]:
-        """Adds leaf hashes; answers the inner nodes that became complete."""
+        """Add leaf hashes; return the inner nodes that became complete."""
         complete = []
         for index, current in enumerate(leaves, self.size):
             place, level = index, 0
@@ -114,14 +115,14 @@ class GrowingTree:
 
 
 def root_of(leaf_hashes: Iterable[bytes]) -> bytes:
-    """The root over leaf hashes in order."""
+    """Return the root over leaf hashes in order."""
     tree = GrowingTree.empty()
     tree.extend(list(leaf_hashes))
     return tree.root()
 
 
 def plan_inclusion(index: int, size: int) -> tuple[LeafRange, ...]:
-    """PATH(index, D[size]) of RFC 6962 §2.1.1 as ranges of leaves, the leaf's own neighbour first."""
+    """Return PATH(index, D[size]) of RFC 6962 §2.1.1 as ranges of leaves, the leaf's own neighbour first."""
     if not 0 <= index < size:
         raise ValueError(f"no leaf {index} in a tree of {size}")
     path, start, end = [], 0, size
@@ -137,7 +138,10 @@ def plan_inclusion(index: int, size: int) -> tuple[LeafRange, ...]:
 
 
 def plan_consistency(first: int, second: int) -> tuple[LeafRange, ...]:
-    """PROOF(first, D[second]) of RFC 6962 §2.1.2 as ranges of leaves; empty for first == second and for first == 0."""
+    """Return PROOF(first, D[second]) of RFC 6962 §2.1.2 as ranges of leaves.
+
+    Empty for first == second and for first == 0.
+    """
     if not 0 <= first <= second:
         raise ValueError(f"no consistency proof from {first} to {second}")
     if first in (0, second):
@@ -157,17 +161,17 @@ def plan_consistency(first: int, second: int) -> tuple[LeafRange, ...]:
 
 
 def nodes_of(plan: Iterable[LeafRange]) -> frozenset[Node]:
-    """Every stored hash that a plan needs."""
+    """Return the nodes of every stored hash that a plan needs."""
     return frozenset(node for leaves in plan for node in perfect_subtrees(leaves))
 
 
 def assemble(plan: Iterable[LeafRange], hashes: Mapping[Node, bytes]) -> tuple[bytes, ...]:
-    """The proof itself. Raises KeyError where a node is missing."""
+    """Return the proof of a plan. Raises KeyError if a node is missing."""
     return tuple(hash_of_range(leaves, hashes) for leaves in plan)
 
 
 def is_included(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
-    """Whether `proof` shows that the tree (size, root) has this leaf hash at this index."""
+    """Return whether `proof` shows that the tree (size, root) has this leaf hash at this index."""
     if not 0 <= index < size or any(len(step) != HASH_BYTES for step in proof):
         return False
     place, last, current = index, size - 1, leaf
@@ -185,7 +189,7 @@ def is_included(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root
 
 
 def is_consistent(first: int, first_root: bytes, second: int, second_root: bytes, proof: Sequence[bytes]) -> bool:
-    """Whether `proof` shows that the tree (second, second_root) only added leaves to (first, first_root)."""
+    """Return whether `proof` shows that the second tree only appended leaves to the first."""
     if not 0 <= first <= second or any(len(step) != HASH_BYTES for step in proof):
         return False
     if first == 0:

@@ -1,17 +1,17 @@
-"""The file in which a certificate travels: what is claimed, the log entries behind it, and the proof of each.
+"""The file of a certificate: the claims, the log entries behind them, and the proof of each entry.
 
-Decides the envelope and what its signature covers, not what a certificate claims. The format, which the offline
-verifier (cli/verify_audit.py) reads on its own:
+Decides the envelope and the signed bytes, not the claims. The format, which the offline verifier
+(cli/audit/verify_audit.py) reads with code of its own:
 
-    {"certificate": {"subject": <pseudonym>, ...},            what is claimed
+    {"certificate": {"subject": <pseudonym>, ...},            the claims
      "checkpoint": <signed note>,                             the head of the log that the proofs lead to
      "entries": [{"entry": {...}, "index": n, "proof": [<base64>, ...]}, ...],   all of this request's, by index
      "format": "expunge-certificate/1",
      "signature": <base64>}
 
 in canonical JSON with one newline at the end. The Ed25519 signature is over "expunge-certificate/1", a newline, and the
-canonical JSON of everything but "signature": entries can't be left out of a certificate without breaking it. The words
-in front keep such a signature from ever being read as one over a checkpoint, whose second line is a number.
+canonical JSON of all members except "signature", so a certificate with an entry left out has a wrong signature. Because
+of the first line, the signature can't be used as one over a checkpoint, whose second line is a number.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ProvenEntry:
 def seal_certificate(
     certificate: Mapping[str, JsonValue], entries: Sequence[ProvenEntry], checkpoint_note: str, key: SigningKey
 ) -> bytes:
-    """The signed file. `certificate["subject"]` must be the subject of every entry. Raises ValueError otherwise."""
+    """Return the signed file. Raises ValueError unless `certificate["subject"]` is every entry's subject."""
     decoded = [decode_entry(entry.raw) for entry in entries]
     if not decoded or {entry["subject"] for entry in decoded} != {certificate.get("subject")}:
         raise ValueError("a certificate is about one subject and holds that subject's entries")

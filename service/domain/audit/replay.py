@@ -1,9 +1,8 @@
-"""Rebuild what the service's rows say from the audit log alone: one fold over entries in their order.
+"""Rebuild the state of the service's rows from the audit log alone, entry by entry.
 
-Decides what each event does to its object's state, and to that of the steps that it tells of beside it. Only what
-people decide by is rebuilt (states, reasons, plans, holds, scopes), not scheduling (due times, leases) and nothing
-sealed. Entries older than a pruned log's beginning are not there; of an object that began before, only the fields that
-later entries tell are known.
+Decides the effect of each event on its object's state and on the steps that its entry lists. Rebuilds the facts on
+which people decide (states, reasons, plans, holds, scopes), but no scheduling (due times, leases) and no sealed value.
+A pruned log lacks its oldest entries; of an object that began before, only the fields in later entries are known.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from service.domain.requests.states import Progress, RequestState
 
 Fields = dict[str, Any]
 REPLAYED_OBJECTS = ("request", "step", "batch", "hold", "key", "system", "import", "encryption_epoch")
-# Rows of these are deleted in the end, by the retention of attempts; their entries stay.
+# The retention of attempts deletes rows of these; their entries stay in the log.
 _DELETED_IN_THE_END = frozenset({"batch"})
 _RECORDS_ACCEPTED = "records_accepted"
 
 
 @dataclass
 class ReplayedObject:
-    """An object as its entries tell it: the fields known, how many entries it had, and the digest of the last.
+    """The rebuilt state of an object: its known fields, the number of its entries, the digest of the last.
 
-    `has_begun`: the log tells how it began, so no entry of its own is missing.
+    `has_begun`: the log has the entry with which the object began, so none of its own entries is missing.
     """
 
     fields: Fields = field(default_factory=dict)
@@ -40,7 +39,7 @@ class ReplayedObject:
 
 @dataclass(frozen=True)
 class Difference:
-    """One field in which a row and the log disagree; `field` is `row` if one of the two isn't there at all."""
+    """One field in which a row and the log disagree; `field` is `row` if one of the two is missing."""
 
     object: str
     object_id: str
@@ -50,10 +49,10 @@ class Difference:
 
 
 class Replay:
-    """The state after the entries taken so far, by (object, object id).
+    """The state after the entries so far, by (object, object id).
 
-    `breaks` are entries that don't follow their object's last one. In a pruned log an object's first may have any
-    version. `opened` are the requests of which the log tells which steps they have.
+    `breaks` are entries that don't follow their object's last one. In a pruned log an object's first entry may have any
+    version. `opened` are the requests whose steps the log lists.
     """
 
     def __init__(self, *, is_pruned: bool) -> None:
@@ -63,7 +62,7 @@ class Replay:
         self.opened: set[str] = set()
 
     def take(self, entry: Mapping[str, Any], raw: bytes) -> None:
-        """The next entry, decoded, with its bytes."""
+        """Apply the next entry, decoded, with its bytes."""
         if entry["object"] not in REPLAYED_OBJECTS:
             return
         known = self.objects.setdefault((entry["object"], entry["object_id"]), ReplayedObject())
@@ -81,7 +80,7 @@ class Replay:
             self._lease(entry["data"])
         starts = entry["event"] == "plan_frozen" and not entry["data"]["needs_approval"]
         if starts or entry["event"] == "plan_approved":
-            # A request that was answered already stays answered while more is done.
+            # A request that was answered before stays answered while a later plan is carried out.
             under_way = known.fields.get("state") == RequestState.IN_PROGRESS
             known.fields["reason"] = Progress.ERASING if under_way else None
         if entry["version"] == 1 and entry["object"] == "request":
@@ -91,7 +90,7 @@ class Replay:
         self._take_beside(entry)
 
     def _take_beside(self, entry: Mapping[str, Any]) -> None:
-        """What the entry tells of other objects: they have no entry of their own about that."""
+        """Apply the entry to the other objects that it lists, because they have no entry of their own for it."""
         for begins, kind, key, fields in _TOLD_BESIDE.get(entry["event"], _nothing)(entry):
             told = self.objects.setdefault((kind, key), ReplayedObject())
             if begins and (told.version or told.has_begun):
@@ -100,7 +99,7 @@ class Replay:
             told.fields.update(fields)
 
     def _lease(self, data: Mapping[str, Any]) -> None:
-        """One entry of the batch tells of all the steps in it."""
+        """Apply the entry of a leased batch to all its steps."""
         for step_id in data["steps"]:
             step = self.objects.setdefault(("step", step_id), ReplayedObject())
             step.fields.update(phase=data["phase"], state=data["state"])
@@ -110,7 +109,7 @@ class Replay:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """A row in the words of the log."""
+    """A row with the field names and values that the log uses."""
 
     object: str
     object_id: str
@@ -120,7 +119,10 @@ class StoredObject:
 
 
 def differences(replay: Replay, rows: Iterable[StoredObject]) -> tuple[list[Difference], int]:
-    """Every disagreement between log and rows, and how many rows only a pruned log's lost beginning could tell of."""
+    """Return all differences between log and rows, and the number of rows that can't be compared.
+
+    Those rows have all their entries in the removed beginning of a pruned log.
+    """
     found, pruned = list(replay.breaks), replay.is_pruned
     seen: set[tuple[str, str]] = set()
     beyond = 0
@@ -138,7 +140,7 @@ def differences(replay: Replay, rows: Iterable[StoredObject]) -> tuple[list[Diff
         if logged.version or logged.has_begun or not pruned:
             expected |= {"version": logged.version, "entry_hash": logged.digest}
         actual = dict(row.fields) | {"version": row.version, "entry_hash": row.digest}
-        # A whole history tells every field; one that began before the log does tells those that changed since.
+        # A complete history has all fields; one that began before a pruned log has only those that changed since.
         names = actual.keys() if not pruned else expected.keys() & actual.keys()
         found += [
             Difference(row.object, row.object_id, name, expected.get(name), actual[name])
@@ -175,7 +177,7 @@ def _submitted(data: Mapping[str, Any]) -> Fields:
 
 
 def _set_aside(reason: str, data: Mapping[str, Any]) -> Fields:
-    # Entries of earlier versions tell no version: their requests have none.
+    # Entries of earlier versions of Expunge have no `doubts_version`, and their requests have none either.
     version = data.get("doubts_version")
     return _state(RequestState.IN_PROGRESS, reason, **({} if version is None else {"doubts_version": version}))
 
@@ -183,7 +185,7 @@ def _set_aside(reason: str, data: Mapping[str, Any]) -> Fields:
 def _resumed(data: Mapping[str, Any]) -> Fields:
     if data.get("reason") == Progress.LOCATING:
         return _state(RequestState.IN_PROGRESS, Progress.LOCATING)
-    # What it was linked to is gone: it goes its own way again.
+    # The request to which it was linked covers it no longer, so it is processed on its own again.
     return _state(RequestState.OPEN, linked_to=None)
 
 
@@ -196,7 +198,7 @@ def _step(data: Mapping[str, Any]) -> Fields:
 
 
 def _unparked(data: Mapping[str, Any]) -> Fields:
-    # The entry's reason is the human's; the row keeps one only where the next search must know it.
+    # The entry's reason is the human's; the row has a reason only if the next search depends on it.
     accepted = data.get("decision") == "accept_records"
     return _step(data) | {"reason": _RECORDS_ACCEPTED if accepted else None}
 
@@ -224,7 +226,7 @@ def _nothing(entry: Mapping[str, Any]) -> Iterator[_Told]:
     return iter(())
 
 
-# Whether it begins with that, the kind of object, which one, and its fields.
+# Whether the object begins with this entry, its kind, its id, and its new fields.
 _Told = tuple[bool, str, str, Fields]
 _TOLD_BESIDE: Mapping[str, Callable[[Mapping[str, Any]], Iterator[_Told]]] = MappingProxyType(
     {"request_settled": _opened, "plan_frozen": _released, "plan_released": _released}

@@ -1,11 +1,11 @@
-"""The shapes that a value may have inside an audit entry, so that personal data has no shape to enter by.
+"""The allowed shapes of a value in an audit entry. No shape accepts personal data.
 
-Decides value by value; audit_events says which field has which shape. The log can never be changed, so nothing goes in
-that might have to come out: no free text, no e-mail address, nothing phone-like, no URL. Codes are lower case without
-'@', '/', '+' or spaces and hold at most six digits; ids that are random are UUIDs or hex of a fixed length, which no
-telephone number (15 digits at most, ITU-T E.164) or card number (19 at most) can be mistaken for. What a shape can't
-tell is a code from a lower-case name: values of CODE fields come from our own tables and the configuration, never from
-a request or a vendor.
+Decides value by value; the table in `events` has the shape of each field. The log can never be changed, so it accepts
+no value that might have to be deleted later: no free text, no e-mail address, no text like a phone number, no URL.
+Codes are lower case without '@', '/', '+' or spaces and hold at most six digits. Random ids are UUIDs or hex of a fixed
+length, which is longer than any telephone number (15 digits at most, ITU-T E.164) or card number (19 at most). A shape
+can't distinguish a code from a person's name in lower case, so the values of CODE fields come from the service's own
+tables and the configuration, never from a request or a vendor.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ACTORS_WITH_ID = frozenset({"key", "operator", "cli", "worker"})
 
 @dataclass(frozen=True)
 class Shape:
-    """What values a field takes; `name` is what a refusal may say."""
+    """The values that a field accepts; `name` describes them in a refusal."""
 
     name: str
     accepts: Callable[[AuditValue], bool]
@@ -45,7 +45,7 @@ class Shape:
 
 
 def instant_text(at: datetime) -> str:
-    """The only spelling of an instant in the log: UTC with microseconds, `2026-11-22T10:56:48.000000Z`."""
+    """Return the log's only spelling of an instant, in UTC: `2026-11-22T10:56:48.000000Z`."""
     if at.tzinfo is None:
         raise ValueError("an instant needs a time zone")
     return _utc_text(at.astimezone(UTC))
@@ -53,7 +53,7 @@ def instant_text(at: datetime) -> str:
 
 @lru_cache(maxsize=64)
 def _utc_text(at: datetime) -> str:
-    # All entries of one transaction have one instant.
+    # All entries of one transaction have the same instant.
     return f"{at.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
@@ -72,7 +72,7 @@ def is_uuid(value: AuditValue) -> bool:
 
 
 def is_hex(value: AuditValue) -> bool:
-    """Of 32, 40 or 64 digits."""
+    """Return whether the value is hex of 32, 40 or 64 digits."""
     return isinstance(value, str) and _HEX.fullmatch(value) is not None
 
 
@@ -82,22 +82,25 @@ def is_code(value: AuditValue) -> bool:
 
 @lru_cache(maxsize=4096)
 def _is_code(value: str) -> bool:
-    # States, reasons, phases, systems: the same few hundred words over and over.
+    # Cached, because states, reasons, phases and systems are the same few hundred words.
     return _CODE.fullmatch(value) is not None
 
 
 def is_id(value: AuditValue) -> bool:
-    """A UUID, hex of 32, 40 or 64 digits, or a code (a system's configured name)."""
+    """Return whether the value is a UUID, hex of 32, 40 or 64 digits, or a code (a system's name)."""
     return is_pseudonym(value) or is_code(value)
 
 
 def is_pseudonym(value: AuditValue) -> bool:
-    """Random and per request: a UUID, or hex of at least 128 bits."""
+    """Return whether the value has the form of a random id: a UUID, or hex of at least 128 bits."""
     return isinstance(value, str) and _PSEUDONYM.fullmatch(value) is not None
 
 
 def is_actor(value: AuditValue) -> bool:
-    """`worker`, `scheduler`, `service` or `cli`, or `key:<id>`, `operator:<id>`, `cli:<id>`, `worker:<id>`."""
+    """Return whether the value is an actor's name.
+
+    That is `worker`, `scheduler`, `service` or `cli`, or `key:<id>`, `operator:<id>`, `cli:<id>`, `worker:<id>`.
+    """
     if not isinstance(value, str):
         return False
     if value in _ACTORS:
@@ -126,7 +129,7 @@ def one_of(*values: str) -> Shape:
 
 
 def list_of(item: Shape) -> Shape:
-    """At most 500 values of one shape."""
+    """Return the shape of a list of at most 500 values of one shape."""
     accepts = item.accepts
     return Shape(
         f"list of {item.name}",
@@ -135,14 +138,14 @@ def list_of(item: Shape) -> Shape:
 
 
 def optional(shape: Shape) -> Shape:
-    """A field that may be None or left out."""
+    """Return the shape of a field that may be None or missing."""
     accepts = shape.accepts
     return Shape(shape.name, lambda value: value is None or accepts(value), optional=True)
 
 
 @dataclass(frozen=True)
 class EventRule:
-    """Which kinds of object an event happens to, and the fields that it carries: all of them unless optional."""
+    """The kinds of object that an event can happen to, its fields, and the names of required fields."""
 
     objects: frozenset[str]
     fields: Mapping[str, Shape]
@@ -150,6 +153,6 @@ class EventRule:
 
 
 def event(objects: str, **fields: Shape) -> EventRule:
-    """A row of the table of events; `objects` are separated by spaces."""
+    """Return a row of the table of events; `objects` are separated by spaces."""
     required = frozenset(name for name, shape in fields.items() if not shape.optional)
     return EventRule(frozenset(objects.split()), MappingProxyType(fields), required)

@@ -1,14 +1,14 @@
-"""Which entries of the log an excerpt holds: those of a period, of a system, of a law.
+"""The entries of the log that an excerpt holds: those of a period, a system or a law.
 
-A period becomes a range of indexes: from the first entry that was written in it to the last one. Clocks and commits
-don't keep the same order, so an entry written a moment outside may lie in the range; none written inside is left out,
-and that the range is whole can be seen by its indexes. Of an object (a step, a request, ...) either every entry in the
-range is chosen or none, so that a missing one shows by its counter:
+A period becomes a range of indexes: from the first entry that was written in it to the last one. The order of clocks
+differs from the order of commits, so the range may include entries written a moment outside the period. No entry
+written inside is left out, and the indexes prove that the range is complete. For each object (a step, a request, ...)
+the excerpt holds either all of its entries in the range or none, so that its counter reveals a missing one:
 
-- a system's are its own entries, those of every step and batch in it, and those of the requests whose plans these steps
-  are in: what begins a plan or lets it go on is told once for all of its steps;
-- a law's are those of every request that was submitted under it, and of its steps; not of batches, in which people of
-  several laws travel.
+- a system's entries are its own, those of every step and batch in it, and those of the requests whose plans have these
+  steps, because one entry of the request begins or continues all steps of its plan;
+- a law's entries are those of every request that was submitted under it, and of its steps; not those of batches,
+  because a batch may hold people under several laws.
 
 Decides nothing about reading or proving entries.
 """
@@ -25,7 +25,7 @@ from service.domain.audit.canonical_json import JsonValue
 from service.domain.audit.entry import NotAuditable, decode_entry
 from service.domain.audit.schema import instant_text
 
-# The canonical form puts `actor` and `at` first, and neither can hold a quotation mark: no need to decode every entry.
+# Avoids decoding every entry: in the canonical form `actor` and `at` are first, and neither has a quotation mark.
 _AT = re.compile(rb'\{"actor":"[^"]*","at":"([0-9TZ:.-]{27})",')
 _OPENED = b'"event":"request_settled"'
 _SUBMITTED = b'"event":"request_submitted"'
@@ -33,7 +33,10 @@ _SUBMITTED = b'"event":"request_submitted"'
 
 @dataclass(frozen=True)
 class Selection:
-    """What is asked for: written at `from_at` or later, before `to_at`, in one system, under one regime; or all."""
+    """The filter of an excerpt; None means no restriction.
+
+    Entries written at `from_at` or later and before `to_at`, in one system, under one regime.
+    """
 
     from_at: datetime | None = None
     to_at: datetime | None = None
@@ -46,7 +49,7 @@ class Selection:
 
     @property
     def is_dense(self) -> bool:
-        """Whether every entry of the range is chosen."""
+        """Return whether the excerpt holds every entry of the range."""
         return self.system is None and self.regime is None
 
     def as_json(self) -> dict[str, JsonValue]:
@@ -60,9 +63,9 @@ class Selection:
 
 @dataclass
 class Choice:
-    """Finds an excerpt's range and objects: `see` every entry of the log in order, then ask `wants`.
+    """The search for an excerpt's range and objects: call `see` for every entry in order, then `wants`.
 
-    The range is first <= index < end; empty if nothing was written in the period.
+    The range is first <= index < end; empty if no entry was written in the period.
     """
 
     selection: Selection
@@ -73,7 +76,7 @@ class Choice:
     _subjects: set[str] = field(default_factory=set)
 
     def see(self, index: int, raw: bytes) -> None:
-        """Raises NotAuditable for bytes that aren't an entry."""
+        """Read one entry of the log. Raises NotAuditable for bytes that aren't an entry."""
         if self._is_in_period(raw):
             self.first = index if self.first is None else self.first
             self.end = index + 1
@@ -89,11 +92,11 @@ class Choice:
                 self._subjects.add(entry["subject"])
 
     def range(self) -> tuple[int, int]:
-        """first and end."""
+        """Return the range's first index and its end."""
         return (self.end, self.end) if self.first is None else (self.first, self.end)
 
     def wants(self, entry: Mapping[str, Any]) -> bool:
-        """Whether an entry of the range belongs to the excerpt."""
+        """Return whether an entry of the range belongs to the excerpt."""
         system, regime = self.selection.system, self.selection.regime
         if system is not None:
             chosen = {"step": self._steps, "request": self._requests, "system": {system}}
@@ -107,6 +110,6 @@ class Choice:
         if found is None:
             raise NotAuditable("not an entry of this format")
         at = found[1].decode("ascii")
-        # Instants of the log have one spelling, so their order is the order of their texts.
+        # Instants in the log have one spelling, so texts compare as instants do.
         after = self.selection.from_at is None or instant_text(self.selection.from_at) <= at
         return after and (self.selection.to_at is None or at < instant_text(self.selection.to_at))

@@ -1,11 +1,10 @@
 """C2SP signed notes and checkpoints: a text, an Ed25519 signature, and the name and id of the key.
 
-Decides the exact bytes that are signed and what a valid signature is. Doesn't decide when to sign (sequence_audit) or
-where keys live (store.audit_log.signing_key). A checkpoint's text is three lines: origin, tree size, base64 of the
-root; its
-key is named after the origin.
+Decides the exact bytes that are signed and the conditions of a valid signature. Doesn't decide when to sign
+(audit.sequence) or where keys are stored (store.audit_log.signing_key). A checkpoint's text is three lines: origin,
+tree size, base64 of the root; the key's name is the origin.
 Sources: c2sp.org/signed-note, c2sp.org/tlog-checkpoint (read 2026-11-22). The latter says logs "SHOULD" sign with
-ML-DSA-44 and "MAY" with any note algorithm; we sign with Ed25519, which every verifier has.
+ML-DSA-44 and "MAY" with any note algorithm. Expunge signs with Ed25519, because every verifier supports it.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ _MOST_SIGNATURES = 16
 
 
 class NoteRefused(ValueError):  # noqa: N818 - says what happened to the note
-    """A note, checkpoint or key that is malformed or not signed by the trusted key."""
+    """A note, checkpoint or key is malformed, or the trusted key didn't sign it."""
 
 
 @dataclass(frozen=True)
 class TrustedKey:
-    """A public key under a name. `str()` of it is its verifier key, `name+id+base64`.
+    """A public key with a name. `str()` of it is its verifier key, `name+id+base64`.
 
-    `retired` are the keys that the same log signed with before; only what the log itself stored is opened with them.
+    `retired` are earlier signing keys of the same log; only notes that the log itself stored are opened with them.
     """
 
     name: str
@@ -53,7 +52,7 @@ class TrustedKey:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the 32 public bytes in hex: what two people compare over the telephone."""
+        """Return SHA-256 of the 32 public bytes in hex, for two people to compare over the telephone."""
         return hashlib.sha256(self.public_bytes).hexdigest()
 
     def __str__(self) -> str:
@@ -61,7 +60,7 @@ class TrustedKey:
 
     @classmethod
     def parse(cls, text: str) -> TrustedKey:
-        """Reads `name+id+base64`. Raises NoteRefused."""
+        """Read `name+id+base64`. Raises NoteRefused."""
         name, _, rest = text.partition("+")
         key_id, _, encoded = rest.partition("+")
         decoded = strict_base64(encoded)
@@ -82,24 +81,24 @@ class TrustedKey:
 
 @dataclass(frozen=True)
 class RetiredKey:
-    """A key that was rotated away: what it signed counts up to the size of the log at which it was."""
+    """A replaced signing key; its signatures are valid up to the log's size at the replacement."""
 
     key: TrustedKey
     upto_size: int
 
 
 class Signer(Protocol):
-    """Whoever holds the private half: cryptography's own key object, or a service that never gives it out."""
+    """The holder of the private key: cryptography's key object, or a service that never reveals the key."""
 
     def public_key(self) -> Ed25519PublicKey:
-        """The public half."""
+        """Return the public key."""
 
     def sign(self, data: bytes, /) -> bytes:
-        """The 64 bytes of a plain Ed25519 signature."""
+        """Return the 64 bytes of a plain Ed25519 signature."""
 
 
 class SigningKey:
-    """The private half of a TrustedKey. Prints nothing of itself."""
+    """The private key of a TrustedKey. Its repr shows the name and id only."""
 
     def __init__(
         self,
@@ -114,18 +113,24 @@ class SigningKey:
         self.trusted = TrustedKey(name, signer.public_key().public_bytes_raw(), retired)
 
     def current(self) -> SigningKey:
-        """The log's key as of now: another one if this was rotated away. The sequencer asks under its lock."""
+        """Return the log's present key: another one if this was replaced.
+
+        The sequencer calls it under its lock.
+        """
         return self if self._reload is None else self._reload()
 
     def __repr__(self) -> str:
         return f"SigningKey({self.trusted.name!r}, id={self.trusted.key_id.hex()})"
 
     def sign(self, message: bytes) -> bytes:
-        """The 64 bytes of a plain Ed25519 signature. Callers put a text in front that says what is signed."""
+        """Return the 64 bytes of a plain Ed25519 signature.
+
+        Callers prefix the message with a text that names its purpose.
+        """
         return self._signer.sign(message)
 
     def sign_note(self, text: str) -> str:
-        """The note: `text`, which must end in a newline, a blank line and one signature line."""
+        """Return the note: `text`, which must end in a newline, then a blank line and one signature line."""
         if not text.endswith("\n") or any(ord(char) < 0x20 and char != "\n" for char in text):
             raise NoteRefused("a note's text ends in a newline and holds no other control character")
         signature = base64.b64encode(self.trusted.key_id + self.sign(text.encode())).decode()
@@ -134,7 +139,7 @@ class SigningKey:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The head of a log: how many leaves, and the root over them."""
+    """The head of a log: the number of leaves, and the root over them."""
 
     origin: str
     size: int
@@ -145,7 +150,10 @@ class Checkpoint:
 
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
-        """Reads a checkpoint's text; extension lines are refused, since nothing audits them. Raises NoteRefused."""
+        """Read a checkpoint's text. Raises NoteRefused.
+
+        Extension lines are refused, because no auditor checks them.
+        """
         lines = text.split("\n")
         if len(lines) != 4 or lines[3]:
             raise NoteRefused("a checkpoint has three lines")
@@ -162,13 +170,16 @@ _HANDOVER = "expunge audit key handover"
 
 
 def sign_handover(old: SigningKey, new: SigningKey, size: int) -> str:
-    """A note, signed by both keys, that from this size of the log on the second key signs: for who trusts the first."""
+    """Return a note, signed by both keys, which says that the new key signs from this size of the log on.
+
+    An auditor that trusts the old key can so trust the new one.
+    """
     text = f"{_HANDOVER}\n{old.trusted}\n{new.trusted}\n{size}\n"
     return old.sign_note(text) + new.sign_note(text).rpartition("\n\n")[2]
 
 
 def open_handover(note: str, trusted: TrustedKey) -> RetiredKey:
-    """What a handover says to who trusts the old key: `key` is the new one, `upto_size` where the old one ended.
+    """Check a handover with the old key; return the new key, with the size up to which the old one signed.
 
     Raises NoteRefused.
     """
@@ -183,12 +194,12 @@ def open_handover(note: str, trusted: TrustedKey) -> RetiredKey:
 
 
 def sign_checkpoint(key: SigningKey, size: int, root: bytes) -> str:
-    """The signed note of (size, root); the origin is the key's name, as tlog-checkpoint recommends."""
+    """Return the signed note of (size, root); the origin is the key's name, as tlog-checkpoint recommends."""
     return key.sign_note(Checkpoint(key.trusted.name, size, root).text())
 
 
 def open_checkpoint(note: str, trusted: TrustedKey) -> Checkpoint:
-    """The checkpoint of a note that `trusted` signed under its own name as origin. Raises NoteRefused."""
+    """Return the checkpoint of a note that `trusted` signed with its name as origin. Raises NoteRefused."""
     checkpoint = Checkpoint.parse(open_note(note, trusted))
     if checkpoint.origin != trusted.name:
         raise NoteRefused("the checkpoint is another log's")
@@ -196,9 +207,10 @@ def open_checkpoint(note: str, trusted: TrustedKey) -> Checkpoint:
 
 
 def open_logged_checkpoint(note: str, trusted: TrustedKey) -> Checkpoint:
-    """The checkpoint of a note that the log stored or published itself: signed by its key, or by one that it had then.
+    """Return the checkpoint of a note that the log stored or published itself.
 
-    Raises NoteRefused: for a retired key also where the log was larger than at its end.
+    The log's present key or a retired one must have signed it. Raises NoteRefused, for a retired key also if the
+    checkpoint is larger than the log at that key's replacement.
     """
     try:
         return open_checkpoint(note, trusted)
@@ -210,7 +222,7 @@ def open_logged_checkpoint(note: str, trusted: TrustedKey) -> Checkpoint:
 
 
 def is_signed_by(note: str, trusted: TrustedKey) -> bool:
-    """Whether the note is a checkpoint of this very key."""
+    """Return whether the note is a checkpoint that this key signed."""
     try:
         open_checkpoint(note, trusted)
     except NoteRefused:
@@ -226,10 +238,10 @@ def _signed_while_it_was_the_logs(note: str, retired: RetiredKey) -> bool:
 
 
 def open_note(note: str, trusted: TrustedKey) -> str:
-    """The text of a note that `trusted` signed. Raises NoteRefused.
+    """Return the text of a note that `trusted` signed. Raises NoteRefused.
 
-    Lines of unknown keys (witnesses) are ignored, as the format demands; any failing line of the trusted key refuses
-    the whole note.
+    Signature lines of unknown keys (witnesses) are ignored, as the format demands. One wrong signature of the trusted
+    key makes the whole note refused.
     """
     text, blank, tail = note.rpartition("\n\n")
     lines = tail.split("\n")
@@ -265,7 +277,7 @@ def is_key_name(name: str) -> bool:
 
 
 def strict_base64(text: str) -> bytes:
-    """Standard base64 in its only spelling: padding bits that decode to the same bytes are refused."""
+    """Return the bytes of standard base64. Raises NoteRefused for any other spelling of the same bytes."""
     try:
         decoded = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

@@ -1,8 +1,8 @@
 """Encryption epochs: when the next one begins and when the key of an old one is destroyed.
 
-An epoch is a span of time with one key, the epoch key, which is kept outside every database. Data keys are wrapped
-under the key of the current epoch. Destroying an epoch key makes every copy of a data key that was wrapped under it
-worthless, wherever a disk, a WAL file or a backup still holds it.
+An epoch is a span of time with one key, the epoch key, which is stored outside every database. The key store wraps
+data keys under the key of the current epoch. Once an epoch key is destroyed, no copy of a data key that was wrapped
+under it can be used, also not a copy on a disk, in a WAL file or in a backup.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from uuid import UUID
 
 
 class EpochState(StrEnum):
-    """`current` wraps new data keys; `retired` only unwraps; `destroyed` and `lost` have no key any more.
+    """The state of an epoch.
 
-    `lost`: the key disappeared while data keys were still wrapped under it, and a named operator accepted that.
+    The key of `current` wraps new data keys; that of `retired` only unwraps; `destroyed` and `lost` have no key any
+    more. `lost`: the key disappeared while data keys were still wrapped under it, and a named operator accepted that.
     """
 
     CURRENT = "current"
@@ -27,7 +28,7 @@ class EpochState(StrEnum):
 
 @dataclass(frozen=True)
 class EncryptionEpoch:
-    """One epoch as the key store records it. `emptied_at`: when no data key was wrapped under it any more."""
+    """One epoch in the key store. `emptied_at`: since when no data key is wrapped under it."""
 
     id: UUID
     state: EpochState
@@ -38,17 +39,17 @@ class EncryptionEpoch:
 
     @property
     def has_key(self) -> bool:
-        """Whether the epoch key must still exist outside the database."""
+        """Return whether the epoch key must still exist outside the database."""
         return self.state in (EpochState.CURRENT, EpochState.RETIRED)
 
 
 def is_due_for_rotation(current: EncryptionEpoch | None, *, every: timedelta, now: datetime) -> bool:
-    """True if no epoch is current, or the current one is older than `every`."""
+    """Return whether a new epoch must begin: none is current, or the current one is as old as `every`."""
     return current is None or current.created_at + every <= now
 
 
 def may_be_destroyed(epoch: EncryptionEpoch, *, kept: timedelta, now: datetime) -> bool:
-    """True for a retired epoch whose last data key was re-wrapped at least `kept` ago.
+    """Return True for a retired epoch whose last data key was re-wrapped at least `kept` ago.
 
     A backup of the key store that is younger than `kept` can therefore always be restored.
     """
