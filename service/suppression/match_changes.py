@@ -1,7 +1,7 @@
-"""Record a page of a system's changes: requests for erased people who are there again, and the cursor, in one commit.
+"""Record a page of a system's changes: requests for re-appeared people, and the cursor, in one commit.
 
-Decides what of a page may be kept: keyed hashes, and of those who re-appeared the identifiers by which they were known,
-sealed like anybody's. All else stays in memory and goes with the page.
+Decides which parts of a page are stored: keyed hashes, and sealed, the identifiers by which re-appeared people were
+recognised. All else stays in memory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, select
 
 from connectors.base.values import ChangedRecord, ChangePage, Identifier
 from service.domain.identity.normalise import InvalidIdentifier, normalise
@@ -29,7 +29,7 @@ _LOCK = 0x52454150  # two systems may show the same person at once: the second o
 
 
 class PageMovedOn(Exception):  # noqa: N818 - says what is true
-    """Between looking and writing something changed about who re-appeared: the page is read again."""
+    """The people who re-appeared changed between look-up and write; the page is read again."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Page:
 def record_changes(
     stores: Stores, settings: Settings, sync: LeasedSync, changes: ChangePage, *, waited: Waited | None = None
 ) -> list[UUID]:
-    """Returns the requests that were opened. Raises LeaseLost, PageMovedOn; then nothing of the page counts.
+    """Return the requests that were opened. Raises LeaseLost, PageMovedOn; then nothing is recorded.
 
     `waited`: a page that was read once more; the sync's own cursor stays where it is.
     """
@@ -59,7 +59,7 @@ def record_changes(
     drafted = [draft.request_id for draft in drafts]
     try:
         with stores.engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
             verdict = judge(page.sightings, what_is_known(connection, sync.system, page.sightings))
             wanted = list(_still_wanted(verdict.reappeared, drafts))
             now = database_now(connection)
@@ -98,7 +98,7 @@ def _finish(
     *,
     found: int,
 ) -> None:
-    """Who waits for which request's end, and how far the sync is."""
+    """Write the waits for requests' ends and the sync's position."""
     if waited is not None:
         end_wait(connection, sync.system, waited)
     if verdict.waits_for:
@@ -118,7 +118,7 @@ def _regimes(known: Known) -> dict[UUID, str]:
 
 
 def _in_hashes(pepper: Pepper, settings: Settings, system: str, seen: Sequence[ChangedRecord]) -> _Page:
-    """Hashed exactly as what went on the list: normal form first. What can't be an identifier was never on it."""
+    """Hash a page's identifiers in normal form, as the list's entries were. Malformed ones are left out."""
     region = settings.identity_graph.default_region if settings.identity_graph else None
     hashes: dict[Identifier, bytes | None] = {}
     values: dict[bytes, Identifier] = {}

@@ -1,7 +1,6 @@
-"""Whose turn it is to read a system's changes: due times, leases and errors of the suppression sync, in SQL.
+"""Decide when a system's changes are scanned: due times, leases and errors of the suppression sync.
 
-Decides that one process reads a system at a time and when the next one may. What was read is recorded elsewhere
-(record_changes), under the same fence.
+One worker scans a system at a time. `match_changes` records the results of a page under the same fence.
 """
 
 from __future__ import annotations
@@ -11,51 +10,23 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, func, text, update
+from sqlalchemy import Connection
 
 from connectors.base.errors import LeaseLost
-from service.domain.execution.states import ENDED
 from service.settings import Settings
-from service.store.arrays import listed
 from service.store.interlock import gate_is_open
+from service.store.locking import database_now
 from service.store.stores import Stores
-from service.store.tables.suppression import SuppressionSyncRow
+from service.suppression import sync_store
+from service.suppression.sync_store import WaitedPage
 
-LEASE_SECONDS = 120.0
-"""Longer than a page takes; a process that dies leaves the system alone for so long."""
-
-_FIRST = ""  # stands for the first page, which has no cursor
-_HAS_ENDED = "state IN ({})".format(", ".join(f"'{state}'" for state in sorted(ENDED)))
-_FREE = "(lease_until IS NULL OR lease_until <= clock_timestamp())"
-_DUE = text(
-    "WITH due AS MATERIALIZED (SELECT u.system, y.connector FROM suppression_syncs u"  # noqa: S608 - our own words
-    " JOIN systems y ON y.name = u.system WHERE y.state = 'active' AND y.name = ANY(CAST(:names AS text[]))"
-    " AND (y.rest_until IS NULL OR y.rest_until <= clock_timestamp())"
-    " AND (u.nudged_at IS NULL OR u.nudged_at < clock_timestamp() - make_interval(secs => :again))"
-    f" AND u.due_at <= clock_timestamp() AND {_FREE} ORDER BY u.system FOR NO KEY UPDATE OF u SKIP LOCKED)"
-    " UPDATE suppression_syncs u SET nudged_at = clock_timestamp() FROM due WHERE u.system = due.system"
-    " RETURNING u.system, due.connector"
-)
-_LEASE = text(
-    "UPDATE suppression_syncs SET fence = fence + 1, lease_until = clock_timestamp() + make_interval(secs => :lease)"  # noqa: S608 - our own words
-    " WHERE system IN (SELECT system FROM suppression_syncs WHERE system = :system AND due_at <= clock_timestamp()"
-    f" AND {_FREE} FOR NO KEY UPDATE SKIP LOCKED) RETURNING fence, cursor, tries"
-)
-# Nobody re-appears before somebody was erased. Asked for once per system: the first page leaves a cursor.
-_BEGIN_AT = text(
-    "SELECT coalesce((SELECT min(added_at) FROM suppression_entries WHERE removed_at IS NULL), clock_timestamp())"
-)
-_OVER = text(
-    "SELECT w.cursor, array_agg(w.request_id) AS requests FROM suppression_waits w"  # noqa: S608 - our own words
-    " JOIN requests r ON r.id = w.request_id WHERE w.system = :system AND r.state NOT IN ('open', 'in_progress')"
-    " AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.request_id = w.request_id AND s.system = :system"
-    f" AND NOT s.{_HAS_ENDED}) GROUP BY w.cursor ORDER BY w.cursor LIMIT :n"
-)
+LEASE = timedelta(seconds=120)
+"""A page takes less. A system whose worker died is scanned again after this time."""
 
 
 @dataclass(frozen=True)
 class LeasedSync:
-    """A system's sync that is ours until the lease ends; `tries` counts the errors in a row until now."""
+    """A leased sync; `tries` counts its consecutive errors, and its first page begins at `begin_at`."""
 
     system: str
     fence: int
@@ -70,7 +41,7 @@ class LeasedSync:
 
 @dataclass(frozen=True)
 class Waited:
-    """A page to be read once more: the requests for whose end it waited have ended. The first one has no cursor."""
+    """A page to be read again after the end of the awaited requests; `cursor` None: the first page."""
 
     cursor: str | None
     begin_at: datetime
@@ -78,151 +49,93 @@ class Waited:
 
 
 def due_syncs(stores: Stores, settings: Settings, *, nudge_again_seconds: float) -> list[tuple[str, str]]:
-    """Systems to read now that weren't nudged just now, each with its connector; they are marked as nudged.
+    """Return the due systems with their connectors, and note that a worker is woken for them.
 
-    None while the sync is switched off.
+    Systems for which a worker was woken within `nudge_again_seconds` are left out; none is due while scans are off.
     """
     if not settings.suppression.sync_interval_seconds:
         return []
+    names = [system.config.name for system in settings.systems]
     with stores.engine.begin() as connection:
-        names = [system.config.name for system in settings.systems]
-        rows = connection.execute(_DUE, {"names": names, "again": nudge_again_seconds})
-        return [(row.system, row.connector) for row in rows]
+        return sync_store.mark_due_syncs(connection, names, again_after=timedelta(seconds=nudge_again_seconds))
 
 
 def lease_sync(stores: Stores, system: str, *, admission: UUID | None = None) -> LeasedSync | None:
-    """Lease one; None if it isn't due, somebody else reads it, or the gate is shut (see lease_steps)."""
+    """Lease a system's sync; None if it isn't due or is leased, or the interlock is engaged."""
     with stores.engine.begin() as connection:
         if not gate_is_open(connection, admission):
             return None
-        row = connection.execute(_LEASE, {"system": system, "lease": LEASE_SECONDS}).one_or_none()
-        if row is None:
+        leased = sync_store.lease_due_sync(connection, system, LEASE)
+        if leased is None:
             return None
-        begin_at = _begin_at(connection, is_asked_for=row.cursor is None)
-    return LeasedSync(system, row.fence, row.cursor, begin_at, row.tries)
+        begin_at = _begin_at(connection, is_needed=leased.cursor is None)
+    return LeasedSync(system, leased.fence, leased.cursor, begin_at, leased.tries)
 
 
 def waits_that_are_over(stores: Stores, system: str, *, limit: int) -> list[Waited]:
-    """Pages to read once more."""
+    """Return at most `limit` pages to be read again."""
     with stores.engine.begin() as connection:
-        rows = connection.execute(_OVER, {"system": system, "n": limit}).all()
-        begin_at = _begin_at(connection, is_asked_for=any(row.cursor == _FIRST for row in rows))
-    return [Waited(None if row.cursor == _FIRST else row.cursor, begin_at, tuple(row.requests)) for row in rows]
+        pages = sync_store.pages_to_read_again(connection, system, limit=limit)
+        begin_at = _begin_at(connection, is_needed=any(page.cursor is None for page in pages))
+    return [Waited(page.cursor, begin_at, page.requests) for page in pages]
 
 
 def wait_for(connection: Connection, system: str, cursor: str | None, requests: Iterable[UUID]) -> None:
-    """The page at `cursor` (None: the first) is to be read again when these requests have ended."""
-    connection.execute(
-        text(
-            "INSERT INTO suppression_waits (system, request_id, cursor)"
-            " SELECT :system, id, :cursor FROM unnest(CAST(:ids AS uuid[])) AS n(id) ON CONFLICT DO NOTHING"
-        ),
-        {"system": system, "cursor": _FIRST if cursor is None else cursor, "ids": listed(sorted(requests))},
-    )
+    """Have the page at `cursor` (None: the first) read again after these requests have ended."""
+    sync_store.insert_waits(connection, system, cursor, requests)
 
 
 def end_wait(connection: Connection, system: str, waited: Waited) -> None:
-    """That page was read again."""
-    connection.execute(
-        text(
-            "DELETE FROM suppression_waits WHERE system = :system AND cursor = :cursor"
-            " AND request_id = ANY(CAST(:ids AS uuid[]))"
-        ),
-        {
-            "system": system,
-            "cursor": _FIRST if waited.cursor is None else waited.cursor,
-            "ids": listed(waited.requests),
-        },
-    )
+    """Forget the waits of a page, because it was read again."""
+    sync_store.delete_waits(connection, system, WaitedPage(waited.cursor, waited.requests))
 
 
-def _begin_at(connection: Connection, *, is_asked_for: bool) -> datetime:
-    asked = _BEGIN_AT if is_asked_for else text("SELECT clock_timestamp()")
-    found: datetime = connection.execute(asked).scalar_one()
-    return found
+def _begin_at(connection: Connection, *, is_needed: bool) -> datetime:
+    # No person re-appears before the first erasure. The list is read once per system: the first page leaves a cursor.
+    return sync_store.first_entry_at(connection) if is_needed else database_now(connection)
 
 
 def advance_sync(
     connection: Connection, sync: LeasedSync, *, cursor: str | None, due_in_seconds: float | None, found: int
 ) -> None:
-    """A page was read and what it showed is recorded, in the caller's transaction. Raises LeaseLost.
+    """Record that a page was read, in the caller's transaction, and renew the lease. Raises LeaseLost.
 
-    Without `cursor` the sync stays where it is, and without `due_in_seconds` it is due when it was.
+    Without `cursor` the sync's position stays, without `due_in_seconds` its due time.
     """
-    done = connection.execute(
-        text(
-            "UPDATE suppression_syncs SET cursor = coalesce(:cursor, cursor), last_success_at = clock_timestamp(),"
-            " due_at = CASE WHEN CAST(:due AS float8) IS NULL THEN due_at"
-            " ELSE clock_timestamp() + make_interval(secs => CAST(:due AS float8)) END,"
-            " lease_until = clock_timestamp() + make_interval(secs => :lease), last_error = NULL, tries = 0,"
-            " found = found + :found"
-            " WHERE system = :system AND fence = :fence AND lease_until > clock_timestamp()"
-        ),
-        {
-            "cursor": cursor,
-            "due": due_in_seconds,
-            "lease": LEASE_SECONDS,
-            "found": found,
-            "system": sync.system,
-            "fence": sync.fence,
-        },
-    )
-    if not done.rowcount:
+    due_in = None if due_in_seconds is None else timedelta(seconds=due_in_seconds)
+    if not sync_store.advance(
+        connection, sync.system, sync.fence, cursor=cursor, due_in=due_in, length=LEASE, found=found
+    ):
         raise LeaseLost
 
 
 def give_back_sync(stores: Stores, sync: LeasedSync) -> None:
-    """Whoever comes next may have it."""
+    """End the lease, so that the next worker may take it at once."""
     with stores.engine.begin() as connection:
-        connection.execute(
-            text(
-                "UPDATE suppression_syncs SET lease_until = NULL, nudged_at = NULL"
-                " WHERE system = :system AND fence = :fence"
-            ),
-            {"system": sync.system, "fence": sync.fence},
-        )
+        sync_store.end_lease(connection, sync.system, sync.fence)
 
 
 def postpone_sync(stores: Stores, sync: LeasedSync, *, seconds: float, error: str | None) -> None:
-    """It couldn't be read: again in so many seconds. The cursor stays; `error` is a code of ours, None for none."""
+    """End the lease and scan again in so many seconds; `error` is a code, or None for no error."""
     with stores.engine.begin() as connection:
-        connection.execute(
-            text(
-                "UPDATE suppression_syncs SET lease_until = NULL, nudged_at = NULL,"
-                " last_error = coalesce(:error, last_error),"
-                " tries = tries + CASE WHEN CAST(:error AS text) IS NULL THEN 0 ELSE 1 END,"
-                " due_at = clock_timestamp() + make_interval(secs => :seconds)"
-                " WHERE system = :system AND fence = :fence"
-            ),
-            {"error": error, "seconds": seconds, "system": sync.system, "fence": sync.fence},
-        )
+        sync_store.postpone(connection, sync.system, sync.fence, due_in=timedelta(seconds=seconds), error=error)
 
 
 def keep_syncs(connection: Connection, settings: Settings, systems: Sequence[str]) -> None:
-    """Rows for these systems, which tell their changes; none while the sync is switched off.
+    """Keep a sync for each of these systems; none while scans are switched off.
 
-    Whoever switches it on again reads from the list's first entry on: what happened meanwhile is found, too.
+    When scans are switched on again, they read from the list's first entry on, so that later changes are found, too.
     """
     if not settings.suppression.sync_interval_seconds:
-        connection.execute(text("DELETE FROM suppression_syncs"))
+        sync_store.delete_syncs(connection)
         return
-    connection.execute(
-        text("INSERT INTO suppression_syncs (system) SELECT unnest(CAST(:names AS text[])) ON CONFLICT DO NOTHING"),
-        {"names": list(systems)},
-    )
-    # The stored time was made with the interval of that day; a shorter one counts at once. What failed waits as told.
-    every = timedelta(seconds=settings.suppression.sync_interval_seconds)
-    read_at = func.coalesce(SuppressionSyncRow.last_success_at, func.clock_timestamp())
-    connection.execute(
-        update(SuppressionSyncRow)
-        .where(SuppressionSyncRow.tries == 0)
-        .values(due_at=func.least(SuppressionSyncRow.due_at, read_at + every))
-    )
+    # A stored due time was made with an earlier interval; a shorter interval counts at once. A failed sync's stays.
+    sync_store.ensure_syncs(connection, systems, timedelta(seconds=settings.suppression.sync_interval_seconds))
 
 
 def begin_sync_anew(connection: Connection, system: str) -> None:
-    """Another configuration may lead to another account, or have other fields: what was read counts no more."""
-    connection.execute(
-        text("UPDATE suppression_syncs SET cursor = NULL, due_at = clock_timestamp() WHERE system = :system"),
-        {"system": system},
-    )
+    """Read a system's changes from the beginning.
+
+    Its new configuration may name another account or other fields.
+    """
+    sync_store.restart_sync(connection, system)

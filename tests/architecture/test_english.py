@@ -40,7 +40,6 @@ ALLOWED = {
     "service/monitoring": (0, 3),
     "service/requests": (34, 70),
     "service/store": (26, 116),
-    "service/suppression": (9, 12),
     "workers": (7, 9),
     "workers/tasks": (1, 3),
 }

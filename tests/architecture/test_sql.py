@@ -28,7 +28,6 @@ ALLOWED = {
     "service/requests": (25, 13, 91, 55, 81),
     "service/requests/steps": (0, 0, 0, 6, 15),
     "service/store": (22, 12, 68, 4, 53),
-    "service/suppression": (3, 3, 20, 0, 2),
 }
 
 

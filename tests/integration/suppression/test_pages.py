@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, select, text
 
 from connectors.base.errors import CredentialsRefused, LeaseLost, TemporarilyUnavailable
 from connectors.base.values import Identifier
 from service.domain.requests.states import DenialReason
+from service.domain.suppression.reappearance import Entry
 from service.requests.planning.reappearance_policy import reappearances_to_approve
 from service.requests.withdraw import deny_request
+from service.store.tables.requests import SuppressionRow
 from service.suppression import lookup as know_reappeared
 from service.suppression import match_changes as record_changes
 from service.suppression.scan_schedule import due_syncs, lease_sync
@@ -358,7 +360,7 @@ def _hashes_as_it_came(patch: pytest.MonkeyPatch) -> None:
 
 
 def _forgets_what_was_told(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(know_reappeared, "_told", lambda *args: frozenset())
+    patch.setattr(know_reappeared.store, "read_known_states", lambda *args: frozenset())
 
 
 def _sees_no_open_request(patch: pytest.MonkeyPatch) -> None:
@@ -366,8 +368,15 @@ def _sees_no_open_request(patch: pytest.MonkeyPatch) -> None:
 
 
 def _reads_removed_entries(patch: pytest.MonkeyPatch) -> None:
-    statement = str(know_reappeared._ENTRIES).replace("removed_at IS NULL", "true")
-    patch.setattr(know_reappeared, "_ENTRIES", text(statement))
+    def find_all(connection: Connection, hashes: Collection[bytes]) -> list[Entry]:
+        rows = connection.execute(
+            select(SuppressionRow.keyed_hash, SuppressionRow.request_id, SuppressionRow.added_at).where(
+                SuppressionRow.keyed_hash.in_(hashes)
+            )
+        )
+        return [Entry(bytes(row.keyed_hash), row.request_id, row.added_at) for row in rows]
+
+    patch.setattr(know_reappeared.store, "find_entries", find_all)
 
 
 MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], Callable[[ChangingSystem], None]]] = {
