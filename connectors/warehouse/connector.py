@@ -7,13 +7,14 @@ a system of its own with a high `order`, is how its rows go after everything tha
 of somebody outside the batch is only erased when the frozen plan names it (`staging`); else it comes back as `found`.
 """
 
-# ruff: noqa: S608 - every name in a statement is quoted, every value bound
-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, ClassVar
+
+from sqlalchemy import exists, select
 
 from connectors.base.config import SystemConfig
 from connectors.base.errors import ConnectorError, CredentialsRefused, TemporarilyUnavailable
@@ -28,13 +29,15 @@ from connectors.base.interface import (
 )
 from connectors.base.values import Answer, Batch, Subject, Visibility
 from connectors.warehouse.databases import database_at
+from connectors.warehouse.dialects import ONE, Compiled, WarehouseDialect, named_table
 from connectors.warehouse.erasure import Erasure
 from connectors.warehouse.layout import read_layout
 from connectors.warehouse.location import WarehouseCredentials, parse_location
 from connectors.warehouse.look import Snapshot, answer, located, look, look_at_edges
-from connectors.warehouse.names import name_parts, quoted_name
+from connectors.warehouse.names import name_parts
 from connectors.warehouse.policy import Action, WarehousePolicy
 from connectors.warehouse.session import Session
+from connectors.warehouse.staging_statements import Statements
 
 _PEOPLE_PER_CALL = 500
 
@@ -84,6 +87,7 @@ class WarehouseConnector(Connector):
         )
         # The key of the last batch of which rows were taken: a look in the same pass comes before that is recorded.
         self._took_rows_of: str | None = None
+        self._statements: Statements | None = None
         # Which kinds this warehouse understands is said by its tables, not by the class.
         self.__dict__["declaration"] = replace(type(self).declaration, identifier_kinds=self.kinds_of(system))
 
@@ -125,15 +129,15 @@ class WarehouseConnector(Connector):
         between two leaves the parents, by which the next attempt finds the rest.
         """
         with self._database.open(write=True) as session:
-            layout = read_layout(session, self._policy)
-            erasure = Erasure(session, layout, lease)
+            statements = self._read(session)
+            erasure = Erasure(session, statements, lease)
             erasure.erase_rows(batch.subjects)
             working = [s for s in batch.subjects if erasure.goes_on(s)]
-            snapshots = look(session, layout, working, one_by_one=False, heed_plan=True)
+            snapshots = look(session, statements, working, one_by_one=False, heed_plan=True)
             graph = self._policy.identity_graph
             if graph is not None:
                 erasure.erase_edges(graph, [s for s in working if not snapshots[s.ref].has_left])
-                look_at_edges(session, layout, graph, working, snapshots)
+                look_at_edges(session, statements, graph, working, snapshots)
         erasure.remember()
         memory = erasure.memory
         if any(memory.has_taken(subject.ref) for subject in working):
@@ -159,7 +163,7 @@ class WarehouseConnector(Connector):
         it is proven by the rows of theirs that were taken here: they are counted in an earlier answer, or this very
         connector took them. Nothing else makes empty tables the right ones. Raises the four errors.
         """
-        read_layout(session, self._policy)
+        self._read(session)
         self._check_rights(session)
         seen = [name for name in self._table_names() if _has_row(session, name)]
         if seen:
@@ -173,11 +177,19 @@ class WarehouseConnector(Connector):
         raise CredentialsRefused("no_visibility")
 
     def _look(self, session: Session, people: Sequence[Subject], *, heed_plan: bool) -> dict[str, Snapshot]:
-        layout = read_layout(session, self._policy)
-        snapshots = look(session, layout, people, one_by_one=True, heed_plan=heed_plan)
+        statements = self._read(session)
+        snapshots = look(session, statements, people, one_by_one=True, heed_plan=heed_plan)
         if self._policy.identity_graph is not None:
-            look_at_edges(session, layout, self._policy.identity_graph, people, snapshots)
+            look_at_edges(session, statements, self._policy.identity_graph, people, snapshots)
         return snapshots
+
+    def _read(self, session: Session) -> Statements:
+        """Compare the policy with the catalogue; keep the compiled statements as long as the tables are the same."""
+        layout = read_layout(session, self._policy)
+        known = self._statements
+        if known is None or known.layout != layout or known.dialect != session.dialect:
+            self._statements = known = Statements(session.dialect, layout)
+        return known
 
     def _table_names(self) -> tuple[str, ...]:
         graph = self._policy.identity_graph
@@ -192,7 +204,12 @@ class WarehouseConnector(Connector):
 
 
 def _has_row(session: Session, name: str) -> bool:
-    return bool(session.rows(f"SELECT EXISTS (SELECT 1 FROM {quoted_name(name)})")[0][0])
+    return bool(session.rows(_any_row(session.dialect, name))[0][0])
+
+
+@lru_cache(maxsize=256)
+def _any_row(dialect: WarehouseDialect, name: str) -> Compiled:
+    return dialect.compile(select(exists(select(ONE).select_from(named_table(name)))))
 
 
 def _kinds(policy: WarehousePolicy) -> frozenset[str]:

@@ -5,17 +5,16 @@ tried 2026-11-22; https://duckdb.org/docs/current/connect/concurrency). So nothi
 and an opening that meets the other's lock is tried again for a bounded time.
 """
 
-# ruff: noqa: S608 - no name and no value from outside stands in these statements
-
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+from sqlalchemy import text
 
 from connectors.base.errors import (
     AnswerNotUnderstood,
@@ -24,12 +23,18 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
+from connectors.warehouse import duckdb_catalogue as catalogue
+from connectors.warehouse.dialects import Compiled, DuckdbDialect
 from connectors.warehouse.names import code_part
-from connectors.warehouse.session import Reference, Row, Session, TableFacts
+from connectors.warehouse.session import Given, Reference, Row, Session, TableFacts
 
 _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_PAUSE_SECONDS = 0.25
 _RETRY_AFTER_SECONDS = 5.0
+
+
+_DIALECT = DuckdbDialect()
+_BEGIN, _COMMIT, _ROLLBACK = (_DIALECT.compile(text(each)) for each in ("BEGIN TRANSACTION", "COMMIT", "ROLLBACK"))
 
 
 class DuckdbDatabase:
@@ -66,41 +71,33 @@ class DuckdbDatabase:
 class DuckdbSession(Session):
     """One open connection to the file."""
 
-    row_id = ("0", "{0}.rowid")
+    dialect = _DIALECT
     # "Over-eager constraint checking": within one transaction a deleted row still counts for its foreign key.
     # https://duckdb.org/docs/current/sql/indexes (tried 2026-11-22 with 2.0.0).
     levels_apart = True
-    temporary = "CREATE OR REPLACE TEMP TABLE"
-    temporary_options = ""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         self._connection = connection
         self._path = path
 
-    def rows(self, sql: str) -> list[Row]:
+    def rows(self, statement: Compiled, given: Given | None = None) -> list[Row]:
         with _named_errors():
-            return self._connection.execute(sql).fetchall()
+            return self._connection.execute(statement.text, statement.values(given or {})).fetchall()
 
-    def change(self, sql: str) -> int:
+    def change(self, statement: Compiled) -> int:
         with _named_errors():
-            answer = self._connection.execute(sql).fetchone()
+            answer = self._connection.execute(statement.text, statement.values({})).fetchone()
         if answer is None or not isinstance(answer[0], int):
             raise AnswerNotUnderstood("no_row_count", effect_unknown=True)
         return answer[0]
 
-    def run(self, sql: str) -> None:
+    def run(self, statement: Compiled, given: Given | None = None) -> None:
         with _named_errors():
-            self._connection.execute(sql)
-
-    def with_given(self, given: Mapping[str, Sequence[str]], sql: str) -> list[Row]:
-        lists = ", ".join("unnest(CAST(? AS VARCHAR[]))" for _ in given)
-        head = f"WITH given({', '.join(given)}) AS MATERIALIZED (SELECT {lists}) "
-        with _named_errors():
-            return self._connection.execute(head + sql, [list(values) for values in given.values()]).fetchall()
+            self._connection.execute(statement.text, statement.values(given or {}))
 
     @contextmanager
     def transaction(self, *, keep: bool) -> Iterator[None]:
-        self.run("BEGIN TRANSACTION")
+        self.run(_BEGIN)
         try:
             yield
         except BaseException:
@@ -108,29 +105,14 @@ class DuckdbSession(Session):
             with _ended_already():
                 self._connection.rollback()
             raise
-        self.run("COMMIT" if keep else "ROLLBACK")
+        self.run(_COMMIT if keep else _ROLLBACK)
 
     def facts(self, names: Sequence[tuple[str, ...]]) -> list[TableFacts | None]:
-        here = "WHERE database_name = current_database()"
-        kinds = {
-            (schema, name): is_table
-            for schema, name, is_table in self.rows(
-                f"SELECT lower(schema_name), lower(table_name), true FROM duckdb_tables() {here} UNION ALL "
-                f"SELECT lower(schema_name), lower(view_name), false FROM duckdb_views() {here}"
-            )
-        }
+        kinds = {(schema, name): is_table for schema, name, is_table in self.rows(catalogue.TABLES)}
         columns: dict[tuple[str, str], dict[str, bool]] = {}
-        for schema, table, column, is_nullable in self.rows(
-            f"SELECT lower(schema_name), lower(table_name), column_name, is_nullable FROM duckdb_columns() {here}"
-        ):
+        for schema, table, column, is_nullable in self.rows(catalogue.COLUMNS):
             columns.setdefault((schema, table), {})[column] = is_nullable
-        keys = {
-            (schema, table): tuple(key)
-            for schema, table, key in self.rows(
-                "SELECT lower(schema_name), lower(table_name), constraint_column_names FROM duckdb_constraints() "
-                f"{here} AND constraint_type = 'PRIMARY KEY'"
-            )
-        }
+        keys = {(schema, table): tuple(key) for schema, table, key in self.rows(catalogue.PRIMARY_KEYS)}
         places = [_place(name) for name in names]
         return [
             TableFacts(place, kinds[place], columns.get(place, {}), keys.get(place, ())) if place in kinds else None
@@ -138,15 +120,10 @@ class DuckdbSession(Session):
         ]
 
     def references(self) -> list[Reference]:
-        found = self.rows(
-            "SELECT lower(schema_name), lower(table_name), table_name, constraint_column_names, "
-            "lower(referenced_table), referenced_column_names FROM duckdb_constraints() "
-            "WHERE database_name = current_database() AND constraint_type = 'FOREIGN KEY'"
-        )
         # A foreign key of DuckDB never leaves its schema, and the catalogue doesn't say which one it points to.
         return [
             Reference((schema, child), name, tuple(columns), (schema, parent), tuple(referenced))
-            for schema, child, name, columns, parent, referenced in found
+            for schema, child, name, columns, parent, referenced in self.rows(catalogue.FOREIGN_KEYS)
         ]
 
     def check_rights(self, name: tuple[str, ...], *, delete: bool, update: tuple[str, ...]) -> None:

@@ -4,23 +4,24 @@ Decides when a wave may run, counts per person what it took, and keeps one perso
 others. Doesn't decide whose a row is.
 """
 
-# ruff: noqa: S608 - every name in a statement is quoted, every value bound
-
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from sqlalchemy import TableClause
+
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError
 from connectors.base.interface import Lease
 from connectors.base.values import Subject
+from connectors.warehouse.dialects import named_table
 from connectors.warehouse.graph_rows import count_edges, stage_edges
-from connectors.warehouse.layout import Layout, Table
+from connectors.warehouse.layout import Table
 from connectors.warehouse.memory import Counts, Memory
-from connectors.warehouse.names import quoted, quoted_name
 from connectors.warehouse.policy import Action, GraphPolicy
 from connectors.warehouse.session import Session
 from connectors.warehouse.staging import Staging
+from connectors.warehouse.staging_statements import EDGES, Statements, stage
 
 # What one person's rows can cause and the others' can't: the batch is halved until that person stands alone.
 _ONE_PERSONS = frozenset({"row_referenced", "constraint_refused", "effect_count_differs"})
@@ -44,9 +45,9 @@ class _Wave(Protocol):
 class Erasure:
     """One batch at work. `memory.done`: rows per person and table, earlier attempts under this batch key included."""
 
-    def __init__(self, session: Session, layout: Layout, lease: Lease) -> None:
+    def __init__(self, session: Session, statements: Statements, lease: Lease) -> None:
         self._session = session
-        self._layout = layout
+        self._statements = statements
         self._lease = lease
         self.memory = Memory.load(lease.resume_token)
         self._saved = lease.resume_token or self.memory.dump()
@@ -57,13 +58,14 @@ class Erasure:
         """Run the waves over the tables."""
         for subject in people:
             self.memory.before.setdefault(subject.ref, dict(subject.already_reported))
-        for positions in self._layout.waves:
-            tables = [self._layout.tables[n] for n in positions]
-            self._for_group(people, _TablesWave(self._session, self._layout, tables))
+        layout = self._statements.layout
+        for positions in layout.waves:
+            tables = [layout.tables[n] for n in positions]
+            self._for_group(people, _TablesWave(self._session, self._statements, tables))
 
     def erase_edges(self, graph: GraphPolicy, people: Sequence[Subject]) -> None:
         """Delete the edges on which these people stand; they lead to everything else, so they go last."""
-        self._for_group(people, _EdgesWave(self._session, self._layout, graph))
+        self._for_group(people, _EdgesWave(self._session, self._statements, graph))
 
     def remember(self) -> None:
         """Save what the last commit took: only of a process that died it must be worked out from what is there."""
@@ -121,9 +123,9 @@ class Erasure:
 
 
 class _TablesWave:
-    def __init__(self, session: Session, layout: Layout, tables: Sequence[Table]) -> None:
+    def __init__(self, session: Session, statements: Statements, tables: Sequence[Table]) -> None:
         self._session = session
-        self._layout = layout
+        self._statements = statements
         self._tables = tables
 
     @property
@@ -131,7 +133,7 @@ class _TablesWave:
         return [table.name for table in self._tables]
 
     def prepare(self, people: Sequence[Subject]) -> Counts:
-        staging = Staging(self._session, self._layout, people, one_by_one=False)
+        staging = Staging(self._session, self._statements, people, one_by_one=False)
         staging.find(people, heed_plan=True)
         staging.choose()
         return staging.counts("going", self._tables)
@@ -139,13 +141,13 @@ class _TablesWave:
     def act(self) -> None:
         for table in self._tables:
             emptied = table.policy.columns if table.policy.action is Action.NULL else ()
-            _take(self._session, table.sql, f"expunge_going_{table.position}", emptied)
+            _take(self._session, self._statements, table.rows, stage("going", table.position), emptied)
 
 
 class _EdgesWave:
-    def __init__(self, session: Session, layout: Layout, graph: GraphPolicy) -> None:
+    def __init__(self, session: Session, statements: Statements, graph: GraphPolicy) -> None:
         self._session = session
-        self._layout = layout
+        self._statements = statements
         self._graph = graph
 
     @property
@@ -153,25 +155,20 @@ class _EdgesWave:
         return [self._graph.table]
 
     def prepare(self, people: Sequence[Subject]) -> Counts:
-        Staging(self._session, self._layout, people, one_by_one=False)
+        Staging(self._session, self._statements, people, one_by_one=False)
         stage_edges(self._session, self._graph)
         return {ref: {self._graph.table: n} for ref, n in count_edges(self._session).items()}
 
     def act(self) -> None:
-        _take(self._session, quoted_name(self._graph.table), "expunge_edges", ())
+        _take(self._session, self._statements, named_table(self._graph.table), EDGES, ())
 
 
-def _take(session: Session, table: str, stage: str, emptied: Sequence[str]) -> None:
+def _take(
+    session: Session, statements: Statements, rows: TableClause, staged: TableClause, emptied: tuple[str, ...]
+) -> None:
     """Delete the staged rows, or empty these columns of theirs; all of them, or the transaction is given up."""
-    rows = f"(SELECT DISTINCT a, b FROM {stage}) g"
-    expected = session.rows(f"SELECT count(*) FROM {rows}")[0][0]
-    if expected == 0:
-        return
-    if emptied:
-        settings = ", ".join(f"{quoted(column)} = NULL" for column in emptied)
-        changed = session.change(f"UPDATE {table} AS t SET {settings} FROM {rows} WHERE {session.is_row('t', 'g')}")
-    else:
-        changed = session.change(f"DELETE FROM {table} AS t USING {rows} WHERE {session.is_row('t', 'g')}")
-    if changed != expected:
+    count, take = statements.take(rows, staged, emptied)
+    expected = session.rows(count)[0][0]
+    if expected and session.change(take) != expected:
         # A trigger or a rule kept some: nothing of this is committed.
         raise AnswerNotUnderstood("effect_count_differs")

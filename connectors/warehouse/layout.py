@@ -7,10 +7,13 @@ code; table names are configuration, not personal data. Reads the catalogue, no 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from sqlalchemy import TableClause
 
 from connectors.base.errors import AnswerNotUnderstood, RequestRefused
-from connectors.warehouse.names import code_part, name_parts, quoted_name
+from connectors.warehouse.dialects import named_table
+from connectors.warehouse.names import code_part, name_parts
 from connectors.warehouse.policy import Action, TablePolicy, WarehousePolicy
 from connectors.warehouse.session import Reference, Session, TableFacts
 
@@ -32,7 +35,7 @@ class Table:
 
     position: int
     policy: TablePolicy
-    sql: str
+    rows: TableClause = field(compare=False)
     key: tuple[str, ...]
     parents: tuple[Link, ...]
     children: tuple[Link, ...]
@@ -68,7 +71,7 @@ def read_layout(session: Session, policy: WarehousePolicy) -> Layout:
         Table(
             position=n,
             policy=table,
-            sql=quoted_name(table.name),
+            rows=named_table(table.name, facts[n].columns),
             key=table.key or facts[n].primary_key,
             parents=tuple(link for link in links if link.child == n),
             children=tuple(link for link in links if link.parent == n),

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from connectors.base.errors import ConnectorError, RequestRefused
 from connectors.base.values import Answer, Identifier, Left, Located, Record, Subject
 from connectors.warehouse.graph_rows import count_edges, stage_edges
-from connectors.warehouse.layout import Layout, Table
+from connectors.warehouse.layout import Table
 from connectors.warehouse.policy import Action, GraphPolicy
 from connectors.warehouse.session import Session
 from connectors.warehouse.staging import FoundRow, Staging
+from connectors.warehouse.staging_statements import Statements
 
 # A person with more unclear rows than this has a wrong identifier rather than so many records: a human must look.
 MAX_UNCLEAR_ROWS = 1000
@@ -46,17 +47,17 @@ class Snapshot:
 
 
 def look(
-    session: Session, layout: Layout, people: Sequence[Subject], *, one_by_one: bool, heed_plan: bool
+    session: Session, statements: Statements, people: Sequence[Subject], *, one_by_one: bool, heed_plan: bool
 ) -> dict[str, Snapshot]:
     """See what there is of each person in the tables, in a transaction that is rolled back."""
     with session.transaction(keep=False):
-        staging = Staging(session, layout, people, one_by_one=one_by_one)
+        staging = Staging(session, statements, people, one_by_one=one_by_one)
         staging.find(people, heed_plan=heed_plan)
         snapshots = {subject.ref: Snapshot() for subject in people}
         for ref, counts in staging.counts("hit").items():
             snapshots[ref].counts.update(counts)
         unclear = staging.counts("unclear")
-        for table in layout.tables:
+        for table in statements.layout.tables:
             if any(table.name in counts for counts in unclear.values()):
                 _see_unclear(staging, table, snapshots)
             _see_rest(staging, table, snapshots)
@@ -64,11 +65,15 @@ def look(
 
 
 def look_at_edges(
-    session: Session, layout: Layout, graph: GraphPolicy, people: Sequence[Subject], snapshots: Mapping[str, Snapshot]
+    session: Session,
+    statements: Statements,
+    graph: GraphPolicy,
+    people: Sequence[Subject],
+    snapshots: Mapping[str, Snapshot],
 ) -> None:
     """Add to what was seen the edges on which each person stands."""
     with session.transaction(keep=False):
-        Staging(session, layout, people, one_by_one=True)
+        Staging(session, statements, people, one_by_one=True)
         stage_edges(session, graph)
         for ref, n in count_edges(session).items():
             snapshots[ref].counts[graph.table] = n

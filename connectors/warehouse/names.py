@@ -1,4 +1,4 @@
-"""Names of tables and columns, as the configuration gives them, made safe to stand in SQL. Knows no database."""
+"""Names of tables and columns as the configuration gives them. Knows no database; SQLAlchemy quotes them for SQL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _PART = re.compile(r'"(?:[^"]|"")+"|[^".]+')
 
 
 def name_parts(name: str) -> tuple[str, ...]:
-    """`schema.table` or `table` as its parts. A part that holds a dot is written in double quotes: `"odd.name"`.
+    """Divide `schema.table` or `table` into its parts. A part with a dot is written in double quotes: `"odd.name"`.
 
     Raises ValueError for anything that isn't one or two such parts.
     """
@@ -26,23 +26,20 @@ def name_parts(name: str) -> tuple[str, ...]:
         if name[position] != ".":
             raise ValueError("a table is named `table` or `schema.table`; other signs go in double quotes")
         position += 1
-    if len(parts) > 2 or any("\x00" in part for part in parts):
+    if len(parts) > 2:
         raise ValueError("a table is named by one or two parts")
-    return tuple(parts)
+    return tuple(check_part(part) for part in parts)
 
 
-def quoted(part: str) -> str:
-    """One part as a quoted SQL identifier: whatever it says, it stays a name."""
+def check_part(part: str) -> str:
+    """Return the part of a name. Raises ValueError for one that no database can hold."""
+    if not part:
+        raise ValueError("a name isn't empty")
     if "\x00" in part:
         raise ValueError("a name holds no NUL")
-    return '"' + part.replace('"', '""') + '"'
-
-
-def quoted_name(name: str) -> str:
-    """A configured table name as SQL."""
-    return ".".join(quoted(part) for part in name_parts(name))
+    return part
 
 
 def code_part(name: str) -> str:
-    """A name as part of an error code: lower case, other signs as `_`. Table names are configuration, not personal."""
+    """Return a name as part of an error code: lower case, other signs as `_`. Table names aren't personal data."""
     return re.sub(r"[^a-z0-9_.-]", "_", name.lower())[:40]

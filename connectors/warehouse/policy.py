@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from connectors.base.config import SystemModel
 from connectors.base.values import is_identifier_kind
-from connectors.warehouse.names import name_parts, quoted
+from connectors.warehouse.names import check_part, name_parts
 
 # At most six digits, as every code of the audit log.
 _REASON = re.compile(r"(?=.{1,80}$)(?:[a-z_.:-]*[0-9]){0,6}[a-z_.:-]*")
@@ -32,10 +32,7 @@ def _table_name(value: str) -> str:
 
 
 def _column_name(value: str) -> str:
-    if not value:
-        raise ValueError("a column needs a name")
-    quoted(value)
-    return value
+    return check_part(value)
 
 
 TableName = Annotated[str, AfterValidator(_table_name)]

@@ -1,7 +1,5 @@
 """A PostgreSQL warehouse, one connection per access, bounded by statement, lock and idle time-outs."""
 
-# ruff: noqa: S608 - every name in a statement is quoted, every value bound
-
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +15,10 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
-from connectors.warehouse.names import code_part, quoted
-from connectors.warehouse.session import Reference, Row, Session, TableFacts
+from connectors.warehouse import postgresql_catalogue as catalogue
+from connectors.warehouse.dialects import Compiled, PostgresqlDialect
+from connectors.warehouse.names import code_part
+from connectors.warehouse.session import Given, Reference, Row, Session, TableFacts
 
 _CONNECT_TIMEOUT_SECONDS = 5
 # Nothing of ours waits between two statements for long; a lost process must not hold locks for hours.
@@ -78,41 +78,32 @@ class PostgresqlDatabase:
 class PostgresqlSession(Session):
     """One connection. Outside `transaction` each statement is its own."""
 
-    row_id = ("{0}.tableoid", "{0}.ctid")
     levels_apart = False
-    temporary = "CREATE TEMPORARY TABLE"
-    temporary_options = "ON COMMIT DROP"
 
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         self._connection = connection
-        self.collation = self._choose_collation()
+        self.dialect = PostgresqlDialect(self._choose_collation())
 
-    def _choose_collation(self) -> str:
-        """How to lower-case beyond ASCII: under the C collation, of a database or a column, `Ü` stays as it is."""
-        known = {name for (name,) in self.rows("SELECT collname FROM pg_collation WHERE collencoding IN (-1, 6)")}
-        fit = next((name for name in _COLLATIONS if name in known), None)
-        return "" if fit is None else f" COLLATE {quoted(fit)}"
+    def _choose_collation(self) -> str | None:
+        """Return the collation that lower-cases beyond ASCII: under the C collation `Ü` stays as it is."""
+        known = {name for (name,) in self.rows(catalogue.COLLATIONS)}
+        return next((name for name in _COLLATIONS if name in known), None)
 
-    def rows(self, sql: str) -> list[Row]:
+    def rows(self, statement: Compiled, given: Given | None = None) -> list[Row]:
         with self._named_errors():
-            return self._connection.execute(sql.encode()).fetchall()
+            return self._execute(statement, given).fetchall()
 
-    def change(self, sql: str) -> int:
+    def change(self, statement: Compiled) -> int:
         with self._named_errors():
-            return self._connection.execute(sql.encode()).rowcount
+            return self._execute(statement).rowcount
 
-    def run(self, sql: str) -> None:
+    def run(self, statement: Compiled, given: Given | None = None) -> None:
         with self._named_errors():
-            self._connection.execute(sql.encode())
+            self._execute(statement, given)
 
-    def with_given(self, given: Mapping[str, Sequence[str]], sql: str) -> list[Row]:
-        lists = ", ".join("%s::text[]" for _ in given)
-        head = f"WITH given({', '.join(given)}) AS MATERIALIZED (SELECT * FROM unnest({lists})) "
-        with self._named_errors():
-            # psycopg reads `%` in a statement with bound values, also inside quoted names.
-            text = head + sql.replace("%", "%%")
-            cursor = self._connection.execute(text.encode(), [list(values) for values in given.values()])
-            return cursor.fetchall() if cursor.description else []
+    def _execute(self, statement: Compiled, given: Given | None = None) -> psycopg.Cursor[Row]:
+        # Always with values: psycopg reads `%%` in quoted names as `%` only then.
+        return self._connection.execute(statement.text.encode(), statement.values(given or {}))
 
     @contextmanager
     def transaction(self, *, keep: bool) -> Iterator[None]:
@@ -123,56 +114,36 @@ class PostgresqlSession(Session):
         return [self._facts(name) for name in names]
 
     def _facts(self, name: tuple[str, ...]) -> TableFacts | None:
-        found = self._ask("SELECT oid::bigint, relkind FROM pg_class WHERE oid = to_regclass(%s)", _regclass(name))
+        values = catalogue.parts(name)
+        found = self.rows(catalogue.TABLE[len(name)], values)
         if not found:
             return None
         token, kind = found[0]
-        columns = self._ask(
-            "SELECT attname, NOT attnotnull FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 "
-            "AND NOT attisdropped",
-            _regclass(name),
-        )
-        key = self._ask(
-            "SELECT a.attname FROM pg_constraint c CROSS JOIN LATERAL unnest(c.conkey) WITH ORDINALITY AS k(attnum, n) "
-            "JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum "
-            "WHERE c.contype = 'p' AND c.conrelid = to_regclass(%s) ORDER BY k.n",
-            _regclass(name),
-        )
+        columns = self.rows(catalogue.COLUMNS[len(name)], values)
+        key = self.rows(catalogue.PRIMARY_KEY[len(name)], values)
         # Ordinary and partitioned tables; views, foreign and materialised ones have no rows of their own to delete.
-        return TableFacts(token, kind in ("r", "p"), {str(c): bool(n) for c, n in columns}, tuple(c for (c,) in key))
+        return TableFacts(
+            token, kind in ("r", "p"), {str(c): bool(n) for c, n in columns}, tuple(key[0][0]) if key else ()
+        )
 
     def references(self) -> list[Reference]:
-        def columns(of: str, numbers: str) -> str:
-            return (
-                f"ARRAY(SELECT a.attname::text FROM unnest({numbers}) WITH ORDINALITY AS k(attnum, n) "
-                f"JOIN pg_attribute a ON a.attrelid = {of} AND a.attnum = k.attnum ORDER BY k.n)"
-            )
-
-        # conparentid: a partition's copy of its parent's foreign key says nothing new.
-        found = self.rows(
-            "SELECT conrelid::bigint, conrelid::regclass::text, " + columns("conrelid", "conkey") + ", "
-            "confrelid::bigint, " + columns("confrelid", "confkey") + " FROM pg_constraint "
-            "WHERE contype = 'f' AND conparentid = 0"
-        )
-        return [Reference(child, name, tuple(own), parent, tuple(other)) for child, name, own, parent, other in found]
+        return [
+            Reference(child, name, tuple(own), parent, tuple(other))
+            for child, name, own, parent, other in self.rows(catalogue.FOREIGN_KEYS)
+        ]
 
     def check_rights(self, name: tuple[str, ...], *, delete: bool, update: tuple[str, ...]) -> None:
         code = code_part(name[-1])
-        table = _regclass(name)
-        needed = ["SELECT", "DELETE"] if delete else ["SELECT"]
-        for right in needed:
-            if not self._ask("SELECT has_table_privilege(to_regclass(%s), %s)", table, right)[0][0]:
-                raise CredentialsRefused(f"missing_right:{code}:{right.lower()}")
-        for column in update:
-            if not self._ask("SELECT has_column_privilege(to_regclass(%s), %s, 'UPDATE')", table, column)[0][0]:
+        values = catalogue.parts(name)
+        for right in ("select", "delete") if delete else ("select",):
+            if not self.rows(catalogue.HAS_RIGHT[len(name)], {**values, "right": right})[0][0]:
+                raise CredentialsRefused(f"missing_right:{code}:{right}")
+        for each in update:
+            if not self.rows(catalogue.MAY_UPDATE[len(name)], {**values, "column": each})[0][0]:
                 raise CredentialsRefused(f"missing_right:{code}:update")
-        if self._ask("SELECT row_security_active(to_regclass(%s))", table)[0][0]:
+        if self.rows(catalogue.HIDES_ROWS[len(name)], values)[0][0]:
             # Rows that a policy hides would look like rows that are gone.
             raise CredentialsRefused(f"row_security:{code}")
-
-    def _ask(self, sql: str, *values: str) -> list[Row]:
-        with self._named_errors():
-            return self._connection.execute(sql.encode(), values).fetchall()
 
     @contextmanager
     def _named_errors(self, *, ending: bool = False) -> Iterator[None]:
@@ -185,10 +156,6 @@ class PostgresqlSession(Session):
         else:
             return
         raise refusal from None
-
-
-def _regclass(name: tuple[str, ...]) -> str:
-    return ".".join(quoted(part) for part in name)
 
 
 def _connecting_error(text: str) -> ConnectorError:

@@ -1,6 +1,7 @@
-"""What the two kinds of database have in common here: a short session, set-based SQL, lists as bound parameters.
+"""One short access to a warehouse: compiled statements, set-based, with lists as bound values.
 
-Decides the differences of dialect that the rest of this folder sees. Doesn't decide what is asked.
+Decides the interface that the rest of this folder sees. Doesn't decide what is asked; `dialects` has the differences of
+SQL.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from connectors.warehouse.spelling import WHITE_SPACE
+from connectors.warehouse.dialects import Compiled, WarehouseDialect
 
 Row = tuple[Any, ...]
-
-_WHITE_SPACE_SQL = " || ".join(f"chr({ord(sign)})" for sign in WHITE_SPACE)
+Given = Mapping[str, Sequence[str]]
+"""Lists of equal length, bound by name: the columns of `WarehouseDialect.given`."""
 
 
 @dataclass(frozen=True)
@@ -41,79 +42,43 @@ class Reference:
 
 
 class Session(ABC):
-    """One short access. Statements without bound values are given as finished SQL whose names are quoted."""
+    """One short access. Statements are compiled by `dialect`."""
 
-    row_id: ClassVar[tuple[str, str]]
-    """Two expressions over a table alias `{0}` that are a row's physical identity within one transaction."""
+    dialect: WarehouseDialect
     levels_apart: ClassVar[bool]
     """True if rows and the rows that referenced them can't be deleted in one transaction."""
-    temporary: ClassVar[str]
-    """How a statement that makes a temporary table begins, up to the name, and ..."""
-    temporary_options: ClassVar[str]
-    """... what stands between its name and AS."""
-    collation: str = ""
 
     @abstractmethod
-    def rows(self, sql: str) -> list[Row]:
-        """All rows of a query without bound values."""
+    def rows(self, statement: Compiled, given: Given | None = None) -> list[Row]:
+        """Return all rows of a query."""
 
     @abstractmethod
-    def change(self, sql: str) -> int:
-        """Run DELETE or UPDATE; the number of rows that it changed."""
+    def change(self, statement: Compiled) -> int:
+        """Run DELETE or UPDATE; return the number of rows that it changed."""
 
     @abstractmethod
-    def run(self, sql: str) -> None:
+    def run(self, statement: Compiled, given: Given | None = None) -> None:
         """Run a statement whose result doesn't matter."""
 
     @abstractmethod
-    def with_given(self, given: Mapping[str, Sequence[str]], sql: str) -> list[Row]:
-        """Run `WITH given(<columns>) AS (<the bound lists side by side>) <sql>` and return its rows, if it has any."""
-
-    @abstractmethod
     def transaction(self, *, keep: bool) -> AbstractContextManager[None]:
-        """One transaction with a steady view of the data; committed at its end only if `keep`."""
+        """Return one transaction with a steady view of the data, which is committed at its end only if `keep`."""
 
     @abstractmethod
     def facts(self, names: Sequence[tuple[str, ...]]) -> list[TableFacts | None]:
-        """What the catalogue says of each table; None where there is none that this user can know of."""
+        """Return the catalogue's facts of each table; None where there is none that this user can know of."""
 
     @abstractmethod
     def references(self) -> list[Reference]:
-        """Every enforced foreign key of the database."""
+        """Return every enforced foreign key of the database."""
 
     @abstractmethod
     def check_rights(self, name: tuple[str, ...], *, delete: bool, update: tuple[str, ...]) -> None:
-        """Raise CredentialsRefused unless this user sees *every* row of the table and may change them as said."""
-
-    def make(self, name: str, query: str) -> None:
-        """A temporary table of ours from a query."""
-        self.run(f"{self.temporary} {name} {self.temporary_options} AS {query}")
-
-    def trim(self, expression: str) -> str:
-        """The expression as text without white space around it."""
-        return f"trim(BOTH {_WHITE_SPACE_SQL} FROM CAST({expression} AS VARCHAR))"
-
-    def lower(self, text: str) -> str:
-        """Text in lower case, beyond ASCII as well."""
-        return f"lower({text}{self.collation})"
-
-    def fold(self, expression: str) -> str:
-        """What both sides of a comparison without regard to case are turned into."""
-        return self.lower(self.trim(expression))
-
-    def id_columns(self, alias: str) -> str:
-        """The physical identity of a row of `alias` as the columns a and b."""
-        first, second = (part.format(alias) for part in self.row_id)
-        return f"{first} AS a, {second} AS b"
-
-    def is_row(self, alias: str, found: str) -> str:
-        """The condition that `found`, which has the columns a and b, is the row of `alias`."""
-        first, second = (part.format(alias) for part in self.row_id)
-        return f"{first} = {found}.a AND {second} = {found}.b"
+        """Raise CredentialsRefused unless this user sees *every* row of the table and may change rows so."""
 
 
 class Database(Protocol):
     """A warehouse that can be opened for a moment."""
 
     def open(self, *, write: bool) -> AbstractContextManager[Session]:
-        """A session, closed at its end. Raises the four errors only, none of which carries the database's text."""
+        """Return a session, closed at its end. Raises the four errors only; none carries the database's text."""

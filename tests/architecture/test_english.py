@@ -26,7 +26,7 @@ ALLOWED = {
     "connectors/base": (33, 73),
     "connectors/salesforce": (75, 114),
     "connectors/testing": (28, 43),
-    "connectors/warehouse": (20, 34),
+    "connectors/warehouse": (16, 34),
     "service": (3, 8),
     "service/access": (0, 1),
     "service/api": (39, 44),

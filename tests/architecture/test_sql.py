@@ -15,7 +15,6 @@ from tests.architecture.sql import Counts, built_sql, counts, findings, line_of
 ALLOWED = {
     "connectors/salesforce": (12, 5, 4, 0, 0),
     "connectors/testing": (3, 2, 4, 0, 0),
-    "connectors/warehouse": (47, 6, 37, 0, 0),
     "service": (0, 0, 0, 0, 7),
     "service/api": (0, 0, 0, 0, 39),
     "service/audit": (3, 1, 24, 1, 10),

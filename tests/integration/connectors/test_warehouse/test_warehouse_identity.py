@@ -14,8 +14,9 @@ from connectors.base.identity_source import Edge, IdentitySource
 from connectors.base.values import Identifier
 from connectors.testing.sandbox.sample_warehouse import edge_columns
 from connectors.testing.sandbox.sample_world import PLACEHOLDER_EMAIL, SampleWorld
+from connectors.warehouse.dialects import Compiled
 from connectors.warehouse.identity_source import open_identity_source
-from connectors.warehouse.session import Session
+from connectors.warehouse.session import Given, Session
 
 from .conftest import GRAPH, Bench, DuckdbBench, PostgresqlBench
 
@@ -111,7 +112,7 @@ def test_a_supernode_is_counted_and_not_brought_over(bench: Bench, monkeypatch: 
     bench.execute("INSERT INTO edges VALUES ('email', 'TEST@test.com', 'customer_id', ' S-0', NULL, NULL)")
     brought: list[int] = []
     for kind in ("duckdb_database.DuckdbSession", "postgresql_database.PostgresqlSession"):
-        monkeypatch.setattr(f"connectors.warehouse.{kind}.with_given", _counting(kind, brought))
+        monkeypatch.setattr(f"connectors.warehouse.{kind}.rows", _counting(kind, brought))
     shared = Identifier("email", "test@test.com")
     answer = _source(bench).neighbours([shared], max_neighbours=5)[shared]
     assert (answer.degree, answer.edges) == (6, ())
@@ -129,20 +130,21 @@ def _counting(kind: str, brought: list[int]) -> Any:
         "duckdb_database": duckdb_database.DuckdbSession,
         "postgresql_database": postgresql_database.PostgresqlSession,
     }
-    real = sessions[kind.split(".")[0]].with_given
+    real = sessions[kind.split(".")[0]].rows
 
-    def with_given(self: Session, given: Any, sql: str) -> Any:
-        rows = real(self, given, sql)
-        brought.append(len(rows))
-        return rows
+    def rows(self: Session, statement: Compiled, given: Given | None = None) -> Any:
+        found = real(self, statement, given)
+        if given:
+            brought.append(len(found))
+        return found
 
-    return with_given
+    return rows
 
 
 def test_a_round_is_one_query_however_many_are_asked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     for kind in ("duckdb_database.DuckdbSession", "postgresql_database.PostgresqlSession"):
-        monkeypatch.setattr(f"connectors.warehouse.{kind}.with_given", _counting(kind, asked))
+        monkeypatch.setattr(f"connectors.warehouse.{kind}.rows", _counting(kind, asked))
     people = [Identifier("customer_id", f"C-{n}") for n in range(200)]
     found = _source(bench).neighbours(people, max_neighbours=10)
     assert set(found) == {Identifier("customer_id", f"C-{n}") for n in (1, 2, 11)}
