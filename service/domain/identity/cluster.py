@@ -1,6 +1,6 @@
-"""The values that the walk over the identity graph takes and gives: seeds, rules, clusters, doubts.
+"""The input and output of the walk over the identity graph: seeds, rules, clusters, doubts.
 
-Decides nothing itself; `identity_graph` does.
+Decides nothing itself; `walk` does.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from service.domain.identity.placeholders import STANDARD_PLACEHOLDERS, Placehol
 Ref = TypeVar("Ref")
 
 Link: TypeAlias = tuple[Identifier, Identifier]
-"""Two identifiers in normal form that the graph links, in their order: a link has no direction."""
+"""Two linked identifiers in normal form, sorted, because a link has no direction."""
 
 
 def link_of(one: Identifier, other: Identifier) -> Link:
-    """The link between two identifiers."""
+    """Return the link between two identifiers."""
     return (one, other) if one <= other else (other, one)
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One claim of a link: the source that makes it, its confidence, and when the source saw it, as far as it tells."""
+    """One source's claim of a link, with its confidence and when the source saw it; None if unknown."""
 
     source: str | None = None
     confidence: float | None = None
@@ -37,7 +37,10 @@ class Evidence:
 
 
 class Exclusion(StrEnum):
-    """Why an identifier that was submitted or met is no member: it addresses nobody and is not walked through."""
+    """The reason why an identifier isn't a member of the cluster.
+
+    No system is called with an excluded identifier, and the walk doesn't continue through it.
+    """
 
     PLACEHOLDER = "placeholder"
     MALFORMED = "malformed"
@@ -49,7 +52,7 @@ class Exclusion(StrEnum):
 
 
 class DoubtReason(StrEnum):
-    """Why a human must look before anything is planned."""
+    """The reason why a human must review the cluster before the plan."""
 
     SHARED_IDENTIFIER = "shared_identifier"
     SUPERNODE = "supernode"
@@ -64,9 +67,9 @@ class DoubtReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """One reason for a review and the identifiers that it is about.
+    """One reason for a review and the identifiers in doubt.
 
-    `sources` names the tables that claim a link; `links` are the links in doubt, where the doubt is about links.
+    `sources` names the tables that claim a link; `links` are the links in doubt, if the doubt is about links.
     """
 
     reason: DoubtReason
@@ -77,7 +80,10 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """An identifier as submitted. An unverified one starts nothing: it is only a member when the walk comes by."""
+    """An identifier as submitted.
+
+    The walk doesn't start at an unverified one; it becomes a member only if the walk finds it from a verified one.
+    """
 
     identifier: Identifier
     verified: bool
@@ -85,10 +91,10 @@ class Seed:
 
 @dataclass(frozen=True, slots=True)
 class Person(Generic[Ref]):
-    """Whom one request is about: what was submitted, and what reviewers decided.
+    """The data subject of one request: submitted identifiers and the decisions of reviewers.
 
-    `dropped` identifiers and `cut` links are never walked. `followed` links are walked although they are weak. A `kept`
-    identifier is a member although it is a supernode; it is not walked through.
+    The walk never uses `dropped` identifiers and `cut` links. It uses `followed` links although they are weak. A `kept`
+    identifier is a member although it is a supernode; the walk doesn't continue through it.
     """
 
     ref: Ref
@@ -101,11 +107,12 @@ class Person(Generic[Ref]):
 
 @dataclass(frozen=True, slots=True)
 class WalkRules:
-    """What the controller declared about its identity graph.
+    """The controller's configuration of its identity graph.
 
-    `max_neighbours`: an identifier with more is a supernode. `max_cluster`: identifiers per person. `max_rounds`: of
-    questions per person; a member is less than that many links from a verified seed. `min_confidence`: 0 to 1;
-    weaker links aren't walked (a link without a confidence is certain). `default_region` reads national phone numbers.
+    `max_neighbours`: an identifier with more is a supernode. `max_cluster`: identifiers per person. `max_rounds`:
+    rounds of questions per person; a member is fewer links than that away from a verified seed. `min_confidence`: 0 to
+    1; the walk doesn't use weaker links (a link without a confidence is certain). `default_region`: the country of
+    phone numbers without a country code.
     """
 
     shared_kinds: frozenset[str] = frozenset()
@@ -126,12 +133,13 @@ class WalkRules:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The identifiers of one person, as far as the rules let us be sure.
+    """The identifiers of one person, as far as the rules allow certainty.
 
-    `members` are in normal form. `spellings` has, for every member, each form in which it was submitted or is held
-    by the warehouse: rows and vendors' records are addressed by these. Nothing with `doubts` goes on without a human.
-    `paths` leads from a verified seed to each member, both included, by the fewest links. `evidence` has every link
-    that the walk met between members, and the weak ones. What a reviewer kept is still among the doubts.
+    `members` are in normal form. `spellings` has, for every member, each form in which it was submitted or stands in
+    the warehouse; connectors search rows and records by these forms. A cluster with `doubts` waits for a human. `paths`
+    leads from a verified seed to each member, both included, by the fewest links. `evidence` has every link that the
+    walk found between members, and the weak links in doubt. A doubt stays in `doubts` after a reviewer kept its
+    identifiers.
     """
 
     members: frozenset[Identifier]

@@ -1,8 +1,8 @@
-"""Decides whether a record that was found in a system may be somebody else's, by the identifiers that it carries.
+"""Decides by a found record's identifiers whether the record may belong to another person.
 
-An identifier that the identity graph links to others, and that isn't this person's, is somebody else's; so is one that
-a reviewer dropped from this person. One that nobody knows says nothing. Placeholders, shared kinds and supernodes say
-nothing either: many people's records carry them.
+An identifier that isn't this person's belongs to another person if the identity graph links it to others or a reviewer
+dropped it from this person. An identifier that the graph doesn't know proves nothing. Placeholders, shared kinds and
+supernodes prove nothing either, because they are in the records of many people.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from service.domain.identity.placeholders import is_placeholder
 
 
 def unexplained(carried: Collection[Identifier], known: Collection[Identifier], rules: WalkRules) -> set[Identifier]:
-    """Those carried identifiers, in normal form, of which the graph must be asked whose they are."""
+    """Return the record's identifiers, in normal form, about whose owner the graph must be asked."""
     own = {_normal(identifier, rules) for identifier in known}
     found: set[Identifier] = set()
     for identifier in carried:
@@ -37,7 +37,7 @@ def somebody_elses(
     dropped: Collection[Identifier],
     rules: WalkRules,
 ) -> set[Identifier]:
-    """Of the unexplained identifiers those that are somebody else's."""
+    """Return those of the unexplained identifiers that belong to another person."""
     not_ours = {_normal(identifier, rules) for identifier in dropped}
     return {
         question

@@ -1,7 +1,7 @@
-"""The doubts of one request as a reviewer decides them, one by one, and what follows from the decisions.
+"""The doubts of one request, the reviewer's decision about each, and the approvals that follow.
 
-Decides which identifiers and links a walk's doubts ask about, which decisions each doubt allows, and which decisions
-take a second person. Identifiers are named by their ordinals in the request, so nothing here is personal data.
+Decides which identifiers and links each doubt of a walk is about, which decisions it allows, and which decisions need a
+second person. Doubts name identifiers by their ordinals in the request, so they hold no personal data.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MEETS_OPEN_REQUEST = "meets_open_request"
 
 
 class DoubtDecision(StrEnum):
-    """What a reviewer decides about one doubt: what it is about is the person's, or isn't."""
+    """A reviewer's decision about one doubt: the data in doubt is the person's (`keep`) or not (`drop`)."""
 
     KEEP = "keep"
     DROP = "drop"
@@ -37,18 +37,18 @@ ALLOWED: Mapping[str, tuple[DoubtDecision, ...]] = MappingProxyType(
         DoubtReason.SUPERNODE: _EITHER,
         DoubtReason.TWO_VALUES_OF_ONE_PER_PERSON_KIND: _EITHER,
         DoubtReason.LOW_CONFIDENCE: _EITHER,
-        # Kept only together with a proof, which the review brings along.
+        # The review must include a proof to keep it.
         DoubtReason.UNVERIFIED_IDENTIFIER: _EITHER,
         MEETS_OPEN_REQUEST: _EITHER,
         REAPPEARED: _EITHER,
-        # These belong to nobody or to many: an erasure by them would reach other people.
+        # An erasure by these would reach other people, because they belong to no single person.
         DoubtReason.PLACEHOLDER: (DoubtDecision.DROP,),
         DoubtReason.MALFORMED_IDENTIFIER: (DoubtDecision.DROP,),
         DoubtReason.SHARED_IDENTIFIER: (DoubtDecision.DROP,),
-        # Never examined, so it can only be left out.
+        # The walk never examined these identifiers, so they can only be left out.
         DoubtReason.TOO_LARGE: (DoubtDecision.DROP,),
         DoubtReason.TOO_DEEP: (DoubtDecision.DROP,),
-        # About no identifier: the walk begins again.
+        # These are about no identifier: the walk is repeated.
         NO_IDENTIFIER_LEFT: (DoubtDecision.KEEP,),
         NO_SYSTEM_CONNECTED: (DoubtDecision.KEEP,),
     }
@@ -70,9 +70,9 @@ _TAKES_A_SECOND_PERSON: Mapping[str, ApprovalReason] = MappingProxyType(
 class OpenDoubt:
     """One doubt that waits for its decision.
 
-    `about` are ordinals: one identifier, the two ends of a link if `is_edge`, or several identifiers that were never
-    examined. `identifiers` are their rows, None for one that isn't stored as a row. `leads_to` are, for two values of a
-    one-per-person kind, the values to which the link leads. `other` is the open request that is met.
+    `about` are ordinals: one identifier, the two ends of a link if `is_edge`, or several identifiers that the walk
+    never examined. `identifiers` are their rows, None for one without a row. `leads_to` are, for two values of a
+    one-per-person kind, the values to which the link leads. `other` is the open request with a common identifier.
     """
 
     reason: str
@@ -84,34 +84,37 @@ class OpenDoubt:
 
     @property
     def id(self) -> str:
-        """Stable within the request: the same doubt has the same id in a later round."""
+        """Return the doubt's id; the same doubt of a request has the same id in a later round."""
         return self.reason if not 0 < len(self.about) <= 2 else f"{self.reason}.{'-'.join(map(str, self.about))}"
 
     @property
     def sign(self) -> tuple[str, tuple[int, ...]]:
-        """By this a doubt is known that was decided before."""
+        """Return the key by which a later walk recognises a decided doubt."""
         return self.reason, self.about
 
     @property
     def allowed(self) -> tuple[DoubtDecision, ...]:
-        """The decisions among which the reviewer chooses."""
+        """Return the decisions among which the reviewer can choose."""
         if not self.about and self.reason == DoubtReason.TWO_VALUES_OF_ONE_PER_PERSON_KIND:
-            # Of an earlier version of Expunge: without the links nobody can say where to cut. The walk is repeated.
+            # A doubt of an earlier version of Expunge has no links that a reviewer could cut. The walk is repeated.
             return (DoubtDecision.KEEP,)
         return ALLOWED[self.reason]
 
     @property
     def rows(self) -> tuple[UUID, ...]:
-        """The rows that dropping it drops: none for a link, since what hangs on the link only falls out by itself."""
+        """Return the rows that the decision `drop` removes.
+
+        None for a link: identifiers that only this link reaches drop out of the next walk.
+        """
         return () if self.is_edge else tuple(row for row in self.identifiers if row is not None)
 
     @property
     def takes_a_second_person(self) -> bool:
-        """Whether going on with what the doubt is about needs a second person's approval."""
+        """Return whether keeping the identifiers or link in doubt needs a second person's approval."""
         return self.reason in _TAKES_A_SECOND_PERSON
 
     def as_json(self) -> dict[str, Any]:
-        """For the request's row. Holds no personal data."""
+        """Return the doubt as JSON for the request's row. Holds no personal data."""
         return {
             "reason": self.reason,
             "about": list(self.about),
@@ -123,7 +126,10 @@ class OpenDoubt:
 
     @classmethod
     def of_json(cls, stored: Mapping[str, Any]) -> OpenDoubt:
-        """What `as_json` made. A doubt of an earlier version of Expunge names its rows only: its walk is repeated."""
+        """Read the output of `as_json`.
+
+        A doubt of an earlier version of Expunge has its rows only; its walk is repeated.
+        """
         other = stored.get("request")
         return cls(
             stored["reason"],
@@ -136,10 +142,10 @@ class OpenDoubt:
 
 
 def doubts_of(cluster: Cluster, ordinals: Mapping[Identifier, int], rows: Mapping[Identifier, UUID]) -> list[OpenDoubt]:
-    """A walk's doubts, one for each identifier or link about which a reviewer must decide; in a stable order.
+    """Return a walk's doubts in a stable order, one for each identifier or link to decide about.
 
-    Two values of a one-per-person kind are in doubt link by link along the paths that lead to them: dropping a link
-    drops what hangs on it only.
+    Two values of a one-per-person kind become a doubt for each link on the paths to them, because a dropped link
+    removes only the identifiers that are reached through it alone.
     """
 
     def doubt(
@@ -174,26 +180,26 @@ def _along_the_paths(cluster: Cluster, values: set[Identifier], doubt: Callable[
         for one, other in pairwise(path):
             leads_to.setdefault(link_of(one, other), set()).add(value)
         if len(path) == 1:
-            # Submitted and verified itself: no link leads to it.
+            # No link leads to this value, because it was submitted and verified itself.
             yield doubt(reason, [value], leads_to=[value], edge=False)
     yield from (doubt(reason, pair, leads_to=ends, edge=True) for pair, ends in leads_to.items())
 
 
 def reasons_of(doubts: Collection[Doubt]) -> frozenset[ApprovalReason]:
-    """Why a cluster that goes on with these doubts needs a second person."""
+    """Return why a cluster that keeps these doubts needs a second person."""
     return frozenset(_TAKES_A_SECOND_PERSON[d.reason] for d in doubts if d.reason in _TAKES_A_SECOND_PERSON)
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """What is wrong with a list of decisions, and where. Repeats nothing that was sent."""
+    """One fault in a list of decisions, with its JSON pointer. Repeats no value that was sent."""
 
     field: str
     reason: str
 
 
 def mistakes_in(doubts: Sequence[OpenDoubt], decisions: Sequence[tuple[str, DoubtDecision]]) -> list[Mistake]:
-    """Everything that is wrong with the decisions about these open doubts; empty where each has exactly one."""
+    """Return all faults of the decisions about these open doubts; empty if each has exactly one."""
     by_id = {doubt.id: doubt for doubt in doubts}
     seen: set[str] = set()
     found: list[Mistake] = []
@@ -223,10 +229,11 @@ def _named(doubt: OpenDoubt) -> str:
 def second_person_for(
     decided: Sequence[tuple[OpenDoubt, DoubtDecision]], dropped_rows: Collection[UUID] = ()
 ) -> frozenset[ApprovalReason]:
-    """Why the decisions of one review take a second person.
+    """Return why the decisions of one review need a second person; empty if they don't.
 
-    Of a cluster with two values, a kept link is plain only if it leads to a value that stays, or touches one. Any other
-    kept link keeps an identifier of which only the value that was taken away said whose it is.
+    In a cluster with two values of a one-per-person kind, a kept link needs no second person only if it leads to a
+    value that stays, or touches one. Any other kept link keeps an identifier whose only connection to the person is a
+    value that was dropped.
     """
     reasons = {_TAKES_A_SECOND_PERSON[doubt.reason] for doubt, decision in decided if _is_risky(doubt, decision)}
     about_values = [(doubt, choice) for doubt, choice in decided if doubt.leads_to]
@@ -247,7 +254,10 @@ def second_person_for(
 
 
 def _is_risky(doubt: OpenDoubt, decision: DoubtDecision) -> bool:
-    """A link towards two values is judged with the others of its cluster, not alone."""
+    """Return whether this decision alone needs a second person.
+
+    False for a link towards two values, because `second_person_for` judges those links together.
+    """
     if doubt.reason not in _TAKES_A_SECOND_PERSON or doubt.leads_to:
         return False
     return decision is DoubtDecision.KEEP or DoubtDecision.KEEP not in doubt.allowed

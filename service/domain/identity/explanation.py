@@ -1,7 +1,7 @@
-"""Why each identifier of a request is in its cluster: ordinals, paths from a verified seed, and what claims each link.
+"""The reason why each identifier is in its cluster: paths from a verified seed and claims of links.
 
-Decides the ordinals: an identifier keeps its ordinal for the request's life, so that a mask with its ordinal, a doubt's
-id and a decision mean the same identifier in every round. The values are personal data; the store seals them.
+Decides the ordinals: an identifier has the same ordinal for the request's life, so that a mask with its ordinal, a
+doubt's id and a decision mean the same identifier in every round. The values are personal data; the store seals them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Ends = tuple[int, int]
 
 @dataclass(frozen=True)
 class Explanation:
-    """Identifiers in the order of their ordinals, which begin at 1; everything else is said in ordinals.
+    """Identifiers in the order of their ordinals, which begin at 1; the other fields hold ordinals.
 
     `normal_forms`: for each other spelling, the identifier in normal form. `paths`: from a verified seed to a member,
     both included. `edges`: every link between members, and the links in doubt.
@@ -38,26 +38,26 @@ class Explanation:
 
     @cached_property
     def ordinals(self) -> Mapping[Identifier, int]:
-        """The ordinal of each identifier."""
+        """Return the ordinal of each identifier."""
         return {identifier: n for n, identifier in enumerate(self.identifiers, start=1)}
 
     def identifier(self, ordinal: int) -> Identifier:
-        """The identifier with this ordinal."""
+        """Return the identifier with this ordinal."""
         return self.identifiers[ordinal - 1]
 
     def with_rows(self, rows: Iterable[Identifier]) -> Explanation:
-        """The same with ordinals for these identifiers, too: in the order given, after all that have one."""
+        """Return the explanation with these identifiers added, in the given order, after the present ones."""
         more = tuple(dict.fromkeys(each for each in rows if each not in self.ordinals))
         if not more:
             return self
         return Explanation((*self.identifiers, *more), self.normal_forms, self.paths, self.edges, self.excluded)
 
     def path_to(self, ordinal: int) -> tuple[int, ...]:
-        """From a verified seed to this identifier, by normal forms; empty for one that isn't a member."""
+        """Return the path from a verified seed to this identifier, in normal forms; empty for a non-member."""
         return self.paths.get(self.normal_forms.get(ordinal, ordinal), ())
 
     def to_json(self) -> bytes:
-        """For the seal."""
+        """Return the bytes that the store seals."""
         plain = {
             "identifiers": [[each.kind, each.value] for each in self.identifiers],
             "normal_forms": [[form, node] for form, node in self.normal_forms.items()],
@@ -69,7 +69,7 @@ class Explanation:
 
     @classmethod
     def of_json(cls, plain: bytes) -> Explanation:
-        """What `to_json` made."""
+        """Read the output of `to_json`."""
         stored = json.loads(plain.decode("utf-8", "surrogatepass"))
         return cls(
             identifiers=tuple(Identifier(kind, value) for kind, value in stored["identifiers"]),
@@ -83,10 +83,10 @@ class Explanation:
 def explain(
     before: Explanation, rows: Sequence[Identifier], cluster: Cluster, order: Callable[[Identifier], bytes]
 ) -> Explanation:
-    """The explanation of a newly walked cluster. What had an ordinal `before` keeps it.
+    """Return the explanation of a new cluster; an identifier that had an ordinal `before` keeps it.
 
     `rows` are the request's identifiers as stored, in the order of their rows. New identifiers get ordinals by the
-    length of their path, then by `order`, which must say nothing of their values (a keyed hash).
+    length of their path, then by `order`, which must not reveal their values (a keyed hash).
     """
     doubted = {each for doubt in cluster.doubts for each in doubt.identifiers}
     ends = {each for pair in cluster.evidence for each in pair}
@@ -111,7 +111,10 @@ def explain(
 
 
 def _why_out(identifier: Identifier, cluster: Cluster) -> str | None:
-    """Why an identifier that is shown is no member; one behind a weak link wasn't examined."""
+    """Return why a shown identifier is no member; None for a member.
+
+    An identifier behind a weak link is `not_examined`.
+    """
     if identifier in cluster.members:
         return None
     return cluster.excluded.get(identifier, Exclusion.NOT_EXAMINED).value
@@ -123,7 +126,7 @@ def _ends(pair: Link, ordinals: Mapping[Identifier, int]) -> Ends:
 
 
 def _evidence_to_json(evidence: Evidence) -> list[Any]:
-    # A confidence that is no number can't be said in JSON; the walk has counted it as weak already.
+    # JSON has no NaN and no infinity. None loses nothing, because the walk has already judged the link's confidence.
     confidence = evidence.confidence
     sure = None if confidence is None or not math.isfinite(confidence) else confidence
     seen = (evidence.first_seen_at, evidence.last_seen_at)

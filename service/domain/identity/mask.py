@@ -1,6 +1,6 @@
-"""Decides how much of an identifier a person may see on a screen: enough to recognise, never enough to reconstruct.
+"""Decides which part of an identifier a screen shows: enough to recognise it, not to reconstruct it.
 
-A mask is for display to somebody who may see the request. It is still personal data: neither for logs nor for audit.
+A mask is shown to people who may see the request. It is still personal data, so logs and audit entries never hold one.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from connectors.base.values import Identifier
 
 HIDDEN = "***"
-"""Stands for any number of characters, so that a mask doesn't tell a value's length."""
+"""Replaces any number of characters, so that a mask doesn't reveal a value's length."""
 
 _MIN_LOCAL_PART_TO_HINT = 4
 _MIN_LABEL_TO_HINT = 4
@@ -16,14 +16,14 @@ _MIN_CHARACTERS_TO_HINT = 8
 
 
 def mask(identifier: Identifier) -> str:
-    """`a***@e***.test` for an email, `***67` for a phone number or any other kind; less or `***` when short."""
+    """Return `a***@e***.test` for an email, `***67` for any other kind; less for a short value."""
     return _masked_email(identifier.value) if identifier.kind == "email" else _masked_tail(identifier.value)
 
 
 def distinct_mask(identifier: Identifier, ordinal: int) -> str:
-    """The mask with the identifier's ordinal in its request: `a***@e***.test #2`.
+    """Return the mask with the identifier's ordinal in its request: `a***@e***.test #2`.
 
-    Two values of one request never look the same, and the ordinal says nothing of the value.
+    Two values of one request never have the same mask, and the ordinal reveals nothing about the value.
     """
     return f"{mask(identifier)} #{ordinal}"
 
@@ -38,7 +38,7 @@ def _masked_email(value: str) -> str:
 
 
 def _masked_tail(value: str) -> str:
-    # Of any kind the end is shown: an email that was sent under another kind ends with its top-level domain.
+    # The end is harmless for every kind: an email under another kind ends with its top-level domain.
     last_two = value[-2:]
     return HIDDEN + last_two if len(value) >= _MIN_CHARACTERS_TO_HINT and last_two.isalnum() else HIDDEN
 

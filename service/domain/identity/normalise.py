@@ -1,8 +1,9 @@
-"""Decides when two spellings are the same identifier: the strict rule, the only one used to find a person.
+"""Decides when two spellings are the same identifier: the strict rule by which persons are found.
 
-Strict means: never merge what a mailbox provider or a phone company may keep apart. Dots and plus tags of an email
-stay, ids keep their case, an extension stays part of a phone number. Vendors hash and compare by looser rules of their
-own; those live in their connectors. Whether a value names nobody at all is decided in `placeholders`.
+Strict means: two values are different if a mailbox provider or a phone company may distinguish them. Dots and plus tags
+of an email stay, ids keep their case, an extension stays part of a phone number. Vendors hash and compare by looser
+rules of their own; their connectors have those rules. `placeholders` decides whether a value identifies no person at
+all.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
 class InvalidIdentifier(ValueError):  # noqa: N818 - says what is true
-    """This can't be an identifier. Says which field and a reason code, never the value."""
+    """The value can't be an identifier. The message has the field and a reason code, never the value."""
 
     def __init__(self, field: str, reason: str) -> None:
         self.field = field
@@ -43,11 +44,11 @@ class InvalidIdentifier(ValueError):  # noqa: N818 - says what is true
 
 
 def normalise(identifier: Identifier, default_region: str | None) -> Identifier:
-    """The normal form, by which identifiers are compared; normalising it again changes nothing.
+    """Return the normal form, by which identifiers are compared; normalising it again changes nothing.
 
-    `default_region` (two letters, such as `DE`) reads national phone numbers; without it only numbers with a plus
-    become E.164. Digits that don't make a number keep the form digits-and-plus, and `is_well_formed` says False.
-    Raises InvalidIdentifier, and ValueError for a region that doesn't exist.
+    `default_region` (two letters, such as `DE`) is the country of phone numbers without a country code; without it only
+    numbers with a plus become E.164. Digits that are no phone number keep the form digits-and-plus, and
+    `is_well_formed` returns False for them. Raises InvalidIdentifier, and ValueError for a region that doesn't exist.
     """
     if default_region is not None and default_region not in phonenumbers.SUPPORTED_REGIONS:
         raise ValueError("unknown default region for phone numbers")
@@ -61,8 +62,10 @@ def normalise(identifier: Identifier, default_region: str | None) -> Identifier:
 
 
 def is_well_formed(normalised: Identifier) -> bool:
-    """False for a phone number that isn't plain E.164: two people in two countries may have the same national digits,
-    and everybody behind a switchboard has its number."""
+    """Return False for a phone number that isn't plain E.164, True for every other identifier.
+
+    Two people in two countries may have the same national digits, and all people behind a switchboard have its number.
+    """
     if normalised.kind != PHONE:
         return True
     return _as_e164(normalised.value, None) == normalised.value
@@ -104,7 +107,7 @@ def _ascii_domain(domain: str) -> str:
 
 
 def _phone(text: str, default_region: str | None) -> str:
-    # Invisible marks come along when numbers are copied from a phone's address book; they carry nothing.
+    # Invisible characters mean nothing here: a number that was copied from a phone's address book may contain them.
     visible = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf").strip()
     match = _PHONE.fullmatch(visible)
     if match is None:

@@ -1,7 +1,8 @@
-"""Decides which values name nobody: what people and programs write when they have no identifier.
+"""Decides which values are placeholders: texts that people or programs enter without an identifier.
 
-A placeholder links strangers: everybody without an email is `unknown`. So it is never a member of a cluster, and never
-walked through. The tables are short on purpose: a real value in them would hide a person from their own erasure.
+A placeholder links strangers, because everybody without an email may have `unknown`. So it is never a member of a
+cluster, and the walk doesn't continue through it. The tables are short on purpose: with a real value in them, that
+person's data would not be found and erased.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from connectors.base.values import Identifier
 
 
 class PlaceholderReason(StrEnum):
-    """Why a value names nobody."""
+    """The reason why a value is a placeholder."""
 
     EMPTY = "empty"
     WORD_FOR_NOTHING = "word_for_nothing"
@@ -76,7 +77,7 @@ STANDARD_PLACEHOLDERS = PlaceholderRules()
 def placeholder_reason(
     identifier: Identifier, rules: PlaceholderRules = STANDARD_PLACEHOLDERS
 ) -> PlaceholderReason | None:
-    """Why this identifier, normalised or as found, names nobody; None when it may name somebody."""
+    """Return why this identifier, normalised or as found, is a placeholder; None if it isn't one."""
     text = _folded(identifier.value)
     if not text:
         return PlaceholderReason.EMPTY
@@ -88,7 +89,7 @@ def placeholder_reason(
 
 
 def is_placeholder(identifier: Identifier, rules: PlaceholderRules = STANDARD_PLACEHOLDERS) -> bool:
-    """True for a value that names nobody."""
+    """Return True for a placeholder."""
     return placeholder_reason(identifier, rules) is not None
 
 
@@ -123,12 +124,12 @@ def _number_reason(kind: str, text: str) -> PlaceholderReason | None:
 
 
 def _national_digits(text: str, digits: str) -> str:
-    """Without the country code: `+1 555 555 5555` is one digit repeated, which its whole value isn't."""
+    """Return the digits without the country code, because `+1 555 555 5555` repeats one digit only there."""
     if not text.startswith("+"):
         return digits
     try:
         parsed = phonenumbers.parse(text)
     except phonenumbers.NumberParseException:
         return digits
-    # As typed behind the country code: the parser drops leading zeros, of which an all-zero number consists.
+    # The typed digits after the country code, because the parser drops leading zeros and so all of an all-zero number.
     return digits.removeprefix(str(parsed.country_code))

@@ -1,10 +1,10 @@
-"""Decides which identifiers are one person's, from what an identity graph answers round by round.
+"""Decides which identifiers are one person's, from the identity graph's answers, round by round.
 
 The graph is right about most people and badly wrong about a few: shared phones, placeholder emails, over-merged
-profiles. So the walk never goes *through* an identifier that can't belong to one person, uses none to address anybody
-before its own neighbours were counted, and turns what stays unclear into doubts for a human. Each person is walked by
-levels and as if alone: what other requests of the batch asked is only a cache, so the result depends neither on their
-company nor on the order of answers. Whether a cluster meets another open request is a use case's question.
+profiles. So the walk never continues *through* an identifier that can't belong to one person, accepts no identifier
+before its own neighbours were counted, and makes each uncertainty a doubt for a human. Each person has a breadth-first
+walk of their own: answers to other requests of the batch are only a cache, so the result depends neither on the other
+requests nor on the order of answers. Doesn't decide whether a cluster has an identifier of another open request.
 """
 
 from __future__ import annotations
@@ -41,16 +41,17 @@ _Pending = dict[Identifier, set[Identifier]]
 
 
 class WalkNotFinished(Exception):  # noqa: N818 - says what is true
-    """Clusters were asked for while questions to the graph are open; half a cluster must never become a plan."""
+    """The walk still has open questions to the graph; an incomplete cluster must never become a plan."""
 
     def __init__(self) -> None:
         super().__init__("the walk has open questions; learn the answers to its frontier first")
 
 
 class Walk(Generic[Ref]):
-    """The walk for many people at once: ask the `frontier`, `learn` the answers, until `done`.
+    """The walk for many people at once.
 
-    Raises ValueError when two people have the same ref.
+    Ask the graph about `frontier` and pass the answers to `learn`, until `done`. Raises ValueError if two people have
+    the same ref.
     """
 
     def __init__(self, people: Iterable[Person[Ref]], rules: WalkRules) -> None:
@@ -64,18 +65,18 @@ class Walk(Generic[Ref]):
         self._advance()
 
     def frontier(self) -> frozenset[Identifier]:
-        """What to ask the graph next, each identifier once for all people.
+        """Return the identifiers to ask the graph about next, each once for all people.
 
         Mostly normal forms. A spelling that a source can't derive from the normal form (`(212) 555-0123` from
-        `+12125550123`) is asked as well; differences of case in an email are the source's to bridge.
+        `+12125550123`) is in the frontier as well; a source must ignore the case of an email itself.
         """
         return self._frontier
 
     def learn(self, asked: frozenset[Identifier], neighbours: Mapping[Identifier, Neighbours]) -> None:
-        """The graph's answer about `asked`; one of them that isn't in `neighbours` is unknown to the graph.
+        """Add the graph's answers about `asked`; an identifier without `neighbours` is unknown to the graph.
 
-        `asked` may be a part of the frontier. Telling the same again changes nothing. Raises ValueError for an
-        identifier that was never asked.
+        `asked` may be a part of the frontier. A repeated call changes nothing. Raises ValueError for an identifier that
+        was never in the frontier.
         """
         if not asked <= self._frontier | self._known.answers.keys() or not neighbours.keys() <= asked:
             raise ValueError("an answer about an identifier that was not asked")
@@ -85,11 +86,11 @@ class Walk(Generic[Ref]):
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to ask."""
+        """Return whether the frontier is empty."""
         return not self._frontier
 
     def clusters(self) -> Mapping[Ref, Cluster]:
-        """One cluster per person. Raises WalkNotFinished before `done`."""
+        """Return one cluster per person. Raises WalkNotFinished before `done`."""
         if not self.done:
             raise WalkNotFinished
         return MappingProxyType(self._clusters)
@@ -109,14 +110,14 @@ class Walk(Generic[Ref]):
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """An identifier as found, read by the rules: its normal form, and why it is barred from every cluster."""
+    """The rules' result for an identifier: its normal form, and why it can't be in any cluster."""
 
     node: Identifier
     barred: Exclusion | None
 
 
 class _Known:
-    """What the graph answered so far, and how its identifiers read."""
+    """The graph's answers so far, and a cache of the readings of identifiers."""
 
     def __init__(self, rules: WalkRules) -> None:
         self._rules = rules
@@ -142,7 +143,7 @@ class _Known:
 
 
 def _walk_alone(person: Person[Ref], rules: WalkRules, known: _Known) -> Cluster | frozenset[Identifier]:
-    """The person's cluster, or what must be asked before it can be told."""
+    """Return the person's cluster, or the identifiers to ask the graph about before it can be computed."""
     supernodes: set[Identifier] = set()
     while True:
         attempt = _Attempt(person, rules, known, frozenset(supernodes))
@@ -151,12 +152,13 @@ def _walk_alone(person: Person[Ref], rules: WalkRules, known: _Known) -> Cluster
             return frozenset(attempt.missing)
         if not attempt.late_supernodes:
             return attempt.cluster()
-        # A member turned out to be a supernode only by a spelling met later on: what was reached through it falls out.
+        # A spelling that was found later shows that a member is a supernode. The walk is repeated without what was
+        # reached through it.
         supernodes |= attempt.late_supernodes
 
 
 class _Attempt:
-    """One walk of one person, level by level, over what is known; a level is settled only as a whole."""
+    """One breadth-first walk of one person over the known answers; a level is settled only as a whole."""
 
     def __init__(self, person: Person[Ref], rules: WalkRules, known: _Known, supernodes: frozenset[Identifier]) -> None:
         self._rules = rules
@@ -186,7 +188,7 @@ class _Attempt:
         for _ in range(self._rules.max_rounds):
             if len(self._members | pending.keys()) > self._rules.max_cluster:
                 return self._stop(DoubtReason.TOO_LARGE, pending)
-            # One by one: a set less a dictionary's keys goes through all of these, and there are everybody's.
+            # One by one, because the difference of a set and a dictionary's keys reads all keys: those of all people.
             known = self._known.answers
             self.missing = {asked for forms in pending.values() for asked in forms if asked not in known}
             if self.missing or not pending:
@@ -223,7 +225,7 @@ class _Attempt:
                 yield pair, claims
 
     def _meet(self, found: Identifier, before: Identifier | None, pending: _Pending) -> None:
-        """Exclude what was found, or put what isn't asked yet about it on the next level."""
+        """Exclude a found identifier, or add its open questions to the next level."""
         reading = self._known.read(found)
         node = reading.node
         barred = Exclusion.DROPPED if node in self._dropped else reading.barred
@@ -250,7 +252,7 @@ class _Attempt:
         settled = pending.keys() - outside
         self._members |= settled
         following: _Pending = {}
-        # In their order: of several equally short paths to a member, everybody is shown the same one.
+        # Sorted, so that the same one of several equally short paths to a member is shown in every walk.
         for node in sorted(settled - self._crowded):
             for form in pending[node]:
                 for edge in self._known.answers[form].edges:
@@ -258,10 +260,10 @@ class _Attempt:
         return following
 
     def _count_neighbours(self, node: Identifier, forms: set[Identifier]) -> bool:
-        """Take in what the graph says about `node`; True when it has more neighbours than one person can have."""
+        """Add the graph's answers about `node`; return True if it has too many neighbours for one person."""
         answers = [self._known.answers[form] for form in forms]
         spelled = {Identifier(node.kind, spelling) for answer in answers for spelling in answer.spellings}
-        # A source that compares more loosely than we do may report somebody else's spelling: never address by that.
+        # A source with looser rules of comparison may report another person's spelling, which must never be used.
         self._spellings[node] |= {spelling for spelling in spelled if self._known.read(spelling).node == node}
         neighbours = self._neighbours.setdefault(node, set())
         neighbours |= {self._known.read(edge.other).node for answer in answers for edge in answer.edges} - {node}
@@ -283,7 +285,7 @@ class _Attempt:
         self._meet(edge.other, node, following)
 
     def _is_weak(self, evidence: Evidence) -> bool:
-        # Written so that a confidence which is no number counts as weak.
+        # This form of the comparison makes NaN weak.
         return not (evidence.confidence is None or evidence.confidence >= self._rules.min_confidence)
 
     def _stop(self, reason: DoubtReason, pending: _Pending) -> None:
@@ -291,7 +293,7 @@ class _Attempt:
         self._excluded.update(dict.fromkeys(pending.keys() - self._members, Exclusion.NOT_EXAMINED))
 
     def _judge_weak_links(self) -> None:
-        """Doubt the weak links that lead to no member, and those that a reviewer had followed."""
+        """Add a doubt for the weak links that lead to no member, and for those that a reviewer kept."""
         doubtful = [
             (node, pair, source)
             for node, pair, source in self._weak
@@ -342,5 +344,5 @@ class _Attempt:
 
 
 def _a_source_finds(found: Identifier, node: Identifier) -> bool:
-    """Whether a source that was asked for the normal form finds this spelling too: it folds an email's case only."""
+    """Return whether a source finds this spelling by the normal form: sources ignore an email's case only."""
     return found == node or (found.kind == EMAIL and found.value.strip().lower() == node.value)

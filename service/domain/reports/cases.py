@@ -1,7 +1,8 @@
-"""What the audit log tells about each request and each step: read entry by entry, ready to be counted.
+"""The facts of each request and step that reports count, read from the audit log entry by entry.
 
-Decides what the log's events mean for a report: when a request was answered, with what, and when a system was told.
-Doesn't decide who is counted where; that is each report's own. Memory grows with the requests, not with the entries.
+Decides the meaning of the log's events for a report: when a request was answered, with which answer, and when a system
+first answered. Doesn't decide which report counts a request; each report does. Memory grows with the number of
+requests, not of entries.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from service.domain.execution.states import StepState
 
 DONE = frozenset({StepState.ERASED_VERIFIED, StepState.ERASED_UNVERIFIED, StepState.ABSENT, StepState.SUPPRESSED})
-"""Outcomes after which nothing of the person is left there that should have gone."""
+"""Outcomes after which the system holds no data of the person that had to be erased."""
 
 _TELLING = frozenset({"suppress", "erase"})
 _HEARD = frozenset({"erased", "already_absent", "accepted", "partial", "retained", "suppressed"})
@@ -39,7 +40,7 @@ _UNLINKED = (None, "unlinked")
 
 @dataclass
 class Recipient:
-    """One system in one request. `told_at` is when it first answered a request to suppress or erase."""
+    """One system in one request. `told_at` is when it first answered a call to suppress or erase."""
 
     step_id: str
     system: str
@@ -57,7 +58,7 @@ class Recipient:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it ended with nothing left behind."""
+        """Return whether the step ended with no record left."""
         return self.outcome in DONE and not self.left
 
 
@@ -65,7 +66,8 @@ class Recipient:
 class Case:
     """One request. `answer` is `fulfilled`, `denied`, `revoked`, `expired`, or None while it is open.
 
-    `reappearance_of`: nobody asked; the suppression sync opened it for an erased person, whose first request that is.
+    `reappearance_of` is the first request of an erased person if the suppression sync opened this one, without a
+    requester.
     """
 
     request_id: str
@@ -91,16 +93,16 @@ class Case:
 
 @dataclass
 class Register:
-    """Every case and system of the log. `see` its entries in their order."""
+    """All cases and systems of the log. Call `see` for each entry in order."""
 
     cases: dict[str, Case] = field(default_factory=dict)
     connectors: dict[str, str] = field(default_factory=dict)
     gaps: dict[str, list[str]] = field(default_factory=dict)
-    """What each system's connector declared last that it doesn't cover."""
+    """The data that each system's connector last declared as not covered."""
     _steps: dict[str, Recipient] = field(default_factory=dict)
 
     def see(self, entry: Mapping[str, Any]) -> None:
-        """Takes one decoded entry in. Entries that no report asks about pass by."""
+        """Add one decoded entry. Entries that no report needs are ignored."""
         event, data = entry["event"], entry["data"]
         if event == "request_submitted":
             self._submitted(entry)
@@ -121,11 +123,11 @@ class Register:
             self.gaps[entry["object_id"]] = data.get("not_covered") or []
 
     def not_covered(self, system: str) -> str | None:
-        """The declared gaps of a system as one cell; None where the log names none."""
+        """Return the declared gaps of a system as one cell; None if the log names none."""
         return "; ".join(self.gaps.get(system, ())) or None
 
     def steps_of(self, case: Case) -> list[Recipient]:
-        """The steps that carried a request out: those of the earlier request that it was linked to, if it was."""
+        """Return the steps that carried out a request; for a linked request those of the earlier one."""
         seen = {case.request_id}
         while case.linked_to in self.cases and case.linked_to not in seen:
             case = self.cases[case.linked_to]
@@ -139,7 +141,7 @@ class Register:
             subject=entry["subject"],
             kind=data["kind"],
             regime=data["regime"],
-            # Entries of the first days don't say when the request came in; then it is when it was accepted.
+            # The oldest entries have no time of receipt; the time of acceptance replaces it.
             received_at=_instant(data.get("received_at") or entry["at"]),
             manner="api" if entry["actor"].startswith("key:") else entry["actor"].partition(":")[0],
             respond_by=respond_by,
@@ -149,7 +151,7 @@ class Register:
         )
 
     def _opened(self, case: Case, entry: Mapping[str, Any]) -> None:
-        """Its steps begin with it."""
+        """Add the steps that begin with the entry."""
         at = _instant(entry["at"])
         for step_id, system in zip(entry["data"]["steps"], entry["data"]["systems"], strict=True):
             step = Recipient(step_id, system, at)
@@ -183,7 +185,7 @@ def _step(step: Recipient, event: str, data: Mapping[str, Any], at: datetime) ->
         if step.telling and step.told_at is None and answer in _HEARD:
             step.told_at = at
         step.errors += answer in _ERRORS
-        # A late answer and a human's decision tell nothing new of what is left.
+        # A late answer and a human's decision have no new count of what is left.
         step.left = step.left if data.get("left") is None else data["left"]
         step.erased += data.get("records") or 0
     if event == "step_ended":

@@ -1,4 +1,4 @@
-"""Requests whose time was extended, and requests that were answered late or are overdue (GDPR Art. 12(3), § 7021)."""
+"""The report of extended, late and overdue requests (GDPR Art. 12(3), 11 CCR § 7021)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAME = "lateness"
 
 
 def report_lateness(question: Question) -> Report:
-    """Every request of the period that was extended or missed its date."""
+    """Return a row for each request of the period that was extended or missed its deadline."""
     cases = question.cases()
     late = [case for case in cases if _is_late(case)]
     extended = [case for case in cases if case.extended_at is not None]

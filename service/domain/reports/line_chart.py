@@ -1,7 +1,7 @@
-"""Draw counts over months as an SVG line chart, for a page that runs no script and asks nothing of the network.
+"""Draw counts over months as an SVG line chart, for a page without scripts and network access.
 
-Lines differ by colour and by dashes, so that a page printed in grey can still be read. The same numbers give the same
-bytes: every coordinate is a whole number.
+Lines differ by colour and by dashes, so that a page printed in grey is readable. The same numbers give the same bytes,
+because every coordinate is a whole number.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def line_chart(series: MonthSeries) -> str:
 
 
 def _step(most: int) -> int:
-    """The smallest of 1, 2, 5, 10, 20, 50, ... that needs at most a few lines for the largest count."""
+    """Return the smallest of 1, 2, 5, 10, 20, ... that needs at most `_MOST_STEPS` steps for `most`."""
     size = 1
     while True:
         for factor in (1, 2, 5):

@@ -1,8 +1,8 @@
-"""The yearly metrics that 11 CCR § 7102 asks for: per kind of request received, complied with, denied, and how fast.
+"""The yearly metrics of 11 CCR § 7102: requests received, complied with, denied, and days to response.
 
-Asked for: received; complied with in whole or in part; denied; median or mean number of days to a substantive
-response; optionally denials split into unverifiable, not a consumer, exempt, other (facts read 2026-11-22). A request
-counts in the calendar year in which it was received.
+The section requires, per kind of request: received; complied with in whole or in part; denied; median or mean number of
+days to a substantive response; optionally denials split into unverifiable, not a consumer, exempt, other (facts read
+2026-11-22). A request counts in the calendar year in which it was received.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _SPLIT = ("denied_unverifiable", "denied_not_a_consumer", "denied_exempt", "deni
 
 
 def report_metrics(question: Question) -> Report:
-    """A row per year and kind, and one per year over all kinds."""
+    """Return a row per year and kind, and one per year over all kinds."""
     groups: dict[tuple[str, str], list[Case]] = defaultdict(list)
     for case in question.cases():
         if case.reappearance_of is not None:
@@ -56,7 +56,7 @@ def report_metrics(question: Question) -> Report:
         year = f"{question.period.day_of(case.received_at).year:04d}"
         for kind in (case.kind, EVERY_KIND):
             groups[(year, kind)].append(case)
-    # The sum over all kinds stands behind the kinds.
+    # The sum over all kinds comes after the kinds.
     order = sorted(groups, key=lambda group: (group[0], group[1] == EVERY_KIND, group[1]))
     rows = [{"year": year, "kind": kind, **_counts(question, groups[(year, kind)])} for year, kind in order]
     return Report(
@@ -93,7 +93,7 @@ def report_metrics(question: Question) -> Report:
 
 
 def _by_month(question: Question) -> list[MonthSeries]:
-    """Requests by the month of receipt, from the first month that has one to the last."""
+    """Return the counts by month of receipt, from the first month with a request to the last."""
     cases = [case for case in question.cases() if case.reappearance_of is None]
     if not cases:
         return []

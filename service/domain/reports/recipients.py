@@ -1,7 +1,8 @@
-"""Which recipient was told of which erasure, when, and with what result: what GDPR Art. 19 makes a controller know.
+"""The report of recipients that GDPR Art. 19 requires: each erasure's systems, times and results.
 
 Art. 19: communicate the erasure to each recipient unless that is impossible or disproportionate, and inform the data
-subject about those recipients on request. A row per request and system; also what was never told, and why.
+subject about those recipients on request. A row per request and system, also for a system that never received a call,
+with the reason.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ NAME = "recipients"
 
 
 def report_recipients(question: Question) -> Report:
-    """Every system in every request of the period. A linked request's recipients are its earlier request's."""
+    """Return a row per system in each request of the period.
+
+    The recipients of a linked request are those of the earlier request.
+    """
     rows = [
         {
             "request_id": case.request_id,

@@ -1,7 +1,8 @@
-"""How a report is written: JSON for programs, CSV for spreadsheets, one HTML page with plots for people.
+"""The formats of a report: JSON for programs, CSV for spreadsheets, an HTML page for people.
 
-Decides looks only. The same report gives the same bytes; the page asks nothing of the network and runs no script. Each
-says from which signed size of the log it was computed, so that anybody can compute it again.
+Decides the presentation only. The same report gives the same bytes; the page makes no network call and runs no script.
+JSON and HTML name the signed size of the log from which the report was computed, so that an auditor can repeat the
+computation.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Source:
-    """Where the numbers come from: whose log, at which signed size, for which period and law."""
+    """The origin of a report's numbers: controller, checkpoint of the log, period and law."""
 
     controller: str
     checkpoint: Checkpoint
@@ -47,7 +48,7 @@ class Source:
 
 
 def render(report: Report, source: Source, form: str) -> bytes:
-    """The report as one of `FORMATS`."""
+    """Return the report in one of `FORMATS`."""
     return {"json": _as_json, "csv": _as_csv, "html": _as_html}[form](report, source)
 
 
@@ -77,7 +78,7 @@ def _as_json(report: Report, source: Source) -> bytes:
 
 
 def _as_csv(report: Report, source: Source) -> bytes:
-    """The rows only, under the names that JSON uses."""
+    """Return the rows only, under the names that JSON uses."""
     rows = (csv_line(row[name] for name in report.columns) for row in report.rows)
     return b"".join((csv_line(report.columns), *rows))
 
@@ -136,7 +137,7 @@ def _table(report: Report) -> str:
 
 
 def _turned_table(report: Report) -> str:
-    """One line per column of the report, one column per row."""
+    """Return a table with one line per column of the report and one column per row."""
     heads = [" ".join(str(row[name]) for name in report.headed_by) for row in report.rows]
     lines = ["<table>", "<thead><tr><th></th>" + "".join(f'<th class="number">{escape(h)}</th>' for h in heads)]
     lines[-1] += "</tr></thead>"

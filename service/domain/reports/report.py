@@ -1,7 +1,7 @@
-"""What a report is: a title, the law behind it, columns, rows, notes and a few bars; and the period that it is about.
+"""The parts of every report: title, law, columns, rows, notes and charts; and its period.
 
-Decides how periods are spelled, who is in one, and how numbers that aren't whole are written. Doesn't decide what any
-report counts (one module each) or how it looks (rendering).
+Decides the spelling of periods, which requests are in one, and the form of numbers that aren't whole. Doesn't decide
+the counts of a report (one module each) or its presentation (rendering).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class NoPeriod(ValueError):  # noqa: N818 - says what is true of the text
 
 @dataclass(frozen=True)
 class Period:
-    """From the first day to the last one, both included, as days go by in the controller's time zone."""
+    """The days from the first to the last, both included, in the controller's time zone."""
 
     first_day: date
     last_day: date
@@ -46,7 +46,7 @@ class Period:
 
 
 def parse_period(text: str, zone: ZoneInfo) -> Period:
-    """Raises NoPeriod."""
+    """Return the period that the text names. Raises NoPeriod."""
     try:
         if found := _DAYS.fullmatch(text):
             first, last = date.fromisoformat(found[1]), date.fromisoformat(found[2])
@@ -73,7 +73,7 @@ def _months(year: int, month: int, count: int) -> tuple[date, date]:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a chart: its length, and the number as it is written."""
+    """One bar of a chart: its label, its length, and its number as text."""
 
     label: str
     length: Fraction
@@ -88,7 +88,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class MonthSeries:
-    """Counts per month, side by side: `months` as YYYY-MM, and for each line one count per month."""
+    """Counts per month: `months` as YYYY-MM, and for each line one count per month."""
 
     title: str
     months: tuple[str, ...]
@@ -97,10 +97,10 @@ class MonthSeries:
 
 @dataclass(frozen=True)
 class Report:
-    """`columns` says what each member of a row means, in the order in which they are shown.
+    """A computed report. `columns` has the heading of each member of a row, in the order of the page.
 
-    `headed_by`: on a page each row becomes a column under the values of these columns, because a report of few rows
-    and many columns fits no paper otherwise. JSON and CSV keep their rows.
+    `headed_by`: on the HTML page each row becomes a column under the values of these columns, because a report of few
+    rows and many columns fits no paper otherwise. JSON and CSV have the rows.
     """
 
     name: str
@@ -116,14 +116,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Question:
-    """What every report is asked: the log's cases, the period in which they were received, and whose law, or any."""
+    """The input of every report: the log's cases, their period of receipt, and one law or None for all."""
 
     register: Register
     period: Period
     regime: str | None = None
 
     def cases(self) -> list[Case]:
-        """By the time of receipt, then by id: the order doesn't depend on how the log was read."""
+        """Return the cases in question, sorted by time of receipt and id."""
         asked = [
             case
             for case in self.register.cases.values()
@@ -132,7 +132,7 @@ class Question:
         return sorted(asked, key=lambda case: (case.received_at, case.request_id))
 
     def days_between(self, earlier: datetime, later: datetime) -> int:
-        """Calendar days in the controller's time zone; the day itself is 0."""
+        """Return the number of calendar days in the controller's time zone; 0 within one day."""
         return (self.period.day_of(later) - self.period.day_of(earlier)).days
 
     def day_text(self, at: datetime | None) -> str | None:
@@ -140,27 +140,30 @@ class Question:
 
 
 def months_between(first: date, last: date) -> tuple[str, ...]:
-    """Every month from the one of `first` to the one of `last`, as YYYY-MM."""
+    """Return all months from the one of `first` to the one of `last`, as YYYY-MM."""
     begin, end = first.year * 12 + first.month - 1, last.year * 12 + last.month - 1
     return tuple(f"{month // 12:04d}-{month % 12 + 1:02d}" for month in range(begin, end + 1))
 
 
 def counted(title: str, counts: Mapping[str, int]) -> Chart:
-    """A chart of whole numbers."""
+    """Return a chart of whole numbers."""
     return Chart(title, [Bar(label, Fraction(count), str(count)) for label, count in counts.items()])
 
 
 def median_text(values: Sequence[int | Fraction]) -> str | None:
-    """The median with two decimals; None of nothing."""
+    """Return the median with two decimals; None for no values."""
     return two_decimals(Fraction(median(map(Fraction, values)))) if values else None
 
 
 def mean_text(values: Sequence[int | Fraction]) -> str | None:
-    """The mean with two decimals; None of nothing."""
+    """Return the mean with two decimals; None for no values."""
     return two_decimals(sum(map(Fraction, values), Fraction(0)) / len(values)) if values else None
 
 
 def two_decimals(value: Fraction) -> str:
-    """A number of zero or more, rounded half to even: `12.50`. Text, since the last digit of a float is luck."""
+    """Return a number of zero or more as text, rounded half to even: `12.50`.
+
+    Computed from a fraction, because the last digit of a float may be inexact.
+    """
     hundredths = round(value * 100)
     return f"{hundredths // 100}.{hundredths % 100:02d}"

@@ -1,7 +1,8 @@
-"""The log of requests that 11 CCR § 7101(b) asks for: one row per request, to be kept for at least 24 months.
+"""The log of requests that 11 CCR § 7101(b) requires for at least 24 months: one row per request.
 
-Asked for: the date of the request, its nature, the manner in which it was made, the date of the response, its nature,
-and the basis of a denial in whole or in part (facts read 2026-11-22). Nobody is named: a row has the request's id.
+The section requires the date of the request, its nature, the manner in which it was made, the date of the response, its
+nature, and the basis of a denial in whole or in part (facts read 2026-11-22). A row names no person; it has the
+request's id.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ NAME = "request-log"
 
 
 def report_requests(question: Question) -> Report:
-    """Every request of the period."""
+    """Return a row for each request of the period."""
     rows = [
         {
             "request_id": case.request_id,

@@ -1,7 +1,7 @@
-"""How a request was answered, in the words of the reports: one place, so that no two reports disagree.
+"""The nature of the answer to a request, in one place, so that no two reports disagree.
 
-Decides what is compliance in whole and in part. A request that was linked to an earlier one of the same person was
-carried out by that one's steps.
+Decides which answer is compliance in whole or in part. A request that was linked to an earlier one of the same person
+was carried out by the steps of the earlier one.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ WITHDRAWN = "withdrawn_by_requester"
 OPEN = "open"
 
 COMPLIED = frozenset({WHOLE, PART, FINISHING})
-"""`complied_finishing`: answered while a system that has accepted the erasure hasn't finished it yet."""
+"""`complied_finishing`: answered, but a system that accepted the erasure hasn't finished it yet."""
 
 _WITHOUT_STEPS = {"denied": DENIED, "expired": UNVERIFIED, "revoked": WITHDRAWN, None: OPEN}
 
 
 def nature_of(register: Register, case: Case) -> str:
-    """What the answer was."""
+    """Return the nature of the answer, one of the constants of this module."""
     if case.answer != "fulfilled":
         return _WITHOUT_STEPS[case.answer]
     steps = register.steps_of(case)
@@ -33,7 +33,10 @@ def nature_of(register: Register, case: Case) -> str:
 
 
 def basis_of(register: Register, case: Case) -> list[str]:
-    """Why it was denied, in whole or in part: reasons, and for a part the systems with what they kept and why."""
+    """Return the reasons of a denial in whole or in part.
+
+    For a denial in part: `system:outcome:reason` of each step that didn't end complete.
+    """
     nature = nature_of(register, case)
     if nature == DENIED:
         return [case.denial_reason or "other"]

@@ -1,4 +1,4 @@
-"""How each system did: how many people's steps, with which outcome, how fast, and how often it failed to answer."""
+"""The report of systems: number of steps, outcomes, hours and missing answers of each system."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OUTCOMES = tuple(state for state in StepState if state in ENDED)
 
 
 def report_systems(question: Question) -> Report:
-    """A row per system that had a step in a request of the period."""
+    """Return a row per system with a step in a request of the period."""
     by_system: dict[str, list[Recipient]] = defaultdict(list)
     for case in question.cases():
         for step in case.steps:

@@ -1,7 +1,7 @@
-"""Decides whether a plan reaches so far that a second person has to look at it first.
+"""Decides whether a plan affects so much data that a second person must approve it first.
 
-An over-merged cluster or a loose search shows itself in the counts before it does damage. The rule only counts; who
-may approve, and that the approval is for one plan hash, is decided elsewhere.
+High counts reveal an over-merged cluster or a loose search before it does damage. The rule only compares counts.
+Doesn't decide which key may approve or that an approval is for one plan hash (`service.requests.planning.approve`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class ApprovalReason(StrEnum):
-    """Why a plan needs a second person."""
+    """The reason why a plan needs a second person."""
 
     REAPPEARED = "reappeared"
     TWO_VALUES_KEPT = "two_values_kept"
@@ -35,7 +35,7 @@ _KEPT_IN_DOUBT = (
 
 @dataclass(frozen=True, slots=True)
 class BlastRadius:
-    """How far one person's plan reaches: identifiers, and records found per system (by the system's name)."""
+    """The size of one person's plan: identifiers, and found records per system (by the system's name)."""
 
     identifiers: int
     records_by_system: Mapping[str, int] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class BlastRadius:
 
 @dataclass(frozen=True, slots=True)
 class BlastRadiusRules:
-    """The most that a plan may reach without approval; each limit itself is still allowed."""
+    """The largest counts of a plan that needs no approval; a count that equals its limit is allowed."""
 
     max_identifiers: int = 25
     max_records_per_system: int = 1000
@@ -62,10 +62,11 @@ class BlastRadiusRules:
 def needs_approval(
     radius: BlastRadius, rules: BlastRadiusRules, *, reappeared: bool = False, kept: Collection[str] = ()
 ) -> tuple[ApprovalReason, ...]:
-    """Every reason that applies, in the order of ApprovalReason; empty when nobody has to approve.
+    """Return all reasons that apply, in the order of ApprovalReason; empty if no approval is needed.
 
-    `reappeared`: an erased person came back, maybe of their own will, and a human is to say what that means. `kept`:
-    the ApprovalReasons of doubts about the person's identity with which a reviewer went on, whatever the counts are.
+    `reappeared`: an erased person's data is in a system again, maybe because the person wanted that, so a human must
+    decide. `kept`: the ApprovalReasons of the doubts about the person's identity that a reviewer kept; they apply
+    whatever the counts are.
     """
     applies = {
         **{reason: reason in kept for reason in _KEPT_IN_DOUBT},

@@ -1,10 +1,10 @@
-"""What a certificate claims about one request: its clock, its plans and approvals, and each system's outcome.
+"""The claims of a certificate about one request: deadlines, plans, approvals, each system's outcome.
 
-Decides the wording of the claims. Identifiers appear as kinds with the way in which they were verified. The company's
-own case number (`external_reference`) may lead the company to the person: the certificate shows it, because its readers
-file by it, and the audit log never holds it, not even as a hash against which a guess could be tried. Proof is
-certificate_envelope's part. Times are what the audit log calls instants; counts are lists of pairs, since an object's
-name belongs to a vendor and may be any text.
+Decides the wording of the claims. Identifiers appear as kinds with the method of their verification. The company's own
+case number (`external_reference`) may identify the person to the company: the certificate shows it, because its readers
+file by it, and the audit log never holds it, not even as a hash against which a guess could be tested. The proofs are
+in the envelope (`domain.audit.proof_bundle`). Times have the form of the audit log's instants; counts are lists of
+pairs, because a vendor chooses the name of an object and it may be any text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class CertifiedIdentifier:
-    """An identifier as its kind and how it came in; `verification_method` is None for what the graph added."""
+    """An identifier's kind, origin and verification; the method is None for one that the graph added."""
 
     kind: str
     origin: str
@@ -34,7 +34,7 @@ class CertifiedIdentifier:
 
 @dataclass(frozen=True)
 class CertifiedPlan:
-    """One frozen version of the plan and who approved it, if anybody had to."""
+    """One frozen version of the plan, with its approver if an approval was needed."""
 
     version: int
     hash: str
@@ -46,7 +46,7 @@ class CertifiedPlan:
 
 @dataclass(frozen=True)
 class CertifiedStep:
-    """One system's outcome, or where it stands."""
+    """One system's outcome, or the present state of its step."""
 
     system: str
     connector: str
@@ -92,9 +92,9 @@ def certificate_claims(
     issued_at: datetime,
     blinding: str,
 ) -> dict[str, JsonValue]:
-    """The claims, ready to be put into the envelope. `final` says that nothing can change any more.
+    """Return the claims for the envelope. `final`: the request is sealed and can't change any more.
 
-    `blinding` is random hex of at least 128 bits, new for each certificate. The log keeps the claims' hash, and the
+    `blinding` is random hex of at least 128 bits, new for each certificate. The log has the claims' hash, and the
     company's case number may be easy to guess; without `blinding` the log alone could confirm a guess.
     """
     return {
@@ -113,7 +113,7 @@ def certificate_claims(
 
 
 def claims_hash(claims: Mapping[str, JsonValue]) -> str:
-    """SHA-256 of the claims' canonical form: what the audit log says was issued."""
+    """Return SHA-256 of the claims' canonical form, as the audit entry of the certificate holds it."""
     return hashlib.sha256(encode_canonical(claims)).hexdigest()
 
 
@@ -165,7 +165,10 @@ def _plan(plan: CertifiedPlan) -> JsonValue:
 
 
 def _step(step: CertifiedStep) -> JsonValue:
-    """`outcome` is None until the step ended. `exempt_for` repeats the reason of what was kept on purpose."""
+    """Return the claims about one step.
+
+    `outcome` is None until the step ended. `exempt_for` repeats the reason of a retained step.
+    """
     ended = step.state in ENDED
     return {
         "system": step.system,

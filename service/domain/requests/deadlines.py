@@ -1,10 +1,11 @@
-"""Decides by when the law wants an answer. Not what is urgent, nor what happens when it is late.
+"""Decides by when the law requires an answer. Doesn't decide urgency or the effect of a late answer.
 
 Every deadline is the last second of a day in the controller's time zone, counted from the day on which the request was
-received there. It is never moved over a weekend or a holiday: EU law would allow it (Regulation (EEC, Euratom) No
+received there. A deadline on a weekend or a holiday isn't moved: EU law would allow that (Regulation (EEC, Euratom) No
 1182/71, Art. 3(4): a period that ends on a holiday, Sunday or Saturday ends with the following working day), but
-holidays differ by place and answering earlier is always lawful. For the same reason no clock is stopped while we wait
-for the requester; the UK's Data (Use and Access) Act 2025 would allow that (unconfirmed: its text was not read).
+holidays differ by place and an earlier answer is always lawful. For the same reason the clock isn't stopped while the
+controller waits for the requester; the UK's Data (Use and Access) Act 2025 would allow that (unconfirmed: its text was
+not read).
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from zoneinfo import ZoneInfo
 
 @dataclass(frozen=True, slots=True)
 class Months:
-    """Until the same date in a later month, or that month's last day when it has no such date."""
+    """A period until the same date in a later month, or its last day if it has no such date."""
 
     months: int
 
     def last_day(self, received_on: date) -> date:
-        """The day on which a period that began on `received_on` ends."""
+        """Return the day on which a period that began on `received_on` ends."""
         years, month_index = divmod(received_on.month - 1 + self.months, 12)
         year, month = received_on.year + years, month_index + 1
         return date(year, month, min(received_on.day, monthrange(year, month)[1]))
@@ -32,23 +33,23 @@ class Months:
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """Calendar days; the day of receipt isn't counted, the last day is."""
+    """A period of calendar days; the day of receipt isn't counted, the last day is."""
 
     days: int
 
     def last_day(self, received_on: date) -> date:
-        """The day on which a period that began on `received_on` ends."""
+        """Return the day on which a period that began on `received_on` ends."""
         return received_on + timedelta(days=self.days)
 
 
 @dataclass(frozen=True, slots=True)
 class BusinessDays:
-    """Monday to Friday without the given holidays; the day of receipt isn't counted, the last day is."""
+    """A period of days from Monday to Friday without holidays; the day of receipt isn't counted."""
 
     days: int
 
     def last_day(self, received_on: date, holidays: frozenset[date]) -> date:
-        """The day on which a period that began on `received_on` ends."""
+        """Return the day on which a period that began on `received_on` ends."""
         day, counted = received_on, 0
         while counted < self.days:
             day += timedelta(days=1)
@@ -58,7 +59,7 @@ class BusinessDays:
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """One law's clock. `respond_within` and `extended_to` both count from receipt; extending is possible once."""
+    """One law's deadlines, all counted from receipt; one extension, up to `extended_to`, is possible."""
 
     code: str
     respond_within: Months | Days
@@ -97,25 +98,25 @@ _REGIMES = (
 )
 
 REGIMES: Mapping[str, Regime] = MappingProxyType({regime.code: regime for regime in _REGIMES})
-"""Every law whose clock we know, by code. Of the sources only 11 CCR § 7021 was read again (2026-11-22)."""
+"""All laws with known deadlines, by code. Of the sources only 11 CCR § 7021 was read again (2026-11-22)."""
 
 
 def respond_by(regime: Regime, received_at: datetime, zone: ZoneInfo) -> datetime:
-    """The last second, in UTC, in which the request can be answered in time. `zone` is the controller's."""
+    """Return the last second, in UTC, of the time to answer the request. `zone` is the controller's."""
     return _last_second(regime.respond_within.last_day(_day_received(received_at, zone)), zone)
 
 
 def extended_respond_by(regime: Regime, received_at: datetime, zone: ZoneInfo) -> datetime:
-    """The same after the one extension that the law allows; it counts from receipt, not from the first deadline."""
+    """Return the extended deadline, counted from receipt, not from the first deadline."""
     return _last_second(regime.extended_to.last_day(_day_received(received_at, zone)), zone)
 
 
 def acknowledge_by(
     regime: Regime, received_at: datetime, zone: ZoneInfo, holidays: frozenset[date] = frozenset()
 ) -> datetime | None:
-    """The last second, in UTC, to confirm receipt; None where the law asks for no confirmation.
+    """Return the last second, in UTC, to confirm receipt; None if the law requires no confirmation.
 
-    Without `holidays` every Monday to Friday counts as a business day: too early rather than too late.
+    Without `holidays` every Monday to Friday counts as a business day, so the result may be too early, never too late.
     """
     if regime.acknowledge_within is None:
         return None
@@ -129,7 +130,7 @@ def _day_received(received_at: datetime, zone: ZoneInfo) -> date:
 
 
 def _last_second(day: date, zone: ZoneInfo) -> datetime:
-    # One second before the next day begins, and not "23:59:59": a change of the clocks may skip or repeat that hour
-    # (America/Nuuk). In UTC, since datetimes of one zone are compared by their wall clocks, not as instants.
+    # One second before the next day begins, not "23:59:59", because a change of the clocks may skip or repeat that hour
+    # (America/Nuuk). In UTC, because Python compares datetimes of one zone by their wall clocks, not as instants.
     next_day = datetime.combine(day + timedelta(days=1), time.min, tzinfo=zone)
     return next_day.astimezone(UTC) - timedelta(seconds=1)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class HoldReason(StrEnum):
-    """Why a person's data must be kept for now: a code; the legal department's own files name the case."""
+    """The reason why a person's data must be kept for now; the legal department's files name the case."""
 
     LITIGATION = "litigation"
     INVESTIGATION = "investigation"
@@ -17,7 +17,7 @@ class HoldReason(StrEnum):
 
 
 class LiftReason(StrEnum):
-    """Why a hold is lifted by hand."""
+    """The reason why a human lifts a hold."""
 
     MATTER_CLOSED = "matter_closed"
     PLACED_IN_ERROR = "placed_in_error"

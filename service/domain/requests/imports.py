@@ -1,6 +1,7 @@
-"""States of an import, and which changes are possible in which of them.
+"""States of an import, and the changes that each state allows.
 
-An import is many requests that came in one body. Halting it halts what its requests' engine does, never their clocks.
+An import is many requests in one body. While an import is paused, scheduler and workers don't process its requests, but
+the requests' deadlines don't move.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from enum import StrEnum
 
 
 class ImportState(StrEnum):
-    """The state of an import; `cancelling` until every unfinished request is revoked; `completed`: see is_completed."""
+    """The state of an import; `cancelling` until every unfinished request is revoked.
+
+    `completed`: see is_completed.
+    """
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -19,7 +23,7 @@ class ImportState(StrEnum):
 
 
 class ImportFormat(StrEnum):
-    """How its lines are written."""
+    """The format of an import's lines."""
 
     JSONL = "jsonl"
     CSV = "csv"
@@ -36,10 +40,10 @@ CAN_CANCEL = frozenset({ImportState.RUNNING, ImportState.PAUSED})
 
 
 def is_completed(state: str, *, is_whole: bool, has_unfinished: bool) -> bool:
-    """Return whether a running import has nothing left to do: its body came whole, and each of its requests has ended.
+    """Return whether a running import is complete: the whole body came in and all requests have ended.
 
-    An import whose body never came whole stays `running`, because lines may be missing: send the body again, or cancel
-    the import. A paused import stays `paused`, because a human decided that. A line that is accepted later (a repaired
-    one) makes a completed import `running` again.
+    An import whose body wasn't received completely stays `running`, because lines may be missing: send the body again,
+    or cancel the import. A paused import stays `paused`, because a human decided that. A line that is accepted later (a
+    repaired one) makes a completed import `running` again.
     """
     return state == ImportState.RUNNING and is_whole and not has_unfinished

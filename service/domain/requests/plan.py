@@ -1,6 +1,7 @@
-"""What a plan is and how it is hashed: over pseudonyms, so that the hash may stand in the audit log.
+"""The hash of a plan, over pseudonyms only, so that audit entries may contain it.
 
-Decides the canonical form of a plan. Who is in it and whether it needs approval are decided elsewhere.
+Decides the canonical form of a plan. Doesn't decide which systems are in it (`service.requests.planning`) or whether
+it needs approval (`blast_radius`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from service.domain.audit.canonical_json import JsonValue, encode_canonical
 
 @dataclass(frozen=True)
 class PlannedSystem:
-    """One step of the plan: its system, the connector that works there, keyed hashes of its frozen record ids."""
+    """One step of the plan: system, connector, and keyed hashes of the frozen record ids."""
 
     system: str
     connector: str
@@ -23,10 +24,10 @@ class PlannedSystem:
 
 
 def plan_hash(subject: str, version: int, identifier_hashes: Iterable[bytes], systems: Iterable[PlannedSystem]) -> str:
-    """SHA-256 of the plan's canonical form, in hex; the same for the same content in any order."""
+    """Return SHA-256 of the plan's canonical form, in hex; the same for the same content in any order."""
     identifiers = sorted({h.hex() for h in identifier_hashes})
     planned = [_system_form(s) for s in sorted(systems, key=lambda s: s.system)]
-    # The members in their canonical order. What stands under "systems" is the same for most people.
+    # The members in their canonical order. The value of "systems" is the same for most people, so its parts are cached.
     form = (
         f'{{"identifiers":{_canonical(identifiers)},"subject":{_canonical(subject)},"systems":[{",".join(planned)}],'
         f'"version":{_canonical(version)}}}'

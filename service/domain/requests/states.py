@@ -1,6 +1,7 @@
-"""States and reasons of a request, as in the Data Rights Protocol 1.0 (§3.02, read 2026-11-22), and its duties.
+"""States and reasons of a request, as in the Data Rights Protocol 1.0, and its duties.
 
-A duty is what the engine owes a request next. Decides which verbs are allowed in which state.
+Source of the states and reasons: Data Rights Protocol 1.0, §3.02 (read 2026-11-22). A duty is the engine's next action
+for a request. Decides which states are unfinished and which are withdrawn.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from enum import StrEnum
 
 
 class RequestState(StrEnum):
-    """Where a request stands."""
+    """The state of a request."""
 
     OPEN = "open"
     IN_PROGRESS = "in_progress"
@@ -43,7 +44,7 @@ class DenialReason(StrEnum):
 
 
 class ExtensionReason(StrEnum):
-    """Why more time is needed: the first two are those of Art. 12(3)."""
+    """The reason of an extension; the first two are those of GDPR Art. 12(3)."""
 
     COMPLEXITY = "complexity"
     NUMBER_OF_REQUESTS = "number_of_requests"
@@ -51,7 +52,7 @@ class ExtensionReason(StrEnum):
 
 
 class Duty(StrEnum):
-    """What the engine owes a request: settle who it is about, freeze the plan, answer, seal."""
+    """The engine's next action for a request: settle the person's identifiers, freeze, answer, seal."""
 
     IDENTIFY = "identify"
     FREEZE = "freeze"
