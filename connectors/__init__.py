@@ -1,1 +1,4 @@
-"""Connectors: the code that speaks to each kind of system. Vendors import `connectors.base` and never each other."""
+"""The code that speaks to each kind of system.
+
+Vendors import `connectors.base` and never each other.
+"""

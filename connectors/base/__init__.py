@@ -1,1 +1,1 @@
-"""What every connector shares: values, errors, interface, toolkit, conformance suite, sandbox harness."""
+"""The parts that all connectors share: values, errors, interface, toolkit, kit, runner."""

@@ -1,7 +1,7 @@
-"""What a vendor's callback is to a connector: headers and raw bytes, from which it reads a hint, or which it refuses.
+"""A vendor's callback: headers and raw bytes, from which a connector reads a hint or which it refuses.
 
-Decides the values only. A callback is never believed: it says at most which jobs are worth a look now. How a signature
-is checked stands in `toolkit.callbacks`; who looks, and when, is the engine's business.
+Decides the values only. A callback is never believed: it names at most the jobs that are worth a look now.
+`toolkit.callbacks` checks signatures; the engine decides when to look.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ class CallbackCall:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """What a genuine call speaks of: these `jobs`, or `any_job` where the vendor doesn't say which, or nothing at all
-    (a test call). Build it with the constructors."""
+    """The jobs that a genuine call names. Build it with the constructors.
+
+    `jobs`, or `any_job` where the vendor doesn't name them; neither for a test call.
+    """
 
     jobs: frozenset[str] = field(default=frozenset(), repr=False)
     any_job: bool = False
@@ -53,7 +55,10 @@ class Callback:
 
 
 class CallbackRefused(Exception):  # noqa: N818 - says what is true
-    """The call isn't the vendor's, is too old, or can't be read. `code` is ours; nothing of the call stands in it."""
+    """The call isn't the vendor's, is too old, or can't be read.
+
+    `code` is ours and holds nothing of the call.
+    """
 
     def __init__(self, code: str) -> None:
         if not _CODE.fullmatch(code):

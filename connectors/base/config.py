@@ -1,7 +1,7 @@
-"""What a connector is told about its system, and how a `[[systems]]` entry becomes that.
+"""The configuration of a system, and how a `[[systems]]` entry becomes it.
 
-Decides which keys an entry may have; the connector's own `Credentials` and `Policy` models decide theirs.
-Does not read files or the environment except through `resolve_secret`.
+Decides which keys an entry may have; the connector's own `Credentials` and `Policy` models decide theirs. Does not read
+files or the environment except through `resolve_secret`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ class ConfigurationError(ValueError):
 
 
 class SystemModel(BaseModel):
-    """Base of every connector's `Credentials` and `Policy`: unknown keys are errors, inputs never show in errors."""
+    """Base of every connector's `Credentials` and `Policy`.
+
+    Unknown keys are errors; inputs never show in errors.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
@@ -65,8 +68,8 @@ class SystemConfig:
     `delays` overrides the connector's declared delays by name (`confirm_after`, `poll_every`, ...).
     `timeout_seconds` is the longest silence of the vendor within one call, `deadline_seconds` the longest time that a
     call may take as a whole; None leaves it to the toolkit. `network` says what calls may reach, and by which way.
-    `rate_limits` overrides the declared limits. `pacer` is given by whoever runs the connector, which asks it before
-    every call (`VendorClient` does); None where nobody paces.
+    `rate_limits` overrides the declared limits. `pacer` is given by the program that runs the connector, which asks
+    it before every call (`VendorClient` does); None where calls aren't paced.
     """
 
     name: str
@@ -151,7 +154,7 @@ def _unusable(where: str, reason: str) -> ConfigurationError:
 
 
 def unknown_key(key: str, known: tuple[str, ...], where: str) -> ConfigurationError:
-    """The error for a key that nobody reads, with the nearest known key as a suggestion."""
+    """Return the error for an unknown key, with the nearest known key as a suggestion."""
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(sorted(known))}"
     return ConfigurationError(f"{where}: unknown key {key!r}{hint}")
@@ -167,7 +170,7 @@ def check_keys(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> 
 def parse_model(model: type[_Model], table: Any, where: str) -> _Model:
     """Build a model from a table, secrets resolved; errors name key and reason and never echo a value.
 
-    Types are strict: a number in quotes is a text. What came from `env:` or `file:` is read as the type of its key.
+    Types are strict: a number in quotes is a text. A text from `env:` or `file:` is read as the type of its key.
     """
     if not isinstance(table, Mapping):
         raise ConfigurationError(f"{where}: a table is required")
@@ -252,7 +255,10 @@ def parse_timeout(value: Any, where: str) -> float | None:
 
 
 def parse_network(entry: Mapping[str, Any], where: str) -> NetworkRules:
-    """`allow_private_hosts`, `allow_plain_http`, `proxy` and `http2` of an entry. Raises ConfigurationError."""
+    """Read `allow_private_hosts`, `allow_plain_http`, `proxy` and `http2` of an entry.
+
+    Raises ConfigurationError.
+    """
     hosts = entry.get("allow_private_hosts", [])
     if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
         raise ConfigurationError(f"{where}.allow_private_hosts: a list of hosts, as they stand in URLs")
@@ -279,7 +285,7 @@ def _parse_proxy(value: Any, where: str) -> tuple[Proxy | None, bool]:
 
 
 def parse_base_url(text: str, schemes: frozenset[str], network: NetworkRules, where: str) -> str:
-    """Check a system's address, http and https ones to the last letter; return it without slashes at its end.
+    """Check a system's address, an http or https one completely; return it without slashes at its end.
 
     Raises ConfigurationError naming the key and the reason, never the URL: people put passwords there.
     """

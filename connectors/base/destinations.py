@@ -1,4 +1,6 @@
-"""Decide which URLs, hosts and addresses the service may call. Pure: resolves nothing, connects to nothing.
+"""Decide which URLs, hosts and addresses the service may call.
+
+Pure: resolves nothing, connects to nothing.
 
 One parser for every `http://` and `https://` URL that comes from a configuration or from a vendor's answer. It refuses
 everything that two parsers could read in two ways, instead of guessing: user information, backslashes, white space,
@@ -31,7 +33,10 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class UrlRefused(ValueError):  # noqa: N818 - named after what happened to the URL
-    """The URL or host can't be used. The text is the reason, and never contains the URL: people put passwords there."""
+    """The URL or host can't be used.
+
+    The text is the reason and never contains the URL, because people put passwords there.
+    """
 
 
 class Reach(Enum):
@@ -97,7 +102,10 @@ def literal(host: str) -> Address | None:
 
 @dataclass(frozen=True, slots=True)
 class HttpUrl:
-    """A URL that was understood. `host` is in lower case, an IPv6 address without brackets; `path` has no query."""
+    """A parsed URL.
+
+    `host` is in lower case, an IPv6 address without brackets; `path` has no query.
+    """
 
     scheme: str
     host: str
@@ -183,7 +191,10 @@ class Proxy:
 
 
 def parse_proxy(text: str) -> Proxy:
-    """Read `http://[user:password@]host:port`; the scheme may be left out. Raises UrlRefused, never with the URL."""
+    """Read `http://[user:password@]host:port`; the scheme may be left out.
+
+    Raises UrlRefused, never with the URL.
+    """
     scheme, separator, rest = text.partition("://")
     userinfo, at, place = (rest if separator else text).rpartition("@")
     url = parse_http_url(f"{scheme if separator else 'http'}://{place}")
@@ -197,12 +208,12 @@ def parse_proxy(text: str) -> Proxy:
 
 @dataclass(frozen=True, slots=True)
 class NetworkRules:
-    """What one system's entry allows its calls to reach, and how they get there.
+    """The destinations that one system's entry allows to its calls, and the way to them.
 
     `allow_private_hosts`: hosts, as they stand in a URL, that may be at a loopback or private address.
-    `allow_plain_http`: also to others than this machine without encryption.
-    `proxy`: the system's own; None leaves it to HTTPS_PROXY, HTTP_PROXY and NO_PROXY, unless `may_use_proxy` is False.
-    `http2`: speak HTTP/2 where the vendor offers it.
+    `allow_plain_http`: also to others than this machine without encryption. `proxy`: the system's own; None leaves it
+    to HTTPS_PROXY, HTTP_PROXY and NO_PROXY, unless `may_use_proxy` is False. `http2`: speak HTTP/2 where the vendor
+    offers it.
     """
 
     allow_private_hosts: frozenset[str] = frozenset()
@@ -212,7 +223,10 @@ class NetworkRules:
     http2: bool = True
 
     def check_target(self, scheme: str, host: str) -> None:
-        """Check what can be checked before a name is resolved. Raises UrlRefused. `host` as `parse_host` gives it."""
+        """Check the target as far as possible before its name is resolved.
+
+        `host` as `parse_host` returns it. Raises UrlRefused.
+        """
         address = literal(host)
         if address is not None and not self.permits(host, address):
             raise UrlRefused(
@@ -256,7 +270,7 @@ def _is_loopback(address: Address) -> bool:
 
 
 def service_rules(url: str, *, allow_plain_http: bool) -> NetworkRules:
-    """Return the rules for calls to one service that the operator named: its own host may be at a private address.
+    """Return the rules for calls to a service of the operator's; its own host may be at a private address.
 
     Raises UrlRefused, whose text never contains the URL.
     """

@@ -6,7 +6,7 @@
     ├── RequestRefused           this step can't succeed as asked: park
     └── AnswerNotUnderstood      our bug or the vendor's change: park, never retry blindly, never count as success
 
-`LeaseLost` is not one of them: it says that somebody else works on the batch now. Connectors let it pass.
+`LeaseLost` is not one of them: another process works on the batch now. Connectors let it pass.
 
 No identifier, token, URL, body or vendor text stands in any of them: a `code` of ours and at most an HTTP status.
 Raise them `from None`: a chained traceback would print what the vendor said.

@@ -16,7 +16,9 @@ from connectors.base.values import Identifier
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """`other` is directly linked to the identifier asked for. `other` is spelled as the warehouse spells it.
+    """A link to another identifier.
+
+    `other` is directly linked to the identifier asked for, and is spelled as the warehouse spells it.
 
     The instants say when the source first and last saw the link, as far as it tells; they are timezone-aware.
     """
@@ -30,8 +32,11 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """One identifier's edges. `degree` is the number of distinct neighbours; when it exceeds the limit asked for,
-    `edges` is empty: a supernode's neighbours are never brought over."""
+    """One identifier's edges.
+
+    `degree` is the number of distinct neighbours; when it exceeds the limit asked for, `edges` is empty: a supernode's
+    neighbours are never fetched.
+    """
 
     edges: tuple[Edge, ...] = ()
     degree: int = 0
@@ -44,7 +49,7 @@ class IdentitySource(Protocol):
     def neighbours(
         self, identifiers: Collection[Identifier], *, max_neighbours: int
     ) -> Mapping[Identifier, Neighbours]:
-        """Direct neighbours of each normalised identifier; one that the graph doesn't know is not in the answer.
+        """Return the neighbours of each normalised identifier; an unknown identifier has no entry.
 
         Values are compared in normal form (emails without regard to case). `spellings` are the forms in which the
         warehouse holds the identifier itself. Raises TemporarilyUnavailable, CredentialsRefused, AnswerNotUnderstood.

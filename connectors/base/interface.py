@@ -1,4 +1,4 @@
-"""The interface of a connector: what it declares and the five things it does, always for many people at once.
+"""The interface of a connector: its declaration and five operations, always for many people at once.
 
 It promises per-person answers and nothing else: a connector knows identifiers, records and outcomes; nothing of
 requests, deadlines, tables, Celery. It doesn't retry across attempts and never sleeps longer than a request's time-out.
@@ -49,7 +49,7 @@ Findings = Mapping[str, Located | ConnectorError]
 
 
 class Operation(StrEnum):
-    """What can be asked of a connector."""
+    """The operations of a connector."""
 
     LOCATE = "locate"
     SUPPRESS = "suppress"
@@ -83,7 +83,7 @@ class Delays:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a connector says of itself and of its vendor; every figure has its source in the connector's README.
+    """A connector's declaration of itself and of its vendor; its README has the source of every figure.
 
     `max_concurrency`: concurrent batches of one system. `max_concurrent_people`: people of one batch whose calls run at
     the same time, where the vendor takes one person per call. `verifies_visibility`: `locate` and `confirm_absence`
@@ -139,11 +139,14 @@ class Lease(Protocol):
 
     @property
     def resume_token(self) -> bytes | None:
-        """What the connector saved last under this batch key, possibly in a process that died. None at first."""
+        """The token saved last under this batch key, possibly in a process that died. None at first."""
 
     def save(self, resume_token: bytes) -> None:
-        """Store the token durably before returning. Call it before the effect (job about to be opened, ids found)
-        *and* after it (job id), so that a second start never forgets and never opens a second job. Raises LeaseLost."""
+        """Store the token durably before returning.
+
+        Call it before the effect (job about to be opened, ids found) *and* after it (job id), so that a second start
+        never forgets and never opens a second job. Raises LeaseLost.
+        """
 
     def may_proceed(self, ref: str) -> bool:
         """Ask right before each effect on a person. False: a hold or a revocation came; answer
@@ -172,8 +175,10 @@ class Connector(ABC):
 
     @abstractmethod
     def check_credentials(self) -> Visibility:
-        """Prove that the credential is accepted, has the scopes, and *sees*: a control record found through the same
-        endpoints that `confirm_absence` uses. Cheap (1-3 calls): it runs in every pass that may conclude absence.
+        """Prove that the credential is accepted, has the scopes, and *sees*.
+
+        The proof of sight is a control record that is found through the same endpoints that `confirm_absence` uses.
+        Cheap (1-3 calls): it runs in every pass that may conclude absence.
 
         Raises: CredentialsRefused (`no_visibility` when everything answers 200 and nothing can be seen).
         """
@@ -183,7 +188,10 @@ class Connector(ABC):
         raise NotImplementedError(f"{self.declaration.name} declares no search")
 
     def preview(self, batch: Batch) -> Preview | None:
-        """What `erase` would do to these people's frozen records, read-only. None: this connector can't foresee it."""
+        """Return what `erase` would do to these people's frozen records, read-only.
+
+        None: this connector can't foresee it.
+        """
         return None
 
     @abstractmethod
@@ -206,18 +214,18 @@ class Connector(ABC):
         """
 
     def changed_since(self, cursor: str | None, begin_at: datetime) -> ChangePage:
-        """One page of the records of people that were created or changed, in the order of their changes, read-only.
+        """Return one page of people's created and changed records, in the order of their changes, read-only.
 
-        From where `cursor`, an earlier page's, says; without one from `begin_at`. Bounded: a few calls, some thousand
-        records. What a vendor commits late, under an earlier instant than what was told already, must be told by a
-        later page: the last page's cursor (`more` is False) therefore steps back by as much as that may be, and the
-        same record may be told again and again. Deleted records aren't told.
+        The page begins where `cursor` of an earlier page says; without one at `begin_at`. Bounded: a few calls, some
+        thousand records. A vendor may commit a change late, under an earlier instant than one that was returned
+        already. A later page must return that change, so the cursor of the last page (`more` is False) steps back by
+        the longest such delay, and the same record may be returned again and again. Deleted records aren't returned.
         """
         raise NotImplementedError(f"{self.declaration.name} declares no changes")
 
     @classmethod
     def read_callback(cls, system: SystemConfig, call: CallbackCall, now: datetime) -> Callback:
-        """Check that the vendor signed this call, then say which jobs it speaks of: pure, without any call or clock.
+        """Check that the vendor signed this call, then return the jobs that it names. Pure: no call, no clock.
 
         The signature first, over `call.body` as it came, with this system's secrets (`toolkit.callbacks`). A hint,
         never an answer: what a job has come to is asked by `erase` or `confirm_absence`. Raises CallbackRefused.

@@ -1,7 +1,8 @@
 """One pass of one operation, the same for the worker and for `expunge connector run`.
 
-Decides what no connector may get wrong: every person of the batch has exactly one answer, nobody else has one, and no
-absence is concluded in a pass in which the credential did not prove that it can see. Does not decide when a pass runs.
+Decides the rules that no connector may break: every person of the batch has exactly one answer, no other person has
+one, and no absence is concluded in a pass in which the credential did not prove that it can see. Does not decide when a
+pass runs.
 """
 
 from __future__ import annotations
@@ -51,7 +52,10 @@ def erase(connector: Connector, batch: Batch, lease: Lease) -> Answers:
 
 
 def confirm_absence(connector: Connector, batch: Batch) -> Answers:
-    """Look for what is left of every person; absence counts only if the credential saw before *and* after the look."""
+    """Look for records that are left of every person.
+
+    Absence counts only if the credential saw before *and* after the look.
+    """
 
     def ask(people: Batch) -> Answers:
         if connector.declaration.verifies_visibility:
@@ -67,7 +71,9 @@ def confirm_absence(connector: Connector, batch: Batch) -> Answers:
 
 
 def changed_since(connector: Connector, cursor: str | None, begin_at: datetime) -> ChangePage:
-    """One page of changes, under a credential that saw before *and* after: a blind one would see no change, for ever.
+    """Return one page of changes, under a credential that saw before *and* after.
+
+    A blind credential would see no change, for ever.
 
     Raises ConnectorErrors; then nothing may be concluded, and the cursor stays where it is.
     """
@@ -84,7 +90,7 @@ def changed_since(connector: Connector, cursor: str | None, begin_at: datetime) 
 
 
 def is_addressable(connector: Connector, subject: Subject) -> bool:
-    """True if the person has a frozen record in this system or an identifier of a kind that it understands."""
+    """True if the person has a frozen record in this system or an identifier of a kind that it takes."""
     declaration = connector.declaration
     if subject.records and declaration.erases_by is ErasesBy.RECORDS:
         return True
@@ -105,7 +111,10 @@ def _per_person(
     ask: Callable[[Batch], Mapping[str, _Got | ConnectorError]],
     unaddressable: _Got | ConnectorError,
 ) -> dict[str, _Got | ConnectorError]:
-    """Ask for those who can be addressed; each person has exactly one answer, an error of the call is everyone's."""
+    """Ask for the people who can be addressed.
+
+    Each person has exactly one answer; an error of the call is everyone's.
+    """
     people = tuple([_narrowed(connector, s) for s in batch.subjects if is_addressable(connector, s)])
     asked = {s.ref for s in people}
     answers: dict[str, _Got | ConnectorError] = {s.ref: unaddressable for s in batch.subjects if s.ref not in asked}

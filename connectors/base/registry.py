@@ -1,4 +1,4 @@
-"""Which connectors, stand-ins and identity sources are installed: ours and third parties' arrive by the same door.
+"""The installed connectors, stand-ins and identity sources: ours and third parties' alike.
 
 Decides that a broken, double or misnamed entry point stops the start, loudly: a system that silently isn't there is a
 person who silently isn't erased. Does not decide which of them a configuration uses.

@@ -18,7 +18,9 @@ _KIND = re.compile(KIND_PATTERN)
 
 
 def is_identifier_kind(text: str) -> bool:
-    """True for the name of an identifier kind: 1 to 63 of a-z, 0-9 and _, a letter first, at most six digits.
+    """True for the name of an identifier kind.
+
+    It is 1 to 63 of a-z, 0-9 and _, a letter first, at most six digits.
 
     The only rule for kinds: the API, imports, configuration, declarations, normalisation and the audit log ask it.
     """
@@ -27,7 +29,10 @@ def is_identifier_kind(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Identifier:
-    """One identifier of a data subject: a kind such as `email` and a value. The value never appears in `repr`."""
+    """One identifier of a data subject: a kind such as `email` and a value.
+
+    The value never appears in `repr`.
+    """
 
     kind: str
     value: str = field(repr=False)
@@ -42,7 +47,10 @@ class Identifier:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Record:
-    """One record in one system: the vendor's object name and the vendor's id (ids can be personal: never printed)."""
+    """One record in one system: the vendor's object name and the vendor's id.
+
+    Ids can be personal, so they are never printed.
+    """
 
     object: str
     id: str = field(repr=False)
@@ -53,7 +61,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One person as a connector sees them: a reference without meaning, frozen identifiers, frozen record ids.
+    """One person for a connector: a reference without meaning, frozen identifiers, frozen record ids.
 
     `ref` is unique in its batch and safe to log. A connector sends a vendor nothing about a person but these
     identifiers and records, and the records that it reaches *through* those records. `already_reported`: records per
@@ -76,7 +84,10 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """People of one system that travel together. `key` is the same on every attempt: use it as idempotency key."""
+    """People of one system in one call or job.
+
+    `key` is the same on every attempt: use it as idempotency key.
+    """
 
     key: str
     subjects: tuple[Subject, ...]
@@ -97,12 +108,12 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """What a read-only search found for one person.
+    """The result of a read-only search for one person.
 
     `records`: the roots to erase by id (dependents needn't be listed). `counts`: rows per object, dependents included
-    where cheap. `identifiers`: every *other* identifier that the found records carry, so that the engine can
-    ask the identity graph whether one of them is somebody else's. `not_covered`: codes of what this search couldn't see
-    of this person, beside what the connector's declaration names for everybody; the engine adds that itself.
+    where cheap. `identifiers`: every *other* identifier that the found records carry, so that the engine can ask the
+    identity graph whether one of them is somebody else's. `not_covered`: codes of what this search couldn't see of this
+    person, beside what the connector's declaration names for everybody; the engine adds that itself.
     """
 
     records: tuple[Record, ...] = ()
@@ -118,7 +129,7 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What `erase` would do to the frozen records of a batch, found out by looking only.
+    """The effects that `erase` would have on the frozen records of a batch, found by looking only.
 
     `records` and `left`, per person (`Subject.ref`): how many records per object would go, and what would stay and why.
     `calls`: the HTTP calls that erasing and confirming would take, by what they are for. `plan_hash`: SHA-256 over what
@@ -133,7 +144,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class ChangedRecord:
-    """A record that may be a person's own, as it was at its last change, with every identifier that it holds.
+    """A record that may be a person's own, as it was at its last change, with every identifier in it.
 
     `identifiers` in the forms of the vendor, the record's own id among them where that is an identifier. `changed_at`
     is the vendor's word: the same record with the same instant is the same state of it.
@@ -159,7 +170,7 @@ class ChangePage:
 
 
 class AnswerKind(StrEnum):
-    """What a connector says happened to one person in one call."""
+    """The kinds of a connector's answer for one person in one call."""
 
     ERASED = "erased"
     ALREADY_ABSENT = "already_absent"
@@ -173,16 +184,15 @@ class AnswerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What happened to one person. Build it with the constructors below; they keep the fields consistent.
+    """The result for one person. Build it with the constructors below; they keep the fields consistent.
 
     `records`: how many records per object had the effect and are reported here for the first time: the engine adds the
     counts of recorded answers up. Counts of an answer that was never recorded are reported again, those of a recorded
-    one never (`Subject.already_reported`, `toolkit.counting`). `left`: what stays, each with a reason.
-    `found`: records that were not in the frozen plan and were therefore *not* touched; the engine plans them anew.
-    `resumes`: with ACCEPTED, whether `erase` must be called again with the resume token (a vendor's job is running)
-    or only a look is owed; `jobs` are the vendor's names of the jobs that are waited for, by which a callback finds
-    this person (hashed before they are stored). `reason` is a code, never a vendor's text.
-    `not_covered`: as in Located.
+    one never (`Subject.already_reported`, `toolkit.counting`). `left`: what stays, each with a reason. `found`: records
+    that were not in the frozen plan and were therefore *not* touched; the engine plans them anew. `resumes`: with
+    ACCEPTED, whether `erase` must be called again with the resume token (a vendor's job is running) or only a look is
+    owed; `jobs` are the vendor's names of the jobs that are waited for, by which a callback finds this person (hashed
+    before they are stored). `reason` is a code, never a vendor's text. `not_covered`: as in Located.
     """
 
     kind: AnswerKind
@@ -216,7 +226,7 @@ class Answer:
         left: tuple[Left, ...] = (),
         not_covered: tuple[str, ...] = (),
     ) -> Answer:
-        """The vendor will do it later; nothing is proven before somebody looks at `look_again_at` or after."""
+        """The vendor will do it later; a look at `look_again_at` or after must prove it."""
         if look_again_at.tzinfo is None:
             raise ValueError("look_again_at must be timezone-aware")
         return cls(

@@ -43,9 +43,9 @@ _PEOPLE_PER_CALL = 500
 
 
 class _EveryKind(frozenset[str]):
-    """The identifier kinds of a system with the identity graph's rows: an edge may hold any kind at all.
+    """The identifier kinds of a system with the identity graph's rows: an edge may hold any kind.
 
-    Its members are the kinds that are known beforehand, for whoever lists them.
+    Its members are the kinds that are known beforehand, for callers that list them.
     """
 
     def __contains__(self, kind: object) -> bool:
@@ -106,24 +106,26 @@ class WarehouseConnector(Connector):
         return _kinds(system.policy)
 
     def check_credentials(self) -> Visibility:
-        """Every table and column is there, this user sees every row of them and may change them as the policy says,
-        and at least one of the tables holds a row (unless `may_be_empty`).
+        """Prove that every table and column is there, with the policy's rights, and that a table holds a row.
 
-        One empty table proves nothing: some are rightly empty. All of them empty means the wrong file or a fresh copy,
-        so that is `no_visibility`.
+        This user must see every row of the tables and may change them as the policy says; at least one of the tables
+        must hold a row (unless `may_be_empty`).
+
+        One empty table proves nothing, because some are rightly empty. All of them empty means the wrong file or a
+        fresh copy, so that is `no_visibility`.
         """
         with self._database.open(write=False) as session:
             return self._prove_visibility(session)
 
     def locate(self, batch: Batch) -> Findings:
-        """Count each person's rows per table, dependents included, and name the rows that may be somebody else's."""
+        """Count each person's rows per table, dependents included, and name rows that may be another person's."""
         with self._database.open(write=False) as session:
             self._prove_visibility(session)
             snapshots = self._look(session, batch.subjects, heed_plan=False)
         return {ref: located(snapshot) for ref, snapshot in snapshots.items()}
 
     def erase(self, batch: Batch, lease: Lease) -> Answers:
-        """Take the rows, children first, the graph's edges last and only of people of whom nothing else is left.
+        """Delete or empty the rows, children first, then the graph's edges of people without other rows left.
 
         In PostgreSQL all tables go in one transaction, in DuckDB one transaction a level (`levels_apart`); a crash
         between two leaves the parents, by which the next attempt finds the rest.
@@ -149,7 +151,7 @@ class WarehouseConnector(Connector):
         return answers | erasure.errors
 
     def confirm_absence(self, batch: Batch) -> Answers:
-        """Look again by every identifier in every table and in the graph; visibility is proven before and after."""
+        """Look again by every identifier in every table and in the graph; prove visibility before and after."""
         with self._database.open(write=False) as session:
             self._prove_visibility(session, batch)
             snapshots = self._look(session, batch.subjects, heed_plan=True)
@@ -184,7 +186,7 @@ class WarehouseConnector(Connector):
         return snapshots
 
     def _read(self, session: Session) -> Statements:
-        """Compare the policy with the catalogue; keep the compiled statements as long as the tables are the same."""
+        """Compare the policy with the catalogue; keep the compiled statements while the tables are the same."""
         layout = read_layout(session, self._policy)
         known = self._statements
         if known is None or known.layout != layout or known.dialect != session.dialect:

@@ -1,4 +1,4 @@
-"""The SQL dialects of warehouses: expressions that differ between them, and statements in the driver's text.
+"""The SQL dialects of warehouses: the expressions that differ, and statements in the driver's text.
 
 Decides how a row is identified, how values are compared, and how temporary tables and bound lists are written. Every
 statement is a SQLAlchemy expression; SQLAlchemy quotes the names and binds the values. Doesn't decide what is asked and
@@ -170,7 +170,10 @@ class _DuckdbCompilation(PGDialect):
 
 
 class _ReplacedTable(CreateTableAs):
-    """DuckDB keeps a temporary table until its connection ends, so a later stage takes the place of the earlier one."""
+    """A temporary table that takes the place of an earlier one.
+
+    DuckDB keeps a temporary table until its connection ends.
+    """
 
     or_replace = True
     inherit_cache = False

@@ -1,4 +1,6 @@
-"""DuckDB's catalogue, as far as an erasure needs it: tables, columns, keys. Names without regard to case, as DuckDB's.
+"""DuckDB's catalogue, as far as an erasure needs it: tables, columns, keys.
+
+Names are in lower case, because DuckDB compares them without regard to case.
 
 Decides nothing: compiled statements over the functions that list the catalogue
 (https://duckdb.org/docs/current/sql/meta/duckdb_table_functions, read 2026-11-22).

@@ -38,7 +38,7 @@ _BEGIN, _COMMIT, _ROLLBACK = (_DIALECT.compile(text(each)) for each in ("BEGIN T
 
 
 class DuckdbDatabase:
-    """`Database` of a DuckDB file that exists already: a wrong path must not become a new, empty warehouse."""
+    """`Database` of an existing DuckDB file: a wrong path must not create a new, empty warehouse."""
 
     def __init__(self, path: Path, *, lock_wait_seconds: float) -> None:
         self._path = path

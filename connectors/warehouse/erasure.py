@@ -1,4 +1,4 @@
-"""The erasure of many people's rows: in waves from the children up, one transaction a wave, the identity graph last.
+"""Erase many people's rows: children first, one transaction a wave, the identity graph last.
 
 Decides when a wave may run, counts per person what it took, and keeps one person's stubborn row from delaying the
 others. Doesn't decide whose a row is.
@@ -32,7 +32,7 @@ class _Stopped(Exception):  # noqa: N818 - no fault: somebody may not proceed, s
 
 
 class _Wave(Protocol):
-    """What happens in one transaction: first find the rows and say whose, then, if they may proceed, take them."""
+    """One transaction: first find the rows and their people, then, if they may proceed, take the rows."""
 
     @property
     def tables(self) -> Collection[str]: ...
@@ -43,7 +43,10 @@ class _Wave(Protocol):
 
 
 class Erasure:
-    """One batch at work. `memory.done`: rows per person and table, earlier attempts under this batch key included."""
+    """One batch.
+
+    `memory.done`: rows per person and table, earlier attempts under this batch key included.
+    """
 
     def __init__(self, session: Session, statements: Statements, lease: Lease) -> None:
         self._session = session
@@ -68,7 +71,10 @@ class Erasure:
         self._for_group(people, _EdgesWave(self._session, self._statements, graph))
 
     def remember(self) -> None:
-        """Save what the last commit took: only of a process that died it must be worked out from what is there."""
+        """Save the counts of the last commit.
+
+        Without that, an attempt after a crash works them out from the rows that are left.
+        """
         if self.memory.dump() != self._saved:
             self._save()
 
@@ -166,7 +172,7 @@ class _EdgesWave:
 def _take(
     session: Session, statements: Statements, rows: TableClause, staged: TableClause, emptied: tuple[str, ...]
 ) -> None:
-    """Delete the staged rows, or empty these columns of theirs; all of them, or the transaction is given up."""
+    """Delete the staged rows, or empty these columns of theirs. Raise if one of them stayed."""
     count, take = statements.take(rows, staged, emptied)
     expected = session.rows(count)[0][0]
     if expected and session.change(take) != expected:

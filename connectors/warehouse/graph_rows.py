@@ -1,4 +1,4 @@
-"""The rows of the identity graph's edge list: who is linked to whom, and which edges a person stands on.
+"""Read the identity graph's edge list: the links of identifiers, and the edges of a person.
 
 Decides how an edge list is asked, for the identity source and for the erasure of its rows. Doesn't walk.
 """
@@ -68,7 +68,7 @@ def _is_any_case(kind: Expression) -> Expression:
 
 
 def _is_wanted(dialect: WarehouseDialect, end: _End, wanted: FromClause) -> Expression:
-    """Return the condition that a wanted identifier is this end. Folded first, since an index can serve that."""
+    """Return the condition that a wanted identifier is this end; an index can serve its folded form."""
     return and_(
         end.kind == wanted.c.kind,
         dialect.fold(end.value) == wanted.c.folded,
@@ -125,7 +125,7 @@ def _edge_order(edge: Edge) -> tuple[Identifier, str, float, str, str]:
 
 
 def _instant(value: Any) -> datetime | None:
-    """When an edge was seen, for a reviewer to read: a date is its midnight, an instant without a zone is UTC.
+    """Return when an edge was seen: a date is its midnight, an instant without a zone is UTC.
 
     None for a value that is no date. The walk never decides by it, so an unreadable date stops no erasure.
     """

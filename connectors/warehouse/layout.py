@@ -48,7 +48,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Layout:
-    """`parents_first` is the order in which rows are found; `waves` are the transactions of an erasure, in order."""
+    """The tables in the order of their positions.
+
+    `parents_first` is the order in which rows are found; `waves` are the transactions of an erasure, in order.
+    """
 
     tables: tuple[Table, ...]
     parents_first: tuple[int, ...]

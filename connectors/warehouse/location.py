@@ -16,7 +16,7 @@ _PARAMETERS = ("host", "port", "sslmode", "sslrootcert", "sslcert", "sslkey", "t
 
 
 class WarehouseCredentials(SystemModel):
-    """Who signs in. A DuckDB file has no users: leave both out."""
+    """The user and the password. A DuckDB file has no users: leave both out."""
 
     user: str | None = None
     password: SecretStr | None = None

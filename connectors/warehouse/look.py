@@ -1,4 +1,4 @@
-"""What a look at the warehouse found of each person, and what follows from it for an answer.
+"""The result of a look at the warehouse for each person, and the answer that follows from it.
 
 Decides how rows become `Located` and `Answer`. Doesn't change anything and doesn't decide whose a row is (`staging`).
 """
@@ -26,7 +26,7 @@ _ALL = 2**31
 
 @dataclass
 class Snapshot:
-    """What was seen of one person. `counts` include retained rows and the rows of the identity graph."""
+    """One person's rows. `counts` include retained rows and the rows of the identity graph."""
 
     counts: dict[str, int] = field(default_factory=dict)
     unclear: list[FoundRow] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Snapshot:
 
     @property
     def located(self) -> Located:
-        """The unclear rows by name, everything by number, and whom the unclear rows may belong to."""
+        """The unclear rows by name, all rows by number, and other people's identifiers on the unclear rows."""
         records = tuple(Record(row.table, row.key) for row in self.unclear)
         return Located(records, dict(self.counts), tuple(sorted(self.carried)))
 
@@ -49,7 +49,7 @@ class Snapshot:
 def look(
     session: Session, statements: Statements, people: Sequence[Subject], *, one_by_one: bool, heed_plan: bool
 ) -> dict[str, Snapshot]:
-    """See what there is of each person in the tables, in a transaction that is rolled back."""
+    """Look for each person's rows in the tables, in a transaction that is rolled back."""
     with session.transaction(keep=False):
         staging = Staging(session, statements, people, one_by_one=one_by_one)
         staging.find(people, heed_plan=heed_plan)
@@ -71,7 +71,7 @@ def look_at_edges(
     people: Sequence[Subject],
     snapshots: Mapping[str, Snapshot],
 ) -> None:
-    """Add to what was seen the edges on which each person stands."""
+    """Add each person's edges to the snapshots."""
     with session.transaction(keep=False):
         Staging(session, statements, people, one_by_one=True)
         stage_edges(session, graph)
@@ -98,15 +98,17 @@ def _see_rest(staging: Staging, table: Table, snapshots: Mapping[str, Snapshot])
 
 
 def located(snapshot: Snapshot) -> Located | ConnectorError:
-    """What `locate` says of one person."""
+    """Return the findings of `locate` for one person."""
     if len(snapshot.unclear) > MAX_UNCLEAR_ROWS:
         return RequestRefused("too_many_unclear_rows")
     return snapshot.located
 
 
 def answer(snapshot: Snapshot, done: Mapping[str, int], *, has_taken: bool = False) -> Answer | ConnectorError:
-    """What is true of one person after a look; `done` is what their effects took away and nobody told so far,
-    `has_taken` says whether they took anything at all."""
+    """Return one person's answer after a look.
+
+    `done`: the rows that their effects took and no answer reported. `has_taken`: whether their effects took any row.
+    """
     if len(snapshot.unclear) > MAX_UNCLEAR_ROWS:
         return RequestRefused("too_many_unclear_rows")
     if snapshot.unclear:

@@ -1,4 +1,6 @@
-"""The resume token: how many rows of each table this batch took from each person. Decides its form and what counts.
+"""The resume token: how many rows of each table this batch took from each person.
+
+Decides its form, and which rows count as taken.
 
 The rows themselves need no token, since they are found anew. Only the database can say whether a transaction whose
 process died was committed: what it was about to take, and is there no more, was taken.
@@ -19,14 +21,17 @@ Counts = dict[str, dict[str, int]]
 
 @dataclass
 class Memory:
-    """Rows per person and table: `done`, `pending` (a transaction was about to), `before` (counted earlier)."""
+    """Rows per person and table.
+
+    `done`: taken. `pending`: a transaction was about to take them. `before`: reported when the batch began.
+    """
 
     done: Counts = field(default_factory=dict)
     pending: Counts = field(default_factory=dict)
     before: Counts = field(default_factory=dict)
 
     def about_to(self, taken: Mapping[str, Mapping[str, int]]) -> None:
-        """These rows are to be taken by the next commit."""
+        """Note the rows that the next commit takes."""
         for ref, counts in taken.items():
             self.pending.setdefault(ref, {}).update(counts)
 
@@ -46,7 +51,7 @@ class Memory:
         return any(self.done.get(ref, {}).values())
 
     def unreported(self, subject: Subject) -> dict[str, int]:
-        """What the person's next answer tells."""
+        """Return the counts of the person's next answer."""
         return unreported(self.done.get(subject.ref, {}), self.before.get(subject.ref, {}), subject.already_reported)
 
     def dump(self) -> bytes:
@@ -58,7 +63,7 @@ class Memory:
 
     @classmethod
     def load(cls, token: bytes | None) -> Memory:
-        """What was saved last, or a new start."""
+        """Return the saved memory, or a new one."""
         if token is None:
             return cls()
         try:

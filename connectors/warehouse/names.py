@@ -1,4 +1,7 @@
-"""Names of tables and columns as the configuration gives them. Knows no database; SQLAlchemy quotes them for SQL."""
+"""Names of tables and columns as the configuration gives them.
+
+Knows no database; SQLAlchemy quotes the names for SQL.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ _PART = re.compile(r'"(?:[^"]|"")+"|[^".]+')
 
 
 def name_parts(name: str) -> tuple[str, ...]:
-    """Divide `schema.table` or `table` into its parts. A part with a dot is written in double quotes: `"odd.name"`.
+    """Divide `schema.table` or `table` into its parts.
+
+    A part with a dot is written in double quotes: `"odd.name"`.
 
     Raises ValueError for anything that isn't one or two such parts.
     """
@@ -41,5 +46,8 @@ def check_part(part: str) -> str:
 
 
 def code_part(name: str) -> str:
-    """Return a name as part of an error code: lower case, other signs as `_`. Table names aren't personal data."""
+    """Return a name as part of an error code: lower case, other signs as `_`.
+
+    Table names aren't personal data.
+    """
     return re.sub(r"[^a-z0-9_.-]", "_", name.lower())[:40]

@@ -1,4 +1,4 @@
-"""What an operator says about a warehouse: which tables hold people, by which columns, and what happens to the rows.
+"""An operator's policy for a warehouse: tables of people, their columns, and the action on the rows.
 
 Decides what can be said wrong without looking at the warehouse; `layout` compares it with the warehouse.
 """
@@ -41,7 +41,7 @@ Columns = Annotated[tuple[ColumnName, ...], BeforeValidator(_as_tuple)]
 
 
 class Action(StrEnum):
-    """What happens to a person's rows of one table."""
+    """The action on a person's rows of one table."""
 
     DELETE = "delete"
     NULL = "null"
@@ -49,7 +49,10 @@ class Action(StrEnum):
 
 
 class ParentPolicy(SystemModel):
-    """A link that isn't declared as a foreign key: this table's `column` holds the `references` of `table`."""
+    """A link that isn't declared as a foreign key.
+
+    This table's `column` holds the `references` of `table`.
+    """
 
     column: Columns
     table: TableName
@@ -63,7 +66,10 @@ class ParentPolicy(SystemModel):
 
 
 class TablePolicy(SystemModel):
-    """One table. `identifiers`: kind -> the column or columns that hold it. `columns`: those that `null` empties."""
+    """One table.
+
+    `identifiers`: kind -> the column or columns that hold it. `columns`: those that `null` empties.
+    """
 
     name: TableName
     identifiers: dict[str, Columns] = Field(default_factory=dict)
@@ -127,7 +133,10 @@ class GraphPolicy(SystemModel):
 
 
 class WarehousePolicy(SystemModel):
-    """`[systems.policy]`. `may_be_empty`: a warehouse without a single row in these tables is no reason for doubt."""
+    """`[systems.policy]`.
+
+    `may_be_empty`: a warehouse without a single row in these tables is no reason for doubt.
+    """
 
     tables: tuple[TablePolicy, ...] = ()
     identity_graph: GraphPolicy | None = None

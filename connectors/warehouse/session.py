@@ -21,7 +21,7 @@ Given = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class TableFacts:
-    """What the catalogue says of one table. `token` is the catalogue's own identity of it."""
+    """The catalogue's facts of one table. `token` is the catalogue's own identity of it."""
 
     token: object
     is_table: bool

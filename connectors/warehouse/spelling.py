@@ -1,4 +1,4 @@
-"""In which forms a value may stand in the warehouse, and how two values are compared.
+"""The forms in which a warehouse may hold a value, and how two values are compared.
 
 Emails are compared without regard to case, everything else exactly; white space around a value never counts. The
 database does the folding on both sides, so that its idea of lower case and Python's can't disagree.
@@ -24,13 +24,16 @@ def trimmed(value: str) -> str:
 
 
 def comparable(identifier: Identifier) -> tuple[str, str]:
-    """Two identifiers with the same result are one. For values that the database brought; it compares in SQL."""
+    """Return a form that is equal for identifiers that are one.
+
+    For values that the database returned; the database itself compares in SQL.
+    """
     value = unicodedata.normalize("NFC", trimmed(identifier.value))
     return identifier.kind, value.lower() if identifier.kind in ANY_CASE_KINDS else value
 
 
 def spellings(identifier: Identifier) -> tuple[str, ...]:
-    """The forms to look for: composed and decomposed Unicode, and an email's domain in both of its alphabets.
+    """Return the forms to look for: composed and decomposed Unicode, an email's domain in both alphabets.
 
     A form that no database can hold (NUL, half a surrogate pair) is left out; it can't be found either.
     """

@@ -1,4 +1,4 @@
-"""Finds the rows of many people at once, in temporary tables of one transaction, and says which of them may go.
+"""Find the rows of many people in temporary tables of one transaction, and which of them may go.
 
 Decides what is asked in which order, and reads the answers; `staging_statements` decides whose a row is. Doesn't decide
 what happens to a row, nor the person's answer.
@@ -71,7 +71,7 @@ class Staging:
         return found
 
     def listed(self, table: Table, stage: str, *, at_most: int) -> dict[str, list[FoundRow]]:
-        """List a stage's rows by person, at most so many each, with identifiers on them that aren't the person's."""
+        """List a stage's rows by person, at most so many each, with identifiers of other people on them."""
         kinds = [kind for kind, _ in table.policy.identifier_columns]
         found: dict[str, list[FoundRow]] = {}
         for ref, key, *values, _ in self._session.rows(self._statements.list_rows(stage, table, at_most)):

@@ -256,7 +256,7 @@ class Statements:
         return shown.order_by(listed.c.ref, listed.c.n)
 
     def list_parents(self, table: Table, *, one_by_one: bool) -> list[tuple[Table, Compiled]]:
-        """List identifiers on the rows, not the person's, on which unclear rows of this table hang: ref, values.
+        """List identifiers on rows of other people on which unclear rows of this table hang: ref, values.
 
         One statement for each nearest ancestor with identifiers, through parents that aren't hit.
         """
@@ -355,7 +355,10 @@ def _joined(link: Link, child: FromClause, parent: FromClause) -> Expression:
 
 
 def _key_text(table: Table, rows: FromClause) -> Expression:
-    """Return a row's key as one text: its value, or several with commas between, `\\` before a comma in a value."""
+    """Return a row's key as one text.
+
+    It is the key's value, or several values with commas between them and `\\` before a comma in a value.
+    """
     texts: list[Expression] = [cast(rows.c[name], String) for name in table.key]
     if not texts:
         return cast(null(), String)

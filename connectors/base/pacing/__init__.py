@@ -1,4 +1,4 @@
-"""How often a system may be called: declared limits, the vendor's word about them, and who is asked before a call."""
+"""The rate of calls to a system: declared limits, the vendor's headers, the check before each call."""
 
 from connectors.base.pacing.limits import LONG_WINDOW, RateLimit
 from connectors.base.pacing.pacer import LocalPacer, Pacer

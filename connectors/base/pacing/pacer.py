@@ -1,4 +1,4 @@
-"""Who is asked before every call to a system, and told of every answer.
+"""The pacer: asked before every call to a system, and informed of every answer.
 
 The engine gives its connectors a pacer that all worker processes share; `expunge connector run` gives them the one
 here, of one process, on the same arithmetic.

@@ -1,4 +1,4 @@
-"""What a vendor says about its limits: Retry-After, and the headers that say how many calls are left and until when.
+"""A vendor's headers about its limits: Retry-After, and the calls that are left in its window.
 
 Decides how the headers are read and which errors mean that the whole system wants to be left alone. Forms read:
 Retry-After as seconds or a date (RFC 9110 §10.2.3); X-RateLimit-*, X-Rate-Limit-* and RateLimit-* (the drafts of
@@ -31,7 +31,11 @@ _EPOCH_MILLISECONDS = 1_000_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class VendorWord:
-    """`remaining` calls are left until the vendor's window ends in `resets_in_seconds`; of `limit`, if it says so."""
+    """The vendor's rate limit.
+
+    `remaining` calls are left until the vendor's window ends in `resets_in_seconds`; of `limit`, if the vendor names
+    it.
+    """
 
     remaining: int
     resets_in_seconds: float
@@ -45,7 +49,7 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None)
 
 
 def vendor_word(headers: Mapping[str, str], now: datetime | None = None) -> VendorWord | None:
-    """What the headers (lower-case names) say about the calls that are left; None unless they say until when."""
+    """Read the calls that are left from headers with lower-case names; None unless they say until when."""
     for prefix in _PREFIXES:
         remaining, reset = headers.get(f"{prefix}-remaining"), headers.get(f"{prefix}-reset")
         if remaining is None or reset is None:
@@ -59,7 +63,7 @@ def vendor_word(headers: Mapping[str, str], now: datetime | None = None) -> Vend
 
 
 def shut_seconds(error: ConnectorError) -> float | None:
-    """How long nobody may call the system after this error; None if it says nothing about the whole system.
+    """Return the seconds without calls after this error; None if it doesn't concern the whole system.
 
     Its limit was reached (429, or the connector's own code for it), or it answered 503 and named a time.
     """

@@ -1,4 +1,6 @@
-"""The sliding window: when the next call may go. Pure arithmetic on instants in seconds; knows no clock.
+"""The sliding window: when the next call may go.
+
+Pure arithmetic on instants in seconds; knows no clock.
 
 Why a log of instants and not a token bucket or GCRA: a bucket as large as the limit lets twice the limit through around
 the edge of a vendor's window, and one that is safe gives the burst away. With a log there are never more than `calls`
@@ -17,7 +19,7 @@ _LARGEST_MARGIN_SECONDS = 1.0
 
 
 def margin_seconds(per_seconds: float) -> float:
-    """How much longer than the vendor's we take the window, so that calls that travel unevenly still fit in."""
+    """Return how much longer than the vendor's our window is, because calls take unequal times to arrive."""
     return min(max(per_seconds * _MARGIN_SHARE, _LEAST_MARGIN_SECONDS), _LARGEST_MARGIN_SECONDS)
 
 

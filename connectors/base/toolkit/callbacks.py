@@ -28,7 +28,7 @@ would let anybody sign."""
 
 
 class Part(Enum):
-    """What a signature may cover beside literal bytes."""
+    """The parts that a signature may cover beside literal bytes."""
 
     BODY = "body"
     TIMESTAMP = "timestamp"
@@ -50,7 +50,9 @@ class TimeForm(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HmacSignature:
-    """One vendor's way to sign. `signed` is what the signature covers, in order, with literal bytes between.
+    """One vendor's way to sign.
+
+    `signed`: the parts that the signature covers, in order, with literal bytes between.
 
     `prefix` stands before the signature in its header (`sha256=`). Without a timestamp header a copy of a call is as
     good as the call: that is the vendor's choice, and one more reason why a callback is only a hint.

@@ -25,7 +25,7 @@ _WORTH_A_THREAD_SECONDS = 0.010
 def for_each_person(
     people: Sequence[Subject], act: Callable[[Subject], _Got], *, at_most: int
 ) -> dict[str, _Got | ConnectorError]:
-    """`concurrently` for people: the result of `act`, or the ConnectorError that it raised, by `Subject.ref`."""
+    """`concurrently` for people: the result of `act`, or its ConnectorError, by `Subject.ref`."""
     by_ref = {person.ref: person for person in people}
     return concurrently(list(by_ref), lambda ref: act(by_ref[ref]), at_most=at_most)
 
@@ -33,7 +33,9 @@ def for_each_person(
 def concurrently(
     items: Sequence[_Item], act: Callable[[_Item], _Got], *, at_most: int
 ) -> dict[_Item, _Got | ConnectorError]:
-    """Call `act` for every item, `at_most` at a time, begun in their order. A ConnectorError is its item's answer.
+    """Call `act` for every item, `at_most` at a time, begun in their order.
+
+    A ConnectorError is its item's answer.
 
     Any other exception, `LeaseLost` above all, stops the items that haven't begun and is raised here when those under
     way have ended. `act` runs in several threads: objects that it shares must be thread-safe, as `VendorClient` is.
@@ -42,7 +44,7 @@ def concurrently(
 
 
 class _Pool(Generic[_Item, _Got]):
-    """The items that haven't begun, and the threads that take them: the caller's, and others once the caller waits."""
+    """The items that haven't begun, and the threads that take them; more than one once the caller waits."""
 
     def __init__(self, items: Sequence[_Item], act: Callable[[_Item], _Got], at_most: int) -> None:
         self._left: Iterator[_Item] = iter(items)

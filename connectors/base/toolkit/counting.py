@@ -1,4 +1,4 @@
-"""Counts for an answer of `erase`: records that this batch erased so far, less those that an earlier answer reported.
+"""Counts for an answer of `erase`: records that this batch erased, less those reported earlier.
 
 Decides the arithmetic; the connector knows from its resume token which records a batch erased. Counts of an answer that
 was lost before it was recorded are therefore reported again, and counts of a recorded answer are not.

@@ -1,4 +1,7 @@
-"""Compare texts without regard to case: the one rule for every connector. It never makes two addresses of one."""
+"""Compare texts without regard to case: the one rule for every connector.
+
+It never makes two addresses of one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the first line of a call: the path as the vendor gets it, and the query.
+"""The target of a call: the path as the vendor receives it, and the query.
 
 Decides what may stand in a path unquoted. A path is only a path: what would end it early is quoted, since a call about
 `12#34` must never become one about `12`.

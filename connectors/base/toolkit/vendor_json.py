@@ -22,7 +22,9 @@ _CONTAINERS = (dict, list)
 
 
 def parse_vendor_json(body: bytes | str, *, status: int | None = None, effect_unknown: bool = False) -> Any:
-    """Return the value: finite numbers, integers of at most 20 characters, at most 64 levels, no lone surrogates.
+    """Return the value of a vendor's JSON.
+
+    It may hold finite numbers, integers of at most 20 characters, at most 64 levels, no lone surrogates.
 
     Raises AnswerNotUnderstood("bad_json") with the given status and effect for anything else.
     """
