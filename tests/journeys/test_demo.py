@@ -64,7 +64,7 @@ def _verify_as_told(stdout: str, output: Path) -> None:
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("told", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGINT])
 def test_an_interrupted_demo_leaves_nothing_running_and_the_earlier_output(
     tmp_path: Path, told: signal.Signals
 ) -> None:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from connectors.base.config import ConfigurationError
+from service.cli.main import app
 from service.cli.running.supervise import python
 from service.settings import load_settings, parse_settings
 
@@ -146,6 +148,7 @@ def _places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
         yield from _places(inner, (*place, name))
 
 
+NOT_UTF_8 = "expunge.toml is not UTF-8 (line 2): save it in this encoding"
 COMMANDS = (
     ("up",),
     ("workers",),
@@ -159,13 +162,19 @@ COMMANDS = (
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_reads_it_alike(command: tuple[str, ...], tmp_path: Path) -> None:
-    subjects = tmp_path / "people.jsonl"
+    done = CliRunner().invoke(app, _broken(command, tmp_path))
+    assert (done.exit_code, done.stderr.strip()) == (2, NOT_UTF_8)
+
+
+def test_a_process_ends_like_its_command(tmp_path: Path) -> None:
+    command = python("-m", "service.cli.main", *_broken(("up",), tmp_path))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr.strip()) == (2, NOT_UTF_8)
+
+
+def _broken(command: tuple[str, ...], directory: Path) -> list[str]:
+    subjects = directory / "people.jsonl"
     subjects.write_text('{"subject": "a", "identifiers": [{"kind": "email", "value": "a@example.test"}]}\n')
-    (tmp_path / "expunge.toml").write_bytes(b"[service]\n# caf\xe9\n")
-    arguments = [str(subjects) if part == os.devnull else part for part in command]
-    done = subprocess.run(
-        python("-m", "service.cli.main", *arguments, "--config", str(tmp_path / "expunge.toml")),
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.strip() == "expunge.toml is not UTF-8 (line 2): save it in this encoding"
+    config = directory / "expunge.toml"
+    config.write_bytes(b"[service]\n# caf\xe9\n")
+    return [*(str(subjects) if part == os.devnull else part for part in command), "--config", str(config)]

@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ConfigurationError as error:
             sys.stderr.write(f"{error}\n")
             return 2
-        server = _server(stores, settings)
-        asyncio.run(_serve(server, listeners, probe_listeners, probed, settings))
+        server = make_server(stores, settings)
+        asyncio.run(serve(server, listeners, probe_listeners, probed, settings))
         return 0 if server.started else 1
 
 
@@ -78,7 +78,8 @@ def _listeners(options: argparse.Namespace, settings: Settings) -> tuple[list[so
     return listeners, open_listeners(host, settings.service.probe_port, "service.probe_port")
 
 
-def _server(stores: Stores, settings: Settings) -> uvicorn.Server:
+def make_server(stores: Stores, settings: Settings) -> uvicorn.Server:
+    """Return a server of the API that ends connections beyond the configured limits. It isn't started yet."""
     app = create_app(stores, settings)
     gate = ConnectionGate(_limits(settings.connections), app.state.metrics.ended_connection)
     return uvicorn.Server(
@@ -108,13 +109,14 @@ def _limits(settings: ConnectionSettings) -> ConnectionLimits:
     )
 
 
-async def _serve(
+async def serve(
     server: uvicorn.Server,
     listeners: list[socket.socket],
     probe_listeners: list[socket.socket],
     probed: Stores,
     settings: Settings,
 ) -> None:
+    """Serve the API and its probes until the server is told to exit. Probes ask the stores `probed`."""
     with contextlib.ExitStack() as stack:
         if probe_listeners:
             stack.enter_context(probes(probe_listeners, probed, settings, asyncio.get_running_loop()))

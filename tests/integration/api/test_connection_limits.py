@@ -6,7 +6,7 @@ import contextlib
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from service.api.routes.metrics import Metrics
 from service.domain.access.api_key import Scope
 from tests.integration.api.conftest import Office
-from tests.integration.api.served import Served, answer_of, served
+from tests.integration.api.served import Served, answer_of, served, served_by_process
 
 HALF_OPEN = 230
 NOTHING = b""
@@ -37,9 +37,11 @@ def flood(place: Served, sent: bytes, *, source: str = "127.0.0.1") -> Iterator[
         yield [stack.enter_context(contextlib.closing(place.connect(sent, source=source))) for _ in range(HALF_OPEN)]
 
 
-@pytest.mark.parametrize("sent", [NOTHING, HALF_A_HEAD])
-def test_half_open_connections_lock_nobody_out(office: Office, tmp_path: Path, sent: bytes) -> None:
-    with served(office, tmp_path, "max_connections = 100\nheader_timeout_seconds = 600") as place, flood(place, sent):
+@pytest.mark.parametrize(("sent", "server"), [(NOTHING, served), (HALF_A_HEAD, served_by_process)])
+def test_half_open_connections_lock_nobody_out(
+    office: Office, tmp_path: Path, sent: bytes, server: Callable[..., contextlib.AbstractContextManager[Served]]
+) -> None:
+    with server(office, tmp_path, "max_connections = 100\nheader_timeout_seconds = 600") as place, flood(place, sent):
         assert place.get("/healthz").status_code == 200
         assert place.get("/healthz", source="127.0.0.2").status_code == 200
         assert (place.probe("/healthz"), place.probe("/readyz")) == (200, 200)

@@ -32,6 +32,7 @@ from service.store.engine import open_engine
 from service.store.interlock import NOT_COMPARED, open_conflicts
 from tests.company import Company
 from tests.databases import Databases
+from tests.drive import turn
 from workers.tasks import work
 
 
@@ -84,7 +85,8 @@ def restored(company: Company, main_databases: Databases, monkeypatch: pytest.Mo
     anchored(company)
     with backup(company, main_databases) as old:
         company.submit(lost)
-        company.drive()
+        # One round: the log is ahead of the copy, which is all that the anchors can tell.
+        assert turn(company.runtime) > 0
         anchored(company)
         yield old
 
@@ -139,13 +141,13 @@ def test_a_word_that_could_not_be_published_opens_nothing(restored: Company, tmp
     assert conflicts(restored) == [("file", Disagreement.STORE_BEHIND)]
 
 
-@pytest.mark.parametrize("name", ["Ada Byron", "", "ada@example.test"])
-def test_nobody_in_particular_accepts_nothing(restored: Company, name: str) -> None:
+def test_nobody_in_particular_accepts_nothing(restored: Company) -> None:
     runtime = restored.runtime
     assert runtime.admission() is None
-    with pytest.raises(Invalid):
-        accept_restored_store(restored.stores.engine, runtime.signing_key(), runtime.anchors(), operator=name)
-    assert conflicts(restored) == [("file", Disagreement.STORE_BEHIND)]
+    for name in ("Ada Byron", "", "ada@example.test"):
+        with pytest.raises(Invalid):
+            accept_restored_store(restored.stores.engine, runtime.signing_key(), runtime.anchors(), operator=name)
+        assert conflicts(restored) == [("file", Disagreement.STORE_BEHIND)]
 
 
 def test_the_database_is_restored_under_a_running_process(
