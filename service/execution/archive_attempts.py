@@ -5,8 +5,11 @@ Decides which and how many at once. A request is looked at once, so the cost is 
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from sqlalchemy import text
 
+from service.requests.records.schedule import forget_attempts
 from service.settings import Settings
 from service.store.stores import Stores
 
@@ -15,15 +18,7 @@ def archive_attempts(stores: Stores, settings: Settings, *, limit: int = 200) ->
     """Delete the attempts of up to `limit` requests, and the ended batches that held nobody else. Returns of how many
     requests; 0 when none is old enough."""
     with stores.engine.begin() as connection:
-        old = connection.execute(
-            text(
-                "UPDATE requests SET attempts_kept = false WHERE id IN (SELECT id FROM requests"
-                " WHERE attempts_kept AND sealed_at < clock_timestamp() - make_interval(days => :days)"
-                " ORDER BY sealed_at LIMIT :n FOR NO KEY UPDATE SKIP LOCKED) RETURNING id"
-            ),
-            {"days": settings.retention.attempts_days, "n": limit},
-        ).scalars()
-        requests = list(old)
+        requests = forget_attempts(connection, age=timedelta(days=settings.retention.attempts_days), limit=limit)
         if not requests:
             return 0
         # Steps first, by their requests, then attempts by their steps: never the whole table.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from service.execution.select import is_leasable
-from service.requests.identity.due import pick_identities
+from service.requests.records.store import pick_identities
 from service.settings import Settings
 from service.store.stores import Stores
 

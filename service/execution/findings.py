@@ -17,8 +17,8 @@ from connectors.base.values import Answer, Located
 from service.domain.execution.states import StepState, Transition
 from service.execution.lease import LeasedStep
 from service.requests.identifiers import seal_records
-from service.requests.locking import lock_requests
 from service.requests.planning.freeze import freeze_plans
+from service.requests.records.store import lock_planned
 from service.requests.steps.schedule import leave_plan, write_jobs
 from service.requests.steps.store import Findings
 from service.settings import Settings
@@ -52,7 +52,7 @@ def amend_plans(connection: Connection, settings: Settings, steps: Sequence[Row[
     if not steps:
         return
     leave_plan(connection, [step.id for step in steps])
-    locked = lock_requests(connection, [step.request_id for step in steps])
+    locked = lock_planned(connection, [step.request_id for step in steps])
     freeze_plans(connection, settings, list(locked.values()), now)
 
 

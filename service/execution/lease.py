@@ -39,7 +39,8 @@ from service.domain.identity.cluster import Exclusion
 from service.execution.permit import only_permitted
 from service.execution.quarantine import part_suspects
 from service.execution.select import AgainPick, FreshPick, picks
-from service.requests.identifiers import OpenIdentifier, open_people, read_people, unseal_records
+from service.requests.identifiers import OpenIdentifier, open_people, unseal_records
+from service.requests.identity.store import read_people
 from service.requests.imports.paused import lane_goes_on
 from service.requests.steps.store import MARK_LEASED
 from service.settings import Settings

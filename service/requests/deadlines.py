@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import text
-
 from service.domain.audit.schema import instant_text
 from service.domain.errors import WrongState
 from service.domain.execution.lanes import URGENT_LANE
 from service.domain.execution.states import ENDED
 from service.domain.requests.deadlines import REGIMES, extended_respond_by
-from service.domain.requests.states import UNFINISHED, ExtensionReason
-from service.requests.locking import request_change
+from service.domain.requests.states import UNFINISHED, ExtensionReason, Progress
+from service.requests.intake.store import delete_expired_keys
+from service.requests.records.changes import expedite, extend, write_overdue
+from service.requests.records.rows import request_change
+from service.requests.records.store import lock_missed_deadlines, lock_request
 from service.requests.steps.schedule import write_deadline, write_queue
 from service.settings import Settings
-from service.store.audit_log.record_change import Change, change_rows, log_changes
-from service.store.locking import check_again, database_now, lock_request, lock_steps, version_of
+from service.store.locking import check_again, database_now, lock_steps
 from service.store.stores import Stores
 
 
@@ -43,9 +43,7 @@ def extend_request(
         lock_steps(connection, [request_id])
         write_deadline(connection, request_id, respond_by)
         change = request_change(row, "request_extended", respond_by=instant_text(respond_by), reason=reason.value)
-        extended = "respond_by = :by, extended_at = :now, extension_reason = :reason"
-        values = {"by": respond_by, "now": now, "reason": reason}
-        change_rows(connection, "request", extended, values, [change], actor=actor, at=now)
+        extend(connection, change, respond_by=respond_by, reason=reason.value, actor=actor, at=now)
 
 
 def expedite_request(stores: Stores, request_id: UUID, *, actor: str) -> None:
@@ -57,44 +55,28 @@ def expedite_request(stores: Stores, request_id: UUID, *, actor: str) -> None:
             raise WrongState("every step has ended already")
         if row.urgent:
             return
-        connection.execute(text("UPDATE requests SET urgent = true WHERE id = :id"), {"id": request_id})
         write_queue(connection, request_id, URGENT_LANE)
-        now = database_now(connection)
-        log_changes(connection, [request_change(row, "request_expedited")], actor=actor, at=now)
+        change = request_change(row, "request_expedited")
+        expedite(connection, change, actor=actor, at=database_now(connection))
 
 
-def watch_deadlines(stores: Stores, *, limit: int = 500) -> int:
-    """Mark requests whose `respond_by` has passed. Those that waited for a verification in vain expire.
+def mark_overdue(stores: Stores, *, limit: int = 500) -> int:
+    """Mark the requests whose `respond_by` has passed; those that still wait for a verification expire.
 
-    Returns how many were marked.
+    Returns how many were marked. Expired Idempotency-Keys are deleted as well.
     """
     with stores.engine.begin() as connection:
-        connection.execute(text("DELETE FROM idempotency_keys WHERE expires_at <= clock_timestamp()"))
-        rows = connection.execute(
-            text(
-                "SELECT * FROM requests WHERE state IN ('open', 'in_progress') AND overdue_at IS NULL"
-                " AND respond_by < clock_timestamp() ORDER BY respond_by LIMIT :n FOR NO KEY UPDATE SKIP LOCKED"
-            ),
-            {"n": limit},
-        ).all()
+        delete_expired_keys(connection)
+        rows = lock_missed_deadlines(connection, limit)
         if not rows:
             return 0
-        now = database_now(connection)
-        expired = [row for row in rows if row.reason == "need_user_verification"]
-        connection.execute(
-            text("UPDATE requests SET overdue_at = :now WHERE id = ANY(CAST(:ids AS uuid[]))"),
-            {"now": now, "ids": [row.id for row in rows]},
-        )
-        connection.execute(
-            text("UPDATE requests SET state = 'expired', reason = NULL WHERE id = ANY(CAST(:ids AS uuid[]))"),
-            {"ids": [row.id for row in expired]},
-        )
-        changes = []
-        for row in rows:
-            event, data = ("request_overdue", {"respond_by": instant_text(row.respond_by)})
-            if row in expired:
-                event, data = "request_expired", {}
-            changes.append(Change("request", str(row.id), version_of(row), event, row.subject, data))
-        log_changes(connection, changes, actor="scheduler", at=now)
-        check_again(connection, [row.id for row in expired])
+        expired = [row.id for row in rows if row.reason == Progress.NEED_USER_VERIFICATION]
+        changes = [
+            request_change(row, "request_expired")
+            if row.id in expired
+            else request_change(row, "request_overdue", respond_by=instant_text(row.respond_by))
+            for row in rows
+        ]
+        write_overdue(connection, changes, expired=expired, actor="scheduler", at=database_now(connection))
+        check_again(connection, expired)
     return len(rows)

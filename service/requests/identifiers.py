@@ -1,4 +1,4 @@
-"""Identifiers of requests, in and out of their seals. Knows the context that binds each value to its place."""
+"""Seal and open identifiers of requests, each bound to its row by the context of its seal."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from connectors.base.values import Identifier, Record
-from service.store.arrays import listed
+from service.requests.identity.store import SealedPerson, read_sealed
 from service.store.encryption.key_store import request_owner
 from service.store.encryption.sealing import seal, unseal
-from service.store.execute import run
 
 
 @dataclass(frozen=True)
@@ -39,18 +38,12 @@ def seal_identifier(key: bytes, request_id: UUID, row_id: UUID, value: str) -> b
     return seal(key, value.encode("utf-8", "surrogatepass"), _identifier_context(request_id, row_id))
 
 
-_OF_REQUESTS = (
-    "SELECT id, request_id, origin, kind, sealed, keyed_hash, use, exclusion, verification_method, verified_at"
-    " FROM identifiers WHERE request_id = ANY(CAST(:ids AS uuid[])) ORDER BY request_id, id"
-)
-
-
 def read_identifiers(
     connection: Connection, request_ids: Sequence[UUID], keys: Mapping[str, bytes] | None
 ) -> dict[UUID, list[StoredIdentifier]]:
-    """All identifiers of these requests; opened where `keys` holds the request's key and the value isn't gone."""
+    """Return all identifiers of these requests, opened where the value and the request's key are there."""
     found: dict[UUID, list[StoredIdentifier]] = {request_id: [] for request_id in request_ids}
-    for row in run(connection, _OF_REQUESTS, {"ids": listed(found)}).all():
+    for row in read_sealed(connection, found):
         key = (keys or {}).get(request_owner(row.request_id))
         identifier = None
         if key is not None and row.sealed is not None:
@@ -81,20 +74,8 @@ class OpenIdentifier(NamedTuple):
     exclusion: str | None
 
 
-_PEOPLE = (
-    "SELECT request_id, id::text AS id, kind, sealed, use, exclusion FROM identifiers"
-    " WHERE request_id = ANY(CAST(:ids AS uuid[])) AND sealed IS NOT NULL ORDER BY request_id, id"
-)
-
-
-def read_people(connection: Connection, request_ids: Iterable[UUID]) -> list[Any]:
-    """The identifiers of these requests as they are stored, for `open_people`; those whose values are gone are left
-    out."""
-    return run(connection, _PEOPLE, {"ids": listed(request_ids)}).all()
-
-
-def open_people(people: Iterable[Any], keys: Mapping[UUID, bytes]) -> dict[UUID, list[OpenIdentifier]]:
-    """Open what `read_people` found, for the requests whose keys are here."""
+def open_people(people: Iterable[SealedPerson], keys: Mapping[UUID, bytes]) -> dict[UUID, list[OpenIdentifier]]:
+    """Open the rows of `read_people`, for the requests whose keys are in `keys`."""
     found: dict[UUID, list[OpenIdentifier]] = {request_id: [] for request_id in keys}
     contexts = {request_id: f"request/{request_id}/identifier/" for request_id in keys}
     for request_id, row_id, kind, sealed, use, exclusion in people:

@@ -8,10 +8,11 @@ from uuid import UUID
 from service.domain.errors import Sealed, WrongState
 from service.requests.identifiers import StoredIdentifier, read_identifiers
 from service.requests.identity.show import EdgeView, Picture, read_picture
-from service.requests.locking import request_change
+from service.requests.records.rows import request_change
+from service.requests.records.store import lock_request
 from service.store.audit_log.record_change import log_changes
 from service.store.encryption.key_store import KeyGone, KeyLost, request_owner
-from service.store.locking import database_now, lock_request
+from service.store.locking import database_now
 from service.store.stores import Stores
 
 

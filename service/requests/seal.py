@@ -10,15 +10,17 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import text
-
 from service.domain.execution.states import ENDED
 from service.requests.holds.active import held_requests
 from service.requests.identity.explanations import delete_explanation
+from service.requests.identity.store import destroy_values
+from service.requests.records.changes import seal
+from service.requests.records.rows import request_change
+from service.requests.records.schedule import postpone
+from service.requests.records.store import due_to_seal, lock_request
 from service.requests.steps.schedule import destroy_records
-from service.store.audit_log.record_change import Change, change_rows
 from service.store.encryption.key_store import request_owner
-from service.store.locking import database_now, lock_request, lock_steps, version_of
+from service.store.locking import database_now, lock_steps
 from service.store.stores import Stores
 
 _ASK_AGAIN_WHILE_HELD = timedelta(hours=1)
@@ -27,16 +29,7 @@ _ASK_AGAIN_WHILE_HELD = timedelta(hours=1)
 def seal_due_requests(stores: Stores, *, limit: int = 100) -> int:
     """Seal all requests whose time has come. Returns how many."""
     with stores.engine.begin() as connection:
-        ids = [
-            row.id
-            for row in connection.execute(
-                text(
-                    "SELECT id FROM requests WHERE duty = 'seal' AND due_at <= clock_timestamp()"
-                    " ORDER BY due_at LIMIT :n"
-                ),
-                {"n": limit},
-            )
-        ]
+        ids = due_to_seal(connection, limit)
     for request_id in ids:
         seal_request(stores, request_id)
     return len(ids)
@@ -51,13 +44,10 @@ def seal_request(stores: Stores, request_id: UUID) -> None:
             return
         now = database_now(connection)
         if held_requests(connection, [request_id]):
-            later = {"due": now + _ASK_AGAIN_WHILE_HELD, "id": request_id}
-            connection.execute(text("UPDATE requests SET due_at = :due WHERE id = :id"), later)
+            postpone(connection, request_id, now + _ASK_AGAIN_WHILE_HELD)
             return
         stores.keys.destroy([request_owner(request_id)])
-        connection.execute(text("UPDATE identifiers SET sealed = NULL WHERE request_id = :id"), {"id": request_id})
+        destroy_values(connection, request_id)
         delete_explanation(connection, request_id)
         destroy_records(connection, request_id)
-        change = Change("request", str(request_id), version_of(request), "request_sealed", request.subject, {})
-        sealed = "sealed_at = :now, duty = NULL, due_at = NULL, import_fingerprint = NULL"
-        change_rows(connection, "request", sealed, {"now": now}, [change], actor="worker", at=now)
+        seal(connection, request_change(request, "request_sealed"), actor="worker", at=now)

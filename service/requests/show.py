@@ -18,6 +18,9 @@ from service.domain.execution.states import StepState
 from service.domain.identity.mask import distinct_mask
 from service.requests.identifiers import StoredIdentifier, read_identifiers
 from service.requests.identity.show import DoubtView, EdgeView, Picture, ReviewView, read_picture
+from service.requests.planning.store import read_plan
+from service.requests.records.rows import StoredRequest
+from service.requests.records.store import read_request
 from service.store.audit_log.record_change import log_event
 from service.store.encryption.key_store import request_owner
 from service.store.locking import EVERY_GAP, database_now
@@ -142,7 +145,7 @@ def show_request(stores: Stores, request_id: UUID, *, reader: str | None = None,
     keys = stores.keys.get([owner]) if masks else {}
     engine = stores.engine.execution_options(isolation_level="REPEATABLE READ")
     with engine.begin() as connection:
-        row = connection.execute(text("SELECT * FROM requests WHERE id = :id"), {"id": request_id}).one_or_none()
+        row = read_request(connection, request_id)
         if row is None:
             raise NotFound("there is no such request")
         stored = read_identifiers(connection, [request_id], keys)[request_id] if masks else []
@@ -183,7 +186,7 @@ def show_request(stores: Stores, request_id: UUID, *, reader: str | None = None,
     )
 
 
-def _log_reading(connection: Connection, row: Row[Any], reader: str, found: int) -> None:
+def _log_reading(connection: Connection, row: StoredRequest, reader: str, found: int) -> None:
     log_event(
         connection,
         row="reading",
@@ -219,11 +222,8 @@ def _beyond(picture: Picture, ordinal: int, why: str) -> BeyondView:
     return BeyondView(ordinal, identifier.kind, distinct_mask(identifier, ordinal), why)
 
 
-def _plan(connection: Connection, request: Row[Any]) -> PlanView | None:
-    row = connection.execute(
-        text("SELECT * FROM plans WHERE request_id = :id AND version = :v"),
-        {"id": request.id, "v": request.plan_version},
-    ).one_or_none()
+def _plan(connection: Connection, request: StoredRequest) -> PlanView | None:
+    row = read_plan(connection, request.id, request.plan_version)
     if row is None:
         return None
     return PlanView(row.version, row.hash, row.frozen_at, list(row.approval_reasons), row.approved_at)

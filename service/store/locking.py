@@ -1,4 +1,4 @@
-"""Small readings that several use cases share: the database's clock, a locked request with its version.
+"""Small readings that several use cases share: the database's clock, locked steps, versions.
 
 Rows are locked FOR NO KEY UPDATE here and in every use case, never FOR UPDATE: whoever writes a row with a foreign key
 takes FOR KEY SHARE on the request, hold or import that it names, also where a second UPDATE in one transaction makes
@@ -15,7 +15,6 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from service.domain.errors import NotFound
 from service.store.arrays import listed
 from service.store.audit_log.record_change import Version
 from service.store.execute import run
@@ -34,16 +33,6 @@ def database_now(connection: Connection) -> datetime:
     """The database's clock: the only one by which leases and due times are judged."""
     now: datetime = run(connection, "SELECT clock_timestamp()").scalar_one()
     return now
-
-
-def lock_request(connection: Connection, request_id: UUID) -> Row[Any]:
-    """The request's row, locked until the transaction ends. Raises NotFound."""
-    row = connection.execute(
-        text("SELECT * FROM requests WHERE id = :id FOR NO KEY UPDATE"), {"id": request_id}
-    ).one_or_none()
-    if row is None:
-        raise NotFound("no such request")
-    return row
 
 
 def lock_steps(connection: Connection, request_ids: Sequence[UUID], columns: str = "*") -> dict[UUID, list[Row[Any]]]:

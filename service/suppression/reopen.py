@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 from connectors.base.values import Identifier
 from service.domain.audit.schema import AuditValue
 from service.domain.identity.doubts import OpenDoubt
+from service.domain.requests.states import Progress
 from service.domain.suppression.reappearance import (
     ON_THE_LIST,
     OPENED_BY,
@@ -41,10 +42,12 @@ from service.requests.intake.validate import (
     check_submission,
     seal_submissions,
 )
+from service.requests.records.changes import set_aside
+from service.requests.records.schedule import write_origins
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, Version, log_changes
 from service.store.stores import Stores
-from service.suppression.store import NewReappearance, insert_reappearances, read_clock, set_aside, set_origins
+from service.suppression.store import NewReappearance, insert_reappearances, read_clock
 
 log = structlog.get_logger(__name__)
 
@@ -118,40 +121,37 @@ def open_reappearances(
         return
     new = [new_request(settings, d.sealed, linked_to=None, now=now, actor="worker") for d in drafts]
     insert_requests(connection, new, drafts[0].server_started_at)
-    set_origins(connection, {draft.request_id: draft.reappeared.person for draft in drafts})
+    write_origins(connection, {draft.request_id: draft.reappeared.person for draft in drafts})
     states = [
         NewReappearance(sighting.record_hash, sighting.changed_at, draft.reappeared.person, draft.request_id)
         for draft in drafts
         for sighting in draft.sightings
     ]
     insert_reappearances(connection, system, states, now)
-    changes = []
+    waits = ReappearancePolicy(settings.suppression.reappearance) is ReappearancePolicy.REPORT
     for draft, request in zip(drafts, new, strict=True):
-        version = Version(1, request.columns["entry_hash"])
-        data: dict[str, AuditValue] = {
-            "origin": str(draft.reappeared.person),
-            "system": system,
-            "records": len(draft.sightings),
-        }
-        changes.append(
-            Change("request", str(draft.request_id), version, "person_reappeared", draft.sealed.subject, data)
-        )
-        if ReappearancePolicy(settings.suppression.reappearance) is ReappearancePolicy.REPORT:
-            changes.append(
-                Change(
-                    "request",
-                    str(draft.request_id),
-                    version,
-                    "review_opened",
-                    draft.sealed.subject,
-                    review_opened(_doubts(draft), 1),
-                )
-            )
-    if ReappearancePolicy(settings.suppression.reappearance) is ReappearancePolicy.REPORT:
-        set_aside(connection, {draft.request_id: _doubts(draft) for draft in drafts})
-    log_changes(connection, changes, actor="worker", at=now)
+        _log(connection, system, draft, Version(1, request.columns["entry_hash"]), now, waits_for_review=waits)
     for draft in drafts:
         log.warning("person_reappeared", request=str(draft.request_id), system=system, records=len(draft.sightings))
+
+
+def _log(
+    connection: Connection, system: str, draft: Draft, version: Version, now: datetime, *, waits_for_review: bool
+) -> None:
+    """Write the entry about a new request; `waits_for_review`: it isn't resolved before a review."""
+    key, subject = str(draft.request_id), draft.sealed.subject
+    data: dict[str, AuditValue] = {
+        "origin": str(draft.reappeared.person),
+        "system": system,
+        "records": len(draft.sightings),
+    }
+    changes = [Change("request", key, version, "person_reappeared", subject, data)]
+    if not waits_for_review:
+        log_changes(connection, changes, actor="worker", at=now)
+        return
+    doubts = _doubts(draft)
+    changes.append(Change("request", key, version, "review_opened", subject, review_opened(doubts, 1)))
+    set_aside(connection, changes, reason=Progress.NEEDS_REVIEW, doubts=doubts, actor="worker", at=now)
 
 
 def _doubts(draft: Draft) -> list[OpenDoubt]:

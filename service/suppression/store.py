@@ -5,7 +5,7 @@ Decides nothing: `service.domain.suppression.reappearance` says which record bel
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -25,13 +25,10 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
-    update,
 )
 from sqlalchemy.dialects.postgresql import insert
 
 from service.domain.execution.states import StepState
-from service.domain.identity.doubts import OpenDoubt
-from service.domain.requests.states import Progress, RequestState
 from service.domain.suppression.reappearance import Entry
 from service.store.arrays import Packed, array_parameter, listed, timed
 from service.store.execute import execute, run
@@ -207,33 +204,3 @@ _CLOCK = select(
     func.clock_timestamp(type_=DateTime(timezone=True)),
     func.pg_postmaster_start_time(type_=DateTime(timezone=True)),
 )
-
-
-def set_origins(connection: Connection, origins: Mapping[UUID, UUID]) -> None:
-    """Write the person's first request into each of these new requests."""
-    execute(connection, _SET_ORIGINS, {"ids": listed(origins), "origins": listed(origins.values())})
-
-
-_ORIGIN = (
-    func.unnest(array_parameter("ids", Uuid()), array_parameter("origins", Uuid()))
-    .table_valued(column("id", Uuid), column("origin", Uuid))
-    .render_derived(name="n")
-)
-_SET_ORIGINS = update(RequestRow).values(reappearance_of=_ORIGIN.c.origin).where(RequestRow.id == _ORIGIN.c.id)
-
-
-def set_aside(connection: Connection, doubts: Mapping[UUID, Sequence[OpenDoubt]]) -> None:
-    """Let these new requests wait for a review of these doubts before any search."""
-    for request_id, held in doubts.items():
-        connection.execute(
-            update(RequestRow)
-            .where(RequestRow.id == request_id)
-            .values(
-                state=RequestState.IN_PROGRESS,
-                reason=Progress.NEEDS_REVIEW,
-                duty=None,
-                due_at=None,
-                doubts=[doubt.as_json() for doubt in held],
-                doubts_version=1,
-            )
-        )

@@ -36,8 +36,8 @@ ALLOWED = {
     "service/encryption": (0, 6),
     "service/execution": (40, 55),
     "service/monitoring": (0, 3),
-    "service/requests": (34, 70),
-    "service/store": (26, 116),
+    "service/requests": (24, 59),
+    "service/store": (26, 115),
     "workers": (7, 9),
     "workers/tasks": (1, 3),
 }

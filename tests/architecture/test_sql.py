@@ -17,16 +17,16 @@ ALLOWED = {
     "connectors/testing": (3, 2, 4, 0, 0),
     "service": (0, 0, 0, 0, 7),
     "service/api": (0, 0, 0, 0, 39),
-    "service/audit": (3, 1, 24, 1, 10),
+    "service/audit": (3, 1, 24, 0, 9),
     "service/cli": (0, 0, 1, 0, 90),
     "service/configuration": (0, 0, 0, 0, 1),
     "service/domain": (0, 0, 0, 0, 34),
     "service/embedded": (0, 0, 2, 0, 0),
     "service/encryption": (0, 0, 0, 0, 1),
-    "service/execution": (12, 11, 63, 41, 44),
-    "service/requests": (25, 13, 91, 55, 81),
+    "service/execution": (12, 11, 62, 40, 43),
+    "service/requests": (18, 9, 36, 15, 37),
     "service/requests/steps": (0, 0, 0, 6, 15),
-    "service/store": (22, 12, 68, 4, 53),
+    "service/store": (22, 12, 67, 3, 52),
 }
 
 

@@ -14,8 +14,8 @@ from service.execution.archive_attempts import archive_attempts
 from service.execution.due import requests_wait
 from service.execution.expire_leases import sweep_leases, sweep_orphan_keys
 from service.execution.worker_context import Runtime
-from service.requests.deadlines import watch_deadlines
-from service.requests.holds.lift import lapse_holds
+from service.requests.deadlines import mark_overdue
+from service.requests.holds.lift import expire_holds
 from service.requests.imports.complete import complete_imports
 from service.requests.imports.control import revoke_cancelled
 from service.requests.planning.advance import advance_requests
@@ -64,7 +64,7 @@ def seal() -> int:
 def watch() -> int:
     """Mark what is overdue; lift holds whose time is over."""
     opened = runtime()
-    return watch_deadlines(opened.stores) + lapse_holds(opened.stores, opened.clock.now())
+    return mark_overdue(opened.stores) + expire_holds(opened.stores, opened.clock.now())
 
 
 @shared_task(name="expunge.sync_due")

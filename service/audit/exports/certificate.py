@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, text
 
 from service.audit.sequence import sequence_audit
 from service.domain.audit.canonical_json import JsonValue
@@ -28,11 +27,12 @@ from service.domain.requests.certificate import (
     claims_hash,
 )
 from service.domain.requests.states import UNFINISHED
-from service.requests.locking import request_change
+from service.requests.records.rows import StoredRequest, request_change
+from service.requests.records.store import lock_request
 from service.settings import Settings
 from service.store.audit_log.log import proven_entries
 from service.store.audit_log.record_change import log_changes
-from service.store.locking import EVERY_GAP, database_now, lock_request
+from service.store.locking import EVERY_GAP, database_now
 from service.store.stores import Stores
 
 
@@ -72,7 +72,7 @@ def _checkpoint_everything(engine: Engine, signing_key: SigningKey) -> str:
     return batch.note
 
 
-def _claims(connection: Connection, settings: Settings, row: Row[Any]) -> dict[str, JsonValue]:
+def _claims(connection: Connection, settings: Settings, row: StoredRequest) -> dict[str, JsonValue]:
     request = CertifiedRequest(
         id=str(row.id),
         subject=row.subject,

@@ -15,8 +15,9 @@ from service.domain.errors import NotFound
 from service.domain.execution.events import Decision, DecisionMade, ResolutionReason
 from service.domain.requests.states import WITHDRAWN_STATES
 from service.requests.holds.active import held_requests
+from service.requests.records.store import lock_request
 from service.requests.steps.move import apply_event
-from service.store.locking import database_now, lock_request, lock_steps
+from service.store.locking import database_now, lock_steps
 from service.store.stores import Stores
 from service.store.tables.work import StepRow, SystemRow
 

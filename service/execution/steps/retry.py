@@ -17,7 +17,8 @@ from service.domain.execution.states import LEGAL_HOLD, WITHDRAWN
 from service.domain.requests.states import WITHDRAWN_STATES
 from service.execution.steps.resolve import decide_step
 from service.requests.holds.active import held_requests
-from service.requests.locking import lock_requests
+from service.requests.records.rows import StoredRequest
+from service.requests.records.store import lock_requests
 from service.requests.steps.move import apply_event
 from service.store.locking import database_now
 from service.store.stores import Stores
@@ -94,5 +95,5 @@ def _check_system(connection: Connection, system: str) -> None:
         raise WrongState("the system isn't connected any more: connect it again first")
 
 
-def _is_withdrawn(step: Row[Any], request: Row[Any]) -> bool:
+def _is_withdrawn(step: Row[Any], request: StoredRequest) -> bool:
     return request.state in WITHDRAWN_STATES and not step.effect_possible and step.reason != WITHDRAWN

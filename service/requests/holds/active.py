@@ -1,4 +1,4 @@
-"""Which requests are held right now, asked the same way by the plan, the lease, its renewal and the record."""
+"""Find the requests that are held now: one condition for plan, lease, renewal and record."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HELD = (
 
 
 def held_requests(connection: Connection, request_ids: Sequence[UUID]) -> set[UUID]:
-    """Those of `request_ids` of whose cluster one identifier is under a hold that is in force."""
+    """Return the requests with an identifier in their cluster that is under a hold in force."""
     if not request_ids:
         return set()
     return set(run(connection, _HELD, {"ids": listed(request_ids)}).scalars())

@@ -16,7 +16,7 @@ from service.domain.execution.events import HoldLifted
 from service.domain.execution.states import LEGAL_HOLD, StepState
 from service.domain.requests.holds import LiftReason
 from service.requests.holds.active import held_requests
-from service.requests.locking import lock_requests
+from service.requests.records.store import lock_requests
 from service.requests.steps.move import apply_event
 from service.store.audit_log.record_change import Change, log_changes
 from service.store.locking import database_now, lock_steps, version_of
@@ -39,7 +39,7 @@ def lift_hold(stores: Stores, hold_id: UUID, *, reason: LiftReason, actor: str) 
         _lift(connection, hold, reason.value, actor, database_now(connection))
 
 
-def lapse_holds(stores: Stores, now: datetime) -> int:
+def expire_holds(stores: Stores, now: datetime) -> int:
     """Lift every hold whose time is over, one transaction each. Returns how many. For the scheduler."""
     with stores.engine.begin() as connection:
         due = connection.execute(

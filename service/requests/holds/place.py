@@ -21,7 +21,7 @@ from service.domain.execution.events import HoldPlaced
 from service.domain.identity.normalise import InvalidIdentifier, normalise
 from service.domain.requests.holds import HoldReason
 from service.requests.intake.known_kinds import check_known_kind
-from service.requests.locking import lock_requests
+from service.requests.records.store import lock_requests
 from service.requests.steps.move import apply_event
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, Version, log_changes

@@ -1,7 +1,7 @@
-"""Settle who a request is about: lease it, let the caller walk the identity graph, record the cluster.
+"""Resolve the identities of requests: lease, let the caller search the graph, record the clusters.
 
-Decides what happens with doubts, with people who have an open request already, and where a step per system begins.
-The graph is asked between the two transactions, never inside one.
+Decides what happens with doubts and with people who have an open request already. The identity graph is searched
+between the two transactions, never inside one.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, Row, text, update
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.base.values import Identifier
@@ -30,38 +29,39 @@ from service.domain.identity.doubts import (
 )
 from service.domain.identity.explanation import Explanation, explain
 from service.domain.identity.normalise import InvalidIdentifier, normalise
-from service.domain.requests.states import Duty, Progress, RequestState
+from service.domain.requests.states import Duty, Progress
 from service.requests.identifiers import StoredIdentifier, read_identifiers
-from service.requests.identity.due import pick_identities
 from service.requests.identity.explanations import (
     StoredReview,
     read_explanations,
     read_reviews,
     write_explanations,
 )
-from service.requests.identity.resolve_batch import settle_together
+from service.requests.identity.resolve_batch import resolve_batch
 from service.requests.identity.review_entries import review_opened
-from service.requests.identity.store_cluster import place_cluster, write_placements
-from service.requests.imports.paused import REQUEST_GOES_ON
+from service.requests.identity.store import overlapping_requests, take_turns
+from service.requests.identity.store_cluster import cluster_rows, write_clusters
 from service.requests.planning.create_steps import active_systems
 from service.requests.planning.start import start_requests
+from service.requests.records.changes import link, set_aside
+from service.requests.records.rows import StoredRequest, change_of, request_change
+from service.requests.records.schedule import keep_second_person, postpone, return_identities
+from service.requests.records.schedule import lease_identities as take_leases
+from service.requests.records.store import lock_leased, pick_identities
 from service.settings import Settings
-from service.store.audit_log.record_change import Change, log_changes
 from service.store.encryption.key_store import request_owner
 from service.store.interlock import gate_is_open
-from service.store.locking import check_again, database_now, version_of
+from service.store.locking import check_again, database_now
 from service.store.stores import Stores
-from service.store.tables.requests import RequestRow
 
 log = structlog.get_logger(__name__)
 
-_SETTLE_LOCK = 0x53544C45  # settling is short and one at a time: two requests of one person must see each other
 _WAIT_FOR_EARLIER = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
-class _Met:
-    """An unfinished request with common identifiers. `covers`: all of ours are its own, so ours repeats it."""
+class _Overlap:
+    """An unfinished request with common identifiers; `covers`: it has all of this one's identifiers."""
 
     request_id: UUID
     common: list[Identifier]
@@ -71,7 +71,7 @@ class _Met:
 
 @dataclass(frozen=True)
 class LeasedIdentity:
-    """A request whose person is to be found: what to walk from, and the lease under which to record."""
+    """A request that is leased for its search: its verified identifiers, and the lease."""
 
     request_id: UUID
     fence: int
@@ -87,21 +87,12 @@ class LeasedIdentity:
 def lease_identities(
     stores: Stores, settings: Settings, *, limit: int, admission: UUID | None = None
 ) -> list[LeasedIdentity]:
-    """Lease due requests for a walk; none while the gate is shut (see lease_steps)."""
+    """Lease due requests for a search; none while the safety interlock is engaged (see lease_steps)."""
     with stores.engine.begin() as connection:
         if not gate_is_open(connection, admission):
             return []
-        leased = connection.execute(
-            text(
-                "UPDATE requests SET lease_until = clock_timestamp() + make_interval(secs => :lease),"
-                " fence = fence + 1, tries = tries + 1 WHERE id IN ("
-                " SELECT id FROM requests WHERE id = ANY(CAST(:ids AS uuid[])) AND duty = 'identify'"
-                " AND due_at <= clock_timestamp() AND (lease_until IS NULL OR lease_until < clock_timestamp())"
-                " ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
-                " RETURNING id, fence, tries, respond_by, created_at, doubts_version"
-            ),
-            {"lease": settings.engine.lease_seconds * 4, "ids": pick_identities(connection, limit)},
-        ).all()
+        due = pick_identities(connection, limit)
+        leased = take_leases(connection, due, timedelta(seconds=settings.engine.lease_seconds * 4))
     # The earlier first: a later request of the same person then meets one that is settled.
     leased = sorted(leased, key=lambda row: (row.created_at, row.id))
     ids = [row.id for row in leased]
@@ -148,7 +139,10 @@ def _person(
 
 
 def _decided(reviews: Sequence[StoredReview], explanation: Explanation) -> tuple[set[Link], set[Link], set[Identifier]]:
-    """What the reviews say of links and supernodes; the last word about each counts. Dropped rows say it themselves."""
+    """Return the links that reviews cut and followed, and the supernodes they kept; the last decision counts.
+
+    Dropped identifiers aren't among them, because their rows say it.
+    """
     cut: set[Link] = set()
     followed: set[Link] = set()
     kept: set[Identifier] = set()
@@ -166,16 +160,9 @@ def _decided(reviews: Sequence[StoredReview], explanation: Explanation) -> tuple
 
 
 def postpone_identities(stores: Stores, leased: Sequence[LeasedIdentity], due_at: datetime) -> None:
-    """The graph could not be asked: try again at `due_at`. The leases are given back."""
+    """End these leases, because the graph couldn't be searched, and make the requests due at `due_at`."""
     with stores.engine.begin() as connection:
-        connection.execute(
-            text(
-                "UPDATE requests SET due_at = :due, lease_until = NULL FROM unnest(CAST(:ids AS uuid[]),"
-                " CAST(:fences AS integer[])) AS n(id, fence)"
-                " WHERE requests.id = n.id AND requests.fence = n.fence AND duty = 'identify'"
-            ),
-            {"due": due_at, "ids": [i.request_id for i in leased], "fences": [i.fence for i in leased]},
-        )
+        return_identities(connection, {each.request_id: each.fence for each in leased}, due_at)
 
 
 def record_identities(
@@ -186,15 +173,15 @@ def record_identities(
     A lease that was lost meanwhile records nothing; a request that can't be recorded doesn't keep the others from it.
     """
     keys = stores.keys.get([request_owner(i.request_id) for i in leased])
-    # Sealed or withdrawn meanwhile without a key: nothing is owed any more.
+    # A request that was sealed or withdrawn meanwhile has no key, and nothing is left to do for it.
     items = [item for item in leased if request_owner(item.request_id) in keys]
     done: frozenset[UUID] = frozenset()
     with _surviving("settled_one_by_one"):
         with stores.engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _SETTLE_LOCK})
+            take_turns(connection)
             people = [(item.fence, item.person) for item in items]
-            plain = settle_together(connection, stores, settings, people, clusters, keys)
-        # Only what is committed is done. If the commit itself fails nobody knows: then the rows' duties tell.
+            plain = resolve_batch(connection, stores, settings, people, clusters, keys)
+        # Only committed requests are done. If the commit itself fails, the rows' duties say which are left.
         done = plain
     for item in items:
         if item.request_id not in done:
@@ -204,7 +191,7 @@ def record_identities(
 
 @contextmanager
 def _surviving(event: str) -> Iterator[None]:
-    """What can't be recorded now becomes due again when its lease ends."""
+    """Log an error instead of raising it: the request becomes due again when its lease ends."""
     try:
         yield
     except (SQLAlchemyError, ValueError, LookupError) as error:
@@ -213,19 +200,18 @@ def _surviving(event: str) -> Iterator[None]:
 
 def _record_alone(stores: Stores, settings: Settings, item: LeasedIdentity, cluster: Cluster, key: bytes) -> None:
     with stores.engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _SETTLE_LOCK})
-        row = connection.execute(
-            text("SELECT * FROM requests WHERE id = :id AND fence = :fence AND duty = 'identify' FOR NO KEY UPDATE"),
-            {"id": item.request_id, "fence": item.fence},
-        ).one_or_none()
+        take_turns(connection)
+        row = lock_leased(connection, item.request_id, item.fence)
         if row is not None:
-            _Settling(connection, stores, settings, row, key).settle(item.person, cluster)
+            _Resolution(connection, stores, settings, row, key).resolve(item.person, cluster)
 
 
-class _Settling:
-    """One request being settled, inside one transaction."""
+class _Resolution:
+    """One request whose identity is being resolved, inside one transaction."""
 
-    def __init__(self, connection: Connection, stores: Stores, settings: Settings, row: Row[Any], key: bytes) -> None:
+    def __init__(
+        self, connection: Connection, stores: Stores, settings: Settings, row: StoredRequest, key: bytes
+    ) -> None:
         self.connection = connection
         self.stores = stores
         self.settings = settings
@@ -233,7 +219,7 @@ class _Settling:
         self.key = key
         self.now = database_now(connection)
 
-    def settle(self, person: Person[UUID], cluster: Cluster) -> None:
+    def resolve(self, person: Person[UUID], cluster: Cluster) -> None:
         """Store the cluster and decide where the request goes."""
         if not any(seed.verified for seed in person.seeds):
             self._set_aside(Progress.NEED_USER_VERIFICATION, [])
@@ -242,15 +228,15 @@ class _Settling:
         ordinals = explanation.ordinals
         doubts = doubts_of(cluster, ordinals, rows)
         if not cluster.members:
-            # Everything submitted was dropped or barred: there is nobody to look for, and that is no success.
+            # Everything submitted was dropped or barred. Without an identifier nothing can be erased: no success.
             self._set_aside(Progress.NEEDS_REVIEW, [OpenDoubt(NO_IDENTIFIER_LEFT), *doubts])
             return
-        met = self._meets_open_request(cluster)
+        met = self._overlap(cluster)
         if met is not None and met.covers:
             self._link(met.request_id)
             return
         if met is not None and met.is_being_settled:
-            # Nobody knows yet whether the earlier one is about the same person: ask again when it does.
+            # The earlier request isn't resolved, so that it may be about another person: try again afterwards.
             self._postpone()
             return
         if met is not None:
@@ -265,20 +251,19 @@ class _Settling:
         self._start(cluster)
 
     def _store(self, cluster: Cluster) -> tuple[Explanation, Mapping[Identifier, UUID]]:
-        """Rows for every member and every spelling; submitted rows that aren't members say why. Returns each one's
-        row, and the explanation, which is written where the walk has met anything."""
+        """Write the cluster and its explanation. Return the explanation, and the row of each identifier."""
         keys = {request_owner(self.row.id): self.key}
         known = read_identifiers(self.connection, [self.row.id], keys)[self.row.id]
-        placement = place_cluster(self.stores.pepper, self.settings, self.row.id, self.key, known, cluster)
-        write_placements(self.connection, [placement])
+        rows_of_cluster = cluster_rows(self.stores.pepper, self.settings, self.row.id, self.key, known, cluster)
+        write_clusters(self.connection, [rows_of_cluster])
         before = read_explanations(self.connection, [self.row.id], keys).get(self.row.id, Explanation())
         stored = [row.identifier for row in known if row.identifier is not None]
         explanation = explain(before, stored, cluster, self.stores.pepper.of_identifier)
         write_explanations(self.connection, {self.row.id: explanation}, keys)
-        return explanation, dict(self._in_normal_form(known)) | dict(placement.ids)
+        return explanation, dict(self._in_normal_form(known)) | dict(rows_of_cluster.ids)
 
     def _in_normal_form(self, known: Sequence[StoredIdentifier]) -> Iterator[tuple[Identifier, UUID]]:
-        """The rows by their normal forms: doubts are about these, whatever the spelling was that came in."""
+        """Yield each row with its normal form, because doubts are about normal forms and not spellings."""
         graph = self.settings.identity_graph
         for row in known:
             if row.identifier is not None:
@@ -286,90 +271,46 @@ class _Settling:
                     yield normalise(row.identifier, graph.default_region if graph else None), row.id
 
     def _decided(self) -> set[tuple[str, tuple[int, ...]]]:
-        """The doubts that reviewers of this request have decided already."""
+        """Return the doubts that reviewers of this request have decided already."""
         reviews = read_reviews(self.connection, [self.row.id]).get(self.row.id, [])
         return {(each.reason, each.about) for review in reviews for each in review.decisions}
 
     def _postpone(self) -> None:
-        self.connection.execute(
-            text("UPDATE requests SET due_at = :due, lease_until = NULL WHERE id = :id"),
-            {"due": self.now + _WAIT_FOR_EARLIER, "id": self.row.id},
-        )
+        postpone(self.connection, self.row.id, self.now + _WAIT_FOR_EARLIER)
 
-    def _meets_open_request(self, cluster: Cluster) -> _Met | None:
-        """An unfinished request with a common identifier, one that covers this one before any other. One that isn't
-        settled yet counts if it is earlier, and by what was verified there: an unverified request starts nothing, so
-        nobody may wait for it. Nor for one whose import rests: that one will meet this one when it goes on."""
+    def _overlap(self, cluster: Cluster) -> _Overlap | None:
+        """Return an unfinished request with a common identifier; one that covers this request comes first."""
         by_hash = {self.stores.pepper.of_identifier(member): member for member in cluster.members}
-        rows = self.connection.execute(
-            text(
-                "SELECT i.request_id, r.duty, array_agg(i.keyed_hash) AS hashes FROM identifiers i"  # noqa: S608 - our own words
-                " JOIN requests r ON r.id = i.request_id"
-                " WHERE i.keyed_hash = ANY(CAST(:hashes AS bytea[])) AND i.use IN ('planned', 'pending')"
-                " AND r.state IN ('open', 'in_progress') AND r.linked_to IS NULL AND r.id <> :id"
-                " AND (r.located_until IS NOT NULL OR ((r.created_at, r.id) < (:created, :id)"
-                f" AND (i.verification_method IS NOT NULL OR i.origin = 'graph'))) AND {REQUEST_GOES_ON}"
-                " GROUP BY i.request_id, r.duty, r.created_at ORDER BY r.created_at, i.request_id"
-            ),
-            {"hashes": list(by_hash), "id": self.row.id, "created": self.row.created_at},
-        ).all()
+        rows = overlapping_requests(self.connection, self.row.id, self.row.created_at, by_hash)
         met = []
         for row in rows:
             hashes = {bytes(h) for h in row.hashes}
             common = sorted(by_hash[h] for h in hashes)
-            met.append(_Met(row.request_id, common, hashes >= set(by_hash), row.duty == Duty.IDENTIFY))
+            met.append(_Overlap(row.request_id, common, hashes >= set(by_hash), row.duty == Duty.IDENTIFY))
         return min(met, key=lambda one: (not one.covers, not one.is_being_settled), default=None)
 
     def _link(self, other: UUID) -> None:
-        self.connection.execute(
-            text(
-                "UPDATE requests SET state = :state, reason = :reason, linked_to = :other, duty = NULL, due_at = NULL,"
-                " lease_until = NULL, doubts = '[]', identity_reviewed = false WHERE id = :id"
-            ),
-            {"state": RequestState.IN_PROGRESS, "reason": Progress.LINKED, "other": other, "id": self.row.id},
-        )
-        self._log("request_linked", {"to": str(other)})
-        # The other may have ended between our two readings of it.
+        change = request_change(self.row, "request_linked", to=str(other))
+        link(self.connection, [change], to=other, by_person=False, actor="worker", at=self.now)
+        # The other request may have ended after this transaction read it.
         check_again(self.connection, [other])
 
     def _set_aside(self, reason: Progress, doubts: Sequence[OpenDoubt]) -> None:
-        """Nothing starts before a human spoke (or the requester verified)."""
-        self.connection.execute(
-            update(RequestRow)
-            .where(RequestRow.id == self.row.id)
-            .values(
-                state=RequestState.IN_PROGRESS,
-                reason=reason,
-                duty=None,
-                due_at=None,
-                lease_until=None,
-                doubts=[doubt.as_json() for doubt in doubts],
-                doubts_version=self.row.doubts_version + 1,
-                identity_reviewed=False,
-            )
-        )
+        """Let the request wait for a review, or for the requester's verification."""
+        version = self.row.doubts_version + 1
         if reason is Progress.NEEDS_REVIEW:
-            self._log("review_opened", review_opened(doubts, self.row.doubts_version + 1))
+            change = change_of(self.row, "review_opened", review_opened(doubts, version))
         else:
-            self._log("request_in_progress", {"reason": reason, "doubts_version": self.row.doubts_version + 1})
+            change = request_change(self.row, "request_in_progress", reason=reason, doubts_version=version)
+        set_aside(self.connection, [change], reason=reason, doubts=doubts, actor="worker", at=self.now)
 
     def _start(self, cluster: Cluster) -> None:
         systems = active_systems(self.connection, self.settings)
         if not systems:
-            # Nobody would do anything: calling that fulfilled would be a lie. A review settles it again later.
+            # Without a system nothing would be erased, so that the request can't be fulfilled. A review resolves it
+            # again later.
             self._set_aside(Progress.NEEDS_REVIEW, [OpenDoubt(NO_SYSTEM_CONNECTED)])
             return
         kept = sorted({*self.row.second_person_for, *reasons_of(cluster.doubts)})
-        row = self.connection.execute(
-            update(RequestRow)
-            .where(RequestRow.id == self.row.id)
-            .values(second_person_for=kept)
-            .returning(*RequestRow.__table__.c)
-        ).one()
+        row = keep_second_person(self.connection, self.row.id, kept)
         start_requests(self.connection, self.settings, [(row, cluster)], systems, self.now)
-
-    def _change(self, event: str, data: Mapping[str, Any]) -> Change:
-        return Change("request", str(self.row.id), version_of(self.row), event, self.row.subject, data)
-
-    def _log(self, event: str, data: Mapping[str, Any]) -> None:
-        log_changes(self.connection, [self._change(event, data)], actor="worker", at=self.now)

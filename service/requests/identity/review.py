@@ -1,31 +1,37 @@
-"""Decide about a request that waits for a human: each doubt about who the person is, or whose request it repeats.
+"""Carry out a review of a request: a decision about each doubt, or a link to an earlier request.
 
-Decides what a reviewer may change, and that nothing goes on by default. Whom the remaining identifiers lead to is found
-out anew by settle_identity.
+Decides which changes a reviewer may make, and that no doubt has a default. Afterwards the remaining identifiers are
+resolved again (`resolve.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text, update
+from sqlalchemy import Connection
 
 from service.domain.access.api_key import Caller
 from service.domain.errors import Invalid, NotFound, StaleDoubts, UndecidedDoubts, WrongState
 from service.domain.identity.cluster import DoubtReason
 from service.domain.identity.doubts import DoubtDecision, Mistake, OpenDoubt, mistakes_in, second_person_for
-from service.domain.requests.states import UNFINISHED, Duty, Progress, RequestState
+from service.domain.requests.states import UNFINISHED, Progress, RequestState
 from service.requests.identity.explanations import StoredDecision, add_review
 from service.requests.identity.review_entries import review_decided
-from service.requests.locking import lock_requests, request_change
-from service.store.audit_log.record_change import log_changes
-from service.store.locking import check_again, database_now, lock_request
+from service.requests.identity.store import (
+    OwnIdentifier,
+    Verification,
+    drop,
+    lock_identifiers,
+    write_verifications,
+)
+from service.requests.records.changes import link, resume_reviewed
+from service.requests.records.rows import StoredRequest, request_change
+from service.requests.records.store import followers, lock_request, lock_requests
+from service.store.locking import check_again, database_now
 from service.store.stores import Stores
-from service.store.tables.requests import RequestRow
 
 _REVIEWABLE = frozenset({Progress.NEEDS_REVIEW, Progress.NEED_USER_VERIFICATION})
 
@@ -41,7 +47,7 @@ class LateVerification:
 
 @dataclass(frozen=True)
 class Review:
-    """A reviewer's word about one request.
+    """The decisions of a reviewer about one request.
 
     `decisions`: one for each open doubt, by the doubt's id. `doubts_version`: the version of the doubts that the
     reviewer looked at. `drop`: further identifiers that aren't the person's. `verify`: identifiers that were proven
@@ -55,7 +61,7 @@ class Review:
 
 
 def continue_request(stores: Stores, request_id: UUID, review: Review, *, caller: Caller) -> None:
-    """Carry a review out: the request is settled anew without what was dropped.
+    """Carry a review out: the request is resolved again without the dropped identifiers.
 
     Raises NotFound, WrongState, StaleDoubts, UndecidedDoubts (naming each doubt and what it allows), Invalid.
     """
@@ -63,7 +69,7 @@ def continue_request(stores: Stores, request_id: UUID, review: Review, *, caller
         row = lock_request(connection, request_id)
         _check_reviewable(row)
         decided = _decided(row, review)
-        identifiers = _own_identifiers(connection, request_id)
+        identifiers = lock_identifiers(connection, request_id)
         verified = {each.identifier_id for each in review.verify}
         _check_own([*review.drop], identifiers, "drop")
         _check_own([each.identifier_id for each in review.verify], identifiers, "verify")
@@ -72,12 +78,12 @@ def continue_request(stores: Stores, request_id: UUID, review: Review, *, caller
         if dropped & verified:
             raise Invalid("an identifier can't be dropped and verified at once", field="/drop")
         _check_somebody_is_left(identifiers, dropped, verified)
-        count = _drop(connection, sorted(dropped))
-        _verify(connection, review.verify)
+        count = drop(connection, sorted(dropped))
+        write_verifications(connection, [Verification(*astuple(each)) for each in review.verify])
         _go_on(connection, row, decided, dropped, count, caller)
 
 
-def _decided(row: Row[Any], review: Review) -> list[tuple[OpenDoubt, DoubtDecision]]:
+def _decided(row: StoredRequest, review: Review) -> list[tuple[OpenDoubt, DoubtDecision]]:
     """The open doubts, each with its decision."""
     doubts = [OpenDoubt.of_json(stored) for stored in row.doubts]
     if review.doubts_version not in (None, row.doubts_version):
@@ -96,7 +102,7 @@ def _decided(row: Row[Any], review: Review) -> list[tuple[OpenDoubt, DoubtDecisi
 
 
 def _check_kept(decided: Sequence[tuple[OpenDoubt, DoubtDecision]], drop: set[UUID], verified: set[UUID]) -> None:
-    """What is kept isn't dropped beside it, and what was only claimed is kept by its proof alone."""
+    """Refuse to drop a kept identifier, and to keep an unverified one without its proof. Raises Invalid."""
     for doubt, decision in decided:
         if decision is not DoubtDecision.KEEP:
             continue
@@ -108,29 +114,15 @@ def _check_kept(decided: Sequence[tuple[OpenDoubt, DoubtDecision]], drop: set[UU
 
 def _go_on(
     connection: Connection,
-    row: Row[Any],
+    row: StoredRequest,
     decided: Sequence[tuple[OpenDoubt, DoubtDecision]],
     dropped: set[UUID],
     count: int,
     caller: Caller,
 ) -> None:
-    """Write the decisions, and let the walk begin again."""
+    """Write the decisions, and make the request due for another search."""
     now = database_now(connection)
     second_person = second_person_for(decided, dropped)
-    connection.execute(
-        update(RequestRow)
-        .where(RequestRow.id == row.id)
-        .values(
-            identity_reviewed=True,
-            state=RequestState.IN_PROGRESS,
-            reason=Progress.LOCATING,
-            duty=Duty.IDENTIFY,
-            due_at=now,
-            tries=0,
-            lease_until=None,
-            second_person_for=sorted({*row.second_person_for, *second_person}),
-        )
-    )
     add_review(
         connection,
         row.id,
@@ -145,11 +137,12 @@ def _go_on(
         request_change(row, "review_decided", **said),
         request_change(row, "request_resumed", reason=Progress.LOCATING.value),
     ]
-    log_changes(connection, changes, actor=caller.actor, at=now)
+    kept = sorted({*row.second_person_for, *second_person})
+    resume_reviewed(connection, changes, second_person_for=kept, actor=caller.actor, at=now)
 
 
 def link_request(stores: Stores, request_id: UUID, *, to: UUID, actor: str) -> None:
-    """The same person's earlier request covers this one: it ends as that one ends.
+    """Link a request to the same person's earlier request, which covers it: it ends as that one ends.
 
     Raises NotFound, WrongState, Invalid.
     """
@@ -165,41 +158,23 @@ def link_request(stores: Stores, request_id: UUID, *, to: UUID, actor: str) -> N
             raise Invalid("there is no such request", field="/request_id")
         if other.state not in UNFINISHED or other.linked_to is not None or other.kind != row.kind:
             raise WrongState("only an unfinished request of the same kind, not linked itself, can be linked to")
-        if _has_followers(connection, request_id):
+        if followers(connection, [request_id]):
             raise WrongState("other requests are linked to this one")
         now = database_now(connection)
-        connection.execute(
-            text(
-                "UPDATE requests SET state = :state, reason = :reason, linked_to = :to, duty = NULL, due_at = NULL,"
-                " lease_until = NULL, doubts = '[]', identity_reviewed = true WHERE id = :id"
-            ),
-            {"state": RequestState.IN_PROGRESS, "reason": Progress.LINKED, "to": to, "id": request_id},
-        )
         changes = [
             request_change(row, "review_decided", decision="link", dropped=0),
             request_change(row, "request_linked", to=str(to)),
         ]
-        log_changes(connection, changes, actor=actor, at=now)
+        link(connection, changes, to=to, by_person=True, actor=actor, at=now)
         check_again(connection, [to])
 
 
-def _check_reviewable(row: Row[Any]) -> None:
+def _check_reviewable(row: StoredRequest) -> None:
     if row.state != RequestState.IN_PROGRESS or row.reason not in _REVIEWABLE:
         raise WrongState("the request isn't waiting for a review")
 
 
-def _own_identifiers(connection: Connection, request_id: UUID) -> dict[UUID, Row[Any]]:
-    rows = connection.execute(
-        text(
-            "SELECT id, origin, use, verification_method FROM identifiers WHERE request_id = :id ORDER BY id"
-            " FOR NO KEY UPDATE"
-        ),
-        {"id": request_id},
-    )
-    return {row.id: row for row in rows}
-
-
-def _check_own(given: Sequence[UUID], own: dict[UUID, Row[Any]], field: str) -> None:
+def _check_own(given: Sequence[UUID], own: dict[UUID, OwnIdentifier], field: str) -> None:
     for place, identifier_id in enumerate(given):
         if identifier_id not in own:
             raise Invalid("not an identifier of this request", field=f"/{field}/{place}")
@@ -207,40 +182,13 @@ def _check_own(given: Sequence[UUID], own: dict[UUID, Row[Any]], field: str) -> 
         raise Invalid("an identifier is named twice", field=f"/{field}")
 
 
-def _check_somebody_is_left(own: dict[UUID, Row[Any]], dropped: set[UUID], verified: set[UUID]) -> None:
-    """An erasure starts from something the requester proved to be theirs, never from what the graph adds to it."""
+def _check_somebody_is_left(own: dict[UUID, OwnIdentifier], dropped: set[UUID], verified: set[UUID]) -> None:
+    """Refuse a review after which no submitted identifier is verified. Raises Invalid.
+
+    An erasure starts from an identifier that the requester has proven, never from those that the graph adds.
+    """
     for identifier_id, row in own.items():
         proven = row.verification_method is not None or identifier_id in verified
         if row.origin == "submitted" and row.use != "dropped" and identifier_id not in dropped and proven:
             return
     raise Invalid("one submitted identifier must stay and be verified", field="/verify")
-
-
-def _drop(connection: Connection, drop: Sequence[UUID]) -> int:
-    return connection.execute(
-        text(
-            "UPDATE identifiers SET use = 'dropped', exclusion = NULL"
-            " WHERE id = ANY(CAST(:ids AS uuid[])) AND use <> 'dropped'"
-        ),
-        {"ids": list(drop)},
-    ).rowcount
-
-
-def _verify(connection: Connection, verify: Sequence[LateVerification]) -> None:
-    connection.execute(
-        text(
-            "UPDATE identifiers i SET verification_method = n.method, verified_at = n.at FROM unnest("
-            " CAST(:ids AS uuid[]), CAST(:methods AS text[]), CAST(:ats AS timestamptz[])) AS n(id, method, at)"
-            " WHERE i.id = n.id"
-        ),
-        {
-            "ids": [v.identifier_id for v in verify],
-            "methods": [v.method for v in verify],
-            "ats": [v.verified_at for v in verify],
-        },
-    )
-
-
-def _has_followers(connection: Connection, request_id: UUID) -> bool:
-    asked = text("SELECT EXISTS (SELECT 1 FROM requests WHERE linked_to = :id)")
-    return bool(connection.execute(asked, {"id": request_id}).scalar_one())

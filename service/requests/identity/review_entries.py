@@ -1,4 +1,4 @@
-"""What the audit log says about doubts and decisions: kinds and ordinals, in lists side by side.
+"""Write the audit data of doubts and decisions: kinds and ordinals, in parallel lists.
 
 Decides how much of a long list an entry holds: the first five hundred, and always how many there were.
 """
@@ -12,28 +12,28 @@ from service.domain.identity.doubts import DoubtDecision, OpenDoubt
 
 
 def review_opened(doubts: Sequence[OpenDoubt], version: int) -> dict[str, AuditValue]:
-    """The data of a `review_opened` entry."""
-    return {"reasons": sorted({doubt.reason for doubt in doubts}), "doubts_version": version, **_told(doubts)}
+    """Return the data of a `review_opened` entry."""
+    return {"reasons": sorted({doubt.reason for doubt in doubts}), "doubts_version": version, **_doubts(doubts)}
 
 
 def review_decided(
     decided: Sequence[tuple[OpenDoubt, DoubtDecision]], *, version: int, dropped: int, second_person: Set[str]
 ) -> dict[str, AuditValue]:
-    """The data of a `review_decided` entry with which the request goes on."""
+    """Return the data of a `review_decided` entry after which the request continues."""
     return {
         "decision": "continue",
         "dropped": dropped,
         "doubts_version": version,
         "decisions": [decision.value for _, decision in decided[:LONGEST_LIST]],
         "second_person_for": sorted(str(reason) for reason in second_person),
-        **_told([doubt for doubt, _ in decided]),
+        **_doubts([doubt for doubt, _ in decided]),
     }
 
 
-def _told(doubts: Sequence[OpenDoubt]) -> dict[str, AuditValue]:
-    told = doubts[:LONGEST_LIST]
+def _doubts(doubts: Sequence[OpenDoubt]) -> dict[str, AuditValue]:
+    shown = doubts[:LONGEST_LIST]
     return {
         "count": len(doubts),
-        "doubts": [doubt.reason for doubt in told],
-        "about": [list(doubt.about[:LONGEST_LIST]) for doubt in told],
+        "doubts": [doubt.reason for doubt in shown],
+        "about": [list(doubt.about[:LONGEST_LIST]) for doubt in shown],
     }

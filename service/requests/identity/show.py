@@ -1,7 +1,7 @@
-"""Show why each identifier of a request is in it: the path of links to it, the claims of each link, and the doubts.
+"""Show why each identifier of a request is in it: paths of links, the claims of each link, doubts.
 
-Decides what the masked view and the revealed one have in common: everything but the values. Identifiers are named by
-their ordinals, which also keep two masks of one request apart.
+Decides which parts the masked view and the revealed one have in common: all but the values. Identifiers are named by
+their ordinals, which also distinguish two masks of one request.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from connectors.base.values import Identifier
 from service.domain.identity.doubts import OpenDoubt
 from service.domain.identity.explanation import Ends, Explanation
 from service.requests.identifiers import StoredIdentifier
 from service.requests.identity.explanations import StoredReview, read_explanations, read_reviews
+from service.requests.records.rows import StoredRequest
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class EvidenceView:
 
 @dataclass(frozen=True)
 class EdgeView:
-    """A link between two identifiers, by their ordinals; `near` is the one nearer to a verified identifier."""
+    """A link between two ordinals; `near` is the identifier that is nearer to a verified one."""
 
     near: int
     far: int
@@ -97,16 +97,19 @@ class Picture:
         return None if identifier is None else self.explanation.ordinals[identifier]
 
     def path_to(self, identifier: Identifier | None) -> list[EdgeView]:
-        """The links from a verified identifier to this one; empty for one that is verified itself or isn't used."""
+        """Return the links from a verified identifier to this one; empty if it is verified or isn't used."""
         ordinal = self.ordinal(identifier)
         path = () if ordinal is None else self.explanation.path_to(ordinal)
         return [_edge(self.explanation, one, other) for one, other in pairwise(path)]
 
 
 def read_picture(
-    connection: Connection, row: Row[Any], stored: Sequence[StoredIdentifier], keys: Mapping[str, bytes]
+    connection: Connection, row: StoredRequest, stored: Sequence[StoredIdentifier], keys: Mapping[str, bytes]
 ) -> Picture:
-    """The picture of one request. `stored` are its identifiers; without its key only ordinals and decisions show."""
+    """Return the picture of one request; without its key it has only ordinals and decisions.
+
+    `stored`: its identifiers.
+    """
     explanation = read_explanations(connection, [row.id], keys).get(row.id, Explanation())
     rows = [each.identifier for each in stored if each.identifier is not None]
     explanation = explanation.with_rows(rows)

@@ -1,4 +1,4 @@
-"""Put people's clusters into rows: one for every member and every spelling; submitted ones outside say why.
+"""Store people's clusters as rows: one for every member and every spelling.
 
 Decides which identifier rows a cluster needs and what each is used for. Runs inside a transaction of the caller that
 has locked the requests.
@@ -10,47 +10,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from connectors.base.values import Identifier
 from service.domain.identity.cluster import Cluster
 from service.domain.identity.normalise import InvalidIdentifier, normalise
 from service.requests.identifiers import StoredIdentifier, seal_identifier
+from service.requests.identity.store import NewRow, exclude, insert_found, use_again
 from service.settings import Settings
 from service.store.encryption.keyed_hash import Pepper
 
 
 @dataclass(frozen=True)
-class _NewRow:
-    id: UUID
-    request_id: UUID
-    kind: str
-    sealed: bytes = field(repr=False)
-    keyed_hash: bytes = field(repr=False)
+class ClusterRows:
+    """The rows of one person's cluster: new, used, and excluded ones with reasons; `ids`: every row's id."""
 
-
-@dataclass(frozen=True)
-class Placement:
-    """Where one person's cluster is stored: new rows, rows that count, rows that don't and why, and each one's id."""
-
-    new: tuple[_NewRow, ...]
+    new: tuple[NewRow, ...] = field(repr=False)
     kept: frozenset[UUID]
     excluded: Mapping[UUID, str]
     ids: Mapping[Identifier, UUID] = field(repr=False)
 
 
-def place_cluster(
+def cluster_rows(
     pepper: Pepper,
     settings: Settings,
     request_id: UUID,
     key: bytes,
     known: Sequence[StoredIdentifier],
     cluster: Cluster,
-) -> Placement:
-    """Decide it for one request, from the rows that it has already."""
+) -> ClusterRows:
+    """Return the rows that a request's cluster needs, from the rows that the request has already."""
     by_value = {row.identifier: row for row in known if row.identifier is not None}
     ids: dict[Identifier, UUID] = {}
-    new: list[_NewRow] = []
+    new: list[NewRow] = []
     for member in sorted(cluster.members):
         keyed_hash = pepper.of_identifier(member)
         for form in [member, *sorted(cluster.spellings.get(member, frozenset()) - {member})]:
@@ -60,7 +52,7 @@ def place_cluster(
                 row_id = uuid4()
                 ids.setdefault(member, row_id)
                 sealed = seal_identifier(key, request_id, row_id, form.value)
-                new.append(_NewRow(row_id, request_id, form.kind, sealed, keyed_hash))
+                new.append(NewRow(row_id, request_id, form.kind, sealed, keyed_hash))
     spelled = frozenset[Identifier]().union(*cluster.spellings.values())
     members = {row.id for row in known if row.identifier in cluster.members or row.identifier in spelled}
     kept = frozenset(members - {row.id for row in known if row.use == "dropped"})
@@ -70,44 +62,14 @@ def place_cluster(
     for row in known:
         if row.identifier is not None:
             ids.setdefault(row.identifier, row.id)
-    return Placement(tuple(new), kept, excluded, ids)
+    return ClusterRows(tuple(new), kept, excluded, ids)
 
 
-def write_placements(connection: Connection, placements: Sequence[Placement]) -> None:
-    """Write them, three statements for any number of people."""
-    new = [row for placement in placements for row in placement.new]
-    if new:
-        connection.execute(
-            text(
-                "INSERT INTO identifiers (id, request_id, origin, kind, sealed, keyed_hash, use)"
-                " SELECT id, request, 'graph', kind, sealed, hash, 'pending' FROM unnest(CAST(:ids AS uuid[]),"
-                " CAST(:requests AS uuid[]), CAST(:kinds AS text[]), CAST(:sealed AS bytea[]),"
-                " CAST(:hashes AS bytea[])) AS n(id, request, kind, sealed, hash)"
-            ),
-            {
-                "ids": [row.id for row in new],
-                "requests": [row.request_id for row in new],
-                "kinds": [row.kind for row in new],
-                "sealed": [row.sealed for row in new],
-                "hashes": [row.keyed_hash for row in new],
-            },
-        )
-    connection.execute(
-        text(
-            "UPDATE identifiers SET use = 'pending', exclusion = NULL WHERE id = ANY(CAST(:ids AS uuid[]))"
-            " AND (use <> 'pending' OR exclusion IS NOT NULL)"
-        ),
-        {"ids": [row_id for placement in placements for row_id in placement.kept]},
-    )
-    excluded = [pair for placement in placements for pair in placement.excluded.items()]
-    if excluded:
-        connection.execute(
-            text(
-                "UPDATE identifiers i SET use = 'excluded', exclusion = n.reason"
-                " FROM unnest(CAST(:ids AS uuid[]), CAST(:reasons AS text[])) AS n(id, reason) WHERE i.id = n.id"
-            ),
-            {"ids": [row_id for row_id, _ in excluded], "reasons": [reason for _, reason in excluded]},
-        )
+def write_clusters(connection: Connection, clusters: Sequence[ClusterRows]) -> None:
+    """Write clusters in three statements, for any number of people."""
+    insert_found(connection, [row for each in clusters for row in each.new])
+    use_again(connection, [row_id for each in clusters for row_id in each.kept])
+    exclude(connection, {row_id: reason for each in clusters for row_id, reason in each.excluded.items()})
 
 
 def _exclusion(row: StoredIdentifier, cluster: Cluster, settings: Settings) -> str:

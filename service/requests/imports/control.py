@@ -17,15 +17,13 @@ from service.domain.errors import NotFound, WrongState
 from service.domain.requests.imports import CAN_CANCEL, CAN_PAUSE, CAN_RESUME, IMPORT_CANCELLED, ImportState
 from service.domain.requests.states import UNFINISHED, RequestState
 from service.requests.imports.begin import change_import, lock_import
-from service.requests.withdraw import lock_with_followers, withdraw_locked
+from service.requests.records.store import lock_with_followers, unfinished_of_import
+from service.requests.withdraw import withdraw_locked
 from service.store.stores import Stores
 from service.store.tables.imports import ImportRow
 
 _PORTION = 200
 _CANCELLING = text("SELECT id FROM imports WHERE state = 'cancelling' ORDER BY id LIMIT 1")
-_ITS_UNFINISHED = text(
-    "SELECT id FROM requests WHERE import_id = :id AND state IN ('open', 'in_progress') ORDER BY id LIMIT :n"
-)
 
 
 def pause_import(stores: Stores, import_id: UUID, *, actor: str, submitted_by: UUID | None = None) -> None:
@@ -86,7 +84,7 @@ def _revoke_portion(connection: Connection, import_id: UUID) -> int:
     importing = lock_import(connection, import_id)
     if importing.state != ImportState.CANCELLING:
         return 0
-    ids = connection.execute(_ITS_UNFINISHED, {"id": import_id, "n": _PORTION}).scalars().all()
+    ids = unfinished_of_import(connection, import_id, _PORTION)
     rows = lock_with_followers(connection, ids)
     # A follower out of the same import goes with what it followed: it would be freed and then revoked otherwise.
     own = [row.id for row in rows.values() if row.import_id == import_id and row.state in UNFINISHED]

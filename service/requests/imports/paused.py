@@ -1,20 +1,29 @@
-"""Imports that somebody paused or cancels: nothing of theirs is leased or walked meanwhile.
+"""Stop the work of paused and cancelled imports: nothing of theirs is leased or resolved.
 
-Decides by the import's own row, so that pausing 100,000 requests writes one row. Work stands in a line per import
-(domain.execution.lanes), and a line that rests is passed over as a whole. Deadlines run on and are watched as ever.
-What a
-human marked as urgent stands in another line, and goes on.
+Decides by the import's own row, so that pausing 100,000 requests writes one row. The work of an import is one queue
+(domain.execution.lanes), and a paused queue is passed over as a whole. Deadlines go on and are watched as before.
+A request that was marked as urgent is in another queue, and goes on.
 """
 
 from __future__ import annotations
 
-HALTED_IMPORTS = "SELECT id FROM imports WHERE state IN ('paused', 'cancelling')"
-"""Ids of imports whose work rests. `cancelling`: what hasn't ended is being revoked."""
+from sqlalchemy import literal_column, or_, select
 
-REQUEST_GOES_ON = f"(import_id IS NULL OR import_id NOT IN ({HALTED_IMPORTS}))"
-"""Condition on a row of `requests`."""
+from service.store.tables.imports import ImportRow
+from service.store.tables.requests import RequestRow
+
+HALTED_IMPORTS = "SELECT id FROM imports WHERE state IN ('paused', 'cancelling')"
+"""Ids of imports whose work is stopped. `cancelling`: unfinished requests are being revoked."""
+
+PAUSED_IMPORTS = select(ImportRow.id).where(
+    ImportRow.state.in_([literal_column("'paused'"), literal_column("'cancelling'")])
+)
+"""The same as an expression; literals, because the partial index has them."""
+
+REQUEST_IS_ACTIVE = or_(RequestRow.import_id.is_(None), RequestRow.import_id.not_in(PAUSED_IMPORTS))
+"""The condition for a request whose import, if it has one, isn't paused or cancelled."""
 
 
 def lane_goes_on(lane: str) -> str:
-    """Condition on a line of due work, given its column."""
+    """Return the condition for a queue of due work that isn't paused, given its column."""
     return f"{lane} NOT IN ({HALTED_IMPORTS})"

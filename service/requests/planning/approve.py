@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import text
-
 from service.domain.access.api_key import Caller
 from service.domain.errors import SamePerson, StalePlan, WrongState
 from service.domain.requests.states import Progress, RequestState
 from service.requests.identity.explanations import read_reviews
-from service.requests.locking import request_change
 from service.requests.planning.release import release_plan
+from service.requests.planning.store import approve_version, lock_plan
+from service.requests.records.rows import request_change
+from service.requests.records.store import lock_request
 from service.settings import Settings
-from service.store.locking import database_now, lock_request
+from service.store.locking import database_now
 from service.store.stores import Stores
 
 
@@ -33,16 +33,10 @@ def approve_plan(stores: Stores, settings: Settings, request_id: UUID, *, plan_h
             raise SamePerson("the key that submitted a request can't approve its plan")
         if any(review.decided_by == caller.key_id for review in read_reviews(connection, [row.id]).get(row.id, ())):
             raise SamePerson("a key that reviewed a request can't approve its plan")
-        plan = connection.execute(
-            text("SELECT hash, approved_at FROM plans WHERE request_id = :id AND version = :v FOR NO KEY UPDATE"),
-            {"id": request_id, "v": row.plan_version},
-        ).one()
+        plan = lock_plan(connection, request_id, row.plan_version)
         if plan.hash != plan_hash:
             raise StalePlan("the plan has another hash by now: look at it again", field="/plan_hash")
         now = database_now(connection)
-        connection.execute(
-            text("UPDATE plans SET approved_by = :by, approved_at = :now WHERE request_id = :id AND version = :v"),
-            {"by": caller.key_id, "now": now, "id": request_id, "v": row.plan_version},
-        )
+        approve_version(connection, request_id, row.plan_version, by=caller.key_id, at=now)
         change = request_change(row, "plan_approved", plan=row.plan_version, plan_hash=plan_hash)
         release_plan(connection, settings, row, change, actor=caller.actor, at=now)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from service.domain.errors import Refusal
 from service.domain.execution.decide import decide
@@ -24,43 +23,31 @@ from service.domain.execution.states import (
     SystemRules,
     Transition,
 )
-from service.domain.requests.states import Progress, RequestState
 from service.requests.holds.active import held_requests
-from service.requests.locking import request_change, step_change
-from service.requests.planning.create_steps import OpenedStep
+from service.requests.planning.store import StoredStep, lock_plan_steps
+from service.requests.records.changes import release
+from service.requests.records.rows import StoredRequest, VersionedRequest, request_change
 from service.requests.steps.store import Start, write_starts
 from service.settings import Settings
-from service.store.audit_log.record_change import Change, change_rows, log_changes
-from service.store.locking import check_again, lock_steps
+from service.store.audit_log.record_change import Change, log_changes
+from service.store.locking import check_again, version_of
 from service.system_rules import rules_of
-
-PLANNED_COLUMNS = (
-    "id, request_id, system, position, phase, state, located, plan_version, record_hashes,"
-    # Often empty, and nothing is quicker to read than nothing.
-    " nullif(counts, '{}') AS counts, version, entry_hash"
-)
-"""What freezing and releasing read of a step."""
-PlannedStep = Row[Any] | OpenedStep
-"""A step of a plan: the row that was locked, or one that is written with the plan."""
-
-# A request that was answered already, since every step had been accepted, stays answered while more is done.
-PROGRESS = f"CASE WHEN r.state = '{RequestState.IN_PROGRESS}' THEN '{Progress.ERASING}' END"
 
 
 def release_plan(
-    connection: Connection, settings: Settings, request: Row[Any], approved: Change, *, actor: str, at: datetime
+    connection: Connection, settings: Settings, request: StoredRequest, approved: Change, *, actor: str, at: datetime
 ) -> None:
     """Release one locked request's newest plan, together with the entry that says who let it."""
-    steps = lock_steps(connection, [request.id], PLANNED_COLUMNS)
+    steps = lock_plan_steps(connection, [request.id])
     starts = start_steps(connection, settings, {request.id: (request.plan_version, steps[request.id])}, at)
     data = audit_data_of(starts[request.id])
     changes = [approved, *([request_change(request, "plan_released", **data)] if data else [])]
-    change_rows(connection, "request", f"reason = {PROGRESS}", {}, changes, actor=actor, at=at)
+    release(connection, changes, actor=actor, at=at)
     write_starts_of(connection, {request.id: request}, starts, actor=actor, at=at)
 
 
 def start_steps(
-    connection: Connection, settings: Settings, plans: Mapping[UUID, tuple[int, Sequence[PlannedStep]]], now: datetime
+    connection: Connection, settings: Settings, plans: Mapping[UUID, tuple[int, Sequence[StoredStep]]], now: datetime
 ) -> dict[UUID, list[Start]]:
     """How those of these requests' steps begin that have waited for their plan (its version, all of its steps).
 
@@ -82,7 +69,7 @@ def start_steps(
 
 
 def _start(
-    step: PlannedStep, rules: SystemRules | None, first: int, now: datetime, patient_until: datetime, *, is_held: bool
+    step: StoredStep, rules: SystemRules | None, first: int, now: datetime, patient_until: datetime, *, is_held: bool
 ) -> Transition | None:
     event = PlanReleased(
         now if step.position == first else patient_until,
@@ -114,7 +101,7 @@ def audit_data_of(starts: Sequence[Start]) -> dict[str, list[str]]:
 
 def write_starts_of(
     connection: Connection,
-    requests: Mapping[UUID, Row[Any]],
+    requests: Mapping[UUID, VersionedRequest],
     starts: Mapping[UUID, Sequence[Start]],
     *,
     actor: str,
@@ -127,7 +114,7 @@ def write_starts_of(
 
 def audit_starts(
     connection: Connection,
-    requests: Mapping[UUID, Row[Any]],
+    requests: Mapping[UUID, VersionedRequest],
     starts: Mapping[UUID, Sequence[Start]],
     *,
     actor: str,
@@ -135,13 +122,13 @@ def audit_starts(
 ) -> None:
     """What is to be said of steps that are written where they begin."""
     parked = [
-        step_change(
-            each.step,
-            requests[each.step.request_id].subject,
+        Change(
+            "step",
+            str(each.step.id),
+            version_of(each.step),
             "step_parked",
-            phase=each.to.phase,
-            state=each.to.state,
-            reason=each.to.reason,
+            requests[each.step.request_id].subject,
+            {"phase": each.to.phase, "state": each.to.state, "reason": each.to.reason},
         )
         for own in starts.values()
         for each in own

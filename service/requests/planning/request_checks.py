@@ -24,8 +24,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row
 
 from service.domain.execution.states import Phase, StepState, Transition
-from service.store.arrays import listed
-from service.store.execute import run
+from service.requests.planning.store import steps_before_others
 from service.store.locking import check_again
 
 
@@ -42,7 +41,7 @@ def ask_to_look(
         # In any other state somebody looks anyway.
         if move.state is StepState.DUE and row.phase != Phase.CONFIRM and move.phase is Phase.CONFIRM
     ]
-    waited_for = _with_others_behind(connection, had_effect)
+    waited_for = steps_before_others(connection, had_effect)
     asking = [row for row, move in moves if _may_let_follow(row, move, waited_for)]
     ends = {row.id for row, move in moves if move.has_ended and row.plan_version is not None}
     check_again(connection, [r.request_id for r in asking if r.id not in ends or r.request_id not in left_to_others])
@@ -51,16 +50,3 @@ def ask_to_look(
 def _may_let_follow(row: Row[Any], move: Transition, waited_for: set[UUID]) -> bool:
     is_in_plan = row.plan_version is not None
     return not is_in_plan or move.state is not StepState.DUE or row.waits_for_order or row.id in waited_for
-
-
-def _with_others_behind(connection: Connection, step_ids: Sequence[UUID]) -> set[UUID]:
-    """Those of these steps behind which their request has another one."""
-    if not step_ids:
-        return set()
-    return set(run(connection, _BEHIND, {"ids": listed(step_ids)}).scalars())
-
-
-_BEHIND = (
-    "SELECT s.id FROM unnest(CAST(:ids AS uuid[])) AS asked(id) JOIN steps s USING (id)"
-    " WHERE EXISTS (SELECT 1 FROM steps b WHERE b.request_id = s.request_id AND b.position > s.position)"
-)

@@ -1,6 +1,6 @@
-"""Start settled requests: their steps begin to search, and the plan is frozen when all have answered or patience ends.
+"""Start requests whose identities are resolved: search in each system first, or freeze the plan at once.
 
-Decides that a request none of whose systems needs a search waits for nobody: its plan is frozen in the same
+Decides that a request none of whose systems needs a search waits for no search: its plan is frozen in the same
 transaction, under the same guards. Runs inside a transaction of the caller that has locked the requests.
 """
 
@@ -8,56 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
+from service.domain.execution.states import StepState
 from service.domain.identity.cluster import Cluster
-from service.domain.requests.states import Duty, Progress, RequestState
-from service.requests.planning.create_steps import (
-    ActiveSystem,
-    FirstPlace,
-    insert_steps,
-    opened_steps,
-    settled_change,
-)
-from service.requests.planning.freeze import Opening, freeze_at_once
+from service.requests.planning.create_steps import ActiveSystem, ResolvedRequest, create_steps, step_insert
+from service.requests.planning.freeze import freeze_without_search
+from service.requests.planning.store import insert_steps
+from service.requests.records.changes import start_searches
+from service.requests.records.rows import PlannedRequest
 from service.settings import Settings
-from service.store.audit_log.record_change import change_rows
 
 
 def start_requests(
     connection: Connection,
     settings: Settings,
-    requests: Sequence[tuple[Row[Any], Cluster]],
+    requests: Sequence[tuple[PlannedRequest, Cluster]],
     systems: Sequence[ActiveSystem],
     now: datetime,
 ) -> None:
     """Open every system's step for each of these requests; a few statements for any number."""
-    openings = []
-    for request, cluster in requests:
-        steps = opened_steps(request, systems)
-        openings.append(Opening(request, steps, settled_change(request, cluster, steps)))
+    resolved = [create_steps(request, systems, cluster) for request, cluster in requests]
     if any(system.searches_first for system in systems):
-        _search(connection, settings, openings, now)
+        _search(connection, settings, resolved, now)
     else:
-        freeze_at_once(connection, settings, openings, now)
+        freeze_without_search(connection, settings, resolved, now)
 
 
-def _search(connection: Connection, settings: Settings, openings: Sequence[Opening], now: datetime) -> None:
-    places = [
-        FirstPlace(step, step.phase, step.state, due_at=None if step.located else now)
-        for opening in openings
-        for step in opening.steps
+def _search(connection: Connection, settings: Settings, resolved: Sequence[ResolvedRequest], now: datetime) -> None:
+    rows = [
+        step_insert(each.request, step, state=StepState(step.state), due_at=None if step.located else now)
+        for each in resolved
+        for step in each.steps
     ]
-    insert_steps(connection, places)
-    change_rows(
-        connection,
-        "request",
-        f"state = '{RequestState.IN_PROGRESS}', reason = '{Progress.LOCATING}', duty = '{Duty.FREEZE}', due_at = :due,"
-        " tries = 0, lease_until = NULL, located_until = :due",
-        {"due": now + settings.seconds("locate_timeout")},
-        [opening.settled for opening in openings],
-        actor="worker",
-        at=now,
-    )
+    insert_steps(connection, rows)
+    located_until = now + settings.seconds("locate_timeout")
+    changes = [each.change for each in resolved]
+    start_searches(connection, changes, located_until=located_until, actor="worker", at=now)

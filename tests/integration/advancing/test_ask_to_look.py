@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from service.domain.execution.states import EARLIER_SYSTEM, Phase, StepState, Transition
 from service.execution.facts import surroundings
 from service.requests.planning import request_checks as asking
-from service.requests.planning.next_transitions import Following, see_what_follows
+from service.requests.planning.next_transitions import DueTransitions, next_transitions
 from service.requests.planning.request_checks import ask_to_look
 from tests.company import Company
 from tests.scenes import person_in, quicken, turn_until
@@ -53,8 +53,8 @@ def put(connection: Connection, step: UUID, **values: Any) -> None:
     connection.execute(text(f"UPDATE steps SET {given} WHERE id = :id"), values | {"id": step})
 
 
-def _flags(following: list[Following]) -> set[str]:
-    return {name for each in following for name, value in vars(each).items() if value is True}
+def _flags(following: list[DueTransitions]) -> set[str]:
+    return {name for each in following for name, value in each._asdict().items() if value is True}
 
 
 def unasked_that_follow(company: Company, request: UUID) -> list[Any]:
@@ -70,14 +70,14 @@ def unasked_that_follow(company: Company, request: UUID) -> list[Any]:
                 put(connection, other, position=position, **values)
                 for phase, then in itertools.product(Phase, Phase):
                     put(connection, one, state="leased", phase=phase, position=2)
-                    before = see_what_follows(connection, [request])
+                    before = next_transitions(connection, [request])
                     row: Any = SimpleNamespace(
                         id=one, request_id=request, phase=phase, plan_version=1, waits_for_order=False
                     )
                     put(connection, one, state="due", phase=then)
                     ask_to_look(connection, [(row, Transition(StepState.DUE, then))])
                     asked = connection.execute(text("DELETE FROM request_checks")).rowcount
-                    after = see_what_follows(connection, [request])
+                    after = next_transitions(connection, [request])
                     if not asked and _flags(after) - _flags(before):
                         found.append((state, position, neighbour, phase, then))
         transaction.rollback()

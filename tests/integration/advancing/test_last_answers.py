@@ -13,7 +13,7 @@ from service.domain.execution.states import Phase, StepState, Transition
 from service.execution.facts import surroundings
 from service.requests.planning import advance as advancing
 from service.requests.planning.advance import advance_requests
-from service.requests.planning.next_transitions import see_what_follows
+from service.requests.planning.next_transitions import next_transitions
 from service.requests.planning.request_checks import ask_to_look
 from service.store import locking as rows
 from tests.company import Company
@@ -66,7 +66,7 @@ def committed_while_somebody_looks(company: Company, request: UUID, patch: pytes
     one, others = halves(company, request)
     with company.stores.engine.begin() as connection:
         end(connection, one, request)
-    see = see_what_follows
+    see = next_transitions
 
     def see_then_others(connection: Connection, ids: Iterable[UUID]) -> Any:
         seen = see(connection, ids)
@@ -75,7 +75,7 @@ def committed_while_somebody_looks(company: Company, request: UUID, patch: pytes
         return seen
 
     with patch.context() as looking:
-        looking.setattr(advancing, "see_what_follows", see_then_others)
+        looking.setattr(advancing, "next_transitions", see_then_others)
         assert advance_requests(company.stores, company.settings) == 1
     assert company.request(request).state == "in_progress"
     while advance_requests(company.stores, company.settings):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from service.requests.holds.lift import lapse_holds
+from service.requests.holds.lift import expire_holds
 from tests.integration.api.conftest import EMAIL, Office
 
 
@@ -77,14 +77,14 @@ def test_only_the_last_hold_that_is_lifted_lets_go(office: Office) -> None:
 def test_a_hold_whose_time_is_over_lapses(office: Office) -> None:
     _, erase, _ = _erasing(office)
     hold = _hold(office, until=(datetime.now(UTC) + timedelta(days=1)).isoformat())
-    assert lapse_holds(office.stores, datetime.now(UTC)) == 0
+    assert expire_holds(office.stores, datetime.now(UTC)) == 0
     office.write("UPDATE holds SET until = clock_timestamp() - interval '1 second'")
 
-    assert lapse_holds(office.stores, datetime.now(UTC)) == 1
+    assert expire_holds(office.stores, datetime.now(UTC)) == 1
 
     assert office.step(erase).state == "due"
     assert office.events(hold)[-1] == ("hold_released", "scheduler", {"reason": "lapsed"})
-    assert lapse_holds(office.stores, datetime.now(UTC)) == 0
+    assert expire_holds(office.stores, datetime.now(UTC)) == 0
 
 
 def test_what_is_no_hold_is_refused(office: Office) -> None:

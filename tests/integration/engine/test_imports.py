@@ -17,7 +17,7 @@ from service.execution import select as pick_steps
 from service.execution.due import due_systems, has_due_identities
 from service.execution.heartbeat import renew_lease
 from service.execution.lease import lease_steps as lease
-from service.requests.deadlines import watch_deadlines
+from service.requests.deadlines import mark_overdue
 from service.requests.identity.resolve import lease_identities
 from service.requests.imports import paused as import_gate
 from service.requests.imports.accept_rows import Accepted, Line, accept_lines
@@ -114,7 +114,7 @@ def test_steps_of_a_paused_import_rest_and_its_clock_runs(company: Company) -> N
     assert due_systems(company.stores, company.settings, nudge_again_seconds=0.0) == []
     assert effects(company) == before
     write(company, "UPDATE requests SET respond_by = clock_timestamp() - interval '1 second'")
-    assert watch_deadlines(company.stores) == 1
+    assert mark_overdue(company.stores) == 1
     assert company.request(request).overdue_at is not None
 
     resume_import(company.stores, importing.id, actor="cli")

@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from service.requests.intake import submit as submit_request
 from service.requests.planning.advance import advance_requests
+from service.requests.records.store import lock_request
 from service.store import locking as rows
 from service.store.encryption.key_store import request_owner
 from tests.company import Company
@@ -96,7 +97,7 @@ def test_whoever_holds_a_request_does_not_stop_its_rows(company: Company) -> Non
     assert company.steps(request)
 
     with company.stores.engine.begin() as holder:
-        rows.lock_request(holder, request)
+        lock_request(holder, request)
         rewrite_its_rows(company, request)
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from connectors.base.values import Identifier
-from service.requests.deadlines import watch_deadlines
+from service.requests.deadlines import mark_overdue
 from service.requests.identity import resolve as settle_identity
 from service.requests.identity.review import LateVerification, Review, continue_request
 from service.requests.intake import submit as submit_request
@@ -49,7 +49,7 @@ def test_an_unverified_request_starts_nothing_and_nobody_waits_for_it(company: C
         "UPDATE requests SET respond_by = clock_timestamp() - interval '1 second' WHERE id = :id",
         id=expiring,
     )
-    assert watch_deadlines(company.stores) == 1
+    assert mark_overdue(company.stores) == 1
     assert company.request(expiring).state == "expired"
 
     # A claim that is verified later begins then.
@@ -189,7 +189,7 @@ def test_without_asking_again_such_a_request_is_lost(company: Company, monkeypat
 
 
 def test_settling_one_at_a_time_is_what_links(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settle_identity._Settling, "_meets_open_request", lambda self, cluster: None)
+    monkeypatch.setattr(settle_identity._Resolution, "_overlap", lambda self, cluster: None)
     person = person_in(company, "support")
     company.submit(person)
     by_phone = company.submit(person, Identifier("phone", person.phones[0]))
@@ -202,9 +202,9 @@ def test_one_request_that_cannot_be_recorded_does_not_stop_those_behind_it(
 ) -> None:
     quicken(company)
     requests = [company.submit(person_in(company, "support", skip=n)) for n in range(3)]
-    real = settle_identity._Settling.settle
+    real = settle_identity._Resolution.resolve
 
-    def settle(self: settle_identity._Settling, *given: Any) -> None:
+    def settle(self: settle_identity._Resolution, *given: Any) -> None:
         real(self, *given)
         if self.row.id == requests[0]:
             raise ValueError("nobody expected this person")
@@ -213,8 +213,8 @@ def test_one_request_that_cannot_be_recorded_does_not_stop_those_behind_it(
         raise ValueError("nobody expected one of these people")
 
     with monkeypatch.context() as patch:
-        patch.setattr(settle_identity, "settle_together", together)
-        patch.setattr(settle_identity._Settling, "settle", settle)
+        patch.setattr(settle_identity, "resolve_batch", together)
+        patch.setattr(settle_identity._Resolution, "resolve", settle)
         turn(company.runtime, only=lambda name: False)
         assert [company.request(r).state for r in requests] == ["open", "in_progress", "in_progress"]
         assert company.steps(requests[0]) == {}

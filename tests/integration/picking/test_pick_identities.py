@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from service.domain.execution.lanes import SINGLE_LANE, URGENT_LANE
 from service.execution.due import has_due_identities
 from service.requests.deadlines import expedite_request
-from service.requests.identity.due import pick_identities
+from service.requests.records.store import pick_identities
 from tests.integration.picking.rows import Desk
 
 BULK = uuid4()

@@ -49,7 +49,7 @@ def test_who_needs_no_search_is_released_as_they_are_settled(
     open_office: OpenOffice, monkeypatch: pytest.MonkeyPatch, alone: bool
 ) -> None:
     if alone:
-        monkeypatch.setattr(settle_identity, "settle_together", lambda *given: frozenset())
+        monkeypatch.setattr(settle_identity, "resolve_batch", lambda *given: frozenset())
     office = open_office(BOTH)
     known, unknown = office.submit("ada", "ada2"), office.submit("eve", known_in=())
     office.settle()

@@ -10,8 +10,8 @@ from service.domain.execution.states import Phase
 from service.execution import expire_leases as sweeping
 from service.execution import lease as leasing
 from service.execution.resolve_identities import walk
-from service.requests.deadlines import watch_deadlines
-from service.requests.holds.lift import lapse_holds
+from service.requests.deadlines import mark_overdue
+from service.requests.holds.lift import expire_holds
 from service.requests.identity.resolve import lease_identities
 from service.requests.planning.advance import advance_requests
 from service.requests.seal import seal_due_requests
@@ -48,7 +48,7 @@ def seal(world: World) -> int:
 
 def watch(world: World) -> int:
     """Mark what is overdue, lift holds whose time is over."""
-    return watch_deadlines(world.stores) + lapse_holds(world.stores, world.clock.now())
+    return mark_overdue(world.stores) + expire_holds(world.stores, world.clock.now())
 
 
 def sequence(world: World) -> int:
