@@ -31,7 +31,7 @@ ALLOWED = {
     "service/audit": (11, 24),
     "service/cli": (17, 49),
     "service/configuration": (1, 6),
-    "service/domain": (20, 30),
+    "service/domain": (11, 16),
     "service/embedded": (4, 21),
     "service/encryption": (0, 6),
     "service/execution": (40, 55),

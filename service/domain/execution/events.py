@@ -19,7 +19,7 @@ Result = Answer | Located | ConnectorError
 
 
 class Decision(StrEnum):
-    """What a person decides about a parked step."""
+    """A human's decision about a parked step."""
 
     RETRY = "retry"
     ACCEPT_RECORDS = "accept_records"
@@ -38,7 +38,10 @@ class Resolution(StrEnum):
 
 
 class ResolutionReason(StrEnum):
-    """Why; the middle five are the grounds of Regulation (EU) 2016/679 Art. 17(3)(a)-(e)."""
+    """The reason of a resolution.
+
+    `freedom_of_expression` to `legal_claims` are the grounds of Regulation (EU) 2016/679 Art. 17(3)(a)-(e).
+    """
 
     CAUSE_FIXED = "cause_fixed"
     CHECKED_BY_HAND = "checked_by_hand"
@@ -104,7 +107,10 @@ class KeyMissing:
 
 @dataclass(frozen=True, slots=True)
 class HoldPlaced:
-    """A legal hold covers the data subject. `at_lease`: a lease found it, so that the step was about to go on."""
+    """A legal hold covers the data subject.
+
+    `at_lease`: a lease found the hold, so that the step was about to continue.
+    """
 
     at_lease: bool = False
 
@@ -116,8 +122,11 @@ class HoldLifted:
 
 @dataclass(frozen=True, slots=True)
 class RequestWithdrawn:
-    """The request was denied or revoked. `look_at`: before then the vendor's delay isn't over. `at_lease`: a lease
-    found it, so that the step was about to go on."""
+    """The request was denied or revoked.
+
+    `look_at`: the end of the vendor's delay. `at_lease`: a lease found the withdrawal, so that the step was about to
+    continue.
+    """
 
     look_at: datetime
     at_lease: bool = False
@@ -137,7 +146,10 @@ class LookTooEarly:
 
 @dataclass(frozen=True, slots=True)
 class PlanReleased:
-    """The plan may start. `due_at`: now for the first position, the end of the order timeout for later ones."""
+    """The plan may start.
+
+    `due_at`: now for a system in the first position, the end of the order timeout for a later one.
+    """
 
     due_at: datetime
     waits_for_order: bool = False
@@ -174,7 +186,7 @@ class CallbackReceived:
 
 @dataclass(frozen=True, slots=True)
 class DecisionMade:
-    """A person decided about a parked step. The flags say what is true of its request and system at this moment."""
+    """A human decided about a parked step. The flags describe its request and system at this moment."""
 
     decision: Decision
     reason: ResolutionReason

@@ -1,7 +1,7 @@
-"""Whose turn it is: in which order lines of due steps are served, and when a batch that isn't full may leave.
+"""Fair queueing by deadline: the order of queues of due steps, and when a partial batch is leased.
 
-Decides by time left, and that nobody's bulk keeps the others waiting. Knows no rows and no clock; doesn't decide what
-is done with the people of a batch.
+Decides by the time left, and that one bulk submission doesn't delay the other requests. Knows no rows and no clock;
+doesn't decide what happens to the steps of a batch.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 URGENT_LANE = UUID(int=0)
-"""The line of requests that a human marked as urgent: it goes before every other."""
+"""The queue of requests that a human marked as urgent; it comes before all others."""
 
 SINGLE_LANE = UUID(int=2**128 - 1)
-"""The line of requests that came one by one. Each bulk submission has a line of its own, under its id."""
+"""The queue of requests that were submitted one by one. Each bulk submission has its own queue, under its id."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """The first of a line of due steps. `batch_id` is set if it travels in a batch that was leased before."""
+    """The first step of a queue of due steps. `batch_id`: the batch in which it was leased before."""
 
     phase: str
     lane: UUID
@@ -30,14 +30,14 @@ class Head:
 
 
 def is_bulk(lane: UUID) -> bool:
-    """True for the line of a bulk submission."""
+    """Return True for the queue of a bulk submission."""
     return lane not in (URGENT_LANE, SINGLE_LANE)
 
 
 def in_turn(heads: Sequence[Head], last_lane: UUID | None) -> list[Head]:
-    """The order in which lines are served: what is marked first, then by time left, then by how long it has been due.
+    """Return the queues' heads in the order of service: urgent first, then by deadline, then by due time.
 
-    `last_lane` is the bulk submission that had the last batch to itself: it comes after everybody else who waits.
+    `last_lane` is the queue of the bulk submission that filled the last batch alone; it comes after all others.
     """
     return sorted(
         heads,
@@ -51,13 +51,16 @@ def in_turn(heads: Sequence[Head], last_lane: UUID | None) -> list[Head]:
 
 
 def most_of_one_bulk(limit: int) -> int:
-    """How many of a batch one bulk submission may fill while others wait. Batches of one take turns instead."""
+    """Return how many steps of a batch one bulk submission may fill while others wait; at least one.
+
+    With a limit of one, the queues alternate by `last_lane` instead.
+    """
     return max(1, limit // 2)
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """A batch that could be leased now. `others_may_come`: somebody else may soon be due for the same call."""
+    """A batch that could be leased now. `others_may_come`: more steps may soon be due for the same call."""
 
     people: int
     limit: int
@@ -68,9 +71,10 @@ class Gathered:
 
 
 def may_leave(gathered: Gathered, now: datetime, *, window: timedelta, urgent: timedelta) -> bool:
-    """False while it pays to wait for company: at most `window` from when the first of the batch became due.
+    """Return whether the batch is leased now; False while it waits for more steps.
 
-    Nobody waits in a full batch, with little time left, or when nobody else is on the way.
+    It waits at most `window` from the time at which its first step became due. It doesn't wait if it is full or marked
+    as urgent, if at most `urgent` is left until a deadline, or if no more steps may come.
     """
     if gathered.people >= gathered.limit or gathered.is_marked or not gathered.others_may_come:
         return True

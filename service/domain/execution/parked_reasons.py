@@ -1,7 +1,7 @@
-"""What each reason of a parked step means, and what a human does about it: one table for the API and the commands.
+"""The meaning of each reason of a parked step and the next action of a human, for API and commands.
 
-Decides no outcome. deploy/runbooks/parked_step.md says the same at length; tests compare both with what the engine can
-say.
+Decides no outcome. deploy/runbooks/parked_step.md explains the same at length; tests compare both with the reasons that
+the engine can set.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from service.domain.execution.states import KEY_GONE, LEGAL_HOLD, PROCESS_DIED, 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A reason in words: what it means, and what to do next."""
+    """The meaning of a reason, and the next action of a human."""
 
     means: str
     next: str
@@ -80,11 +80,11 @@ EXPLANATIONS: Mapping[str, Explanation] = MappingProxyType(
         ),
     }
 )
-"""By the reason's word before the colon; what follows it is a code."""
+"""The explanations by the reason's word before the colon; a code follows the colon."""
 
 CONNECTORS_OWN = Explanation("The connector's own word for what is left.", _LOOK_AT_WHAT_IS_LEFT)
 
 
 def explain(reason: str) -> Explanation:
-    """The explanation of a parked step's reason."""
+    """Return the explanation of a parked step's reason."""
     return EXPLANATIONS.get(reason.partition(":")[0], CONNECTORS_OWN)

@@ -1,7 +1,8 @@
-"""When an error is tried again, and when a human must look: a pure function of (error, tries, time left).
+"""The retry policy: a pure function of error, tries and time left.
 
-Nothing retries blindly on an answer that was not understood. Temporary trouble is tried for ever: an overdue step is
-marked and alerted, but the duty doesn't end; it is worked on more slowly again, since a human knows of it by now.
+A step whose vendor's answer was not understood parks and is never retried blindly. A temporary error is retried for
+ever: an overdue step is marked and alerted, but the duty to erase doesn't end. Retries of an overdue step are slower
+again, because a human knows of it.
 """
 
 from __future__ import annotations
@@ -26,19 +27,20 @@ URGENT = timedelta(days=2)
 
 
 def decide(error: ConnectorError, *, tries: int, time_left: timedelta, now: datetime) -> Retry:
-    """The next move. `tries` counts the errors in a row, this one included; `time_left` may be negative.
+    """Return when to try again, or why to park.
 
-    A vendor's Retry-After is obeyed even when it is longer than our own longest wait.
+    `tries` counts the errors in a row, this one included; `time_left` may be negative. A vendor's Retry-After is obeyed
+    even if it is longer than LONGEST_WAIT.
     """
     if error.code == RATE_GATE:
-        # Our own gate: nothing was sent. Back when it has room, and not as if something had failed.
+        # The service's own rate limiter stopped the call before it was sent, so this is no try and no failure.
         return Retry(due_at=now + timedelta(seconds=getattr(error, "retry_after_seconds", None) or 0), is_try=False)
     if isinstance(error, TemporarilyUnavailable):
         longest = LONGEST_WAIT_WHEN_URGENT if timedelta(0) <= time_left < URGENT else LONGEST_WAIT
         doublings = 2 ** min(max(tries - 1, 0), 14)
         wait = min(FIRST_WAIT * doublings, longest)
         if error.retry_after_seconds is not None:
-            # A vendor that says "at once" again and again is asked more and more slowly.
+            # If a vendor answers "at once" again and again, the wait grows nevertheless.
             wait = max(timedelta(seconds=error.retry_after_seconds), min(SHORTEST_WAIT * doublings, longest))
         return Retry(due_at=now + wait)
     if isinstance(error, CredentialsRefused):

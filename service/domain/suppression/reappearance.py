@@ -1,7 +1,8 @@
-"""Who of the people seen in a system is an erased person come back: the pure rule from what stands on the list.
+"""The rule that recognises an erased person in a system again, by entries of the suppression list.
 
-Decides whether a record that was seen opens a new request, must be looked at once more when another request has ended,
-or is nobody's. Knows hashes only. What the new request may do without a human is the policy's word, in freeze_plan.
+Decides whether a seen record opens a new request, must be read again after the end of another request, or is no erased
+person's. Knows hashes only. Doesn't decide what the new request may do without a human
+(`service.requests.planning.reappearance_policy`).
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from enum import StrEnum
 from uuid import UUID
 
 OPENED_BY = UUID(int=0)
-"""Who submitted a request that the sync opened: no key has this id, so whoever may approve plans may approve its."""
+"""The submitter of requests that the sync opened. No key has this id, so each approving key may approve them."""
 
 ON_THE_LIST = "suppression_list"
-"""How its identifiers were verified: they are those of an erased person, verified or reviewed for that request."""
+"""The verification method of such a request's identifiers, which were verified for the earlier request."""
 
 REAPPEARED = "reappeared"
-"""The doubt with which a request of the policy `report` waits for its review."""
+"""The reason of the doubt with which a request under the policy `report` waits for its review."""
 
 
 class ReappearancePolicy(StrEnum):
-    """What is done about an erased person who re-appears.
+    """The treatment of an erased person that re-appears.
 
-    APPROVE: searched for and planned; nothing has an effect before a second person approves. ERASE: erased at once,
-    unless the plan names an identifier that the person's earlier requests didn't have. REPORT: a request that waits for
-    a human's review before anybody is searched for.
+    APPROVE: the request is searched and planned; no effect starts before a second person approves. ERASE: the person is
+    erased at once, unless the plan has an identifier that the person's earlier requests didn't have. REPORT: the
+    request waits for a human's review before the search.
     """
 
     APPROVE = "approve"
@@ -38,7 +39,7 @@ class ReappearancePolicy(StrEnum):
 
 @dataclass(frozen=True)
 class Sighting:
-    """A record in one state: its keyed hash, when it changed, and the keyed hashes of what stands in it."""
+    """A record in one state: its keyed hash, its time of change, and the keyed hashes of its identifiers."""
 
     record_hash: bytes = field(repr=False)
     changed_at: datetime
@@ -47,7 +48,7 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of the suppression list, not removed: whose identifier it is, by the request that put it there."""
+    """One present entry of the suppression list, with the request that added it."""
 
     keyed_hash: bytes = field(repr=False)
     request_id: UUID
@@ -56,11 +57,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Origin:
-    """A request with entries, as it stands in the system that was read.
+    """A request with entries, and its step in the system that was read.
 
-    `person` is the first request of the same person: its own, or the one of which it is a re-appearance. `is_at_work`:
-    its step there hasn't ended. `kept`: records that its step left there on purpose; they never went, so they don't
-    re-appear.
+    `person` is the first request of the same person: its own id, or that of the request of which it is a re-appearance.
+    `is_at_work`: its step there hasn't ended. `kept`: records that its step left there on purpose; they were never
+    erased, so they don't re-appear.
     """
 
     request_id: UUID
@@ -72,11 +73,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class Known:
-    """What the store knows about the hashes of a page.
+    """The stored facts about the hashes of a page.
 
     `holders`: unfinished requests that cover a hash. `refused`: (person, hash) of re-appearances that a human denied or
-    the person revoked, and what a reviewer of one said isn't theirs: it stands until the person asks anew. `told`:
-    states of records that opened a request already.
+    the person revoked, and of identifiers that a reviewer of one dropped; they count until the person submits a new
+    request. `told`: states of records that have opened a request already.
     """
 
     entries: Sequence[Entry] = ()
@@ -88,7 +89,7 @@ class Known:
 
 @dataclass
 class Reappeared:
-    """One person who is there again: the records, and those of their hashes that stand on the list for this person."""
+    """One person that re-appeared: the records, and those of their hashes that are this person's entries."""
 
     person: UUID
     sightings: list[Sighting] = field(default_factory=list)
@@ -97,14 +98,14 @@ class Reappeared:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Who re-appeared, and for which requests' end the page must be read once more."""
+    """The people that re-appeared, and the requests after whose end the page must be read again."""
 
     reappeared: tuple[Reappeared, ...] = ()
     waits_for: frozenset[UUID] = frozenset()
 
 
 def judge(sightings: Sequence[Sighting], known: Known) -> Verdict:
-    """Judge a page. The same page and store give the same verdict, in any order."""
+    """Return the verdict on a page. It doesn't depend on the order of the sightings."""
     entries: dict[bytes, list[Entry]] = defaultdict(list)
     for entry in known.entries:
         entries[entry.keyed_hash].append(entry)
@@ -134,7 +135,7 @@ def _counts(sighting: Sighting, entry: Entry, known: Known) -> bool:
 
 
 def _whose(listed: Sequence[Entry], known: Known) -> UUID:
-    """The person with most of the identifiers; of several, the one who was listed first."""
+    """Return the person with most of the identifiers; of several, the one with the oldest entry."""
     hashes: dict[UUID, set[bytes]] = defaultdict(set)
     since: dict[UUID, datetime] = {}
     for entry in listed:
