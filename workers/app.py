@@ -13,8 +13,8 @@ from pathlib import Path
 from celery import Celery
 from celery.signals import beat_init, setup_logging, worker_init, worker_process_init
 
-from service.lifeline import watch_parent
 from service.logs import configure_logs
+from service.parent_watchdog import watch_parent
 from service.settings import Settings, load_settings
 from service.store.bootstrap import server_url
 from workers.expiry import MESSAGE_LIFE_SECONDS

@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service.api.authentication import SECURITY_SCHEME
-from service.api.dependencies import Door
-from service.api.middleware import Edge
+from service.api.dependencies import AppContext
+from service.api.middleware import ErrorMiddleware
 from service.api.problems import FieldError, Problem, install
 from service.api.routes import audit, callbacks, certificates, holds, imports, requests, steps
 from service.api.routes import health as operations
@@ -44,14 +44,14 @@ def create_app(stores: Stores, settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     metrics = Metrics(stores, settings)
-    app.state.door = Door.of(stores, settings, metrics)
+    app.state.context = AppContext.of(stores, settings, metrics)
     app.state.metrics = metrics
-    app.state.turnstile = callbacks.Turnstile()
+    app.state.callback_limiter = callbacks.ConcurrencyLimiter()
     for router in _ROUTERS:
         app.include_router(router)
     app.state.routes = [route for router in _ROUTERS for route in router.routes]
     install(app)
-    app.add_middleware(Edge, metrics=metrics)
+    app.add_middleware(ErrorMiddleware, metrics=metrics)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
 

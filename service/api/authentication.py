@@ -14,7 +14,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from service.api.bodies.request_body import read_body
-from service.api.dependencies import Door, door_of
+from service.api.dependencies import AppContext, context_of
 from service.api.field_errors import field_names, unknown_name
 from service.api.problems import WHEN_REFUSED, FieldError, Trouble, documented
 from service.domain.access.api_key import Caller, KeyRefusal, Scope
@@ -63,7 +63,7 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             if scopes is not None:
-                caller = await _authenticate(door_of(request), request.headers.getlist("authorization"))
+                caller = await _authenticate(context_of(request), request.headers.getlist("authorization"))
                 _check_scope(caller, scopes)
                 _check_query(request, parameters)
                 request.state.caller = caller
@@ -98,20 +98,20 @@ def _check_query(request: Request, parameters: Sequence[str]) -> None:
         raise Trouble(422, "validation", errors=[FieldError.of(problem) for problem in problems])
 
 
-async def _authenticate(door: Door, headers: list[str]) -> Caller:
+async def _authenticate(context: AppContext, headers: list[str]) -> Caller:
     if not headers:
-        raise _unauthenticated(door, KeyRefusal.MISSING)
+        raise _unauthenticated(context, KeyRefusal.MISSING)
     scheme, _, token = headers[0].partition(" ")
     if len(headers) > 1 or scheme.lower() != "bearer":
-        raise _unauthenticated(door, KeyRefusal.MALFORMED)
-    checked = await door.keys.ask(token.strip(" "))
+        raise _unauthenticated(context, KeyRefusal.MALFORMED)
+    checked = await context.keys.ask(token.strip(" "))
     if isinstance(checked, KeyRefusal):
-        raise _unauthenticated(door, checked)
+        raise _unauthenticated(context, checked)
     return checked
 
 
-def _unauthenticated(door: Door, reason: KeyRefusal) -> Trouble:
-    door.metrics.refused_authentication(reason)
+def _unauthenticated(context: AppContext, reason: KeyRefusal) -> Trouble:
+    context.metrics.refused_authentication(reason)
     challenge = _CHALLENGE if reason is KeyRefusal.MISSING else f'{_CHALLENGE}, error="invalid_token"'
     return Trouble(401, "unauthenticated", headers={"WWW-Authenticate": challenge})
 

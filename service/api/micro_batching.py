@@ -1,8 +1,8 @@
-"""Whoever comes while nobody is at work is served at once; those who come meanwhile are served together after it.
+"""Micro-batching: the first call runs at once; calls that arrive while it runs are executed as one batch afterwards.
 
-Decides who goes together, and who hears what: a result or an exception reaches the one whose it is. Nobody waits for
-others to come: a service with nothing to do answers as soon as without this. What is done for a group is not decided
-here. Lives on one event loop, whose thread it never holds; groups are served on other threads.
+Decides which calls share a batch, and hands each call its own result or exception. No call waits for others to arrive,
+so that an idle service answers as fast as without batches. Runs on one event loop and never blocks its thread; batches
+are executed on other threads.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
-from service.requests.intake.submit import Alone
+from service.requests.intake.submit import RetryIndividually
 
 _Asked = TypeVar("_Asked")
 _Answered = TypeVar("_Answered")
 _Member: TypeAlias = tuple[_Asked, asyncio.Future[_Answered]]
-_Serve: TypeAlias = Callable[[Sequence[_Asked]], Sequence[_Answered | Exception | Alone]]
+_Serve: TypeAlias = Callable[[Sequence[_Asked]], Sequence[_Answered | Exception | RetryIndividually]]
 
-MOST_TOGETHER = 64
-# A group that takes longer waits for something (a lock, a connection); those behind it needn't wait for that as well.
+MAX_BATCH = 64
+# A batch that takes longer waits for a lock or a connection. The calls after it needn't wait for that, too.
 _PATIENCE_SECONDS = 0.1
 _MOST_GROUPS = 4
 
 
 class Unfinished(Exception):  # noqa: N818 - says what is true
-    """Whoever served this ended before the answer: nobody knows what was done."""
+    """The batch was ended before its results: it isn't known which of its calls had an effect."""
 
 
-class Gathering(Generic[_Asked, _Answered]):
-    """Serves what is asked by `serve`, which answers a group in its order: a result, an exception, or Alone.
+class MicroBatcher(Generic[_Asked, _Answered]):
+    """Executes calls in batches by `serve`, which returns a result, an exception or RetryIndividually for each call.
 
-    Who is answered Alone is served once more, in a group of one, which is never answered so. What `serve` raises, the
-    whole group hears.
+    A call with RetryIndividually is executed once more in a batch of one, for which `serve` never returns that. An
+    exception that `serve` raises is raised for every call of the batch.
     """
 
     def __init__(self, serve: _Serve[_Asked, _Answered]) -> None:
@@ -47,7 +47,7 @@ class Gathering(Generic[_Asked, _Answered]):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def ask(self, asked: _Asked) -> _Answered:
-        """The answer, from a serving that began after this was asked. Raises what is this one's own."""
+        """Return the result of a batch that began after this call. Raises the call's own exception."""
         answer: asyncio.Future[_Answered] = asyncio.get_running_loop().create_future()
         self._waiting.append((asked, answer))
         self._next_group()
@@ -56,16 +56,16 @@ class Gathering(Generic[_Asked, _Answered]):
     def _next_group(self) -> None:
         while self._waiting and not self._in_time and self._late < _MOST_GROUPS:
             members: list[_Member[_Asked, _Answered]] = []
-            while self._waiting and len(members) < MOST_TOGETHER:
+            while self._waiting and len(members) < MAX_BATCH:
                 asked, answer = self._waiting.popleft()
-                if not answer.done():  # Whoever went away isn't served any more.
+                if not answer.done():  # The caller has disconnected.
                     members.append((asked, answer))
             if members:
                 self._in_time += 1
                 self._begin(self._serve_in_turn(members))
 
     def _begin(self, serving: Coroutine[Any, Any, None]) -> None:
-        # A task of its own: the one who came first may go away, and the others still want their answers.
+        # A task of its own: if the first caller disconnects, the others' calls must go on.
         task = asyncio.get_running_loop().create_task(serving)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -95,16 +95,16 @@ class Gathering(Generic[_Asked, _Answered]):
         try:
             results = await run_in_threadpool(self._serve, [asked for asked, _ in members])
             served = list(zip(members, results, strict=True))
-        except Exception as error:  # noqa: BLE001 - handed on to those whose it is, and reported there
+        except Exception as error:  # noqa: BLE001 - raised for each call of the batch, and reported there
             _fail(members, error)
             return
         except BaseException:
             _fail(members, Unfinished())
             raise
         for (asked, answer), result in served:
-            if isinstance(result, Alone):
+            if isinstance(result, RetryIndividually):
                 self._begin(self._serve_members([(asked, answer)]))
-            elif answer.done():  # Whoever went away doesn't hear it.
+            elif answer.done():  # The caller has disconnected.
                 continue
             elif isinstance(result, Exception):
                 answer.set_exception(result)

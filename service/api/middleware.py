@@ -1,7 +1,7 @@
-"""The outermost layer: headers on every answer, a count of each, and no exception beyond it.
+"""The outermost middleware: it adds headers to every answer, counts it, and lets no exception pass.
 
-An exception that nobody rendered becomes a problem without detail; its type and place are logged, its text never is,
-since it may carry what somebody sent.
+An exception without a problem of its own becomes a problem without detail. Its type and place are logged, its text
+isn't, because it may contain parts of the request.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 log = structlog.get_logger(__name__)
 
 
-class Edge:
+class ErrorMiddleware:
     """ASGI middleware around everything."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -1,4 +1,4 @@
-"""Every error that leaves the front door, as an RFC 9457 problem.
+"""Every error that leaves the front context, as an RFC 9457 problem.
 
 Decides codes, titles and statuses, and that a problem never repeats what was sent: it names the place as a JSON pointer
 (`query/...`, `header/...` outside the body) and the reason as a code.

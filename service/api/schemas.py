@@ -1,7 +1,7 @@
-"""What may be sent to the front door, field by field. Unknown fields are refused, and no error shows an input.
+"""What may be sent to the front context, field by field. Unknown fields are refused, and no error shows an input.
 
 Decides forms only: RFC 3339 instants with an offset, codes from our own lists. What a value means is decided behind the
-door. Reasons of refusals are codes, so that nothing of what was sent can slip into an answer.
+context. Reasons of refusals are codes, so that nothing of what was sent can slip into an answer.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from service.embedded.drop_privileges import Account
 from service.embedded.errors import BinariesUnusable
-from service.embedded.unprivileged import Account
 
 # Needed to compile against PostgreSQL, not to run it.
 _NOT_COPIED = shutil.ignore_patterns("include", "doc", "pgxs", "pkgconfig", "*.a", "*.py", "*.pyc", "__pycache__")

@@ -3,8 +3,8 @@
 import secrets
 from pathlib import Path
 
+from service.embedded.data_directory import write_durably
 from service.embedded.errors import DataUnfit
-from service.embedded.place import write_durably
 
 PASSWORD_BYTES = 32
 

@@ -1,6 +1,7 @@
 """Runs the PostgreSQL server: creates its data directory, starts it, says who may open which database.
 
-Decides the server's settings and roles. Doesn't decide the tables (service.store) nor where files lie (place.py).
+Decides the server's settings and roles. Doesn't decide the tables (service.store) nor the
+place of files (data_directory.py).
 """
 
 import contextlib
@@ -13,15 +14,16 @@ from pathlib import Path
 
 import psycopg
 from psycopg import pq, sql
-from sqlalchemy import URL
+from sqlalchemy import URL, ClauseElement, Text, bindparam, column, select, table
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from service.embedded.binaries import Binaries
+from service.embedded.data_directory import DataDirectory, sync_directory
+from service.embedded.drop_privileges import BARE_ENVIRONMENT
 from service.embedded.errors import DataUnfit, ServerDidNotStart
-from service.embedded.leftovers import POSTGRES, processes_of
 from service.embedded.passwords import password
-from service.embedded.place import Place, sync_directory
 from service.embedded.server_process import ServerProcess, log_tail, start_server
-from service.embedded.unprivileged import BARE_ENVIRONMENT
+from service.embedded.stale_processes import POSTGRES, processes_of
 
 PORT = 5432  # part of the socket's name; nothing listens on TCP
 ADMIN_ROLE = "expunge_admin"
@@ -68,32 +70,36 @@ class RunningPostgres:
         return url.render_as_string(hide_password=False)
 
 
-def data_directory(place: Place) -> Path:
-    return place.postgres / "data"
+def cluster_directory(directory: DataDirectory) -> Path:
+    return directory.postgres / "data"
 
 
-def start_postgres(place: Place, binaries: Binaries, sockets: Path, durable: bool) -> RunningPostgres:
+def start_postgres(directory: DataDirectory, binaries: Binaries, sockets: Path, durable: bool) -> RunningPostgres:
     """Start the server, on existing data or new; returns when it answers and all roles and databases exist.
 
-    Expects that no other server of this place is alive (end_leftovers).
+    Expects that no other server of this place is alive (end_stale_processes).
     """
-    data = data_directory(place)
+    data = cluster_directory(directory)
     exists = data.exists()
     for role in (ADMIN_ROLE, *DATABASES):
-        password(place.secrets, role, may_create=not exists)
-    _remove_unfinished(place)
+        password(directory.secrets, role, may_create=not exists)
+    _remove_unfinished(directory)
     if not exists:
-        _create_data(place, binaries, durable)
+        _create_data(directory, binaries, durable)
     _refuse_another_version(data, binaries)
-    _remove_pid_file_of_another(place)
+    _remove_pid_file_of_another(directory)
     settings = {**_SETTINGS, **({} if durable else _NOT_DURABLE), "unix_socket_directories": f'"{sockets}"'}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     process = start_server(
-        POSTGRES, [binaries.postgres, "-D", data, *options], place.account, place.postgres, place.root / "postgres.log"
+        POSTGRES,
+        [binaries.postgres, "-D", data, *options],
+        directory.account,
+        directory.postgres,
+        directory.root / "postgres.log",
     )
     try:
         process.wait_until(lambda: _answers(sockets))
-        running = RunningPostgres(process, sockets, place.secrets)
+        running = RunningPostgres(process, sockets, directory.secrets)
         _ensure_roles_and_databases(running)
     except BaseException:
         process.stop()
@@ -107,16 +113,16 @@ def _answers(sockets: Path) -> bool:
     return bool(pq.PGconn.ping(address) == pq.Ping.OK)
 
 
-def _create_data(place: Place, binaries: Binaries, durable: bool) -> None:
+def _create_data(directory: DataDirectory, binaries: Binaries, durable: bool) -> None:
     """Create the data directory under another name and rename it when it is complete: a crash leaves no half of it."""
-    unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=place.postgres))
-    place.account.own(unfinished)
+    unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=directory.postgres))
+    directory.account.own(unfinished)
     data, password_file = unfinished / "data", unfinished / "password"
     fd = os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as stream:
-        os.fchown(fd, place.account.uid, place.account.gid)
-        stream.write(password(place.secrets, ADMIN_ROLE, may_create=False))
-    log = place.root / "initdb.log"
+        os.fchown(fd, directory.account.uid, directory.account.gid)
+        stream.write(password(directory.secrets, ADMIN_ROLE, may_create=False))
+    log = directory.root / "initdb.log"
     command = [
         binaries.initdb,
         *("--pgdata", data, "--username", ADMIN_ROLE, "--pwfile", password_file, "--auth", "scram-sha-256"),
@@ -124,7 +130,7 @@ def _create_data(place: Place, binaries: Binaries, durable: bool) -> None:
         "--no-instructions",
         *(() if durable else ("--no-sync",)),
     ]
-    process = start_server(POSTGRES, command, place.account, place.postgres, log)
+    process = start_server(POSTGRES, command, directory.account, directory.postgres, log)
     try:
         status = process.wait()
     except BaseException:
@@ -133,14 +139,14 @@ def _create_data(place: Place, binaries: Binaries, durable: bool) -> None:
     if status != 0:
         raise ServerDidNotStart("initdb of PostgreSQL", log, log_tail(log))
     password_file.unlink()
-    data.rename(data_directory(place))
+    data.rename(cluster_directory(directory))
     unfinished.rmdir()
     if durable:
-        sync_directory(place.postgres)
+        sync_directory(directory.postgres)
 
 
-def _remove_unfinished(place: Place) -> None:
-    for unfinished in place.postgres.glob("unfinished-*"):
+def _remove_unfinished(directory: DataDirectory) -> None:
+    for unfinished in directory.postgres.glob("unfinished-*"):
         shutil.rmtree(unfinished)
 
 
@@ -157,19 +163,35 @@ def _refuse_another_version(data: Path, binaries: Binaries) -> None:
         )
 
 
-def _remove_pid_file_of_another(place: Place) -> None:
+def _remove_pid_file_of_another(directory: DataDirectory) -> None:
     """Remove a postmaster.pid whose process id now belongs to something that is no server of this data directory.
 
     PostgreSQL itself refuses to start while any process of its user has that id, which after a restart of the machine
     or the container is often another one of ours. Removing it is safe only because the directory is locked and
     the kernel was asked for every server that works in it.
     """
-    file = data_directory(place) / "postmaster.pid"
+    file = cluster_directory(directory) / "postmaster.pid"
     with contextlib.suppress(FileNotFoundError):
         first = file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
         is_alive = first.isdecimal() and Path("/proc", first).exists()
-        if is_alive and not processes_of(POSTGRES, [data_directory(place)], place.account):
+        if is_alive and not processes_of(POSTGRES, [cluster_directory(directory)], directory.account):
             file.unlink()
+
+
+_DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+
+
+def _compiled(statement: ClauseElement) -> bytes:
+    # psycopg takes bytes for text that isn't a literal of its caller.
+    return str(statement.compile(dialect=_DIALECT)).encode()
+
+
+_FIND_DATABASE = _compiled(
+    select(column("datname", Text)).select_from(table("pg_database")).where(column("datname") == bindparam("name"))
+)
+_FIND_ROLE = _compiled(
+    select(column("rolname", Text)).select_from(table("pg_roles")).where(column("rolname") == bindparam("name"))
+)
 
 
 def _ensure_roles_and_databases(running: RunningPostgres) -> None:
@@ -190,7 +212,7 @@ def _ensure_roles_and_databases(running: RunningPostgres) -> None:
     with connection:
         for name in DATABASES:
             _ensure_role(connection, running, name)
-            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
+            found = connection.execute(_FIND_DATABASE, {"name": name}).fetchone()
             identifier = sql.Identifier(name)
             if found is None:
                 connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, identifier))
@@ -198,7 +220,7 @@ def _ensure_roles_and_databases(running: RunningPostgres) -> None:
 
 
 def _ensure_role(connection: psycopg.Connection, running: RunningPostgres, role: str) -> None:
-    if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is not None:
+    if connection.execute(_FIND_ROLE, {"name": role}).fetchone() is not None:
         return
     secret = password(running.secrets, role, may_create=False).encode()
     # Hashed here, so that the password itself is in no statement, and so in no log, whatever the settings.

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from service.embedded.drop_privileges import BARE_ENVIRONMENT, Account
 from service.embedded.errors import ServerDidNotStart, ServerDidNotStop
-from service.embedded.leftovers import ServerKind
-from service.embedded.unprivileged import BARE_ENVIRONMENT, Account
+from service.embedded.stale_processes import ServerKind
 
 # Generous, since PostgreSQL answers only after recovery and ending it in the middle would only lengthen the next one.
 START_TIMEOUT_SECONDS = 600.0

@@ -1,6 +1,7 @@
 """The pair of servers of one directory: starts both, says how to reach them, stops both.
 
-Decides the order. Doesn't decide who runs them (unprivileged.py), where (place.py) or how (postgres.py, valkey.py).
+Decides the order. Doesn't decide the servers' account (drop_privileges.py), their directory (data_directory.py) or how
+each one runs (postgres.py, valkey.py).
 """
 
 from contextlib import ExitStack
@@ -9,13 +10,13 @@ from pathlib import Path
 from types import TracebackType
 
 from service.embedded.binaries import binaries_for
+from service.embedded.data_directory import DataDirectory, choose_data_directory, create_passage
+from service.embedded.drop_privileges import choose_account
 from service.embedded.errors import DataUnfit, EmbeddedServersError
-from service.embedded.leftovers import POSTGRES, VALKEY, end_leftovers
 from service.embedded.lock import DirectoryLock
-from service.embedded.place import Place, choose_place, create_passage
-from service.embedded.postgres import ADMIN_DATABASE, ADMIN_ROLE, DATABASES, data_directory, start_postgres
+from service.embedded.postgres import ADMIN_DATABASE, ADMIN_ROLE, DATABASES, cluster_directory, start_postgres
 from service.embedded.server_process import ServerProcess
-from service.embedded.unprivileged import choose_account
+from service.embedded.stale_processes import POSTGRES, VALKEY, end_stale_processes
 from service.embedded.valkey import start_valkey
 
 # Where root puts what the account can't reach in the directory itself: not a temporary directory, which is cleaned.
@@ -63,36 +64,36 @@ class EmbeddedServers:
             raise DataUnfit(f"{self._directory} can't be made: {error.strerror}") from None
         with ExitStack() as stack:
             stack.enter_context(DirectoryLock(self._directory))
-            place = choose_place(self._directory, account, self._outside)
+            directory = choose_data_directory(self._directory, account, self._outside)
             # Locked as well: of a copied directory both copies name the same place outside.
-            stack.enter_context(DirectoryLock(place.root, named_in_errors=place.root))
-            place.prepare()
-            running = self._start_in(place, stack)
+            stack.enter_context(DirectoryLock(directory.root, named_in_errors=directory.root))
+            directory.prepare()
+            running = self._start_in(directory, stack)
             self._stack = stack.pop_all()
         return running
 
-    def _start_in(self, place: Place, stack: ExitStack) -> Running:
-        notes = _end_leftovers(place)
-        binaries, copied_to = binaries_for(place.account, place.root)
-        sockets = place.sockets()
-        stack.callback(place.leave_sockets, sockets)
-        postgres = start_postgres(place, binaries, sockets, self._durable)
+    def _start_in(self, directory: DataDirectory, stack: ExitStack) -> Running:
+        notes = _end_stale_processes(directory)
+        binaries, copied_to = binaries_for(directory.account, directory.root)
+        sockets = directory.sockets()
+        stack.callback(directory.leave_sockets, sockets)
+        postgres = start_postgres(directory, binaries, sockets, self._durable)
         stack.callback(postgres.process.stop)
-        valkey = start_valkey(place, binaries, sockets)
+        valkey = start_valkey(directory, binaries, sockets)
         stack.callback(valkey.process.stop)
         self._processes = (postgres.process, valkey.process)
-        if place.is_outside:
+        if directory.is_outside:
             notes.append(
-                f"{place.account.name} can't enter {self._directory}, so the servers' data is in {place.root}: "
+                f"{directory.account.name} can't enter {self._directory}, so the servers' data is in {directory.root}: "
                 "the two belong together when you back up, move or delete."
             )
         if copied_to is not None:
             notes.append(
-                f"{place.account.name} can't execute the installed servers, so a copy of them is in {copied_to}."
+                f"{directory.account.name} can't execute the installed servers, so a copy of them is in {copied_to}."
             )
-        if sockets.parent != place.root:
+        if sockets.parent != directory.root:
             notes.append(
-                f"The servers' sockets are in {sockets}, as the path of {place.root} is too long or not plain."
+                f"The servers' sockets are in {sockets}, as the path of {directory.root} is too long or not plain."
             )
         main, keys = DATABASES
         return Running(
@@ -121,11 +122,11 @@ class EmbeddedServers:
         self.stop()
 
 
-def _end_leftovers(place: Place) -> list[str]:
+def _end_stale_processes(directory: DataDirectory) -> list[str]:
     # initdb works beside the data directory, PostgreSQL in it.
     ended = {
-        POSTGRES: end_leftovers(POSTGRES, [data_directory(place), place.postgres], place.account),
-        VALKEY: end_leftovers(VALKEY, [place.valkey], place.account),
+        POSTGRES: end_stale_processes(POSTGRES, [cluster_directory(directory), directory.postgres], directory.account),
+        VALKEY: end_stale_processes(VALKEY, [directory.valkey], directory.account),
     }
     return [
         f"Ended {kind.name} (process {', '.join(map(str, pids))}), left over by a run that was killed."

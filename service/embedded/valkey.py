@@ -9,10 +9,10 @@ from pathlib import Path
 import redis
 
 from service.embedded.binaries import Binaries
-from service.embedded.leftovers import VALKEY
+from service.embedded.data_directory import DataDirectory, write_durably
 from service.embedded.passwords import password
-from service.embedded.place import Place, write_durably
 from service.embedded.server_process import ServerProcess, start_server
+from service.embedded.stale_processes import VALKEY
 
 SOCKET_NAME = "valkey.sock"
 ROLE = "broker"
@@ -49,18 +49,20 @@ class RunningValkey:
         return f"unix://:{password(self.secrets, ROLE, may_create=False)}@{self.socket}?db=0"
 
 
-def start_valkey(place: Place, binaries: Binaries, sockets: Path) -> RunningValkey:
+def start_valkey(directory: DataDirectory, binaries: Binaries, sockets: Path) -> RunningValkey:
     """Start the server; returns when it answers. The configuration reaches it as its standard input.
 
     So the password is neither on a command line nor in a file that the account may read.
     """
     socket = sockets / SOCKET_NAME
-    configuration = place.secrets / "valkey.conf"
-    secret = password(place.secrets, ROLE, may_create=True)
+    configuration = directory.secrets / "valkey.conf"
+    secret = password(directory.secrets, ROLE, may_create=True)
     write_durably(configuration, _CONFIGURATION.format(socket=socket, password=secret))
     command = (str(binaries.valkey), "-")
-    process = start_server(VALKEY, command, place.account, place.valkey, place.root / "valkey.log", configuration)
-    running = RunningValkey(process, socket, place.secrets)
+    process = start_server(
+        VALKEY, command, directory.account, directory.valkey, directory.root / "valkey.log", configuration
+    )
+    running = RunningValkey(process, socket, directory.secrets)
     try:
         process.wait_until(lambda: _answers(running))
     except BaseException:

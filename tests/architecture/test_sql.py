@@ -21,7 +21,6 @@ ALLOWED = {
     "service/cli": (0, 0, 1, 0, 90),
     "service/configuration": (0, 0, 0, 0, 1),
     "service/domain": (0, 0, 0, 0, 34),
-    "service/embedded": (0, 0, 2, 0, 0),
     "service/encryption": (0, 0, 0, 0, 1),
     "service/execution": (12, 11, 62, 40, 43),
     "service/requests": (18, 9, 36, 15, 37),

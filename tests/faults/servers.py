@@ -18,9 +18,9 @@ import redis
 from sqlalchemy import make_url
 
 from service.embedded.binaries import binaries_for
-from service.embedded.place import choose_place, create_passage
+from service.embedded.data_directory import choose_data_directory, create_passage
+from service.embedded.drop_privileges import choose_account
 from service.embedded.postgres import ADMIN_DATABASE, ADMIN_ROLE, DATABASES, start_postgres
-from service.embedded.unprivileged import choose_account
 from service.embedded.valkey import start_valkey
 from service.store.migrate import migrate, migrate_keys
 
@@ -31,7 +31,7 @@ class OwnServers:
     def __init__(self, directory: Path) -> None:
         account = choose_account()
         create_passage(directory, account)
-        self._place = choose_place(directory, account, directory / "outside")
+        self._place = choose_data_directory(directory, account, directory / "outside")
         self._place.prepare()
         self._binaries, _ = binaries_for(account, self._place.root)
         self._sockets = self._place.sockets()

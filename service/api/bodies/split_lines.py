@@ -1,7 +1,7 @@
-"""Cut a body into lines while it arrives, in constant memory: numbered, without their line breaks, none too long.
+"""Split a body into numbered lines while it arrives, in constant memory.
 
-Decides what a line is: bytes up to a line feed, a carriage return before it left out. Of one that is longer than 64 KiB
-only the number is kept. What stands in a line is the readers' business.
+A line is the bytes up to a line feed, without a carriage return before it. Of a line over 64 KiB only the number is
+kept. The readers decide what a line means.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class RawLine:
 
     @property
     def is_blank(self) -> bool:
-        """Whether nothing stands in it."""
+        """Whether the line has only white space."""
         return self.content is not None and not self.content.strip()
 
 
-class LineCutter:
-    """Takes chunks as they come and gives the lines that are whole."""
+class LineSplitter:
+    """Takes chunks in their order and yields complete lines."""
 
     def __init__(self) -> None:
         self._number = 1
@@ -35,7 +35,7 @@ class LineCutter:
         self._is_too_long = False
 
     def feed(self, chunk: bytes) -> Iterator[RawLine]:
-        """The lines that end in this chunk."""
+        """Yield the lines that end in this chunk."""
         *ended, rest = chunk.split(b"\n")
         for part in ended:
             self._keep(part)
@@ -43,7 +43,7 @@ class LineCutter:
         self._keep(rest)
 
     def finish(self) -> Iterator[RawLine]:
-        """What came behind the last line break, if anything did."""
+        """Yield the bytes after the last line break, if there are any."""
         if self._rest or self._is_too_long:
             yield self._take(has_line_break=False)
 

@@ -22,8 +22,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api.bodies.line_readers import LineReader, Unreadable
-from service.api.bodies.split_lines import LineCutter, RawLine
-from service.api.dependencies import Door
+from service.api.bodies.split_lines import LineSplitter, RawLine
+from service.api.dependencies import AppContext
 from service.api.problems import FieldError, Problem, Trouble, problem_of, trouble_of
 from service.domain.audit.schema import instant_text
 from service.domain.requests.imports import MAX_LINES
@@ -64,7 +64,7 @@ class ArrivingLines:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._cutter = LineCutter()
+        self._cutter = LineSplitter()
         self._waiting: list[RawLine] = []
         self._has_ended = False
 
@@ -146,12 +146,12 @@ class ImportAnswer(Response):
     """202 and a stream of verdicts; the last line says whether the whole body was taken in."""
 
     def __init__(
-        self, door: Door, importing: Import, reader: LineReader, arriving: ArrivingLines, *, shows_links: bool
+        self, context: AppContext, importing: Import, reader: LineReader, arriving: ArrivingLines, *, shows_links: bool
     ) -> None:
         """Without `shows_links` a linked line reads `accepted`: its sender may not learn of other keys' requests."""
         super().__init__(status_code=202, media_type=MEDIA_TYPE, headers={"Location": f"/v1/imports/{importing.id}"})
         del self.headers["content-length"]
-        self._door = door
+        self._context = context
         self._import = importing
         self._reader = reader
         self._arriving = arriving
@@ -192,13 +192,13 @@ class ImportAnswer(Response):
         async for raws in self._arriving.sets():
             verdicts = await run_in_threadpool(self._accept, raws)
             self._counts += Counter(_word(self._visible(verdict)) for verdict in verdicts)
-            self._door.metrics.took_in(Counter(map(_word, verdicts)))
+            self._context.metrics.took_in(Counter(map(_word, verdicts)))
             spool.write([_shown(self._visible(verdict)) for verdict in verdicts])
         self._reader.finish()
         counts = self._counts
         await run_in_threadpool(
             receive_import,
-            self._door.stores,
+            self._context.stores,
             self._import,
             lines=counts.total(),
             accepted=counts.total() - counts["refused"],
@@ -209,7 +209,7 @@ class ImportAnswer(Response):
         lines = [line for raw in raws if (line := self._read(raw)) is not None]
         if self._counts.total() + len(lines) > MAX_LINES:
             raise Trouble(413, "too_large", f"at most {MAX_LINES} lines; the last {LINES_PER_SET} were not taken in")
-        return accept_lines(self._door.stores, self._door.settings, self._import, lines) if lines else []
+        return accept_lines(self._context.stores, self._context.settings, self._import, lines) if lines else []
 
     def _read(self, raw: RawLine) -> Line | None:
         try:

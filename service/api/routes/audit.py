@@ -18,7 +18,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service.api.authentication import GuardedRoute, needs
-from service.api.dependencies import Door, TheCaller, TheDoor
+from service.api.dependencies import AppContext, Context, CurrentCaller
 from service.api.schemas import AnyInstant, RegimeCode
 from service.audit.exports.certificate import issue_certificate
 from service.audit.exports.certificate_pdf import print_certificate
@@ -94,20 +94,20 @@ def _files(arguments: dict[str, Any], *types: str, description: str) -> dict[str
     response_class=Response,
     **_files(needs(Scope.AUDIT_READ, 404, 422), *_EXPORTS.values(), description="The file, in pieces, signed"),
 )
-def export(query: Annotated[ExportQuery, Query()], caller: TheCaller, door: TheDoor) -> Response:
+def export(query: Annotated[ExportQuery, Query()], caller: CurrentCaller, context: Context) -> Response:
     """JSON lines carry checkpoint and proofs; CSV and Parquet have a manifest. Whole only if its last line is there.
 
     404 if nothing was signed at that size. Verify with `expunge audit verify`.
     """
     if query.start and query.form == "parquet":
         raise Invalid("Parquet comes as a whole", field="query/start")
-    excerpt = _taken(query, caller, door, "export_made")
+    excerpt = _taken(query, caller, context, "export_made")
     headers = {
         LOG_SIZE: str(excerpt.checkpoint.size),
         "Content-Disposition": f'attachment; filename="audit.{query.form}"',
     }
     return StreamingResponse(
-        _pieces(query.form, door, excerpt, query.start), media_type=_EXPORTS[query.form], headers=headers
+        _pieces(query.form, context, excerpt, query.start), media_type=_EXPORTS[query.form], headers=headers
     )
 
 
@@ -118,14 +118,14 @@ def export(query: Annotated[ExportQuery, Query()], caller: TheCaller, door: TheD
     response_class=Response,
     **_files(needs(Scope.AUDIT_READ, 404, 422), "application/json", description="One line of signed JSON"),
 )
-def manifest(query: Annotated[ExcerptQuery, Query()], caller: TheCaller, door: TheDoor) -> Response:
+def manifest(query: Annotated[ExcerptQuery, Query()], caller: CurrentCaller, context: Context) -> Response:
     """Ask with the `size` that the export answered: then it signs that file's bytes."""
     if query.form == "jsonl":
         raise Invalid("JSON lines carry their own signature", field="query/format")
-    excerpt = _taken(query, caller, door, "evidence_read", "export.manifest")
-    digest = FileDigest.of(_pieces(query.form, door, excerpt, 0))
-    rows = digest.lines - 1 if query.form == "csv" else sum(1 for _ in chosen_entries(door.stores.engine, excerpt))
-    content = sign_manifest(audit_signing_key(door.settings), excerpt, query.form, digest, rows=rows)
+    excerpt = _taken(query, caller, context, "evidence_read", "export.manifest")
+    digest = FileDigest.of(_pieces(query.form, context, excerpt, 0))
+    rows = digest.lines - 1 if query.form == "csv" else sum(1 for _ in chosen_entries(context.stores.engine, excerpt))
+    content = sign_manifest(audit_signing_key(context.settings), excerpt, query.form, digest, rows=rows)
     return Response(content, media_type="application/json", headers={LOG_SIZE: str(excerpt.checkpoint.size)})
 
 
@@ -136,23 +136,23 @@ def manifest(query: Annotated[ExcerptQuery, Query()], caller: TheCaller, door: T
     response_class=Response,
     **_files(needs(Scope.AUDIT_READ, 404, 422), *_REPORTS.values(), description="The report"),
 )
-def report(name: str, query: Annotated[ReportQuery, Query()], caller: TheCaller, door: TheDoor) -> Response:
+def report(name: str, query: Annotated[ReportQuery, Query()], caller: CurrentCaller, context: Context) -> Response:
     """request-log, metrics, recipients, lateness, systems: of the requests that were received in the period."""
     if name not in REPORTS:
         raise NotFound("there is no such report")
     try:
-        period = parse_period(query.period, door.settings.service.zone)
+        period = parse_period(query.period, context.settings.service.zone)
     except NoPeriod:
         raise Invalid("not a period of the calendar", field="query/period") from None
-    _log(caller, door, "evidence_read", f"report.{name}")
+    _log(caller, context, "evidence_read", f"report.{name}")
     computed = report_from_log(
-        door.stores.engine,
-        audit_signing_key(door.settings),
+        context.stores.engine,
+        audit_signing_key(context.settings),
         name,
         period=period,
         regime=None if query.regime is None else query.regime.value,
         form=query.form,
-        controller=door.settings.service.controller,
+        controller=context.settings.service.controller,
         size=query.size,
     )
     headers = {
@@ -171,43 +171,43 @@ def report(name: str, query: Annotated[ReportQuery, Query()], caller: TheCaller,
         needs(Scope.AUDIT_READ, 404, 409, 410), "application/pdf", description="A PDF that carries the certificate"
     ),
 )
-def certificate_on_paper(request_id: UUID, caller: TheCaller, door: TheDoor) -> Response:
+def certificate_on_paper(request_id: UUID, caller: CurrentCaller, context: Context) -> Response:
     """The same certificate as the JSON one, which is attached: it alone proves anything."""
-    key = audit_signing_key(door.settings)
-    issued = issue_certificate(door.stores, door.settings, key, request_id, actor=caller.actor)
+    key = audit_signing_key(context.settings)
+    issued = issue_certificate(context.stores, context.settings, key, request_id, actor=caller.actor)
     name = f'attachment; filename="certificate-{request_id}.pdf"'
     content = print_certificate(issued.content)
     return Response(content, media_type="application/pdf", headers={"Content-Disposition": name})
 
 
-def _taken(query: ExcerptQuery, caller: Caller, door: Door, event: str, what: str | None = None) -> Excerpt:
+def _taken(query: ExcerptQuery, caller: Caller, context: AppContext, event: str, what: str | None = None) -> Excerpt:
     """Who takes the log out stands in the log that goes out, unless an earlier size of it was asked for."""
-    _log(caller, door, event, what)
-    key = audit_signing_key(door.settings)
-    return select_entries(door.stores.engine, key, query.selection(), size=query.size)
+    _log(caller, context, event, what)
+    key = audit_signing_key(context.settings)
+    return select_entries(context.stores.engine, key, query.selection(), size=query.size)
 
 
-def _log(caller: Caller, door: Door, event: str, what: str | None) -> None:
-    with door.stores.engine.begin() as connection:
+def _log(caller: Caller, context: AppContext, event: str, what: str | None) -> None:
+    with context.stores.engine.begin() as connection:
         now = database_now(connection)
         data = {} if what is None else {"what": what}
         log_event(connection, row="export", key=str(uuid4()), event=event, actor=caller.actor, at=now, data=data)
 
 
-def _pieces(form: str, door: Door, excerpt: Excerpt, start: int) -> Iterator[bytes]:
-    engine = door.stores.engine
+def _pieces(form: str, context: AppContext, excerpt: Excerpt, start: int) -> Iterator[bytes]:
+    engine = context.stores.engine
     if form == "jsonl":
-        return excerpt_lines(engine, audit_signing_key(door.settings), excerpt, start=start)
+        return excerpt_lines(engine, audit_signing_key(context.settings), excerpt, start=start)
     if form == "csv":
         return csv_lines(engine, excerpt, start=start)
-    return _parquet(door, excerpt)
+    return _parquet(context, excerpt)
 
 
-def _parquet(door: Door, excerpt: Excerpt) -> Iterator[bytes]:
+def _parquet(context: AppContext, excerpt: Excerpt) -> Iterator[bytes]:
     """Made before the answer begins, in a directory that is gone once the file is open: nothing stays behind."""
     with tempfile.TemporaryDirectory(prefix="expunge-") as scratch:
         path = Path(scratch, "audit.parquet")
-        write_parquet(door.stores.engine, excerpt, path)
+        write_parquet(context.stores.engine, excerpt, path)
         return _read(path.open("rb"))
 
 

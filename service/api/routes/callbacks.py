@@ -1,8 +1,8 @@
-"""`/v1/callbacks/{system}`: vendors say that a job of theirs has moved. No key: the vendor's signature is the proof.
+"""`/v1/callbacks/{system}`: vendors report that one of their jobs has changed. The vendor's signature replaces a key.
 
-Decides how much is read for a stranger: so many calls a second and at once, so many bytes, for so many seconds. What is
-refused is refused alike, whether the system isn't there, doesn't call back, or the signature is wrong. Nothing of the
-body is kept or logged; what a genuine call brings about is the use case's business.
+Decides how much is read of an unauthenticated call: calls per second and at once, bytes, seconds. Every refusal looks
+the same, whether the system doesn't exist, sends no callbacks, or the signature is wrong. No part of the body is stored
+or logged; `service.execution.callbacks` decides what a genuine call changes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from connectors.base.callbacks import CallbackCall
 from connectors.base.pacing import SlidingWindow
 from service.api.authentication import GuardedRoute, signed_by_vendor
 from service.api.bodies.request_body import read_at_most
-from service.api.dependencies import TheDoor
+from service.api.dependencies import Context
 from service.api.problems import Trouble
 from service.execution.callbacks import Heard, hear_callback
 
@@ -32,16 +32,16 @@ _READING_SECONDS = 10.0
 router = APIRouter(route_class=GuardedRoute, tags=["callbacks"])
 
 
-class Turnstile:
-    """Lets a bounded number of strangers in, over one process. It knows no systems: what it lets in tells nothing."""
+class ConcurrencyLimiter:
+    """Limits unauthenticated calls in this process, for all systems together, so that a refusal discloses no system."""
 
     def __init__(self) -> None:
         self._last_second = SlidingWindow(1.0)
         self._inside = 0
 
     @asynccontextmanager
-    async def passed(self) -> AsyncIterator[None]:
-        """Inside. Raises Trouble 429 when it is full. Only the event loop's thread comes here."""
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold one slot. Raises Trouble 429 when none is free. For the event loop's thread only."""
         now = time.monotonic()
         if self._inside >= _CALLS_AT_ONCE or not self._last_second.free(now, _CALLS_PER_SECOND):
             raise Trouble(429, "too_many_calls", headers={"Retry-After": "1", "Connection": "close"})
@@ -61,26 +61,26 @@ class Turnstile:
     response_class=Response,
     **signed_by_vendor(401, 408, 413, 429),
 )
-async def hear(system: str, request: Request, door: TheDoor) -> Response:
+async def hear(system: str, request: Request, context: Context) -> Response:
     """For vendors only, signed as their connector declares. 202: heard; whoever waits for the job is looked at soon."""
     try:
-        heard = await _heard(system, request, door)
+        heard = await _heard(system, request, context)
     except Trouble as trouble:
-        door.metrics.heard_callback(trouble.code)
+        context.metrics.heard_callback(trouble.code)
         raise
-    door.metrics.heard_callback(heard)
+    context.metrics.heard_callback(heard)
     if heard is Heard.REFUSED:
         raise Trouble(401, "callback_refused")
     return Response(status_code=202)
 
 
-async def _heard(system: str, request: Request, door: TheDoor) -> Heard:
-    turnstile: Turnstile = request.app.state.turnstile
-    async with turnstile.passed():
+async def _heard(system: str, request: Request, context: Context) -> Heard:
+    callback_limiter: ConcurrencyLimiter = request.app.state.callback_limiter
+    async with callback_limiter.slot():
         try:
             async with asyncio.timeout(_READING_SECONDS):
                 body = await read_at_most(request, MAX_CALLBACK_BYTES)
         except TimeoutError:
             raise Trouble(408, "too_slow", headers={"Connection": "close"}) from None
         call = CallbackCall({name.lower(): value for name, value in request.headers.items()}, body)
-        return await run_in_threadpool(hear_callback, door.stores, door.settings, system, call, datetime.now(UTC))
+        return await run_in_threadpool(hear_callback, context.stores, context.settings, system, call, datetime.now(UTC))

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from service.api.authentication import GuardedRoute, needs
-from service.api.dependencies import TheCaller, TheDoor
+from service.api.dependencies import Context, CurrentCaller
 from service.audit.exports.certificate import issue_certificate
 from service.domain.access.api_key import Scope
 from service.store.encryption.secrets import audit_signing_key
@@ -41,12 +41,12 @@ _ARGUMENTS["responses"][200] = {
     response_class=Response,
     **_ARGUMENTS,
 )
-def certificate(request_id: UUID, caller: TheCaller, door: TheDoor) -> Response:
+def certificate(request_id: UUID, caller: CurrentCaller, context: Context) -> Response:
     """409 before the request is answered, 410 once its entries were pruned. Issuing is audited.
 
     `final` inside says that nothing can change any more.
     """
-    key = audit_signing_key(door.settings)
-    issued = issue_certificate(door.stores, door.settings, key, request_id, actor=caller.actor)
+    key = audit_signing_key(context.settings)
+    issued = issue_certificate(context.stores, context.settings, key, request_id, actor=caller.actor)
     name = f'attachment; filename="certificate-{request_id}.json"'
     return Response(issued.content, media_type="application/json", headers={"Content-Disposition": name})

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.authentication import GuardedRoute, needs, open_to_anybody
-from service.api.dependencies import TheDoor
+from service.api.dependencies import Context
 from service.api.routes.readiness import why_not_ready
 from service.api.views import Alive, Ready, SystemsView
 from service.domain.access.api_key import Scope
@@ -24,9 +24,9 @@ _DESCRIPTION["responses"][200] = {
 
 
 @router.get("/v1/systems", operation_id="listSystems", summary="List connected systems", **needs(Scope.SYSTEMS_READ))
-def systems(door: TheDoor) -> SystemsView:
+def systems(context: Context) -> SystemsView:
     """Each with what its connector declares and how its last check went."""
-    return SystemsView(list_systems(door.stores, door.settings))
+    return SystemsView(list_systems(context.stores, context.settings))
 
 
 @router.get(
@@ -36,9 +36,9 @@ def systems(door: TheDoor) -> SystemsView:
     response_class=Response,
     **_METRICS,
 )
-def metrics(door: TheDoor) -> Response:
+def metrics(context: Context) -> Response:
     """Counts only: no ids, nothing personal."""
-    return Response(door.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(context.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 @router.get(
@@ -65,13 +65,13 @@ def alive() -> Alive:
     summary="Do the stores answer, and can the evidence be kept?",
     **open_to_anybody(503),
 )
-def ready(door: TheDoor) -> Ready:
+def ready(context: Context) -> Ready:
     """503 while a store doesn't answer or isn't migrated, or an epoch key that data keys need is missing.
 
     Also while the audit log can't be signed or lags too far; `detail` says which: `signing_key_unusable`,
     `audit_log_broken`, `audit_unsequenced`, `audit_unanchored`.
     """
-    trouble = why_not_ready(door.stores, door.settings)
+    trouble = why_not_ready(context.stores, context.settings)
     if trouble is not None:
         raise trouble
     return Ready()

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from connectors.base.values import Identifier
 from service.api.authentication import GuardedRoute, needs
-from service.api.dependencies import TheCaller, TheDoor
+from service.api.dependencies import Context, CurrentCaller
 from service.api.schemas import HoldBody, HoldsQuery
 from service.api.views import HoldsView
 from service.domain.access.api_key import Scope
@@ -28,32 +28,32 @@ router = APIRouter(route_class=GuardedRoute, tags=["holds"])
     summary="Place a legal hold",
     **needs(Scope.HOLDS_WRITE, 400, 413, 415, when_refused="no hold was placed, and work on the person goes on"),
 )
-def place(body: HoldBody, caller: TheCaller, door: TheDoor, response: Response) -> HoldView:
+def place(body: HoldBody, caller: CurrentCaller, context: Context, response: Response) -> HoldView:
     """From `effective_at` on no effect starts on the person in any system, in present and later requests."""
     hold = place_hold(
-        door.stores,
-        door.settings,
+        context.stores,
+        context.settings,
         identifiers=[Identifier(each.kind, each.value) for each in body.identifiers],
         reason=body.reason,
         until=body.until,
         caller=caller,
     )
     response.headers["Location"] = f"/v1/holds/{hold.id}"
-    return show_hold(door.stores, hold.id)
+    return show_hold(context.stores, hold.id)
 
 
 @router.get("/v1/holds", operation_id="listHolds", summary="List legal holds", **needs(Scope.HOLDS_READ, 422))
-def list_all(query: Annotated[HoldsQuery, Query()], door: TheDoor) -> HoldsView:
+def list_all(query: Annotated[HoldsQuery, Query()], context: Context) -> HoldsView:
     """Those in force, newest first; with `include_lifted` the former ones, too."""
-    return HoldsView(list_holds(door.stores, include_lifted=query.include_lifted))
+    return HoldsView(list_holds(context.stores, include_lifted=query.include_lifted))
 
 
 @router.get(
     "/v1/holds/{hold_id:uuid}", operation_id="showHold", summary="Show a legal hold", **needs(Scope.HOLDS_READ, 404)
 )
-def show(hold_id: UUID, door: TheDoor) -> HoldView:
+def show(hold_id: UUID, context: Context) -> HoldView:
     """One hold, lifted or not."""
-    return show_hold(door.stores, hold_id)
+    return show_hold(context.stores, hold_id)
 
 
 @router.delete(
@@ -62,7 +62,7 @@ def show(hold_id: UUID, door: TheDoor) -> HoldView:
     summary="Lift a legal hold",
     **needs(Scope.HOLDS_WRITE, 404, 409, 422),
 )
-def lift(hold_id: UUID, reason: Annotated[LiftReason, Query()], caller: TheCaller, door: TheDoor) -> HoldView:
+def lift(hold_id: UUID, reason: Annotated[LiftReason, Query()], caller: CurrentCaller, context: Context) -> HoldView:
     """What this hold alone kept back goes on at once."""
-    lift_hold(door.stores, hold_id, reason=reason, actor=caller.actor)
-    return show_hold(door.stores, hold_id)
+    lift_hold(context.stores, hold_id, reason=reason, actor=caller.actor)
+    return show_hold(context.stores, hold_id)

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from service.api.authentication import GuardedRoute, needs
 from service.api.bodies.line_readers import reader_of
 from service.api.bodies.stream_import import MEDIA_TYPE, ArrivingLines, ImportAnswer, SenderGone
-from service.api.dependencies import Door, TheCaller, TheDoor
+from service.api.dependencies import AppContext, Context, CurrentCaller
 from service.api.problems import FieldError, Trouble
 from service.api.schemas import ImportsQuery, RefusedQuery
 from service.domain.access.api_key import Caller, Scope
@@ -82,8 +82,8 @@ def _streamed(route: dict[str, Any]) -> dict[str, Any]:
 )
 async def import_requests(
     request: Request,
-    caller: TheCaller,
-    door: TheDoor,
+    caller: CurrentCaller,
+    context: Context,
     idempotency_key: Annotated[
         str,
         Header(
@@ -104,7 +104,7 @@ async def import_requests(
     try:
         first = await arriving.first()
         if first is not None:
-            reader = reader_of(file_format, first, caller.key_id, door.settings.identifier_kinds)
+            reader = reader_of(file_format, first, caller.key_id, context.settings.identifier_kinds)
             if file_format is ImportFormat.CSV:
                 arriving.drop_first()
                 first = await arriving.first()
@@ -112,8 +112,8 @@ async def import_requests(
         raise Trouble(400, "cut_off") from None
     if first is None:
         raise Trouble(422, "validation", errors=[FieldError(field="", reason="no_lines")])
-    importing = await run_in_threadpool(begin_import, door.stores, caller, idempotency_key, file_format)
-    return ImportAnswer(door, importing, reader, arriving, shows_links=caller.sees_all_requests)
+    importing = await run_in_threadpool(begin_import, context.stores, caller, idempotency_key, file_format)
+    return ImportAnswer(context, importing, reader, arriving, shows_links=caller.sees_all_requests)
 
 
 def _format_of(request: Request) -> ImportFormat:
@@ -133,9 +133,9 @@ def _format_of(request: Request) -> ImportFormat:
     summary="List imports, newest first",
     **needs(Scope.REQUESTS_READ, 422),
 )
-def list_page(query: Annotated[ImportsQuery, Query()], door: TheDoor) -> ImportPage:
+def list_page(query: Annotated[ImportsQuery, Query()], context: Context) -> ImportPage:
     """One page; `next_cursor` leads to the next one and is null on the last."""
-    return list_imports(door.stores, limit=query.limit, cursor=query.cursor)
+    return list_imports(context.stores, limit=query.limit, cursor=query.cursor)
 
 
 @router.get(
@@ -144,12 +144,12 @@ def list_page(query: Annotated[ImportsQuery, Query()], door: TheDoor) -> ImportP
     summary="Show one import",
     **needs(Scope.REQUESTS_READ, 404),
 )
-def show(import_id: UUID, door: TheDoor) -> ImportView:
+def show(import_id: UUID, context: Context) -> ImportView:
     """Its state, and its requests counted by theirs. `GET /v1/requests?import_id=` lists them.
 
     `running`, `paused`, `completed` (the body came whole, and each request has ended), `cancelling`, `cancelled`.
     """
-    return show_import(door.stores, import_id)
+    return show_import(context.stores, import_id)
 
 
 @router.get(
@@ -158,16 +158,16 @@ def show(import_id: UUID, door: TheDoor) -> ImportView:
     summary="List an import's refused lines",
     **needs(Scope.REQUESTS_READ, 404, 422),
 )
-def refused(import_id: UUID, query: Annotated[RefusedQuery, Query()], door: TheDoor) -> RefusedPage:
+def refused(import_id: UUID, query: Annotated[RefusedQuery, Query()], context: Context) -> RefusedPage:
     """Numbers and reasons of the lines that stand refused; one that was repaired and sent again is gone from here."""
-    return list_refused(door.stores, import_id, after=query.after, limit=query.limit)
+    return list_refused(context.stores, import_id, after=query.after, limit=query.limit)
 
 
-def _steered(door: Door, caller: Caller, import_id: UUID) -> ImportView | ImportSummary:
+def _steered(context: AppContext, caller: Caller, import_id: UUID) -> ImportView | ImportSummary:
     """The import; counted by states, which say how many requests were linked, only for keys that may read requests."""
     if caller.may(Scope.REQUESTS_READ) or caller.may(Scope.REQUESTS_REVIEW):
-        return show_import(door.stores, import_id)
-    return summarise_import(door.stores, import_id)
+        return show_import(context.stores, import_id)
+    return summarise_import(context.stores, import_id)
 
 
 @router.post(
@@ -176,13 +176,13 @@ def _steered(door: Door, caller: Caller, import_id: UUID) -> ImportView | Import
     summary="Pause an import",
     **needs(Scope.REQUESTS_SUBMIT, 404, 409, or_scope=Scope.REQUESTS_REVIEW),
 )
-def pause(import_id: UUID, caller: TheCaller, door: TheDoor) -> ImportView | ImportSummary:
+def pause(import_id: UUID, caller: CurrentCaller, context: Context) -> ImportView | ImportSummary:
     """Nothing of it is begun or gone on with. Deadlines run on, and what gets late is marked and alerted as ever.
 
     With `requests:submit` only imports of the same key can be steered: any other id is a 404.
     """
-    pause_import(door.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
-    return _steered(door, caller, import_id)
+    pause_import(context.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
+    return _steered(context, caller, import_id)
 
 
 @router.post(
@@ -191,10 +191,10 @@ def pause(import_id: UUID, caller: TheCaller, door: TheDoor) -> ImportView | Imp
     summary="Let a paused import go on",
     **needs(Scope.REQUESTS_SUBMIT, 404, 409, or_scope=Scope.REQUESTS_REVIEW),
 )
-def resume(import_id: UUID, caller: TheCaller, door: TheDoor) -> ImportView | ImportSummary:
+def resume(import_id: UUID, caller: CurrentCaller, context: Context) -> ImportView | ImportSummary:
     """It goes on where it rested."""
-    resume_import(door.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
-    return _steered(door, caller, import_id)
+    resume_import(context.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
+    return _steered(context, caller, import_id)
 
 
 @router.post(
@@ -203,7 +203,7 @@ def resume(import_id: UUID, caller: TheCaller, door: TheDoor) -> ImportView | Im
     summary="Cancel an import for good",
     **needs(Scope.REQUESTS_SUBMIT, 404, 409, or_scope=Scope.REQUESTS_REVIEW),
 )
-def cancel(import_id: UUID, caller: TheCaller, door: TheDoor) -> ImportView | ImportSummary:
+def cancel(import_id: UUID, caller: CurrentCaller, context: Context) -> ImportView | ImportSummary:
     """It takes no more lines; requests that haven't ended are revoked, soon. `cancelled` when none is left."""
-    cancel_import(door.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
-    return _steered(door, caller, import_id)
+    cancel_import(context.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
+    return _steered(context, caller, import_id)

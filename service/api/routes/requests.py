@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from connectors.base.values import Identifier
 from service.api.authentication import GuardedRoute, needs
-from service.api.dependencies import TheCaller, TheDoor
+from service.api.dependencies import Context, CurrentCaller
 from service.api.schemas import ListQuery, LookupBody, ShowQuery, SubmitBody, submission_of
 from service.api.views import ReceiptView
 from service.domain.access.api_key import Scope
@@ -31,8 +31,8 @@ router = APIRouter(route_class=GuardedRoute, tags=["requests"])
 )
 async def submit(
     body: SubmitBody,
-    caller: TheCaller,
-    door: TheDoor,
+    caller: CurrentCaller,
+    context: Context,
     idempotency_key: Annotated[
         str | None,
         Header(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="the same key and body give the same answer"),
@@ -43,7 +43,7 @@ async def submit(
     `linked_to` is told to keys with `requests:read` only, because it says that a request about this person is open.
     """
     submission = submission_of(body, caller.key_id, idempotency_key)
-    receipt = await door.submissions.ask(submission)
+    receipt = await context.submissions.ask(submission)
     headers = {"Location": f"/v1/requests/{receipt.id}"}
     if receipt.replayed:
         headers["Idempotent-Replayed"] = "true"
@@ -57,7 +57,7 @@ async def submit(
     summary="List requests, newest first",
     **needs(Scope.REQUESTS_READ, 422),
 )
-def list_page(query: Annotated[ListQuery, Query()], door: TheDoor) -> Page:
+def list_page(query: Annotated[ListQuery, Query()], context: Context) -> Page:
     """One page; `next_cursor` leads to the next one and is null on the last."""
     filters = Filters(
         state=query.state,
@@ -70,7 +70,7 @@ def list_page(query: Annotated[ListQuery, Query()], door: TheDoor) -> Page:
         import_id=query.import_id,
         respond_before=query.respond_before,
     )
-    return list_requests(door.stores, filters, limit=query.limit, cursor=query.cursor)
+    return list_requests(context.stores, filters, limit=query.limit, cursor=query.cursor)
 
 
 @router.post(
@@ -79,10 +79,10 @@ def list_page(query: Annotated[ListQuery, Query()], door: TheDoor) -> Page:
     summary="Did you delete me?",
     **needs(Scope.REQUESTS_READ, 400, 413, 415, 422),
 )
-def lookup(body: LookupBody, caller: TheCaller, door: TheDoor) -> SubjectView:
+def lookup(body: LookupBody, caller: CurrentCaller, context: Context) -> SubjectView:
     """The requests about one identifier, sealed ones included. Every look-up is audited."""
     identifier = Identifier(body.identifier.kind, body.identifier.value)
-    return lookup_subject(door.stores, door.settings, identifier, caller=caller)
+    return lookup_subject(context.stores, context.settings, identifier, caller=caller)
 
 
 @router.get(
@@ -91,6 +91,8 @@ def lookup(body: LookupBody, caller: TheCaller, door: TheDoor) -> SubjectView:
     summary="Show one request",
     **needs(Scope.REQUESTS_READ, 404, 422),
 )
-def show(request_id: UUID, query: Annotated[ShowQuery, Query()], caller: TheCaller, door: TheDoor) -> RequestView:
+def show(
+    request_id: UUID, query: Annotated[ShowQuery, Query()], caller: CurrentCaller, context: Context
+) -> RequestView:
     """Its state, clock, plan, steps and attempts; identifiers as masks, which is audited: poll without them."""
-    return show_request(door.stores, request_id, reader=caller.actor, masks=query.masks)
+    return show_request(context.stores, request_id, reader=caller.actor, masks=query.masks)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service.api.authentication import GuardedRoute, needs
-from service.api.dependencies import TheCaller, TheDoor
+from service.api.dependencies import Context, CurrentCaller
 from service.api.schemas import Body, ResolveBody
 from service.domain.access.api_key import Scope
 from service.domain.execution.events import Decision, ResolutionReason
@@ -68,18 +68,18 @@ class RetriedView:
     summary="List unfinished steps, parked ones unless told otherwise",
     **needs(Scope.REQUESTS_READ, 422),
 )
-def list_page(query: Annotated[StepsQuery, Query()], door: TheDoor) -> StepPage:
+def list_page(query: Annotated[StepsQuery, Query()], context: Context) -> StepPage:
     """One page by system; a parked step comes with what its reason means and what to do next."""
     filters = StepFilters(query.state, query.system, query.reason)
-    return list_steps(door.stores, filters, limit=query.limit, cursor=query.cursor)
+    return list_steps(context.stores, filters, limit=query.limit, cursor=query.cursor)
 
 
 @router.get(
     "/v1/steps/{step_id:uuid}", operation_id="showStep", summary="Show one step", **needs(Scope.REQUESTS_READ, 404)
 )
-def show(step_id: UUID, door: TheDoor) -> StepLine:
+def show(step_id: UUID, context: Context) -> StepLine:
     """As in the list. Its attempts stand with its request."""
-    return show_step(door.stores, step_id)
+    return show_step(context.stores, step_id)
 
 
 @router.post(
@@ -88,10 +88,10 @@ def show(step_id: UUID, door: TheDoor) -> StepLine:
     summary="Let a parked step go on",
     **needs(Scope.REQUESTS_REVIEW, *_BODY),
 )
-def retry(step_id: UUID, body: RetryBody, caller: TheCaller, door: TheDoor) -> StepLine:
+def retry(step_id: UUID, body: RetryBody, caller: CurrentCaller, context: Context) -> StepLine:
     """The step does the same again, from where it parked."""
-    retry_step(door.stores, step_id, reason=body.reason, actor=caller.actor)
-    return show_step(door.stores, step_id)
+    retry_step(context.stores, step_id, reason=body.reason, actor=caller.actor)
+    return show_step(context.stores, step_id)
 
 
 @router.post(
@@ -100,14 +100,14 @@ def retry(step_id: UUID, body: RetryBody, caller: TheCaller, door: TheDoor) -> S
     summary="Decide about a parked step",
     **needs(Scope.REQUESTS_REVIEW, *_BODY),
 )
-def resolve(step_id: UUID, body: ResolveBody, caller: TheCaller, door: TheDoor) -> StepLine:
+def resolve(step_id: UUID, body: ResolveBody, caller: CurrentCaller, context: Context) -> StepLine:
     """Accept doubtful records as this person's, so that the search is repeated; or end the step with a reason.
 
     The decision stands under the key's name in the audit log and on the certificate.
     """
     decision = Decision(body.decision.value)
-    decide_step(door.stores, step_id, decision=decision, reason=body.reason, actor=caller.actor)
-    return show_step(door.stores, step_id)
+    decide_step(context.stores, step_id, decision=decision, reason=body.reason, actor=caller.actor)
+    return show_step(context.stores, step_id)
 
 
 @router.post(
@@ -116,10 +116,10 @@ def resolve(step_id: UUID, body: ResolveBody, caller: TheCaller, door: TheDoor) 
     summary="Let the parked steps of one system go on",
     **needs(Scope.REQUESTS_REVIEW, *_BODY),
 )
-def retry_many(body: RetrySystemBody, caller: TheCaller, door: TheDoor) -> RetriedView:
+def retry_many(body: RetrySystemBody, caller: CurrentCaller, context: Context) -> RetriedView:
     """At most 500 a call, each with its audit entry; ask again with `after` until `next_after` is null."""
     done = retry_steps(
-        door.stores,
+        context.stores,
         system=body.system,
         parked_as=body.parked_as,
         reason=body.reason,

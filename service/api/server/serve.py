@@ -23,8 +23,8 @@ from service.api.server.limited_protocol import limited_protocol
 from service.api.server.listening import adopted_listeners, open_listeners
 from service.api.server.probes import probes
 from service.configuration.connections import ConnectionSettings
-from service.lifeline import watch_parent
 from service.logs import configure_logs
+from service.parent_watchdog import watch_parent
 from service.settings import Settings, load_settings
 from service.store.bootstrap import open_stores
 from service.store.stores import Stores

@@ -52,7 +52,7 @@ from service.store.arrays import Packed, listed
 from service.store.locking import check_again
 from service.store.stores import Stores
 
-__all__ = ["Alone", "Receipt", "Submission", "SubmittedIdentifier", "submit_request", "submit_requests"]
+__all__ = ["Receipt", "RetryIndividually", "Submission", "SubmittedIdentifier", "submit_request", "submit_requests"]
 
 # How long submissions wait together for somebody else's transaction, before each waits for itself.
 _PATIENCE = timedelta(milliseconds=200)
@@ -62,10 +62,10 @@ _FORGET = text(
 )
 
 
-class Alone(Enum):
-    """Nothing is known of a submission yet, and nothing was left behind: it is to be submitted without the others."""
+class RetryIndividually(Enum):
+    """A submission that must be repeated without the others; nothing was written for it."""
 
-    ALONE = "alone"
+    RETRY = "retry"
 
 
 def submit_request(stores: Stores, settings: Settings, submission: Submission) -> Receipt:
@@ -76,18 +76,18 @@ def submit_request(stores: Stores, settings: Settings, submission: Submission) -
     (result,) = submit_requests(stores, settings, [submission])
     if isinstance(result, Exception):
         raise result
-    assert not isinstance(result, Alone), "who has no others isn't told to come without them"
+    assert not isinstance(result, RetryIndividually), "a single submission is never to be retried individually"
     return result
 
 
 def submit_requests(
     stores: Stores, settings: Settings, submissions: Sequence[Submission]
-) -> list[Receipt | Exception | Alone]:
-    """The same for several at once, each answered in its place: what `submit_request` would answer or raise, or Alone.
+) -> list[Receipt | Exception | RetryIndividually]:
+    """Submit several requests at once; return each one's receipt, its exception, or RetryIndividually, in their order.
 
-    Raises what isn't one submission's own: then nobody knows which of them were accepted.
+    Raises errors that aren't one submission's own: then it isn't known which of them were accepted.
     """
-    results: dict[int, Receipt | Exception | Alone] = {}
+    results: dict[int, Receipt | Exception | RetryIndividually] = {}
     checked: dict[int, CheckedSubmission] = {}
     for place, submission in enumerate(submissions):
         try:
@@ -102,9 +102,11 @@ def submit_requests(
     return [results[place] for place in range(len(submissions))]
 
 
-def _judged(before: Before, checked: Mapping[int, CheckedSubmission]) -> dict[int, Receipt | Exception | Alone]:
+def _judged(
+    before: Before, checked: Mapping[int, CheckedSubmission]
+) -> dict[int, Receipt | Exception | RetryIndividually]:
     """What is known without writing. Of two with one key or reference the later comes alone, once the first is in."""
-    results: dict[int, Receipt | Exception | Alone] = {}
+    results: dict[int, Receipt | Exception | RetryIndividually] = {}
     taken: set[tuple[str, KeyName | ReferenceName]] = set()
     for place, each in checked.items():
         known = _known(before, each)
@@ -113,7 +115,7 @@ def _judged(before: Before, checked: Mapping[int, CheckedSubmission]) -> dict[in
         if known is not None:
             results[place] = known
         elif own & taken:
-            results[place] = Alone.ALONE
+            results[place] = RetryIndividually.RETRY
         else:
             taken |= own
     return results
@@ -137,7 +139,7 @@ def _repeated(used: UsedKey, checked: CheckedSubmission) -> Receipt | Exception:
 
 def _written(
     stores: Stores, settings: Settings, before: Before, fresh: Mapping[int, CheckedSubmission], *, is_alone: bool
-) -> dict[int, Receipt | Exception | Alone]:
+) -> dict[int, Receipt | Exception | RetryIndividually]:
     if not fresh:
         return {}
     sealed = seal_submissions(stores, list(fresh.values()), before.server_started_at)
@@ -160,7 +162,7 @@ def _written(
             error = refused
     discard_keys(stores, [each.request_id for each in sealed])
     if not is_alone:
-        return dict.fromkeys(fresh, Alone.ALONE)
+        return dict.fromkeys(fresh, RetryIndividually.RETRY)
     ((place, checked),) = fresh.items()
     return {place: _lost_a_race(stores, checked, error) if isinstance(error, IntegrityError) else error}
 

@@ -18,7 +18,7 @@ from starlette.types import Message
 from service.api.bodies import stream_import as import_intake
 from service.api.bodies.line_readers import JsonReader
 from service.api.bodies.stream_import import ArrivingLines, ImportAnswer
-from service.api.dependencies import Door
+from service.api.dependencies import AppContext
 from service.api.routes.metrics import Metrics
 from service.domain.access.api_key import Caller
 from service.domain.requests.imports import ImportFormat
@@ -308,8 +308,10 @@ def test_taking_in_does_not_wait_for_whoever_reads_the_answer(office: Office, mo
                 await everything_is_sent.wait()
                 sent.append(message["body"])
 
-        door = Door.of(office.stores, office.settings, Metrics(office.stores, office.settings))
-        answering = ImportAnswer(door, importing, JsonReader(caller.key_id), ArrivingLines(receive), shows_links=True)
+        context = AppContext.of(office.stores, office.settings, Metrics(office.stores, office.settings))
+        answering = ImportAnswer(
+            context, importing, JsonReader(caller.key_id), ArrivingLines(receive), shows_links=True
+        )
         with anyio.fail_after(30):
             await answering({}, receive, send)
 

@@ -87,7 +87,7 @@ def _counter(office: Office, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counte
         httpx.Client(base_url=url, timeout=30, verify=False) as client,
         ThreadPoolExecutor(16) as pool,
     ):
-        counter = Counter(office, client, app.state.door.submissions, pool)
+        counter = Counter(office, client, app.state.context.submissions, pool)
 
         def held(stores: Any, settings: Any, submissions: Sequence[Any]) -> Any:
             if counter.is_holding:
@@ -387,7 +387,7 @@ def test_a_key_that_is_revoked_while_it_waits_is_refused(office: Office, monkeyp
         assert arrived.wait(20)
         tokens = (office.key.token, revoked.token, lacking.token, wrong, "none", office.key.token)
         answers = [pool.submit(get, token) for token in tokens]
-        _until(lambda: len(app.state.door.keys._waiting) == len(tokens))
+        _until(lambda: len(app.state.context.keys._waiting) == len(tokens))
         office.write("UPDATE api_keys SET revoked_at = :at WHERE id = :id", at=datetime.now(UTC), id=revoked.id)
         let.set()
         assert [answer.result(30) for answer in (first, *answers)] == [200, 200, 401, 403, 401, 401, 200]

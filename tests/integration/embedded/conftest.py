@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import make_url
 
 from service.embedded import EmbeddedServers
-from service.embedded.leftovers import POSTGRES, VALKEY, ServerKind, processes_of
-from service.embedded.unprivileged import choose_account
+from service.embedded.drop_privileges import choose_account
+from service.embedded.stale_processes import POSTGRES, VALKEY, ServerKind, processes_of
 
 # Run without HOME, as in a bare container.
 _STARTER = """

@@ -15,9 +15,9 @@ from kombu import Connection
 from sqlalchemy import URL, make_url
 
 from service.embedded import EmbeddedServers, Running
-from service.embedded.leftovers import POSTGRES, VALKEY, processes_of
+from service.embedded.drop_privileges import choose_account
 from service.embedded.server_process import start_server
-from service.embedded.unprivileged import choose_account
+from service.embedded.stale_processes import POSTGRES, VALKEY, processes_of
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import redis
 from sqlalchemy import make_url
 
 from service.embedded import AccountUnfit, DataUnfit, EmbeddedServers, binaries
-from service.embedded.unprivileged import choose_account
+from service.embedded.drop_privileges import choose_account
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the whole suite runs as an ordinary user already")
 NAMELESS_UID = 54321

@@ -20,9 +20,9 @@ from service.embedded import (
     Running,
     ServerDidNotStart,
 )
-from service.embedded.leftovers import POSTGRES, VALKEY, processes_of
+from service.embedded.drop_privileges import BARE_ENVIRONMENT, choose_account
 from service.embedded.postgres import ADMIN_ROLE
-from service.embedded.unprivileged import BARE_ENVIRONMENT, choose_account
+from service.embedded.stale_processes import POSTGRES, VALKEY, processes_of
 
 
 def query(url: str, statement: str) -> list[tuple[Any, ...]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.api.bodies.split_lines import MAX_LINE_BYTES, LineCutter, RawLine
+from service.api.bodies.split_lines import MAX_LINE_BYTES, LineSplitter, RawLine
 
 
 def cut(chunks: list[bytes]) -> list[RawLine]:
-    cutter = LineCutter()
+    cutter = LineSplitter()
     return [line for chunk in chunks for line in cutter.feed(chunk)] + list(cutter.finish())
 
 
@@ -31,7 +31,7 @@ def test_lines_are_the_same_wherever_the_chunks_end(text: str, cuts: list[int]) 
 
 
 def test_of_a_line_without_an_end_nothing_is_kept() -> None:
-    cutter = LineCutter()
+    cutter = LineSplitter()
     for _ in range(100):
         assert list(cutter.feed(b"x" * MAX_LINE_BYTES)) == []
         assert len(cutter._rest) <= MAX_LINE_BYTES

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.embedded.drop_privileges import Account
 from service.embedded.errors import ServerDidNotStop
-from service.embedded.unprivileged import Account
 
 PROCESSES = Path("/proc")
 # A signal, and how many seconds it has before the next stage.
@@ -56,7 +56,7 @@ def _is_run_by(pid: int, kind: ServerKind, account: Account) -> bool:
         return False  # it ended meanwhile, or isn't ours to look at and so not ours to end
 
 
-def end_leftovers(kind: ServerKind, directories: Sequence[Path], account: Account) -> tuple[int, ...]:
+def end_stale_processes(kind: ServerKind, directories: Sequence[Path], account: Account) -> tuple[int, ...]:
     """End every process of such a server in `directories`; returns those found. Raises ServerDidNotStop."""
     ended: list[int] = []
     while found := processes_of(kind, directories, account):

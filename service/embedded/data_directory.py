@@ -17,8 +17,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.embedded.drop_privileges import Account
 from service.embedded.errors import DataUnfit
-from service.embedded.unprivileged import Account
 
 # sun_path holds 108 bytes on Linux and 104 on macOS, with the terminating zero; PostgreSQL's lock file adds ".lock".
 MAX_SOCKET_PATH_BYTES = 99
@@ -28,7 +28,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9/._-]+")
 
 
 @dataclass(frozen=True)
-class Place:
+class DataDirectory:
     """The directories of one pair of servers."""
 
     directory: Path
@@ -123,7 +123,7 @@ def create_passage(directory: Path, account: Account) -> None:
         directory.chmod(0o711 if account.is_switched_to else 0o700)  # whatever the umask
 
 
-def choose_place(directory: Path, account: Account, outside: Path) -> Place:
+def choose_data_directory(directory: Path, account: Account, outside: Path) -> DataDirectory:
     """The place used before; else `<directory>/servers`; else, if `account` can't enter that, a fresh one in `outside`.
 
     Raises DataUnfit if the place used before is gone or can't be entered any more.
@@ -131,12 +131,14 @@ def choose_place(directory: Path, account: Account, outside: Path) -> Place:
     inside = directory / "servers"
     record = directory / "servers.location"
     if record.exists():
-        return Place(directory, _used_before(Path(record.read_text(encoding="utf-8")), account, record), account)
+        return DataDirectory(
+            directory, _used_before(Path(record.read_text(encoding="utf-8")), account, record), account
+        )
     if (inside / "postgres").exists():
-        return Place(directory, _used_before(inside, account, inside), account)
+        return DataDirectory(directory, _used_before(inside, account, inside), account)
     create_passage(inside, account)
     if account.can_enter(inside):
-        return Place(directory, inside, account)
+        return DataDirectory(directory, inside, account)
     inside.rmdir()
     create_passage(outside, account)
     chosen = Path(tempfile.mkdtemp(prefix="expunge-", dir=outside))
@@ -145,7 +147,7 @@ def choose_place(directory: Path, account: Account, outside: Path) -> Place:
         chosen.rmdir()
         raise DataUnfit(f"{account.name} can enter neither {directory} nor {outside}: choose a directory it can enter")
     write_durably(record, str(chosen))
-    return Place(directory, chosen, account)
+    return DataDirectory(directory, chosen, account)
 
 
 def _used_before(root: Path, account: Account, named_by: Path) -> Path:

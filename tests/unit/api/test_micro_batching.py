@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from service.api import micro_batching as gathering
-from service.api.micro_batching import MOST_TOGETHER, Gathering, Unfinished
-from service.requests.intake.submit import Alone
+from service.api.micro_batching import MAX_BATCH, MicroBatcher, Unfinished
+from service.requests.intake.submit import RetryIndividually
 
 
 class Desk:
@@ -31,11 +31,16 @@ class Desk:
         for item in items:
             if item in self.raises:
                 raise self.raises[item]
-        return [Alone.ALONE if self.results.get(i) is Alone.ALONE and len(items) > 1 else self.answer(i) for i in items]
+        return [
+            RetryIndividually.RETRY
+            if self.results.get(i) is RetryIndividually.RETRY and len(items) > 1
+            else self.answer(i)
+            for i in items
+        ]
 
     def answer(self, item: str) -> Any:
         result = self.results.get(item, item)
-        return item if result is Alone.ALONE else result
+        return item if result is RetryIndividually.RETRY else result
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -44,18 +49,18 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-def run(scene: Callable[[Desk, Gathering[str, Any]], Awaitable[None]]) -> Desk:
+def run(scene: Callable[[Desk, MicroBatcher[str, Any]], Awaitable[None]]) -> Desk:
     desk = Desk()
 
     async def play() -> None:
         async with asyncio.timeout(30):
-            await scene(desk, Gathering(desk.serve))
+            await scene(desk, MicroBatcher(desk.serve))
 
     asyncio.run(play())
     return desk
 
 
-async def behind_one(desk: Desk, gathering: Gathering[str, Any], *items: str) -> list[Any]:
+async def behind_one(desk: Desk, gathering: MicroBatcher[str, Any], *items: str) -> list[Any]:
     """What these hear who come while `first` is served."""
     desk.held.add("first")
     first = asyncio.create_task(gathering.ask("first"))
@@ -73,23 +78,23 @@ def nobody_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_those_who_come_meanwhile_are_served_together_in_their_order() -> None:
-    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+    async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         assert await behind_one(desk, gathering, "a", "b", "c") == ["a", "b", "c"]
 
     assert run(scene).groups == [["first"], ["a", "b", "c"]]
 
 
 def test_a_group_has_a_largest_size() -> None:
-    items = [str(n) for n in range(MOST_TOGETHER + 3)]
+    items = [str(n) for n in range(MAX_BATCH + 3)]
 
-    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+    async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         assert await behind_one(desk, gathering, *items) == items
 
-    assert [len(group) for group in run(scene).groups] == [1, MOST_TOGETHER, 3]
+    assert [len(group) for group in run(scene).groups] == [1, MAX_BATCH, 3]
 
 
 def test_an_exception_reaches_the_one_whose_it_is() -> None:
-    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+    async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         desk.results["b"] = own = ValueError()
         assert await behind_one(desk, gathering, "a", "b", "c") == ["a", own, "c"]
 
@@ -97,7 +102,7 @@ def test_an_exception_reaches_the_one_whose_it_is() -> None:
 
 
 def test_what_is_raised_reaches_the_whole_group_and_nobody_else() -> None:
-    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+    async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         desk.raises["b"] = error = ValueError()
         assert await behind_one(desk, gathering, "a", "b") == [error, error]
         assert await gathering.ask("later") == "later"
@@ -106,8 +111,8 @@ def test_what_is_raised_reaches_the_whole_group_and_nobody_else() -> None:
 
 
 def test_who_has_to_come_alone_comes_alone() -> None:
-    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
-        desk.results |= {"b": Alone.ALONE, "c": Alone.ALONE}
+    async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
+        desk.results |= {"b": RetryIndividually.RETRY, "c": RetryIndividually.RETRY}
         assert await behind_one(desk, gathering, "a", "b", "c") == ["a", "b", "c"]
 
     groups = run(scene).groups
@@ -116,8 +121,8 @@ def test_who_has_to_come_alone_comes_alone() -> None:
 
 
 def test_who_comes_alone_holds_nobody_up() -> None:
-    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
-        desk.results |= {"b": Alone.ALONE, "c": Alone.ALONE}
+    async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
+        desk.results |= {"b": RetryIndividually.RETRY, "c": RetryIndividually.RETRY}
         desk.held.add("first")
         first = asyncio.create_task(gathering.ask("first"))
         await until(lambda: bool(desk.groups))
@@ -136,7 +141,7 @@ def test_who_comes_alone_holds_nobody_up() -> None:
 
 
 def test_who_went_away_is_not_served_and_the_others_are() -> None:
-    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+    async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         desk.held.add("first")
         first = asyncio.create_task(gathering.ask("first"))
         await until(lambda: bool(desk.groups))
@@ -156,7 +161,7 @@ class Ends(BaseException):
 
 
 def test_when_the_thread_ends_nobody_waits_for_ever() -> None:
-    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+    async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         desk.raises["b"] = Ends()
         heard = await behind_one(desk, gathering, "a", "b")
@@ -167,7 +172,7 @@ def test_when_the_thread_ends_nobody_waits_for_ever() -> None:
 
 
 def test_answers_that_are_not_one_for_each_are_nobodys() -> None:
-    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+    async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         gathering._serve = lambda items: list(items)[:1]
         heard = await asyncio.gather(*(gathering.ask(i) for i in "abc"), return_exceptions=True)
         assert [type(each) for each in heard] == [str, ValueError, ValueError]
@@ -178,7 +183,7 @@ def test_answers_that_are_not_one_for_each_are_nobodys() -> None:
 def test_a_group_that_waits_for_something_is_overtaken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathering, "_PATIENCE_SECONDS", 0.01)
 
-    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+    async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         desk.held = {"stuck"}
         stuck = asyncio.create_task(gathering.ask("stuck"))
         assert await asyncio.gather(*(gathering.ask(i) for i in "ab")) == ["a", "b"]
@@ -193,7 +198,7 @@ def test_a_group_that_waits_for_something_is_overtaken(monkeypatch: pytest.Monke
 def test_only_so_many_groups_are_overtaken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathering, "_PATIENCE_SECONDS", 0.001)
 
-    async def scene(desk: Desk, gathering: Gathering[str, Any]) -> None:
+    async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         desk.held = {"0", "1", "2", "3"}
         stuck = []
         for item in sorted(desk.held):

@@ -11,9 +11,9 @@ import redis
 from sqlalchemy import create_engine, make_url, text
 
 from service.embedded import BinariesUnusable, DataUnfit, DirectoryInUse, EmbeddedServers, Running, binaries
-from service.embedded.leftovers import POSTGRES, VALKEY, processes_of
-from service.embedded.place import MAX_SOCKET_PATH_BYTES
-from service.embedded.unprivileged import Account, choose_account
+from service.embedded.data_directory import MAX_SOCKET_PATH_BYTES
+from service.embedded.drop_privileges import Account, choose_account
+from service.embedded.stale_processes import POSTGRES, VALKEY, processes_of
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the servers as somebody else")
 

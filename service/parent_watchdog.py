@@ -1,6 +1,6 @@
-"""A child process ends itself when the process that started it is gone, however that one died.
+"""End a child process when its parent has ended, in whichever way the parent died.
 
-The parent keeps the writing end of a pipe open; the child reads. End of file means that nobody supervises any more.
+The parent keeps the writing end of a pipe open, and the child reads. End of file means that the parent is gone.
 """
 
 from __future__ import annotations
