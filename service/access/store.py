@@ -13,26 +13,23 @@ from uuid import UUID
 from sqlalchemy import Connection, DateTime, Text, any_, func, insert, literal_column, select
 
 from service.domain.access.api_key import StoredKey
-from service.store.arrays import Packed, array_parameter
+from service.store.arrays import BinaryArray, array_parameter
 from service.store.audit_log.record_change import Version
-from service.store.execute import compile_once
 from service.store.locking import version_of
 from service.store.stores import Stores
 from service.store.tables.access import ApiKeyRow
 
 # One row also where no key has such a prefix, because the caller needs the database's clock.
 _ONE = select(literal_column("1").label("one")).subquery("one")
-_BY_PREFIX, _ = compile_once(
-    select(
-        func.clock_timestamp(type_=DateTime(timezone=True)).label("now"),
-        ApiKeyRow.id,
-        ApiKeyRow.prefix,
-        ApiKeyRow.secret_hash,
-        ApiKeyRow.scopes,
-        ApiKeyRow.expires_at,
-        ApiKeyRow.revoked_at,
-    ).select_from(_ONE.outerjoin(ApiKeyRow, ApiKeyRow.prefix == any_(array_parameter("prefixes", Text()))))
-)
+_BY_PREFIX = select(
+    func.clock_timestamp(type_=DateTime(timezone=True)).label("now"),
+    ApiKeyRow.id,
+    ApiKeyRow.prefix,
+    ApiKeyRow.secret_hash,
+    ApiKeyRow.scopes,
+    ApiKeyRow.expires_at,
+    ApiKeyRow.revoked_at,
+).select_from(_ONE.outerjoin(ApiKeyRow, ApiKeyRow.prefix == any_(array_parameter("prefixes", Text()))))
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class ListedKey:
 
 def find_keys(stores: Stores, prefixes: Collection[str]) -> tuple[datetime, dict[str, StoredKey]]:
     """Return the database's clock and the keys with these prefixes, by prefix."""
-    rows = stores.statements.run(_BY_PREFIX, {"prefixes": Packed(prefixes)})
+    rows = stores.autocommit.execute(_BY_PREFIX, {"prefixes": BinaryArray(prefixes)})
     return rows[0].now, {
         row.prefix: StoredKey(row.id, bytes(row.secret_hash), frozenset(row.scopes), row.expires_at, row.revoked_at)
         for row in rows

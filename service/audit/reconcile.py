@@ -19,19 +19,11 @@ from service.audit.sequence import checkpoint_everything
 from service.domain.audit.anchor import Anchor, AnchorUnreachable, Conflict, Disagreement, SignedHead
 from service.domain.audit.signed_note import SigningKey, open_logged_checkpoint
 from service.domain.errors import Invalid
+from service.store import interlock
 from service.store.audit_log.findings import AuditLogBroken, keep_findings
 from service.store.audit_log.record_change import log_event
 from service.store.audit_log.signed_log import StoredLog, one_publisher, remember_published
-from service.store.interlock import (
-    OpenConflict,
-    accept_conflicts,
-    admit_process,
-    gate_is_open,
-    open_conflicts,
-    shut_gate,
-    shut_until_compared,
-    some_anchor_was_compared,
-)
+from service.store.interlock import OpenConflict, accept_conflicts, admit_process, open_conflicts
 from service.store.locking import database_now
 
 
@@ -67,11 +59,11 @@ def compare_with_anchors(
             conflicts += [conflict] if conflict else []
             agree += [] if conflict else [anchor.name]
     with engine.begin() as connection:
-        shut_gate(connection, conflicts)
+        interlock.engage(connection, conflicts)
         if agree or conflicts:
-            some_anchor_was_compared(connection)
+            interlock.end_missing_comparison(connection)
         elif at_start:
-            shut_until_compared(connection)
+            interlock.engage_until_compared(connection)
     return Comparison(tuple(agree), tuple(conflicts), tuple(unreachable))
 
 
@@ -79,7 +71,7 @@ def admit(engine: Engine, signing_key: SigningKey, anchors: Sequence[Anchor]) ->
     """Compare, and admit this process to vendor work if the gate is open then. None: it must not lease anything."""
     compare_with_anchors(engine, signing_key, anchors)
     with engine.begin() as connection:
-        return admit_process(connection) if gate_is_open(connection) else None
+        return None if interlock.is_engaged(connection) else admit_process(connection)
 
 
 def accept_restored_store(

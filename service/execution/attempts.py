@@ -15,8 +15,8 @@ from service.domain.audit.schema import is_code
 from service.domain.execution.decide import NOT_A_CODE
 from service.domain.execution.events import Result
 from service.execution.lease import LeasedBatch, LeasedStep
-from service.store.arrays import counted, listed
-from service.store.execute import run
+from service.store.arrays import int_array, uuid_array
+from service.store.execute import execute
 
 
 def end_attempts(
@@ -33,16 +33,16 @@ def end_attempts(
     kinds: dict[tuple[str | None, ...], int] = {}
     of = [kinds.setdefault(_ending(results.get(step.ref), looks.get(step.ref)), len(kinds)) for step in steps]
     names = ("answer", "code", "status", "look")
-    run(
+    execute(
         connection,
         _END,
         {
             "now": now,
             "late": late,
             "f": leased.fence,
-            "steps": listed(step.step_id for step in steps),
-            "numbers": counted(step.attempt for step in steps),
-            "of": counted(of),
+            "steps": uuid_array(step.step_id for step in steps),
+            "numbers": int_array(step.attempt for step in steps),
+            "of": int_array(of),
             "endings": json.dumps([dict(zip(names, each, strict=True), ending=n) for each, n in kinds.items()]),
         },
     )

@@ -19,7 +19,7 @@ from connectors.base.callbacks import Callback, CallbackCall, CallbackRefused
 from connectors.base.registry import connector_class
 from service.requests.steps.schedule import look_after_callback
 from service.settings import ConfiguredSystem, Settings
-from service.store.locking import read_by_index
+from service.store.locking import disable_seqscan
 from service.store.stores import Stores
 from service.system_rules import rules_of
 
@@ -72,7 +72,7 @@ def _look_sooner(stores: Stores, settings: Settings, system: str, callback: Call
         return 0
     hashes = [stores.pepper.of_job(system, job) for job in callback.jobs]
     with stores.engine.begin() as connection:
-        read_by_index(connection)
+        disable_seqscan(connection)
         return look_after_callback(
             connection,
             system,

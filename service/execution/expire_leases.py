@@ -19,8 +19,8 @@ from service.domain.execution.events import LeaseExpired, SystemRemoved, Workers
 from service.domain.execution.states import Phase
 from service.execution.quarantine import open_parts
 from service.requests.steps.move import apply_event
+from service.store import interlock
 from service.store.encryption.key_store import batch_owner
-from service.store.interlock import gate_is_open
 from service.store.locking import database_now
 from service.store.stores import Stores
 
@@ -155,7 +155,7 @@ def sweep_orphan_keys(stores: Stores, *, older_than_seconds: float = 86400.0, pa
     """
     destroyed, after = 0, ""
     with stores.engine.begin() as connection:
-        if not gate_is_open(connection):
+        if interlock.is_engaged(connection):
             return 0
     while owners := stores.keys.owners_older_than(older_than_seconds, page, after=after):
         after = owners[-1]

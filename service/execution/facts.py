@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Row
 from service.domain.execution.states import EARLIER_SYSTEM, Phase, StepFacts, StepState
 from service.domain.requests.states import WITHDRAWN_STATES, Progress
 from service.requests.holds.active import held_requests
-from service.store.arrays import counted, listed
-from service.store.execute import run
+from service.store.arrays import int_array, uuid_array
+from service.store.execute import execute
 
 # All that is asked behind the steps' lock, and so as it is then: a decision that comes later finds the answer recorded.
 _AROUND = (
@@ -88,16 +88,16 @@ def surroundings(connection: Connection, system: str, rows: Mapping[UUID, Row[An
     """Of these locked steps of one system. Requests are read, not locked."""
     request_ids = list({row.request_id for row in rows.values()})
     asking = [row for row in rows.values() if row.phase in _MAY_WAIT]
-    around = run(
+    around = execute(
         connection,
         _AROUND,
         {
             "system": system,
-            "requests": listed(request_ids),
+            "requests": uuid_array(request_ids),
             "withdrawn": sorted(WITHDRAWN_STATES),
             "unapproved": Progress.AWAITING_APPROVAL,
-            "asking": listed(row.request_id for row in asking),
-            "positions": counted(row.position for row in asking),
+            "asking": uuid_array(row.request_id for row in asking),
+            "positions": int_array(row.position for row in asking),
         },
     ).one()
     return Surroundings(

@@ -14,9 +14,9 @@ from service.execution.lease import LeasedBatch
 from service.requests.holds.active import held_requests
 from service.requests.imports.paused import HALTED_IMPORTS
 from service.settings import Settings
+from service.store import interlock
 from service.store.encryption.key_store import batch_owner
 from service.store.encryption.sealing import seal
-from service.store.interlock import gate_is_open
 from service.store.stores import Stores
 from service.store.tables.work import BatchRow
 
@@ -35,7 +35,7 @@ def renew_lease(stores: Stores, settings: Settings, leased: LeasedBatch) -> froz
             {"lease": settings.engine.lease_seconds, "id": leased.id, "fence": leased.fence},
         ).rowcount
         # A pass that goes on when a disagreement with an anchor is found ends at its next renewal.
-        if not renewed or not gate_is_open(connection):
+        if not renewed or interlock.is_engaged(connection):
             raise LeaseLost
         if leased.phase in (Phase.LOCATE, Phase.CONFIRM):
             return frozenset()

@@ -44,13 +44,13 @@ from service.requests.identity.store import read_people
 from service.requests.imports.paused import lane_goes_on
 from service.requests.steps.store import MARK_LEASED
 from service.settings import Settings
-from service.store.arrays import counted, listed
+from service.store import interlock
+from service.store.arrays import int_array, uuid_array
 from service.store.audit_log.log import append_with
 from service.store.audit_log.record_change import Change, Version, chain_entries
 from service.store.encryption.key_store import batch_owner, request_owner
 from service.store.encryption.sealing import unseal
-from service.store.execute import run
-from service.store.interlock import gate_is_open
+from service.store.execute import execute
 from service.store.stores import Stores
 from service.store.tables.work import BatchRow
 
@@ -147,13 +147,13 @@ def lease_steps(
 ) -> LeasedBatch | None:
     """Lease one batch of due steps; None if nothing is due, the system isn't there, or all slots are taken.
 
-    Also None while the gate is shut: the log disagrees with an anchor, or this store never saw the caller's admission.
+    Also None while the interlock is engaged: the log disagrees with an anchor, or the caller's admission is unknown.
     While the audit log lags behind its bounds, batches that suppress or erase aren't leased (evidence_standing).
     `at_most` bounds the people, where the system has room for no more now.
     """
     asked_at = time.monotonic()
     with stores.engine.begin() as connection:
-        leased = _lease(connection, settings, system, at_most) if gate_is_open(connection, admission) else None
+        leased = None if interlock.is_engaged(connection, admission) else _lease(connection, settings, system, at_most)
         if leased is None:
             return None
         taken, rows = leased
@@ -165,18 +165,18 @@ def lease_steps(
 def _lease(
     connection: Connection, settings: Settings, system: str, at_most: int | None
 ) -> tuple[Taken, list[Row[Any]]] | None:
-    row = run(connection, _ENTER, {"s": system}).one_or_none()
+    row = execute(connection, _ENTER, {"s": system}).one_or_none()
     if row is None:
         return None
     # Asked behind the system's lock: whoever leased meanwhile is counted.
-    live = run(connection, _LIVE, {"s": system}).scalar_one()
+    live = execute(connection, _LIVE, {"s": system}).scalar_one()
     if live >= row.max_concurrency:
         return None
     batch, steps, bulk = _first_free(connection, settings, system, row.last_bulk, at_most) or (None, [], None)
     if batch is None:
         return None
     if bulk != row.last_bulk:
-        run(connection, "UPDATE systems SET last_bulk = :b WHERE name = :s", {"b": bulk, "s": system})
+        execute(connection, "UPDATE systems SET last_bulk = :b WHERE name = :s", {"b": bulk, "s": system})
     now = steps[0].now
     steps = only_permitted(connection, settings, system, Phase(batch.phase), steps, now)
     if not steps:
@@ -225,7 +225,7 @@ def _again(connection: Connection, pick: AgainPick, at_most: int | None) -> tupl
     if row is None:
         return None
     batch = LeasableBatch(*row)._replace(is_new=False)
-    steps = run(connection, _locked("", "batch_id = :b", _AT_MOST), {"b": batch.id, "n": at_most}).all()
+    steps = execute(connection, _locked("", "batch_id = :b", _AT_MOST), {"b": batch.id, "n": at_most}).all()
     going = part_suspects(connection, batch.id, batch.phase, steps)
     return (batch, going) if going else None
 
@@ -233,7 +233,7 @@ def _again(connection: Connection, pick: AgainPick, at_most: int | None) -> tupl
 def _fresh(connection: Connection, system: str, pick: FreshPick) -> tuple[LeasableBatch, list[Row[Any]]] | None:
     """A new batch of the picked steps that nobody else has locked or moved."""
     statement = _locked(", batch_id", "id = ANY(CAST(:ids AS uuid[]))", " AND batch_id IS NULL AND phase = :p")
-    steps = run(connection, statement, {"ids": listed(pick.step_ids), "p": pick.phase}).all()
+    steps = execute(connection, statement, {"ids": uuid_array(pick.step_ids), "p": pick.phase}).all()
     return (LeasableBatch(uuid4(), system, pick.phase), list(steps)) if steps else None
 
 
@@ -278,7 +278,7 @@ def _take(
         "seconds": settings.engine.lease_seconds,
         "batch_version": version.number,
         "batch_hash": version.entry_hash,
-        "ids": listed(s.id for s in steps),
+        "ids": uuid_array(s.id for s in steps),
     }
     if batch.is_new:
         values |= {"system": batch.system, "batch_phase": batch.phase}
@@ -323,8 +323,8 @@ def _write_attempts(
 ) -> None:
     """Before anything is called: a process that dies in the call leaves a trace."""
     values = {"b": batch.id, "f": fence, "p": batch.phase, "now": now}
-    numbers = counted(s.attempts + 1 for s in steps)
-    run(connection, _ATTEMPT, values | {"steps": listed(s.id for s in steps), "numbers": numbers})
+    numbers = int_array(s.attempts + 1 for s in steps)
+    execute(connection, _ATTEMPT, values | {"steps": uuid_array(s.id for s in steps), "numbers": numbers})
 
 
 def _open(

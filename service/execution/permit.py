@@ -21,8 +21,8 @@ from service.requests.holds.active import held_requests
 from service.requests.steps.move import apply_event, whole_rows
 from service.requests.steps.schedule import reschedule
 from service.settings import Settings
-from service.store.arrays import listed
-from service.store.execute import run
+from service.store.arrays import uuid_array
+from service.store.execute import execute
 from service.system_rules import rules_of
 
 
@@ -57,7 +57,9 @@ def _stopped(connection: Connection, steps: Sequence[Row[Any]]) -> tuple[set[UUI
 
     A plan is approved by itself or by a later version, which holds all of it.
     """
-    rows = run(connection, _STOPPED, {"ids": listed(s.id for s in steps), "states": sorted(WITHDRAWN_STATES)}).all()
+    rows = execute(
+        connection, _STOPPED, {"ids": uuid_array(s.id for s in steps), "states": sorted(WITHDRAWN_STATES)}
+    ).all()
     return {row.request_id for row in rows if row.withdrawn}, {row.id for row in rows if row.unapproved}
 
 

@@ -30,10 +30,10 @@ from service.requests.steps.move import apply_event
 from service.requests.steps.schedule import note_late_effect
 from service.requests.steps.store import Entry, Findings, StepTransition, apply_transitions
 from service.settings import Settings
-from service.store.arrays import listed
+from service.store.arrays import uuid_array
 from service.store.audit_log.record_change import Change, log_changes
 from service.store.encryption.key_store import batch_owner, request_owner
-from service.store.execute import run
+from service.store.execute import execute
 from service.store.locking import database_now, version_of
 from service.store.stores import Stores
 from service.system_rules import rules_of
@@ -126,7 +126,7 @@ class _Recording:
 
     def holds_fence(self) -> bool:
         """Lock the batch; True if nobody leased or swept it since."""
-        row = run(self.connection, _FENCE, {"id": self.leased.id}).one()
+        row = execute(self.connection, _FENCE, {"id": self.leased.id}).one()
         self.batch = BatchFacts(row.root_id, row.has_token)
         return row.fence == self.leased.fence and row.ended_at is None
 
@@ -193,8 +193,8 @@ class _Recording:
 
     def _lock_steps(self, *, only_leased: bool) -> dict[UUID, Row[Any]]:
         statement = _LOCK_LEASED if only_leased else _LOCK
-        ids = listed(s.step_id for s in self.leased.steps)
-        rows = run(self.connection, statement, {"ids": ids, "b": self.leased.id}).all()
+        ids = uuid_array(s.step_id for s in self.leased.steps)
+        rows = execute(self.connection, statement, {"ids": ids, "b": self.leased.id}).all()
         return {row.id: row for row in rows}
 
     def _write(self, decider: ResultDecider, placed: Sequence[tuple[Row[Any], LeasedStep, Entry]]) -> None:
@@ -231,11 +231,11 @@ class _Recording:
         """People whose key is gone can't be worked on by anybody: a human must know."""
         if not self.leased.keyless:
             return
-        values = {"ids": listed(self.leased.keyless), "b": self.leased.id}
-        rows = run(self.connection, _LOCK_KEYLESS, values).all()
+        values = {"ids": uuid_array(self.leased.keyless), "b": self.leased.id}
+        rows = execute(self.connection, _LOCK_KEYLESS, values).all()
         apply_event(self.connection, rows, KeyMissing(), actor="worker", at=now)
 
     def _give_back(self, now: datetime) -> bool:
         """End the lease; the batch is over when no step needs its key and token any more."""
-        over: bool = run(self.connection, _GIVE_BACK, {"id": self.leased.id, "now": now}).scalar_one()
+        over: bool = execute(self.connection, _GIVE_BACK, {"id": self.leased.id, "now": now}).scalar_one()
         return over

@@ -34,7 +34,7 @@ from service.domain.execution.results import first_phase
 from service.domain.execution.states import Phase
 from service.requests.imports.paused import lane_goes_on
 from service.settings import Settings
-from service.store.execute import run
+from service.store.execute import execute
 from service.system_rules import batch_limit, rules_of
 
 OPERATIONS = {
@@ -77,7 +77,7 @@ def picks(
     `at_most` bounds a new batch, for a probe; a batch that was leased before keeps its people. Work of other phases
     than `phases` is left where it is.
     """
-    heads = run(connection, _HEADS, {"s": system, "phases": [each for each in _ORDER if each in phases]}).all()
+    heads = execute(connection, _HEADS, {"s": system, "phases": [each for each in _ORDER if each in phases]}).all()
     waits: set[Phase] = set()
     for head in in_turn([Head(*row) for row in heads], last_bulk):
         bulk = head.lane if is_bulk(head.lane) else None
@@ -108,7 +108,7 @@ def is_leasable(connection: Connection, settings: Settings, system: str) -> bool
 
 def oldest_due_seconds(connection: Connection, system: str) -> float:
     """For how long the step that waits longest could have been worked on; 0 if none waits."""
-    age: float = run(connection, _OLDEST, {"s": system, "phases": list(_ORDER)}).scalar_one()
+    age: float = execute(connection, _OLDEST, {"s": system, "phases": list(_ORDER)}).scalar_one()
     return age
 
 
@@ -116,7 +116,7 @@ def _gather(connection: Connection, system: str, head: Head, limit: int) -> list
     """Due steps of the head's phase by time left, at most half from one bulk submission while others wait."""
     given = {"s": system, "p": head.phase, "n": limit, "half": most_of_one_bulk(limit), "lane": head.lane}
     statement = _OF_ONE_LANE if limit == 1 else _OF_ALL_LANES
-    return list(run(connection, statement, given).all())
+    return list(execute(connection, statement, given).all())
 
 
 def _may_leave(
@@ -148,7 +148,7 @@ def _others_may_come(connection: Connection, system: str, phase: Phase) -> bool:
     To a system's first phase anybody may come, since people may be submitted at any moment; later these are all.
     """
     earlier = list(_ORDER[: _ORDER.index(phase)])
-    found: bool = run(connection, _ON_THE_WAY, {"s": system, "p": phase, "earlier": earlier}).scalar_one()
+    found: bool = execute(connection, _ON_THE_WAY, {"s": system, "p": phase, "earlier": earlier}).scalar_one()
     return found
 
 

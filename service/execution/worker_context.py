@@ -27,12 +27,12 @@ from service.execution.systems.rate_limiter import RateGate
 from service.execution.systems.rate_windows import SharedWindows
 from service.execution.systems.throttle import SystemPacer
 from service.settings import Settings
+from service.store import interlock
 from service.store.anchors.configured import configured_anchors
 from service.store.audit_log.signing_key import SigningKeyUnusable
 from service.store.bootstrap import open_identity_graph, server_url
 from service.store.encryption.epoch_secrets import EpochKeyUnusable
 from service.store.encryption.secrets import audit_signing_key
-from service.store.interlock import gate_is_open, renew_admission
 from service.store.stores import Stores
 
 log = structlog.get_logger(__name__)
@@ -139,8 +139,8 @@ class Runtime:
         if self._admission is not None:
             with self.stores.engine.begin() as connection:
                 if now - self._admitted_at >= _ADMITTED_SECONDS:
-                    self._admission, self._admitted_at = renew_admission(connection, self._admission), now
-                if self._admission is not None and gate_is_open(connection, self._admission):
+                    self._admission, self._admitted_at = interlock.renew_admission(connection, self._admission), now
+                if self._admission is not None and not interlock.is_engaged(connection, self._admission):
                     return self._admission
             self._admission = None
         if self._compared_at is None or now - self._compared_at >= _COMPARE_AGAIN_SECONDS:

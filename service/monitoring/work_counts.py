@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from service.execution.select import oldest_due_seconds
 from service.monitoring import store
 from service.store.audit_log.log import oldest_pending_seconds, pending_count
-from service.store.locking import read_by_index
+from service.store.locking import disable_seqscan
 from service.store.stores import Stores
 
 
@@ -49,7 +49,7 @@ class WorkCounts:
 def count_work(stores: Stores) -> WorkCounts:
     """Read all counts in one transaction."""
     with stores.engine.begin() as connection:
-        read_by_index(connection)
+        disable_seqscan(connection)
         requests = store.count_requests(connection)
         systems = store.read_systems(connection)
         syncs = store.read_syncs(connection)

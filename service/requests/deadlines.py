@@ -22,7 +22,7 @@ from service.requests.records.rows import request_change
 from service.requests.records.store import lock_missed_deadlines, lock_request
 from service.requests.steps.schedule import write_deadline, write_queue
 from service.settings import Settings
-from service.store.locking import check_again, database_now, lock_steps
+from service.store.locking import database_now, lock_steps, request_check
 from service.store.stores import Stores
 
 
@@ -78,5 +78,5 @@ def mark_overdue(stores: Stores, *, limit: int = 500) -> int:
             for row in rows
         ]
         write_overdue(connection, changes, expired=expired, actor="scheduler", at=database_now(connection))
-        check_again(connection, expired)
+        request_check(connection, expired)
     return len(rows)

@@ -21,7 +21,7 @@ from service.requests.records.changes import unlink, withdraw
 from service.requests.records.rows import StoredRequest, request_change
 from service.requests.records.store import lock_with_followers, submitter_of
 from service.requests.steps.move import apply_event
-from service.store.locking import check_again, database_now, lock_steps
+from service.store.locking import database_now, lock_steps, request_check
 from service.store.stores import Stores
 
 
@@ -86,4 +86,4 @@ def withdraw_locked(
     unlink(connection, resumed, actor=actor, at=now)
     steps = [step for own in lock_steps(connection, request_ids).values() for step in own]
     apply_event(connection, steps, RequestWithdrawn(now), actor=actor, at=now, subjects=subjects)
-    check_again(connection, request_ids)
+    request_check(connection, request_ids)

@@ -1,7 +1,8 @@
-"""One statement that is a transaction by itself, said to the driver without the layers between.
+"""Execute one statement that is a transaction by itself, on a connection in autocommit mode.
 
-For what every call of the API waits for: with one connection per statement, SQLAlchemy's own work is three times that
-of the driver, and a BEGIN and a COMMIT are two more words to the database. Errors are SQLAlchemy's, as everywhere.
+Decides how a pooled connection is put into that mode and back. Every call of the API waits for such statements: with a
+connection for each of them, SQLAlchemy's own work takes three times as long as the driver's, and BEGIN and COMMIT are
+two more round trips. Errors are SQLAlchemy's, and show no parameters.
 """
 
 from __future__ import annotations
@@ -11,25 +12,36 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import namedtuple_row
-from sqlalchemy import Engine
+from sqlalchemy import ClauseElement, Engine
 from sqlalchemy.exc import DBAPIError
 
+from service.store.execute import compile_once
 
-class Statements:
-    """Runs statements with `%(name)s` parameters on the engine's own pool."""
+
+class Autocommit:
+    """Executes single statements on the engine's own pool."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def run(self, statement: str, values: Mapping[str, Any]) -> list[Any]:
-        """The rows, with their columns as attributes; none for a statement without any. Raises SQLAlchemy's errors."""
+    def execute(self, statement: str | ClauseElement, values: Mapping[str, Any]) -> list[Any]:
+        """Return the rows, with their columns as attributes; an empty list for a statement without any.
+
+        `statement` is an expression that is a module's constant, or text with the driver's `%(name)s`. `Any`: as for
+        `execute.Result`. Raises SQLAlchemy's errors.
+        """
+        words = statement
+        if not isinstance(words, str):
+            compiled = compile_once(words)
+            assert compiled.is_direct, "a value that SQLAlchemy must convert or expand"
+            words, values = compiled.words, {**compiled.literals, **values}
         pooled = self._engine.raw_connection()
         connection = pooled.driver_connection
         assert isinstance(connection, psycopg.Connection)
         try:
             connection.autocommit = True
             cursor = connection.cursor(row_factory=namedtuple_row)
-            cursor.execute(statement.encode(), values)
+            cursor.execute(words.encode(), values)
             rows = cursor.fetchall() if cursor.description else []
             connection.autocommit = False
         except psycopg.Error as error:
@@ -38,7 +50,7 @@ class Statements:
             else:
                 connection.autocommit = False
             raise DBAPIError.instance(
-                statement, None, error, psycopg.Error, hide_parameters=True, dialect=self._engine.dialect
+                words, None, error, psycopg.Error, hide_parameters=True, dialect=self._engine.dialect
             ) from None
         finally:
             pooled.close()

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import InvalidatePoolError
 
-from service.store.arrays import send_packed
+from service.store.arrays import register_binary_arrays
 
 _SILENT_SECONDS = 30.0
 _USED_AT = "used_at"
@@ -27,7 +27,7 @@ def open_engine(url: str, *, pool_size: int = 5, plans_once: bool = False) -> En
     `plans_once`: for a process that says the same few hundred statements for ever. Each is planned for any values
     instead of anew for these: what to lease next cost three times as much to plan as to find (measured 2026-11-28).
     """
-    send_packed()
+    register_binary_arrays()
     engine = create_engine(
         url,
         pool_size=pool_size,

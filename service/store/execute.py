@@ -1,86 +1,106 @@
-"""Statements in the driver's own words, translated once and said to the driver itself: for those of every change.
+"""Execute a statement in the caller's transaction: `execute` is the one function for it.
 
-SQLAlchemy looks a text up, and binds its parameters, anew on each execution: 5 us, and 4 more for each parameter; its
-results cost another 90 us (measured 2026-11-22). What runs here is part of the caller's transaction, and its errors are
-SQLAlchemy's and show no parameters, as everywhere.
+Decides which statements go to the driver directly and which through SQLAlchemy. A direct execution costs psycopg's own
+time: SQLAlchemy adds 5 us for the look-up of a statement, 4 us for each parameter and 90 us for the result (measured
+2026-11-22). Errors are SQLAlchemy's in both cases, and show no parameters. Doesn't decide when a transaction ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import psycopg
 from psycopg.rows import namedtuple_row
-from sqlalchemy import ClauseElement, Connection, text
+from sqlalchemy import ARRAY, Boolean, ClauseElement, Connection, Executable, text
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 from sqlalchemy.exc import DBAPIError, MultipleResultsFound, NoResultFound
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
 
-_DIALECT = dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it so
+_DIALECT = dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy has no annotation for it
 
 
-class Answered:
-    """What a statement answered, to be read once; rows have their columns as attributes."""
+class _Rows(Protocol):
+    """The part of a cursor, psycopg's or SQLAlchemy's, that a `Result` reads."""
 
-    __slots__ = ("_cursor",)
+    @property
+    def rowcount(self) -> int: ...
 
-    def __init__(self, cursor: psycopg.Cursor[Any]) -> None:
-        self._cursor = cursor
+    def fetchall(self) -> Sequence[Any]: ...
+
+
+class Result:
+    """The rows of a statement, read once; the columns are attributes.
+
+    A row's type is `Any`: the columns are known only to the statement. A store builds a dataclass from each row, so
+    that no caller of the store sees one.
+    """
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: _Rows) -> None:
+        self._rows = rows
 
     @property
     def rowcount(self) -> int:
-        """How many rows it found, or changed."""
-        return self._cursor.rowcount
+        """The number of rows that the statement found or changed."""
+        return self._rows.rowcount
 
     def all(self) -> list[Any]:
-        """All rows."""
-        return self._cursor.fetchall()
+        """Return all rows."""
+        return list(self._rows.fetchall())
 
     def scalars(self) -> list[Any]:
-        """The first column of all rows."""
-        return [row[0] for row in self._cursor.fetchall()]
+        """Return the first column of all rows."""
+        return [row[0] for row in self._rows.fetchall()]
 
     def one_or_none(self) -> Any:
-        """The only row, or None. Raises MultipleResultsFound."""
-        rows = self._cursor.fetchall()
+        """Return the only row, or None. Raises MultipleResultsFound."""
+        rows = self._rows.fetchall()
         if len(rows) > 1:
-            raise MultipleResultsFound("more than one row where one at most was asked for")
+            raise MultipleResultsFound("more than one row where one at most was expected")
         return rows[0] if rows else None
 
     def one(self) -> Any:
-        """The only row. Raises NoResultFound, MultipleResultsFound."""
+        """Return the only row. Raises NoResultFound, MultipleResultsFound."""
         row = self.one_or_none()
         if row is None:
-            raise NoResultFound("no row where one was asked for")
+            raise NoResultFound("no row where one was expected")
         return row
 
     def scalar_one(self) -> Any:
-        """The only row's first column. Raises like `one`."""
+        """Return the first column of the only row. Raises like `one`."""
         return self.one()[0]
 
 
-def run(connection: Connection, statement: str, values: Mapping[str, Any] | None = None) -> Answered:
-    """One statement of our own text, with `:name`s, in the caller's transaction.
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A statement as the driver takes it.
 
-    Begins one where the caller has none yet. Raises SQLAlchemy's errors.
+    `literals`: the values that stand in the expression, by parameter. `is_direct`: the driver needs nothing else.
     """
-    return in_transaction(connection, in_driver_words(statement), values)
+
+    words: str
+    literals: Mapping[str, object]
+    is_direct: bool
 
 
-def execute(connection: Connection, statement: ClauseElement, values: Mapping[str, Any] | None = None) -> Answered:
-    """One SQLAlchemy expression in the caller's transaction; compiled once and kept.
+def execute(connection: Connection, statement: str | ClauseElement, values: Mapping[str, Any] | None = None) -> Result:
+    """Execute one statement in the caller's transaction, and begin one where the caller has none yet.
 
-    `statement` is a module constant with a `bindparam` for each of `values`. Begins a transaction where the caller has
-    none yet. Raises SQLAlchemy's errors.
+    `statement` is a constant of a module: an expression with a `bindparam` for each of `values`, or the text of a
+    statement of ours with `:name`s, as `load_sql` returns it. It is compiled once and handed to the driver, except for
+    an expression whose values SQLAlchemy must convert or expand (JSON, `IN` with a list): that one SQLAlchemy executes.
+    Raises SQLAlchemy's errors.
     """
-    words, literals = compile_once(statement)
-    return in_transaction(connection, words, {**literals, **(values or {})} if literals else values)
-
-
-def in_transaction(connection: Connection, statement: str, values: Mapping[str, Any] | None = None) -> Answered:
-    """The same for a statement that is in the driver's words already."""
+    compiled = compile_once(statement)
+    if not compiled.is_direct:
+        assert isinstance(statement, Executable)
+        return Result(connection.execute(statement, dict(values or {})))
     if not connection.in_transaction():
         # As SQLAlchemy does it: the caller's commit must find a transaction.
         connection.begin()
@@ -88,18 +108,20 @@ def in_transaction(connection: Connection, statement: str, values: Mapping[str, 
     assert isinstance(driver, psycopg.Connection)
     cursor = driver.cursor(row_factory=namedtuple_row)
     try:
-        cursor.execute(statement.encode(), values)
+        cursor.execute(
+            compiled.words.encode(), {**compiled.literals, **(values or {})} if compiled.literals else values
+        )
     except psycopg.Error as error:
-        _raise(connection, driver, statement, error)
-    return Answered(cursor)
+        _raise(connection, driver, compiled.words, error)
+    return Result(cursor)
 
 
-def _raise(connection: Connection, driver: psycopg.Connection[Any], statement: str, error: psycopg.Error) -> NoReturn:
+def _raise(connection: Connection, driver: psycopg.Connection[Any], words: str, error: psycopg.Error) -> NoReturn:
     lost = driver.closed
     if lost:
         connection.invalidate(error)
     raise DBAPIError.instance(
-        statement,
+        words,
         None,
         error,
         psycopg.Error,
@@ -109,15 +131,29 @@ def _raise(connection: Connection, driver: psycopg.Connection[Any], statement: s
     ) from None
 
 
-@lru_cache(maxsize=512)
-def in_driver_words(statement: str) -> str:
-    """The same for `in_transaction`, with its `:name`s as the driver writes them. Our own text only."""
-    return str(text(statement).compile(dialect=_DIALECT))
+@lru_cache(maxsize=1024)
+def compile_once(statement: str | ClauseElement) -> Compiled:
+    """Return the driver's form of an expression, or of our own text with `:name`s.
 
-
-@lru_cache(maxsize=512)
-def compile_once(statement: ClauseElement) -> tuple[str, Mapping[str, Any]]:
-    """The driver's text of an expression, and the literals that stand in it. Compiling costs about 0.4 ms."""
+    Compiling costs about 0.4 ms, so it is done once for each statement.
+    """
+    if isinstance(statement, str):
+        return Compiled(str(text(statement).compile(dialect=_DIALECT)), MappingProxyType({}), is_direct=True)
     compiled = statement.compile(dialect=_DIALECT)
-    literals = {name: value for name, value in compiled.params.items() if value is not None}
-    return str(compiled), MappingProxyType(literals)
+    assert isinstance(compiled, SQLCompiler), "a statement of rows: not DDL"
+    parameters = {name: parameter for parameter, name in compiled.bind_names.items()}
+    literals = {name: parameter.value for name, parameter in parameters.items() if not parameter.required}
+    is_direct = not any(parameter.expanding or _is_converted(parameter.type) for parameter in parameters.values())
+    return Compiled(str(compiled), MappingProxyType(literals), is_direct)
+
+
+def _is_converted(kind: TypeEngine[Any]) -> bool:
+    """Return True if SQLAlchemy changes the values of this type before the driver gets them.
+
+    `Any`: values of every type.
+    """
+    if isinstance(kind, ARRAY):
+        return _is_converted(kind.item_type)
+    if isinstance(kind, Boolean):
+        return False  # SQLAlchemy only refuses other values, and PostgreSQL does so as well.
+    return kind.dialect_impl(_DIALECT).bind_processor(_DIALECT) is not None

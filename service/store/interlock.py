@@ -1,43 +1,79 @@
-"""The gate in front of every vendor call: shut while the log disagrees with an anchor, or for a process unknown here.
+"""The safety interlock in front of every vendor call.
 
-Decides nothing itself: audit.reconcile compares and writes; whoever leases work asks in the transaction of
-the lease. A process carries the admission that it got when it compared the store with the anchors, and changes it for
-a fresh one every few seconds. A database that was restored under a running process doesn't hold its newest admission,
-so the process gets no work before it compared again.
+It is engaged while the audit log disagrees with an anchor, and for a process that this store doesn't know. Decides
+nothing itself: service.audit.reconcile compares the log with the anchors and writes the conflicts, and the transaction
+that leases work asks. Each process carries the admission that it got when it compared the store
+with the anchors, and exchanges it for a fresh one every few seconds. A database that was restored under a running
+process doesn't hold the newest admission, so the process gets no work before it has compared again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    DateTime,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    not_,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy import Uuid as UuidType
+from sqlalchemy.dialects.postgresql import insert
 
 from service.domain.audit.anchor import Conflict
-from service.store.execute import run
+from service.store.arrays import BinaryArray, array_parameter
+from service.store.execute import execute
+from service.store.tables.anchors import AnchorConflictRow, VendorAdmissionRow
 
 NOT_COMPARED = "no_anchor_reachable"
-"""The code of the conflict that stands while no anchor at all could be asked; it goes by itself when one could."""
+"""The code of the conflict that exists while no anchor answers; it is removed as soon as one answers."""
 _EVERY_ANCHOR = "every_anchor"
 
-_IS_OPEN = (
-    "SELECT NOT EXISTS (SELECT 1 FROM anchor_conflicts WHERE accepted_at IS NULL)"
-    " AND (CAST(:admission AS uuid) IS NULL OR EXISTS (SELECT 1 FROM vendor_admissions WHERE id = :admission))"
+_NOW: ColumnElement[object] = func.clock_timestamp(type_=DateTime(timezone=True))
+_IS_OPEN = AnchorConflictRow.accepted_at.is_(None)
+_ADMISSION = bindparam("admission", type_=UuidType())
+_IS_ENGAGED = select(
+    or_(
+        exists().where(_IS_OPEN),
+        and_(_ADMISSION.is_not(None), not_(exists().where(VendorAdmissionRow.id == _ADMISSION))),
+    )
 )
-_OPEN_CONFLICTS = text("SELECT anchor, code, detail FROM anchor_conflicts WHERE accepted_at IS NULL ORDER BY id")
-_KEEP = text(
-    "INSERT INTO anchor_conflicts (anchor, code, detail) VALUES (:anchor, :code, :detail)"
-    " ON CONFLICT (anchor, code) WHERE accepted_at IS NULL DO NOTHING"
+_OPEN_CONFLICTS = (
+    select(AnchorConflictRow.anchor, AnchorConflictRow.code, AnchorConflictRow.detail)
+    .where(_IS_OPEN)
+    .order_by(AnchorConflictRow.id)
 )
-_ACCEPT = text(
-    "UPDATE anchor_conflicts SET accepted_at = clock_timestamp(), accepted_by = :who"
-    " WHERE accepted_at IS NULL AND anchor = ANY(CAST(:anchors AS text[]))"
+_KEEP = (
+    insert(AnchorConflictRow)
+    .values(anchor=bindparam("anchor"), code=bindparam("code"), detail=bindparam("detail"))
+    .on_conflict_do_nothing(index_elements=["anchor", "code"], index_where=_IS_OPEN)
 )
-_COMPARED = text("DELETE FROM anchor_conflicts WHERE accepted_at IS NULL AND code = :code")
-_ADMIT = text("INSERT INTO vendor_admissions (id) VALUES (:id)")
-_RENEW = text("UPDATE vendor_admissions SET id = :new, admitted_at = clock_timestamp() WHERE id = :old")
-_FORGET = text("DELETE FROM vendor_admissions WHERE admitted_at < clock_timestamp() - interval '1 day'")
+_ACCEPT = (
+    update(AnchorConflictRow)
+    .where(_IS_OPEN, AnchorConflictRow.anchor == any_(array_parameter("anchors", Text())))
+    .values(accepted_at=_NOW, accepted_by=bindparam("accepted_by"))
+)
+_REMOVE = delete(AnchorConflictRow).where(_IS_OPEN, AnchorConflictRow.code == bindparam("of_code"))
+_ADMIT = insert(VendorAdmissionRow).values(id=bindparam("id"))
+_RENEW = (
+    update(VendorAdmissionRow)
+    .where(VendorAdmissionRow.id == bindparam("old"))
+    .values(id=bindparam("new"), admitted_at=_NOW)
+)
+_DELETE_OLD = delete(VendorAdmissionRow).where(VendorAdmissionRow.admitted_at < _NOW - timedelta(days=1))
 
 
 @dataclass(frozen=True)
@@ -49,49 +85,57 @@ class OpenConflict:
     detail: str
 
 
-def gate_is_open(connection: Connection, admission: UUID | None = None) -> bool:
-    """Whether work that calls vendors may be leased; with `admission`, by the process that got it."""
-    found: bool = run(connection, _IS_OPEN, {"admission": admission}).scalar_one()
-    return found
+def is_engaged(connection: Connection, admission: UUID | None = None) -> bool:
+    """Return True if no work that calls vendors may be leased.
+
+    With `admission`: by the process that holds it.
+    """
+    return bool(execute(connection, _IS_ENGAGED, {"admission": admission}).scalar_one())
 
 
 def open_conflicts(connection: Connection) -> list[OpenConflict]:
-    """What keeps the gate shut, oldest first."""
-    return [OpenConflict(row.anchor, row.code, row.detail) for row in connection.execute(_OPEN_CONFLICTS)]
+    """Return the disagreements that keep the interlock engaged, oldest first."""
+    return [OpenConflict(row.anchor, row.code, row.detail) for row in execute(connection, _OPEN_CONFLICTS).all()]
 
 
-def shut_gate(connection: Connection, conflicts: Sequence[Conflict]) -> None:
-    """Keep disagreements until a human accepts them. One that stands already stays as it was found first."""
+def engage(connection: Connection, conflicts: Sequence[Conflict]) -> None:
+    """Store disagreements until a human accepts them.
+
+    One that is stored already stays as it was found first.
+    """
     for conflict in conflicts:
-        connection.execute(_KEEP, {"anchor": conflict.anchor, "code": conflict.code, "detail": conflict.detail})
+        execute(connection, _KEEP, {"anchor": conflict.anchor, "code": conflict.code, "detail": conflict.detail})
 
 
-def shut_until_compared(connection: Connection) -> None:
-    """No anchor could be asked."""
-    connection.execute(_KEEP, {"anchor": _EVERY_ANCHOR, "code": NOT_COMPARED, "detail": ""})
+def engage_until_compared(connection: Connection) -> None:
+    """Engage the interlock because no anchor answered."""
+    execute(connection, _KEEP, {"anchor": _EVERY_ANCHOR, "code": NOT_COMPARED, "detail": ""})
 
 
-def some_anchor_was_compared(connection: Connection) -> None:
-    """An anchor answered again."""
-    connection.execute(_COMPARED, {"code": NOT_COMPARED})
+def end_missing_comparison(connection: Connection) -> None:
+    """Remove the conflict of `engage_until_compared`, because an anchor answered."""
+    execute(connection, _REMOVE, {"of_code": NOT_COMPARED})
 
 
-def accept_conflicts(connection: Connection, anchors: Sequence[str], who: str) -> None:
-    """A human's word about everything that stands open with these anchors."""
-    connection.execute(_ACCEPT, {"anchors": list(anchors), "who": who})
+def accept_conflicts(connection: Connection, anchors: Sequence[str], operator: str) -> None:
+    """Write that this operator accepts every open conflict with these anchors."""
+    execute(connection, _ACCEPT, {"anchors": BinaryArray(anchors), "accepted_by": operator})
 
 
 def admit_process(connection: Connection) -> UUID:
-    """A new admission, for a process that has just compared the store with the anchors."""
+    """Return a new admission, for a process that has just compared the store with the anchors."""
     admission = uuid4()
-    connection.execute(_FORGET)
-    connection.execute(_ADMIT, {"id": admission})
+    execute(connection, _DELETE_OLD)
+    execute(connection, _ADMIT, {"id": admission})
     return admission
 
 
 def renew_admission(connection: Connection, admission: UUID) -> UUID | None:
-    """The fresh admission in place of one that this store knows; None if it doesn't, or the gate is shut."""
+    """Exchange an admission for a fresh one.
+
+    Returns None if this store doesn't know it, or the interlock is engaged.
+    """
     fresh = uuid4()
-    if not gate_is_open(connection, admission):
+    if is_engaged(connection, admission):
         return None
-    return fresh if connection.execute(_RENEW, {"new": fresh, "old": admission}).rowcount else None
+    return fresh if execute(connection, _RENEW, {"new": fresh, "old": admission}).rowcount else None

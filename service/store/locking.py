@@ -1,9 +1,10 @@
-"""Small readings that several use cases share: the database's clock, locked steps, versions.
+"""Read the database's clock, lock rows with their versions, and schedule checks of requests.
 
-Rows are locked FOR NO KEY UPDATE here and in every use case, never FOR UPDATE: whoever writes a row with a foreign key
-takes FOR KEY SHARE on the request, hold or import that it names, also where a second UPDATE in one transaction makes
-PostgreSQL check it again. FOR UPDATE conflicts with that. While steps had such keys, whoever held a request and wanted
-its steps met whoever held the steps: a deadlock, and a batch that stayed leased until the sweep.
+Rows are locked FOR NO KEY UPDATE here and in every store, never FOR UPDATE. A transaction that writes a row with a
+foreign key takes FOR KEY SHARE on the request, hold or import that the row names, also where a second UPDATE in one
+transaction makes PostgreSQL check the key again, and FOR UPDATE conflicts with that. While steps had such keys, a
+transaction that held a request and wanted its steps met one that held the steps: a deadlock, and a batch that stayed
+leased until the sweep.
 """
 
 from __future__ import annotations
@@ -13,25 +14,43 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    DateTime,
+    Double,
+    Interval,
+    Row,
+    bindparam,
+    column,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy import Uuid as UuidType
 
-from service.store.arrays import listed
+from service.store.arrays import array_parameter, uuid_array
 from service.store.audit_log.record_change import Version
-from service.store.execute import run
+from service.store.execute import execute
+from service.store.tables.work import RequestCheckRow
 
 # For a step `s` in its system `y`: what was noted of this step, and what the system's connector declares.
 EVERY_GAP = "ARRAY(SELECT DISTINCT unnest(s.not_covered || y.not_covered) ORDER BY 1)"
 
-_CHECK = "INSERT INTO request_checks (request_id) SELECT unnest(CAST(:ids AS uuid[]))"
-_CHECK_LATER = (
-    "INSERT INTO request_checks (request_id, look_at) SELECT id, clock_timestamp() + make_interval(secs => :seconds)"
-    " FROM unnest(CAST(:ids AS uuid[])) AS n(id)"
+_NOW: ColumnElement[datetime] = func.clock_timestamp(type_=DateTime(timezone=True))
+_CLOCK = select(_NOW)
+_IDS = func.unnest(array_parameter("ids", UuidType())).table_valued(column("id", UuidType())).render_derived(name="n")
+_CHECK = insert(RequestCheckRow).from_select(["request_id"], select(_IDS.c.id), include_defaults=False)
+_DELAY = func.make_interval(0, 0, 0, 0, 0, 0, bindparam("seconds", type_=Double()), type_=Interval())
+_CHECK_AFTER = insert(RequestCheckRow).from_select(
+    ["request_id", "look_at"], select(_IDS.c.id, _NOW + _DELAY), include_defaults=False
 )
+_WITHOUT_SEQSCAN = select(func.set_config("enable_seqscan", "off", True))  # SET LOCAL, as an expression.
 
 
 def database_now(connection: Connection) -> datetime:
-    """The database's clock: the only one by which leases and due times are judged."""
-    now: datetime = run(connection, "SELECT clock_timestamp()").scalar_one()
+    """Return the time of the database's clock, the only one for leases and due times."""
+    now: datetime = execute(connection, _CLOCK).scalar_one()
     return now
 
 
@@ -40,11 +59,11 @@ def lock_steps(connection: Connection, request_ids: Sequence[UUID], columns: str
 
     `columns` is our own text and has `id`, `request_id` and `position`: whoever locks many reads what is needed.
     """
-    rows = run(
+    rows = execute(
         connection,
         f"SELECT {columns} FROM steps WHERE request_id = ANY(CAST(:ids AS uuid[]))"  # noqa: S608 - our own text
         " ORDER BY id FOR NO KEY UPDATE",
-        {"ids": listed(request_ids)},
+        {"ids": uuid_array(request_ids)},
     ).all()
     found: dict[UUID, list[Row[Any]]] = {request_id: [] for request_id in request_ids}
     for row in sorted(rows, key=lambda row: (row.position, row.id)):
@@ -53,37 +72,38 @@ def lock_steps(connection: Connection, request_ids: Sequence[UUID], columns: str
 
 
 class Versioned(Protocol):
-    """A row that counts its entries, or what will be one."""
+    """A row that counts its entries in the audit log, stored or still to be written."""
 
     @property
     def version(self) -> int:
-        """How many it has had."""
+        """The number of entries about this row."""
 
     @property
     def entry_hash(self) -> bytes | None:
-        """The digest of the last."""
+        """The digest of the last entry; None before the first."""
 
 
 def version_of(row: Row[Any] | Versioned) -> Version:
-    """Where a row stands in the audit log."""
+    """Return a row's version in the audit log."""
     return Version(row.version, None if row.entry_hash is None else bytes(row.entry_hash))
 
 
-def read_by_index(connection: Connection) -> None:
-    """Have this transaction read the unfinished by their partial indexes, whatever the planner was told last.
+def disable_seqscan(connection: Connection) -> None:
+    """Make this transaction read unfinished rows by their partial indexes.
 
-    Statistics of a day on which everything was unfinished would have it read all that has ended since.
+    With the statistics of a day on which every row was unfinished, the planner would read all rows that have ended
+    since.
     """
-    connection.execute(text("SET LOCAL enable_seqscan = off"))
+    execute(connection, _WITHOUT_SEQSCAN)
 
 
-def check_again(connection: Connection, request_ids: Sequence[UUID]) -> None:
-    """Ask that these requests be looked at again, once this transaction is committed. Takes no lock."""
+def request_check(connection: Connection, request_ids: Sequence[UUID]) -> None:
+    """Schedule a check of each of these requests for after the commit. Takes no lock."""
     if request_ids:
-        run(connection, _CHECK, {"ids": listed(dict.fromkeys(request_ids))})
+        execute(connection, _CHECK, {"ids": uuid_array(dict.fromkeys(request_ids))})
 
 
-def check_later(connection: Connection, request_ids: Sequence[UUID], seconds: float) -> None:
-    """The same, to be looked at in so many seconds."""
+def request_check_after(connection: Connection, request_ids: Sequence[UUID], seconds: float) -> None:
+    """Schedule a check of each of these requests in so many seconds."""
     if request_ids:
-        run(connection, _CHECK_LATER, {"ids": listed(dict.fromkeys(request_ids)), "seconds": seconds})
+        execute(connection, _CHECK_AFTER, {"ids": uuid_array(dict.fromkeys(request_ids)), "seconds": seconds})

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
-from service.store.autocommit import Statements
+from service.store.autocommit import Autocommit
 from service.store.encryption.key_store import KeyStore
 from service.store.encryption.keyed_hash import Pepper
 from service.store.encryption.pepper_versions import refuse_other_peppers
@@ -18,13 +18,13 @@ from service.store.engine import open_engine
 class Stores:
     """The main store, the key store and the pepper of the keyed hashes.
 
-    `statements` is the main store for whoever has one statement to say that is a transaction by itself.
+    `autocommit` executes single statements of the main store, each a transaction by itself.
     """
 
     engine: Engine = field(repr=False)
     keys: KeyStore = field(repr=False)
     pepper: Pepper
-    statements: Statements = field(repr=False)
+    autocommit: Autocommit = field(repr=False)
     _key_engine: Engine = field(repr=False)
 
     @classmethod
@@ -45,7 +45,7 @@ class Stores:
             engine=engine,
             keys=KeyStore(key_engine, secrets.epochs, secrets.key_encryption_keys),
             pepper=secrets.pepper,
-            statements=Statements(engine),
+            autocommit=Autocommit(engine),
             _key_engine=key_engine,
         )
 

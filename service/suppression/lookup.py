@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from service.domain.execution.states import ENDED, StepState
 from service.domain.suppression.reappearance import Known, Origin, Sighting
 from service.requests.intake.duplicates import OPEN_REQUESTS
-from service.store.arrays import Packed
+from service.store.arrays import BinaryArray
 from service.suppression import store
 from service.suppression.store import StepOfOrigin
 
@@ -52,7 +52,7 @@ def _origin(request: StepOfOrigin) -> Origin:
 
 
 def _holders(connection: Connection, hashes: set[bytes]) -> Mapping[bytes, set[UUID]]:
-    rows = connection.exec_driver_sql(OPEN_REQUESTS, {"hashes": Packed(hashes), "import": None})
+    rows = connection.exec_driver_sql(OPEN_REQUESTS, {"hashes": BinaryArray(hashes), "import": None})
     found: dict[bytes, set[UUID]] = {}
     for row in rows:
         for keyed_hash in row.hashes:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from connectors.base.errors import LeaseLost
 from service.settings import Settings
-from service.store.interlock import gate_is_open
+from service.store import interlock
 from service.store.locking import database_now
 from service.store.stores import Stores
 from service.suppression import sync_store
@@ -63,7 +63,7 @@ def due_syncs(stores: Stores, settings: Settings, *, nudge_again_seconds: float)
 def lease_sync(stores: Stores, system: str, *, admission: UUID | None = None) -> LeasedSync | None:
     """Lease a system's sync; None if it isn't due or is leased, or the interlock is engaged."""
     with stores.engine.begin() as connection:
-        if not gate_is_open(connection, admission):
+        if interlock.is_engaged(connection, admission):
             return None
         leased = sync_store.lease_due_sync(connection, system, LEASE)
         if leased is None:

@@ -30,8 +30,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from service.domain.execution.states import StepState
 from service.domain.suppression.reappearance import Entry
-from service.store.arrays import Packed, array_parameter, listed, timed
-from service.store.execute import execute, run
+from service.store.arrays import BinaryArray, array_parameter, timestamp_array, uuid_array
+from service.store.execute import execute
 from service.store.sql_files import load_sql
 from service.store.tables.requests import IdentifierRow, RequestRow
 from service.store.tables.suppression import ReappearanceRow
@@ -65,7 +65,7 @@ class NewReappearance:
 
 def find_entries(connection: Connection, hashes: Collection[bytes]) -> list[Entry]:
     """Return the list's entries with these keyed hashes; removed entries are left out."""
-    rows = run(connection, _LIST_ENTRIES, {"hashes": Packed(hashes)}).all()
+    rows = execute(connection, _LIST_ENTRIES, {"hashes": BinaryArray(hashes)}).all()
     return [Entry(bytes(row.hash), row.request_id, row.added_at) for row in rows]
 
 
@@ -74,7 +74,7 @@ _LIST_ENTRIES = load_sql(__package__, "list_entries")
 
 def read_origins(connection: Connection, system: str, request_ids: Collection[UUID]) -> list[StepOfOrigin]:
     """Return these requests, each with its step in the system."""
-    rows = execute(connection, _ORIGINS, {"ids": listed(request_ids), "of_system": system}).all()
+    rows = execute(connection, _ORIGINS, {"ids": uuid_array(request_ids), "of_system": system}).all()
     return [
         StepOfOrigin(
             row.id,
@@ -105,7 +105,7 @@ def read_refused(
     connection: Connection, people: Collection[UUID], hashes: Collection[bytes]
 ) -> frozenset[tuple[UUID, bytes]]:
     """Return (person, hash) of re-appearances that were denied, revoked or dropped by a reviewer."""
-    rows = execute(connection, _REFUSED, {"people": listed(people), "hashes": Packed(hashes)}).all()
+    rows = execute(connection, _REFUSED, {"people": uuid_array(people), "hashes": BinaryArray(hashes)}).all()
     return frozenset((row.person, bytes(row.keyed_hash)) for row in rows)
 
 
@@ -128,7 +128,7 @@ def read_known_states(
     connection: Connection, system: str, record_hashes: Iterable[bytes]
 ) -> frozenset[tuple[bytes, datetime]]:
     """Return (record, time of change) of the states of these records that have opened a request before."""
-    values = {"of_system": system, "records": Packed(dict.fromkeys(record_hashes))}
+    values = {"of_system": system, "records": BinaryArray(dict.fromkeys(record_hashes))}
     return frozenset((bytes(row.record_hash), row.changed_at) for row in execute(connection, _KNOWN, values).all())
 
 
@@ -154,10 +154,10 @@ def insert_reappearances(
     values = {
         "of_system": system,
         "now": now,
-        "records": Packed(each.record_hash for each in reappearances),
-        "changed": timed(each.changed_at for each in reappearances),
-        "origins": listed(each.origin for each in reappearances),
-        "requests": listed(each.request_id for each in reappearances),
+        "records": BinaryArray(each.record_hash for each in reappearances),
+        "changed": timestamp_array(each.changed_at for each in reappearances),
+        "origins": uuid_array(each.origin for each in reappearances),
+        "requests": uuid_array(each.request_id for each in reappearances),
     }
     execute(connection, _INSERT_REAPPEARANCES, values)
 

@@ -37,7 +37,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
 from service.domain.execution.states import ENDED
-from service.store.arrays import Packed, array_parameter, listed
+from service.store.arrays import BinaryArray, array_parameter, uuid_array
 from service.store.execute import execute
 from service.store.tables.requests import RequestRow, SuppressionRow
 from service.store.tables.suppression import SuppressionSyncRow, SuppressionWaitRow
@@ -70,7 +70,7 @@ def mark_due_syncs(connection: Connection, systems: Sequence[str], *, again_afte
 
     Syncs for which a worker was woken within `again_after`, and locked ones, are skipped.
     """
-    rows = execute(connection, _MARK_DUE, {"names": Packed(systems), "again": again_after}).all()
+    rows = execute(connection, _MARK_DUE, {"names": BinaryArray(systems), "again": again_after}).all()
     return [(row.system, row.connector) for row in rows]
 
 
@@ -246,7 +246,7 @@ def restart_sync(connection: Connection, system: str) -> None:
 
 def insert_waits(connection: Connection, system: str, cursor: str | None, requests: Iterable[UUID]) -> None:
     """Have the page at `cursor` (None: the first) read again after these requests have ended."""
-    values = {"of_system": system, "at": _FIRST_PAGE if cursor is None else cursor, "ids": listed(sorted(requests))}
+    values = {"of_system": system, "at": _FIRST_PAGE if cursor is None else cursor, "ids": uuid_array(sorted(requests))}
     execute(connection, _INSERT_WAITS, values)
 
 
@@ -264,7 +264,7 @@ _INSERT_WAITS = (
 def delete_waits(connection: Connection, system: str, page: WaitedPage) -> None:
     """Delete the waits for these requests, because the page was read again."""
     cursor = _FIRST_PAGE if page.cursor is None else page.cursor
-    execute(connection, _DELETE_WAITS, {"of_system": system, "at": cursor, "ids": listed(page.requests)})
+    execute(connection, _DELETE_WAITS, {"of_system": system, "at": cursor, "ids": uuid_array(page.requests)})
 
 
 _DELETE_WAITS = delete(SuppressionWaitRow).where(
@@ -276,7 +276,9 @@ _DELETE_WAITS = delete(SuppressionWaitRow).where(
 
 def pages_to_read_again(connection: Connection, system: str, *, limit: int) -> list[WaitedPage]:
     """Return at most `limit` pages whose awaited requests have ended, in the order of cursors."""
-    rows = execute(connection, _READ_AGAIN, {"of_system": system, "n": limit, "ended": Packed(sorted(ENDED))}).all()
+    rows = execute(
+        connection, _READ_AGAIN, {"of_system": system, "n": limit, "ended": BinaryArray(sorted(ENDED))}
+    ).all()
     return [WaitedPage(row.cursor or None, tuple(row.requests)) for row in rows]
 
 

@@ -37,7 +37,7 @@ ALLOWED = {
     "service/execution": (40, 55),
     "service/monitoring": (0, 3),
     "service/requests": (24, 58),
-    "service/store": (26, 115),
+    "service/store": (21, 108),
     "workers": (7, 9),
     "workers/tasks": (1, 3),
 }

@@ -25,7 +25,7 @@ ALLOWED = {
     "service/execution": (12, 11, 62, 40, 43),
     "service/requests": (18, 9, 36, 15, 37),
     "service/requests/steps": (0, 0, 0, 6, 15),
-    "service/store": (22, 12, 67, 3, 52),
+    "service/store": (22, 12, 56, 3, 47),
 }
 
 

@@ -37,7 +37,7 @@ from service.store.audit_log import log as audit_log
 from service.store.audit_log.record_change import Change, Version, change_rows
 from service.store.audit_log.tree import inclusion_proof, stored_size
 from service.store.engine import open_engine
-from service.store.execute import in_driver_words
+from service.store.execute import compile_once
 from service.store.migrate import migrate
 from tests.benchmarks.own_servers import own_servers
 from tests.benchmarks.results import tell
@@ -76,7 +76,7 @@ _INSERT = text(
 )
 _CHANGED = "state = 'in_progress', reason = :reason"
 _CHANGE = text(f"UPDATE requests SET {_CHANGED} WHERE id = :id")
-_CHANGE_IN_DRIVER_WORDS = in_driver_words(f"UPDATE requests SET {_CHANGED} WHERE id = :id")
+_CHANGE_IN_DRIVER_WORDS = compile_once(f"UPDATE requests SET {_CHANGED} WHERE id = :id").words
 ROUNDS = 200
 _FIRST = 5
 

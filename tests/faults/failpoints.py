@@ -82,17 +82,17 @@ def _at_commits(point: Any) -> None:
 
 def _at_statements(point: Any) -> None:
     """Statements that are a transaction by themselves, and write."""
-    from service.store.autocommit import Statements
+    from service.store.autocommit import Autocommit
 
-    real = Statements.run
+    real = Autocommit.execute
 
-    def run(self: Any, statement: str, values: Any) -> Any:
-        if statement.startswith("SELECT"):
+    def execute(self: Any, statement: Any, values: Any) -> Any:
+        if str(statement).startswith("SELECT"):
             return real(self, statement, values)
         with point(f"commit of {_caller()}"):
             return real(self, statement, values)
 
-    Statements.run = run  # type: ignore[method-assign]
+    Autocommit.execute = execute  # type: ignore[method-assign]
 
 
 def _at_messages(point: Any) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from service.requests.intake.insert import StoreMoved, on_one_server
 from service.store import engine as engines
-from service.store.autocommit import Statements
+from service.store.autocommit import Autocommit
 from service.store.encryption.epoch_files import EpochFiles
 from service.store.encryption.key_encryption_keys import fixed_keys
 from service.store.encryption.key_store import KeyStore
@@ -28,17 +28,17 @@ def engine(key_database_url: str) -> Iterator[Engine]:
 
 
 def test_a_statement_is_committed_and_the_pool_is_as_before(engine: Engine) -> None:
-    statements = Statements(engine)
+    autocommit = Autocommit(engine)
     insert = "INSERT INTO data_keys (owner, wrapped, wrapping_key_id) VALUES (%(o)s, '', 'k')"
 
-    assert statements.run(insert, {"o": "request/1"}) == []
+    assert autocommit.execute(insert, {"o": "request/1"}) == []
     with pytest.raises(IntegrityError) as refused:
-        statements.run(insert, {"o": "request/1"})
+        autocommit.execute(insert, {"o": "request/1"})
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM data_keys"))
         connection.rollback()
 
-    assert [row.owner for row in statements.run("SELECT owner FROM data_keys", {})] == ["request/1"]
+    assert [row.owner for row in autocommit.execute("SELECT owner FROM data_keys", {})] == ["request/1"]
     assert "request/1" not in str(refused.value).replace("Key (owner)=(request/1)", "")
     assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
@@ -58,38 +58,38 @@ def _end_the_others(engine: Engine, url: str) -> None:
 def test_a_connection_that_was_ended_while_it_lay_in_the_pool_is_not_handed_out(
     engine: Engine, key_database_url: str
 ) -> None:
-    statements = Statements(engine)
+    autocommit = Autocommit(engine)
     for _ in range(2):
-        statements.run("SELECT 1", {})
+        autocommit.execute("SELECT 1", {})
         _end_the_others(engine, key_database_url)
         with engine.begin() as connection:
             assert connection.execute(text("SELECT 1")).scalar_one() == 1
         _end_the_others(engine, key_database_url)
-        assert len(statements.run("SELECT 1", {})) == 1
+        assert len(autocommit.execute("SELECT 1", {})) == 1
 
 
 def test_without_the_look_it_would_be(engine: Engine, key_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    statements = Statements(engine)
-    statements.run("SELECT 1", {})
+    autocommit = Autocommit(engine)
+    autocommit.execute("SELECT 1", {})
     _end_the_others(engine, key_database_url)
     monkeypatch.setattr(engines, "_has_something_to_say", lambda connection: False)
 
     with pytest.raises(OperationalError):
-        statements.run("SELECT 1", {})
-    assert len(statements.run("SELECT 1", {})) == 1
+        autocommit.execute("SELECT 1", {})
+    assert len(autocommit.execute("SELECT 1", {})) == 1
 
 
 def test_a_connection_long_silent_is_asked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     ping = engine.dialect.do_ping
     monkeypatch.setattr(engine.dialect, "do_ping", lambda connection: asked.append(connection) or ping(connection))
-    statements = Statements(engine)
-    statements.run("SELECT 1", {})
-    statements.run("SELECT 1", {})
+    autocommit = Autocommit(engine)
+    autocommit.execute("SELECT 1", {})
+    autocommit.execute("SELECT 1", {})
     assert asked == []
 
     monkeypatch.setattr(engines, "_SILENT_SECONDS", -1.0)
-    statements.run("SELECT 1", {})
+    autocommit.execute("SELECT 1", {})
 
     assert len(asked) == 1
 
@@ -135,9 +135,9 @@ def test_a_new_key_is_waited_for_unless_the_callers_commit_makes_it_durable(engi
 
 
 def test_a_store_that_moved_meanwhile_is_not_written_to(engine: Engine) -> None:
-    statements = Statements(engine)
+    autocommit = Autocommit(engine)
     with pytest.raises(StoreMoved), on_one_server():
-        statements.run(
+        autocommit.execute(
             "SELECT 1 / CAST(pg_postmaster_start_time() = %(server)s AS integer)",
             {"server": datetime(2026, 1, 1, tzinfo=UTC)},
         )

@@ -51,7 +51,7 @@ class Standing:
 def system_standing(stores: Stores, settings: Settings, system: str) -> Standing | None:
     """How it stands; None if it isn't connected or at rest."""
     apart = settings.service.dedicated_workers
-    rows = stores.statements.run(_STANDING, {"system": system, "apart": list(apart)})
+    rows = stores.autocommit.execute(_STANDING, {"system": system, "apart": list(apart)})
     if not rows or rows[0].rests:
         return None
     row = rows[0]

@@ -18,7 +18,7 @@ from service.domain.execution.states import NOT_DONE_YET, StepState
 from service.requests.steps.move import apply_event
 from service.settings import ConfiguredSystem, Settings
 from service.store.audit_log.record_change import Change, Version, log_changes
-from service.store.execute import run
+from service.store.execute import execute
 from service.store.locking import database_now, version_of
 from service.store.stores import Stores
 from service.suppression.scan_schedule import begin_sync_anew, keep_syncs
@@ -99,7 +99,7 @@ def _remove(connection: Connection, row: Row[Any]) -> None:
 
 def _steps(connection: Connection, system: str, states: Collection[StepState]) -> Sequence[Row[Any]]:
     """The system's steps in these states, locked."""
-    return run(connection, _LOCK_STEPS, {"system": system, "states": sorted(states)}).all()
+    return execute(connection, _LOCK_STEPS, {"system": system, "states": sorted(states)}).all()
 
 
 _LOCK_STEPS = (

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from service.store.arrays import listed
-from service.store.execute import run
+from service.store.arrays import uuid_array
+from service.store.execute import execute
 
 _HELD = (
     "SELECT DISTINCT i.request_id FROM identifiers i"
@@ -25,4 +25,4 @@ def held_requests(connection: Connection, request_ids: Sequence[UUID]) -> set[UU
     """Return the requests with an identifier in their cluster that is under a hold in force."""
     if not request_ids:
         return set()
-    return set(run(connection, _HELD, {"ids": listed(request_ids)}).scalars())
+    return set(execute(connection, _HELD, {"ids": uuid_array(request_ids)}).scalars())

@@ -49,9 +49,9 @@ from service.requests.records.schedule import keep_second_person, postpone, retu
 from service.requests.records.schedule import lease_identities as take_leases
 from service.requests.records.store import lock_leased, pick_identities
 from service.settings import Settings
+from service.store import interlock
 from service.store.encryption.key_store import request_owner
-from service.store.interlock import gate_is_open
-from service.store.locking import check_again, database_now
+from service.store.locking import database_now, request_check
 from service.store.stores import Stores
 
 log = structlog.get_logger(__name__)
@@ -89,7 +89,7 @@ def lease_identities(
 ) -> list[LeasedIdentity]:
     """Lease due requests for a search; none while the safety interlock is engaged (see lease_steps)."""
     with stores.engine.begin() as connection:
-        if not gate_is_open(connection, admission):
+        if interlock.is_engaged(connection, admission):
             return []
         due = pick_identities(connection, limit)
         leased = take_leases(connection, due, timedelta(seconds=settings.engine.lease_seconds * 4))
@@ -293,7 +293,7 @@ class _Resolution:
         change = request_change(self.row, "request_linked", to=str(other))
         link(self.connection, [change], to=other, by_person=False, actor="worker", at=self.now)
         # The other request may have ended after this transaction read it.
-        check_again(self.connection, [other])
+        request_check(self.connection, [other])
 
     def _set_aside(self, reason: Progress, doubts: Sequence[OpenDoubt]) -> None:
         """Let the request wait for a review, or for the requester's verification."""

@@ -30,7 +30,7 @@ from service.requests.identity.store import (
 from service.requests.records.changes import link, resume_reviewed
 from service.requests.records.rows import StoredRequest, request_change
 from service.requests.records.store import followers, lock_request, lock_requests
-from service.store.locking import check_again, database_now
+from service.store.locking import database_now, request_check
 from service.store.stores import Stores
 
 _REVIEWABLE = frozenset({Progress.NEEDS_REVIEW, Progress.NEED_USER_VERIFICATION})
@@ -166,7 +166,7 @@ def link_request(stores: Stores, request_id: UUID, *, to: UUID, actor: str) -> N
             request_change(row, "request_linked", to=str(to)),
         ]
         link(connection, changes, to=to, by_person=True, actor=actor, at=now)
-        check_again(connection, [to])
+        request_check(connection, [to])
 
 
 def _check_reviewable(row: StoredRequest) -> None:

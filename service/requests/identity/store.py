@@ -41,8 +41,8 @@ from sqlalchemy.types import NullType
 
 from service.requests.imports.paused import REQUEST_IS_ACTIVE
 from service.requests.records.store import UNFINISHED_STATE
-from service.store.arrays import Packed, array_parameter, counted, listed, timed
-from service.store.execute import execute, run
+from service.store.arrays import BinaryArray, array_parameter, int_array, timestamp_array, uuid_array
+from service.store.execute import execute
 from service.store.sql_files import load_sql
 from service.store.tables.requests import IdentifierRow, RequestRow, SuppressionRow
 
@@ -70,7 +70,7 @@ class SealedIdentifier(NamedTuple):
 
 def read_sealed(connection: Connection, request_ids: Iterable[UUID]) -> list[SealedIdentifier]:
     """Return all identifiers of these requests, by request and id."""
-    rows = execute(connection, _READ, {"ids": listed(request_ids)}).all()
+    rows = execute(connection, _READ, {"ids": uuid_array(request_ids)}).all()
     return [SealedIdentifier._make(row) for row in rows]
 
 
@@ -94,7 +94,7 @@ class SealedPerson(NamedTuple):
 
 def read_people(connection: Connection, request_ids: Iterable[UUID]) -> list[SealedPerson]:
     """Return the identifiers of these requests whose values are there, by request and id."""
-    rows = execute(connection, _READ_PEOPLE, {"ids": listed(request_ids)}).all()
+    rows = execute(connection, _READ_PEOPLE, {"ids": uuid_array(request_ids)}).all()
     return [SealedPerson._make(row) for row in rows]
 
 
@@ -151,11 +151,11 @@ def insert_found(connection: Connection, rows: Sequence[NewRow]) -> None:
     if not rows:
         return
     values = {
-        "ids": listed(row.id for row in rows),
-        "requests": listed(row.request_id for row in rows),
-        "kinds": Packed(row.kind for row in rows),
-        "sealed": Packed(row.sealed for row in rows),
-        "hashes": Packed(row.keyed_hash for row in rows),
+        "ids": uuid_array(row.id for row in rows),
+        "requests": uuid_array(row.request_id for row in rows),
+        "kinds": BinaryArray(row.kind for row in rows),
+        "sealed": BinaryArray(row.sealed for row in rows),
+        "hashes": BinaryArray(row.keyed_hash for row in rows),
     }
     execute(connection, _INSERT_FOUND, values)
 
@@ -194,7 +194,7 @@ _INSERT_FOUND = insert(IdentifierRow).from_select(
 
 def use_again(connection: Connection, identifier_ids: Iterable[UUID]) -> None:
     """Let these identifiers belong to the next plan; those that do already aren't written."""
-    execute(connection, _USE_AGAIN, {"ids": listed(identifier_ids)})
+    execute(connection, _USE_AGAIN, {"ids": uuid_array(identifier_ids)})
 
 
 _USE_AGAIN = (
@@ -207,7 +207,7 @@ _USE_AGAIN = (
 def exclude(connection: Connection, reasons: Mapping[UUID, str]) -> None:
     """Exclude identifiers from every plan, each for its reason."""
     if reasons:
-        execute(connection, _EXCLUDE, {"ids": listed(reasons), "reasons": Packed(reasons.values())})
+        execute(connection, _EXCLUDE, {"ids": uuid_array(reasons), "reasons": BinaryArray(reasons.values())})
 
 
 _REASONS = (
@@ -224,7 +224,7 @@ _EXCLUDE = (
 
 def drop(connection: Connection, identifier_ids: Iterable[UUID]) -> int:
     """Drop identifiers that a reviewer says aren't the person's. Return how many weren't dropped before."""
-    return execute(connection, _DROP, {"ids": listed(identifier_ids)}).rowcount
+    return execute(connection, _DROP, {"ids": uuid_array(identifier_ids)}).rowcount
 
 
 _DROPPED = literal_column("'dropped'", Text)
@@ -248,9 +248,9 @@ def write_verifications(connection: Connection, verifications: Sequence[Verifica
     if not verifications:
         return
     values = {
-        "ids": listed(each.identifier_id for each in verifications),
-        "methods": Packed(each.method for each in verifications),
-        "instants": timed(each.verified_at for each in verifications),
+        "ids": uuid_array(each.identifier_id for each in verifications),
+        "methods": BinaryArray(each.method for each in verifications),
+        "instants": timestamp_array(each.verified_at for each in verifications),
     }
     execute(connection, _VERIFY, values)
 
@@ -286,7 +286,7 @@ def planned_hashes(connection: Connection, request_ids: Collection[UUID]) -> lis
     """Return request and keyed hash of the identifiers in these requests' earlier plans."""
     if not request_ids:
         return []
-    return execute(connection, _PLANNED_HASHES, {"ids": listed(request_ids)}).all()
+    return execute(connection, _PLANNED_HASHES, {"ids": uuid_array(request_ids)}).all()
 
 
 _PLANNED_HASHES = select(IdentifierRow.request_id, IdentifierRow.keyed_hash).where(
@@ -302,7 +302,7 @@ def plan_identifiers(
     They go on the suppression list in the same statement. Returns request and keyed hash of each, and how many entries
     of each request are new on the list. An entry of an earlier version stays as it is.
     """
-    values = {"ids": listed(versions), "versions": counted(versions.values()), "now": now}
+    values = {"ids": uuid_array(versions), "versions": int_array(versions.values()), "now": now}
     planned: list[tuple[UUID, bytes]] = []
     added: Counter[UUID] = Counter()
     for request_id, keyed_hash in execute(connection, _PLAN, values).all():
@@ -349,7 +349,7 @@ _PLAN = union_all(
 
 def not_planned_in(connection: Connection, request_id: UUID, others: Collection[UUID]) -> set[UUID]:
     """Return those of the other requests that use an identifier which isn't in this request's plan."""
-    return set(execute(connection, _NOT_PLANNED, {"request": request_id, "ids": listed(others)}).scalars())
+    return set(execute(connection, _NOT_PLANNED, {"request": request_id, "ids": uuid_array(others)}).scalars())
 
 
 _IN_PLAN = aliased(IdentifierRow, name="p")
@@ -390,7 +390,7 @@ def overlapping_requests(
     request starts nothing, so that no other may wait for it. A request of a paused import doesn't count either: it
     will find this one when its import is resumed.
     """
-    values = {"hashes": Packed(hashes), "key": request_id, "created": created_at}
+    values = {"hashes": BinaryArray(hashes), "key": request_id, "created": created_at}
     return [OverlappingRequest._make(row) for row in execute(connection, _OVERLAPPING, values).all()]
 
 
@@ -423,8 +423,11 @@ def with_overlap(connection: Connection, hashes: Sequence[tuple[UUID, bytes]]) -
     """Return those of these requests of whose keyed hashes one is used by another unfinished request."""
     if not hashes:
         return set()
-    values = {"ids": listed(each for each, _ in hashes), "hashes": Packed(keyed_hash for _, keyed_hash in hashes)}
-    return set(run(connection, _WITH_OVERLAP, values).scalars())
+    values = {
+        "ids": uuid_array(each for each, _ in hashes),
+        "hashes": BinaryArray(keyed_hash for _, keyed_hash in hashes),
+    }
+    return set(execute(connection, _WITH_OVERLAP, values).scalars())
 
 
 _WITH_OVERLAP = load_sql(__package__, "with_overlap")

@@ -41,7 +41,7 @@ from service.requests.intake.validate import (
     seal_submissions,
 )
 from service.settings import Settings
-from service.store.locking import check_again, database_now
+from service.store.locking import database_now, request_check
 from service.store.stores import Stores
 
 log = structlog.get_logger(__name__)
@@ -244,7 +244,7 @@ class _Writing:
             if importing.state == ImportState.COMPLETED:
                 actor = f"key:{self._import.submitted_by}"
                 change_import(connection, importing, ImportState.RUNNING, "import_reopened", actor=actor)
-            check_again(connection, self._linked_elsewhere(new))
+            request_check(connection, self._linked_elsewhere(new))
         results = dict(self._judged(known, new))
         self._note_refusals(connection, {**results, **unreadable})
         return results

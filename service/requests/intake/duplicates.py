@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from service.requests.imports.paused import HALTED_IMPORTS
 from service.requests.intake.validate import CheckedSubmission, SealedSubmission, Submission
-from service.store.arrays import Packed, listed
+from service.store.arrays import BinaryArray, uuid_array
 from service.store.stores import Stores
 
 KeyName: TypeAlias = tuple[UUID, str]
@@ -100,12 +100,12 @@ def read_before(stores: Stores, checked: Sequence[CheckedSubmission]) -> Before:
     keys = [name for submission in submissions if (name := key_name(submission)) is not None]
     references = [name for submission in submissions if (name := reference_name(submission)) is not None]
     values = values_of(checked) | {
-        "api_keys": listed(api_key for api_key, _ in keys),
-        "keys": Packed(key for _, key in keys),
-        "reference_keys": listed(api_key for api_key, _ in references),
-        "references": Packed(reference for _, reference in references),
+        "api_keys": uuid_array(api_key for api_key, _ in keys),
+        "keys": BinaryArray(key for _, key in keys),
+        "reference_keys": uuid_array(api_key for api_key, _ in references),
+        "references": BinaryArray(reference for _, reference in references),
     }
-    rows = stores.statements.run(_statement(bool(keys), bool(references)), values)
+    rows = stores.autocommit.execute(_statement(bool(keys), bool(references)), values)
     return Before(
         now=rows[0].now,
         server_started_at=rows[0].server_started_at,
@@ -131,7 +131,7 @@ class Holder(NamedTuple):
 def values_of(submissions: Iterable[CheckedSubmission], import_id: UUID | None = None) -> dict[str, Any]:
     """The values of OPEN_REQUESTS for a set; its own import isn't halted for it."""
     hashes = {keyed_hash for checked in submissions if checked.is_verified for keyed_hash in checked.keyed_hashes}
-    return {"hashes": Packed(hashes) if hashes else listed(()), "import": import_id}
+    return {"hashes": BinaryArray(hashes) if hashes else uuid_array(()), "import": import_id}
 
 
 def open_requests(

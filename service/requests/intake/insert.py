@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
-from service.store.arrays import Packed, counted, listed, packed, timed
+from service.store.arrays import BinaryArray, int_array, nullable_array, timestamp_array, uuid_array
 from service.store.encryption.epoch_secrets import EpochKeyUnusable
 from service.store.encryption.pepper_versions import OtherPeppers
 
@@ -44,11 +44,11 @@ _COLUMNS: Mapping[str, str] = {
     "entry_hash": "bytea",
 }
 _PACKED: Mapping[str, Callable[[Sequence[Any]], Any]] = {
-    "uuid": listed,
-    "text": packed,
-    "bytea": packed,
-    "integer": counted,
-    "timestamptz": timed,
+    "uuid": uuid_array,
+    "text": nullable_array,
+    "bytea": nullable_array,
+    "integer": int_array,
+    "timestamptz": timestamp_array,
 }
 
 
@@ -170,7 +170,7 @@ def insertion_of(
     }
     values |= _identifier_values(requests)
     values |= {
-        "entries": Packed(request.entry for request in requests),
+        "entries": BinaryArray(request.entry for request in requests),
         "server": server_started_at,
         "patience": None if patience is None else f"{round(patience.total_seconds() * 1000)}ms",
     }
@@ -188,22 +188,22 @@ def insert_requests(connection: Connection, requests: Sequence[NewRequest], serv
 def _identifier_values(requests: Sequence[NewRequest]) -> dict[str, Any]:
     pairs = [(request.columns["id"], row) for request in requests for row in request.identifiers]
     return {
-        "i_ids": listed(row.id for _, row in pairs),
-        "i_requests": listed(request_id for request_id, _ in pairs),
-        "i_kinds": Packed(row.kind for _, row in pairs),
-        "i_sealed": Packed(row.sealed for _, row in pairs),
-        "i_hashes": Packed(row.keyed_hash for _, row in pairs),
-        "i_methods": packed([row.method for _, row in pairs]),
-        "i_verified": timed([row.verified_at for _, row in pairs]),
+        "i_ids": uuid_array(row.id for _, row in pairs),
+        "i_requests": uuid_array(request_id for request_id, _ in pairs),
+        "i_kinds": BinaryArray(row.kind for _, row in pairs),
+        "i_sealed": BinaryArray(row.sealed for _, row in pairs),
+        "i_hashes": BinaryArray(row.keyed_hash for _, row in pairs),
+        "i_methods": nullable_array([row.method for _, row in pairs]),
+        "i_verified": timestamp_array([row.verified_at for _, row in pairs]),
     }
 
 
 def _remembered_values(remembered: Sequence[RememberedKey]) -> dict[str, Any]:
     return {
-        "k_api_keys": listed(key.api_key_id for key in remembered),
-        "k_keys": Packed(key.key for key in remembered),
-        "k_fingerprints": Packed(key.fingerprint for key in remembered),
-        "k_receipts": Packed(json.dumps(dict(key.receipt)) for key in remembered),
-        "k_requests": listed(UUID(key.receipt["id"]) for key in remembered),
-        "k_expires": timed([key.expires_at for key in remembered]),
+        "k_api_keys": uuid_array(key.api_key_id for key in remembered),
+        "k_keys": BinaryArray(key.key for key in remembered),
+        "k_fingerprints": BinaryArray(key.fingerprint for key in remembered),
+        "k_receipts": BinaryArray(json.dumps(dict(key.receipt)) for key in remembered),
+        "k_requests": uuid_array(UUID(key.receipt["id"]) for key in remembered),
+        "k_expires": timestamp_array([key.expires_at for key in remembered]),
     }

@@ -48,8 +48,8 @@ from service.requests.intake.validate import (
     seal_submissions,
 )
 from service.settings import Settings
-from service.store.arrays import Packed, listed
-from service.store.locking import check_again
+from service.store.arrays import BinaryArray, uuid_array
+from service.store.locking import request_check
 from service.store.stores import Stores
 
 __all__ = ["Receipt", "RetryIndividually", "Submission", "SubmittedIdentifier", "submit_request", "submit_requests"]
@@ -200,15 +200,15 @@ def _write(
     insertion = insertion_of(new, before.server_started_at, remembered, patience=patience)
     if not linked and not expired:
         with on_one_server():
-            stores.statements.run(*insertion)
+            stores.autocommit.execute(*insertion)
         return
     with on_one_server(), stores.engine.begin() as connection:
         if expired:
-            names = {"api_keys": listed(k.api_key_id for k in expired), "keys": Packed(k.key for k in expired)}
+            names = {"api_keys": uuid_array(k.api_key_id for k in expired), "keys": BinaryArray(k.key for k in expired)}
             connection.execute(_FORGET, names)
         connection.exec_driver_sql(*insertion)
         # These may have ended between our reading of them and our commit; nobody else would come by.
-        check_again(connection, sorted(linked))
+        request_check(connection, sorted(linked))
 
 
 def _lost_a_race(stores: Stores, checked: CheckedSubmission, error: IntegrityError) -> Receipt | Exception:

@@ -37,7 +37,7 @@ from service.requests.records.store import (
 )
 from service.requests.steps.schedule import start_waiting_steps
 from service.settings import Settings
-from service.store.locking import check_again, check_later, database_now
+from service.store.locking import database_now, request_check, request_check_after
 from service.store.stores import Stores
 
 log = structlog.get_logger(__name__)
@@ -79,7 +79,7 @@ def _advance_alone(stores: Stores, settings: Settings, request_id: UUID) -> bool
         with stores.engine.begin() as connection:
             # To the end of the queue: the others must not wait behind it.
             take_checks_of(connection, request_id)
-            check_again(connection, [request_id])
+            request_check(connection, [request_id])
         return False
     return True
 
@@ -109,7 +109,7 @@ def _now(connection: Connection, settings: Settings, seen: Sequence[DueTransitio
 
     After the time of a lease, no worker that recorded at this moment is still at it.
     """
-    check_later(connection, [each.id for each in seen if each.checks_later], settings.engine.lease_seconds)
+    request_check_after(connection, [each.id for each in seen if each.checks_later], settings.engine.lease_seconds)
     return [each for each in seen if each.is_something]
 
 
@@ -126,7 +126,7 @@ def _free_or_answer_linked(connection: Connection, request: StoredRequest, now: 
     resumed = [request_change(row, "request_resumed") for row in linked if row.id not in covered]
     answer_linked(connection, fulfilled, actor="worker", at=now)
     unlink(connection, resumed, actor="worker", at=now)
-    check_again(connection, [row.id for row in linked])
+    request_check(connection, [row.id for row in linked])
 
 
 def _covered(connection: Connection, request: StoredRequest, linked: Sequence[StoredRequest]) -> set[UUID]:

@@ -12,8 +12,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from service.store.arrays import listed
-from service.store.execute import run
+from service.store.arrays import uuid_array
+from service.store.execute import execute
 from service.store.sql_files import load_sql
 
 
@@ -45,7 +45,7 @@ def next_transitions(connection: Connection, request_ids: Iterable[UUID]) -> lis
 
     The transaction that carries a transition out locks the request and reads again.
     """
-    return [DueTransitions._make(row) for row in run(connection, _NEXT, {"ids": listed(request_ids)}).all()]
+    return [DueTransitions._make(row) for row in execute(connection, _NEXT, {"ids": uuid_array(request_ids)}).all()]
 
 
 _NEXT = load_sql(__package__, "next_transitions")

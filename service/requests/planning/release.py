@@ -30,7 +30,7 @@ from service.requests.records.rows import StoredRequest, VersionedRequest, reque
 from service.requests.steps.store import Start, write_starts
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, log_changes
-from service.store.locking import check_again, version_of
+from service.store.locking import request_check, version_of
 from service.system_rules import rules_of
 
 
@@ -136,7 +136,9 @@ def audit_starts(
     ]
     log_changes(connection, parked, actor=actor, at=at)
     # A step that is due now asks for the next look itself, when it is answered.
-    check_again(connection, [request_id for request_id, own in starts.items() if not any(_is_due(b, at) for b in own)])
+    request_check(
+        connection, [request_id for request_id, own in starts.items() if not any(_is_due(b, at) for b in own)]
+    )
 
 
 def _is_due(start: Start, now: datetime) -> bool:

@@ -25,7 +25,7 @@ from sqlalchemy import Connection, Row
 
 from service.domain.execution.states import Phase, StepState, Transition
 from service.requests.planning.store import steps_before_others
-from service.store.locking import check_again
+from service.store.locking import request_check
 
 
 def ask_to_look(
@@ -44,7 +44,7 @@ def ask_to_look(
     waited_for = steps_before_others(connection, had_effect)
     asking = [row for row, move in moves if _may_let_follow(row, move, waited_for)]
     ends = {row.id for row, move in moves if move.has_ended and row.plan_version is not None}
-    check_again(connection, [r.request_id for r in asking if r.id not in ends or r.request_id not in left_to_others])
+    request_check(connection, [r.request_id for r in asking if r.id not in ends or r.request_id not in left_to_others])
 
 
 def _may_let_follow(row: Row[Any], move: Transition, waited_for: set[UUID]) -> bool:

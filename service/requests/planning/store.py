@@ -35,7 +35,15 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.types import NullType
 
 from service.domain.execution.states import Phase, StepState
-from service.store.arrays import Packed, array_parameter, counted, listed, packed, timed
+from service.store.arrays import (
+    BinaryArray,
+    array_parameter,
+    bool_array,
+    int_array,
+    nullable_array,
+    timestamp_array,
+    uuid_array,
+)
 from service.store.execute import execute
 from service.store.tables.requests import IdentifierRow, PlanRow, RequestRow, SuppressionRow
 from service.store.tables.work import RequestCheckRow, StepRow, SystemRow
@@ -53,11 +61,11 @@ class NewPlan(NamedTuple):
 def insert_plans(connection: Connection, plans: Sequence[NewPlan], frozen_at: datetime) -> None:
     """Write these plans in one statement."""
     values = {
-        "ids": listed(plan.request_id for plan in plans),
-        "versions": counted(plan.version for plan in plans),
+        "ids": uuid_array(plan.request_id for plan in plans),
+        "versions": int_array(plan.version for plan in plans),
         "now": frozen_at,
-        "hashes": Packed(plan.hash for plan in plans),
-        "reasons": Packed(",".join(plan.reasons) for plan in plans),
+        "hashes": BinaryArray(plan.hash for plan in plans),
+        "reasons": BinaryArray(",".join(plan.reasons) for plan in plans),
     }
     execute(connection, _INSERT_PLANS, values)
 
@@ -125,7 +133,7 @@ _APPROVE = (
 
 def remove_entries(connection: Connection, request_ids: Sequence[UUID], at: datetime) -> Counter[UUID]:
     """Take what these requests put on the suppression list off it. Return how many entries of each."""
-    rows = execute(connection, _REMOVE_ENTRIES, {"ids": listed(request_ids), "now": at}).scalars()
+    rows = execute(connection, _REMOVE_ENTRIES, {"ids": uuid_array(request_ids), "now": at}).scalars()
     return Counter(rows)
 
 
@@ -139,7 +147,7 @@ _REMOVE_ENTRIES = (
 
 def plans_with_others(connection: Connection, request_ids: Collection[UUID]) -> frozenset[UUID]:
     """Return those of these re-appearances that plan an identifier which the earlier request hadn't on the list."""
-    return frozenset(execute(connection, _WITH_OTHERS, {"ids": listed(request_ids)}).scalars())
+    return frozenset(execute(connection, _WITH_OTHERS, {"ids": uuid_array(request_ids)}).scalars())
 
 
 _ORIGIN = aliased(RequestRow, name="o")
@@ -207,7 +215,7 @@ class StoredStep(NamedTuple):
 
 def lock_plan_steps(connection: Connection, request_ids: Collection[UUID]) -> dict[UUID, list[StoredStep]]:
     """Lock all steps of these requests, by id, and return them by request and position."""
-    rows = execute(connection, _LOCK_STEPS, {"ids": listed(request_ids)}).all()
+    rows = execute(connection, _LOCK_STEPS, {"ids": uuid_array(request_ids)}).all()
     found: dict[UUID, list[StoredStep]] = {request_id: [] for request_id in request_ids}
     for step in sorted((StoredStep._make(row) for row in rows), key=lambda step: (step.position, step.id)):
         found[step.request_id].append(step)
@@ -246,19 +254,19 @@ def insert_steps(connection: Connection, rows: Sequence[StepInsert]) -> None:
     if not rows:
         return
     values = {
-        "ids": listed(row.id for row in rows),
-        "requests": listed(row.request_id for row in rows),
-        "systems": Packed(row.system for row in rows),
-        "positions": counted(row.position for row in rows),
-        "phases": Packed(row.phase for row in rows),
-        "states": Packed(row.state for row in rows),
-        "reasons": packed([row.reason for row in rows]),
-        "dues": timed(row.due_at for row in rows),
-        "deadlines": timed(row.respond_by for row in rows),
-        "queues": listed(row.queue for row in rows),
-        "located": counted(row.located for row in rows),
-        "waits": counted(row.waits_for_order for row in rows),
-        "versions": counted(row.plan_version for row in rows),
+        "ids": uuid_array(row.id for row in rows),
+        "requests": uuid_array(row.request_id for row in rows),
+        "systems": BinaryArray(row.system for row in rows),
+        "positions": int_array(row.position for row in rows),
+        "phases": BinaryArray(row.phase for row in rows),
+        "states": BinaryArray(row.state for row in rows),
+        "reasons": nullable_array([row.reason for row in rows]),
+        "dues": timestamp_array(row.due_at for row in rows),
+        "deadlines": timestamp_array(row.respond_by for row in rows),
+        "queues": uuid_array(row.queue for row in rows),
+        "located": int_array(row.located for row in rows),
+        "waits": bool_array(row.waits_for_order for row in rows),
+        "versions": int_array(row.plan_version for row in rows),
     }
     execute(connection, _INSERT_STEPS, values)
 
@@ -305,7 +313,7 @@ def steps_before_others(connection: Connection, step_ids: Collection[UUID]) -> s
     """Return those of these steps whose request has a step in a later position."""
     if not step_ids:
         return set()
-    return set(execute(connection, _BEFORE_OTHERS, {"ids": listed(step_ids)}).scalars())
+    return set(execute(connection, _BEFORE_OTHERS, {"ids": uuid_array(step_ids)}).scalars())
 
 
 _ASKED = func.unnest(array_parameter("ids", Uuid())).table_valued(column("id", Uuid)).render_derived(name="asked")

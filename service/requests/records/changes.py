@@ -34,7 +34,7 @@ from sqlalchemy.types import NullType
 
 from service.domain.identity.doubts import OpenDoubt
 from service.domain.requests.states import Duty, Progress, RequestState
-from service.store.arrays import Packed, array_parameter, counted, listed
+from service.store.arrays import BinaryArray, array_parameter, int_array, uuid_array
 from service.store.audit_log.log import append_with
 from service.store.audit_log.record_change import Change, RowNotThere, chain_entries
 from service.store.tables.requests import RequestRow
@@ -90,9 +90,9 @@ def _write(
     else:
         statement = to.many
         of_rows = {
-            "keys": Packed([key for _, key in versions]),
-            "versions": counted(version.number for version in versions.values()),
-            "hashes": Packed([version.entry_hash for version in versions.values()]),
+            "keys": BinaryArray([key for _, key in versions]),
+            "versions": int_array(version.number for version in versions.values()),
+            "hashes": BinaryArray([version.entry_hash for version in versions.values()]),
         }
     found = append_with(connection, entries, statement, {**values, **of_rows}).rowcount
     if found != len(versions):
@@ -210,14 +210,14 @@ def enter_plan_version(
 
     A request that was answered already stays answered, and gets no reason, while the new version is carried out.
     """
-    _write(connection, _ENTER_PLAN, changes, {"unapproved": listed(unapproved)}, actor=actor, at=at)
+    _write(connection, _ENTER_PLAN, changes, {"unapproved": uuid_array(unapproved)}, actor=actor, at=at)
 
 
 def enter_first_plan(
     connection: Connection, changes: Sequence[Change], *, unapproved: Collection[UUID], actor: str, at: datetime
 ) -> None:
     """Write the same for requests that need no search; they begin with it."""
-    values = {"unapproved": listed(unapproved), "now": at}
+    values = {"unapproved": uuid_array(unapproved), "now": at}
     _write(connection, _ENTER_FIRST_PLAN, changes, values, actor=actor, at=at)
 
 
@@ -261,7 +261,7 @@ def answer(
     at: datetime,
 ) -> None:
     """Fulfil requests; those of `sealing` are due for sealing at `seal_at`."""
-    values = {"now": at, "seal_at": seal_at, "sealing": listed(sealing)}
+    values = {"now": at, "seal_at": seal_at, "sealing": uuid_array(sealing)}
     _write(connection, _ANSWER, changes, values, actor=actor, at=at)
 
 
@@ -362,7 +362,7 @@ def write_overdue(
     connection: Connection, changes: Sequence[Change], *, expired: Collection[UUID], actor: str, at: datetime
 ) -> None:
     """Mark requests as overdue; those of `expired` end with it."""
-    _write(connection, _MARK_OVERDUE, changes, {"now": at, "expired": listed(expired)}, actor=actor, at=at)
+    _write(connection, _MARK_OVERDUE, changes, {"now": at, "expired": uuid_array(expired)}, actor=actor, at=at)
 
 
 _MARK_OVERDUE = _Transition(

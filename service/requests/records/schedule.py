@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.types import NullType
 
 from service.requests.records.rows import PlannedRequest
-from service.store.arrays import array_parameter, counted, listed
+from service.store.arrays import array_parameter, int_array, uuid_array
 from service.store.execute import execute
 from service.store.tables.requests import RequestRow
 
@@ -50,7 +50,7 @@ class LeasedRequest(NamedTuple):
 
 def lease_identities(connection: Connection, request_ids: Sequence[UUID], lease: timedelta) -> list[LeasedRequest]:
     """Lease those of these requests that are due and not leased; locked ones are skipped."""
-    rows = execute(connection, _LEASE, {"ids": listed(request_ids), "lease": lease}).all()
+    rows = execute(connection, _LEASE, {"ids": uuid_array(request_ids), "lease": lease}).all()
     return [LeasedRequest._make(row) for row in rows]
 
 
@@ -81,7 +81,7 @@ _LEASE = (
 
 def return_identities(connection: Connection, fences: Mapping[UUID, int], due_at: datetime) -> None:
     """End these leases and make the requests due at `due_at`; a lease that was lost changes nothing."""
-    values = {"due": due_at, "ids": listed(fences), "fences": counted(fences.values())}
+    values = {"due": due_at, "ids": uuid_array(fences), "fences": int_array(fences.values())}
     execute(connection, _RETURN, values)
 
 
@@ -125,7 +125,7 @@ _KEEP = (
 def plan_sealing(connection: Connection, request_ids: Sequence[UUID], seal_at: datetime) -> None:
     """Make these locked requests due for sealing at `seal_at`."""
     if request_ids:
-        execute(connection, _PLAN_SEALING, {"ids": listed(request_ids), "due": seal_at})
+        execute(connection, _PLAN_SEALING, {"ids": uuid_array(request_ids), "due": seal_at})
 
 
 _PLAN_SEALING = (
@@ -143,7 +143,7 @@ _PLAN_SEALING = (
 
 def write_origins(connection: Connection, origins: Mapping[UUID, UUID]) -> None:
     """Write which earlier request each of these new ones goes back to."""
-    execute(connection, _WRITE_ORIGINS, {"ids": listed(origins), "origins": listed(origins.values())})
+    execute(connection, _WRITE_ORIGINS, {"ids": uuid_array(origins), "origins": uuid_array(origins.values())})
 
 
 _ORIGINS = (

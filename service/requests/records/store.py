@@ -23,8 +23,8 @@ from sqlalchemy import (
 from service.domain.errors import NotFound
 from service.domain.execution.lanes import SINGLE_LANE, URGENT_LANE, most_of_one_bulk
 from service.requests.records.rows import PlannedRequest, StoredRequest
-from service.store.arrays import array_parameter, counted, listed
-from service.store.execute import execute, run
+from service.store.arrays import array_parameter, int_array, uuid_array
+from service.store.execute import execute
 from service.store.sql_files import load_sql
 from service.store.tables.requests import RequestRow
 
@@ -58,13 +58,13 @@ _LOCK = _READ.with_for_update(key_share=True)
 
 def lock_requests(connection: Connection, request_ids: Iterable[UUID]) -> dict[UUID, StoredRequest]:
     """Return the rows of those requests that exist, locked until the transaction ends."""
-    rows = execute(connection, _LOCK_MANY, {"ids": listed(request_ids)}).all()
+    rows = execute(connection, _LOCK_MANY, {"ids": uuid_array(request_ids)}).all()
     return {row.id: StoredRequest._make(row) for row in rows}
 
 
 def lock_planned(connection: Connection, request_ids: Iterable[UUID]) -> dict[UUID, PlannedRequest]:
     """Lock the same rows and return the fewer columns that plans need, because planning locks many."""
-    rows = execute(connection, _LOCK_PLANNED, {"ids": listed(request_ids)}).all()
+    rows = execute(connection, _LOCK_PLANNED, {"ids": uuid_array(request_ids)}).all()
     return {row.id: PlannedRequest._make(row) for row in rows}
 
 
@@ -87,7 +87,7 @@ def lock_with_followers(connection: Connection, request_ids: Sequence[UUID]) -> 
 
 def followers(connection: Connection, request_ids: Sequence[UUID]) -> list[UUID]:
     """Return the ids of the requests that are linked to these."""
-    return execute(connection, _FOLLOWERS, {"ids": listed(request_ids)}).scalars()
+    return execute(connection, _FOLLOWERS, {"ids": uuid_array(request_ids)}).scalars()
 
 
 _FOLLOWERS = select(RequestRow.id).where(RequestRow.linked_to == func.any(array_parameter("ids", Uuid())))
@@ -146,7 +146,7 @@ _LOCK_LEASED = (
 
 def lock_leased_plain(connection: Connection, fences: Mapping[UUID, int]) -> list[PlannedRequest]:
     """Lock those of these requests whose lease is still valid, that never were reviewed and never had a doubt."""
-    values = {"ids": listed(fences), "fences": counted(fences.values())}
+    values = {"ids": uuid_array(fences), "fences": int_array(fences.values())}
     return [PlannedRequest._make(row) for row in execute(connection, _LOCK_LEASED_PLAIN, values).all()]
 
 
@@ -182,7 +182,7 @@ _LOCK_LEASED_PLAIN = (
 def pick_identities(connection: Connection, limit: int) -> list[UUID]:
     """Return up to `limit` requests to search next, by time left; at most half of them from one import first."""
     values = {"n": limit, "half": most_of_one_bulk(limit), "urgent": URGENT_LANE, "single": SINGLE_LANE}
-    return run(connection, _PICK, values).scalars()
+    return execute(connection, _PICK, values).scalars()
 
 
 _PICK = load_sql(__package__, "pick_identities")

@@ -18,7 +18,7 @@ from service.domain.execution.decide import decide
 from service.domain.execution.events import StepEvent
 from service.domain.execution.states import ENDED, StepState, SystemRules, Transition
 from service.requests.steps.store import Entry, StepTransition, apply_transitions, facts_of
-from service.store.locking import check_again
+from service.store.locking import request_check
 from service.store.tables.requests import RequestRow
 from service.store.tables.work import StepRow
 
@@ -52,7 +52,7 @@ def apply_event(
             batch_id = None if batches is None else batches.get(step.id)
             moved.append(StepTransition(step, known[step.request_id], entry_of(step, to, data or {}, batch_id)))
     apply_transitions(connection, moved, actor=actor, at=at)
-    check_again(connection, [each.step.request_id for each in moved])
+    request_check(connection, [each.step.request_id for each in moved])
     return [each.step.id for each in moved]
 
 

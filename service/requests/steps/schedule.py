@@ -29,8 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
-from service.store.arrays import array_parameter, counted, listed, timed
-from service.store.execute import execute, run
+from service.store.arrays import array_parameter, int_array, timestamp_array, uuid_array
+from service.store.execute import execute
 from service.store.sql_files import load_sql
 from service.store.tables.work import StepRow
 
@@ -38,7 +38,7 @@ from service.store.tables.work import StepRow
 def reschedule(connection: Connection, due: Mapping[UUID, datetime]) -> None:
     """Change when these locked steps are due."""
     if due:
-        execute(connection, _RESCHEDULE, {"ids": listed(due), "dues": timed(due.values())})
+        execute(connection, _RESCHEDULE, {"ids": uuid_array(due), "dues": timestamp_array(due.values())})
 
 
 _DUE = (
@@ -52,7 +52,7 @@ _RESCHEDULE = update(StepRow).values({StepRow.due_at: _DUE.c.due_at}).where(Step
 def start_waiting_steps(connection: Connection, request_ids: Collection[UUID], now: datetime) -> None:
     """Make later systems' steps due in these locked requests, because earlier systems had their effect."""
     if request_ids:
-        run(connection, _START_WAITING, {"ids": listed(request_ids), "now": now})
+        execute(connection, _START_WAITING, {"ids": uuid_array(request_ids), "now": now})
 
 
 _START_WAITING = load_sql(__package__, "start_waiting_steps")
@@ -96,7 +96,7 @@ def look_after_callback(
         "delay": delay_seconds,
         "most": limit,
     }
-    return run(connection, _LOOK_AFTER_CALLBACK, values).rowcount
+    return execute(connection, _LOOK_AFTER_CALLBACK, values).rowcount
 
 
 _LOOK_AFTER_CALLBACK = load_sql(__package__, "look_after_callback")
@@ -107,7 +107,7 @@ def note_late_effect(connection: Connection, step_ids: Collection[UUID], *, in_e
 
     Only due and accepted steps; the state doesn't change, so that the entry about the late result is the caller's.
     """
-    values = {"ids": listed(step_ids), "in_erase": in_erase, "now": now}
+    values = {"ids": uuid_array(step_ids), "in_erase": in_erase, "now": now}
     execute(connection, _NOTE_LATE_EFFECT, values)
 
 
@@ -129,7 +129,7 @@ def write_jobs(connection: Connection, jobs: Mapping[UUID, Collection[bytes]]) -
     if not jobs:
         return
     pairs = [(step_id, one) for step_id, hashes in jobs.items() for one in _or_none(hashes)]
-    values = {"ids": listed(step_id for step_id, _ in pairs), "hashes": [one for _, one in pairs]}
+    values = {"ids": uuid_array(step_id for step_id, _ in pairs), "hashes": [one for _, one in pairs]}
     execute(connection, _WRITE_JOBS, values)
 
 
@@ -155,7 +155,7 @@ _WRITE_JOBS = (
 def enter_plan(connection: Connection, versions: Mapping[UUID, int]) -> None:
     """Write the plan version that these locked steps belong to; they don't begin with it."""
     if versions:
-        execute(connection, _ENTER_PLAN, {"ids": listed(versions), "versions": counted(versions.values())})
+        execute(connection, _ENTER_PLAN, {"ids": uuid_array(versions), "versions": int_array(versions.values())})
 
 
 _VERSIONS = (
@@ -168,7 +168,7 @@ _ENTER_PLAN = update(StepRow).values({StepRow.plan_version: _VERSIONS.c.version}
 
 def leave_plan(connection: Connection, step_ids: Collection[UUID]) -> None:
     """Take these locked steps out of their plan version: the next version holds what their searches added."""
-    execute(connection, _LEAVE_PLAN, {"ids": listed(step_ids)})
+    execute(connection, _LEAVE_PLAN, {"ids": uuid_array(step_ids)})
 
 
 _LEAVE_PLAN = update(StepRow).where(StepRow.id == func.any(array_parameter("ids", Uuid()))).values(plan_version=null())

@@ -38,7 +38,15 @@ from sqlalchemy.types import NullType
 
 from service.domain.audit.schema import AuditValue
 from service.domain.execution.states import Membership, Phase, StepFacts, StepState, Transition
-from service.store.arrays import Packed, array_parameter, counted, listed, packed, timed
+from service.store.arrays import (
+    BinaryArray,
+    array_parameter,
+    bool_array,
+    int_array,
+    nullable_array,
+    timestamp_array,
+    uuid_array,
+)
 from service.store.audit_log.log import append_with
 from service.store.audit_log.record_change import Change, chain_entries
 from service.store.execute import execute
@@ -201,7 +209,7 @@ def apply_transitions(
         for each in transitions
     ]
     entries, versions = chain_entries(changes, actor=actor, at=at)
-    values = _values(transitions, at) | {"hashes": Packed([version.entry_hash for version in versions.values()])}
+    values = _values(transitions, at) | {"hashes": BinaryArray([version.entry_hash for version in versions.values()])}
     statement = _WRITE
     if any(each.findings is not None for each in transitions):
         statement = _WRITE_WITH_FINDINGS
@@ -224,8 +232,8 @@ def _values(transitions: Sequence[StepTransition], now: datetime) -> dict[str, A
         of.append(number)
     return {
         "now": now,
-        "ids": listed(each.step.id for each in transitions),
-        "of": counted(of),
+        "ids": uuid_array(each.step.id for each in transitions),
+        "of": int_array(of),
         "entries_of_steps": json.dumps(entries),
     }
 
@@ -256,10 +264,10 @@ def _columns(each: StepTransition) -> dict[str, Any]:
 
 def _found(findings: Sequence[Findings | None]) -> dict[str, Any]:
     return {
-        "found": counted(each is not None for each in findings),
-        "records": Packed(None if each is None else each.records for each in findings),
-        "record_hashes": Packed(None if each is None else _array_text(each.hashes) for each in findings),
-        "counts": Packed(None if each is None else json.dumps(dict(each.counts)) for each in findings),
+        "found": bool_array(each is not None for each in findings),
+        "records": BinaryArray(None if each is None else each.records for each in findings),
+        "record_hashes": BinaryArray(None if each is None else _array_text(each.hashes) for each in findings),
+        "counts": BinaryArray(None if each is None else json.dumps(dict(each.counts)) for each in findings),
     }
 
 
@@ -310,13 +318,13 @@ def write_starts(connection: Connection, starts: Sequence[Start]) -> None:
         connection,
         _WRITE_STARTS,
         {
-            "ids": listed(start.step.id for start in starts),
-            "versions": counted(start.plan_version for start in starts),
-            "phases": Packed(start.to.phase for start in starts),
-            "states": Packed(start.to.state for start in starts),
-            "reasons": packed([start.to.reason for start in starts]),
-            "dues": timed(start.to.due_at for start in starts),
-            "waits": counted(bool(start.to.waits_for_order) for start in starts),
+            "ids": uuid_array(start.step.id for start in starts),
+            "versions": int_array(start.plan_version for start in starts),
+            "phases": BinaryArray(start.to.phase for start in starts),
+            "states": BinaryArray(start.to.state for start in starts),
+            "reasons": nullable_array([start.to.reason for start in starts]),
+            "dues": timestamp_array(start.to.due_at for start in starts),
+            "waits": bool_array(bool(start.to.waits_for_order) for start in starts),
         },
     )
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from service.store.arrays import Packed, counted
+from service.store.arrays import BinaryArray, int_array
 from service.store.bulk_copy import copy_rows, rows_in_binary
 
 _HEADS = (
@@ -41,7 +41,7 @@ def heads_of(connection: Connection, objects: Collection[LoggedObject]) -> dict[
     """The heads of those of the objects that have an entry."""
     if not objects:
         return {}
-    asked = Packed([kind for kind, _ in objects]), Packed([identity for _, identity in objects])
+    asked = BinaryArray([kind for kind, _ in objects]), BinaryArray([identity for _, identity in objects])
     return {row[:2]: Head(*row[2:]) for row in rows_in_binary(connection, _HEADS, *asked)}
 
 
@@ -53,9 +53,9 @@ def move_heads(connection: Connection, before: Mapping[LoggedObject, Head], afte
     moved = {each: head for each, head in after.items() if each in before and before[each] != head}
     if moved:
         values = {
-            "objects": Packed([kind for kind, _ in moved]),
-            "object_ids": Packed([identity for _, identity in moved]),
-            "versions": counted([head.version for head in moved.values()]),
-            "digests": Packed([head.digest for head in moved.values()]),
+            "objects": BinaryArray([kind for kind, _ in moved]),
+            "object_ids": BinaryArray([identity for _, identity in moved]),
+            "versions": int_array([head.version for head in moved.values()]),
+            "digests": BinaryArray([head.digest for head in moved.values()]),
         }
         connection.execute(_MOVE, values)

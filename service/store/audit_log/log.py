@@ -19,11 +19,11 @@ from service.domain.audit.merkle import is_included, leaf_hash
 from service.domain.audit.proof_bundle import ProvenEntry
 from service.domain.audit.signed_note import Checkpoint
 from service.domain.errors import EvidenceRemoved
-from service.store.arrays import Packed
+from service.store.arrays import BinaryArray
 from service.store.audit_log.findings import AuditLogBroken
 from service.store.audit_log.pruned import pruned_prefix
 from service.store.audit_log.tree import inclusion_proofs
-from service.store.execute import Answered, compile_once, in_driver_words, in_transaction, run
+from service.store.execute import Result, execute
 from service.store.tables.audit import AuditPending
 
 # The order inside one call is kept, since one transaction may log several versions of one object.
@@ -50,12 +50,12 @@ def append(connection: Connection, entries: Sequence[AuditEntry]) -> None:
     One statement for any number; takes no lock that another writer waits for.
     """
     if entries:
-        run(connection, _APPEND, {"entries": Packed(entry.encode() for entry in entries)})
+        execute(connection, _APPEND, {"entries": BinaryArray(entry.encode() for entry in entries)})
 
 
 def append_with(
     connection: Connection, entries: Sequence[AuditEntry], statement: str | UpdateBase, values: Mapping[str, Any]
-) -> Answered:
+) -> Result:
     """Logs entries and runs the change that they tell of, in one statement: half the cost of two on a busy store.
 
     `statement` is our own INSERT, UPDATE or DELETE, or a SELECT over further WITH queries that it begins with a comma
@@ -64,23 +64,18 @@ def append_with(
     """
     one = len(entries) == 1
     logged: dict[str, Any] = (
-        {"entry": entries[0].encode()} if one else {"entries": Packed([e.encode() for e in entries])}
+        {"entry": entries[0].encode()} if one else {"entries": BinaryArray([e.encode() for e in entries])}
     )
     if isinstance(statement, str):
-        words = _logging(_APPEND_ONE if one else _APPEND, statement)
-        return in_transaction(connection, words, {**values, **logged})
-    words, literals = _logging_expression(statement, one)
-    return in_transaction(connection, words, {**literals, **values, **logged})
+        return execute(
+            connection, f"WITH logged AS ({_APPEND_ONE if one else _APPEND}) {statement}", {**values, **logged}
+        )
+    return execute(connection, _logging(statement, one), {**values, **logged})
 
 
 @lru_cache(maxsize=256)
-def _logging_expression(statement: UpdateBase, one: bool) -> tuple[str, Mapping[str, Any]]:
-    return compile_once(statement.add_cte(_LOGGED_ONE if one else _LOGGED))
-
-
-@lru_cache(maxsize=256)
-def _logging(append_: str, statement: str) -> str:
-    return in_driver_words(f"WITH logged AS ({append_}) {statement}")
+def _logging(statement: UpdateBase, one: bool) -> UpdateBase:
+    return statement.add_cte(_LOGGED_ONE if one else _LOGGED)
 
 
 def proven_entries(connection: Connection, subject: str, checkpoint: Checkpoint) -> tuple[ProvenEntry, ...]:

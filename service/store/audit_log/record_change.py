@@ -16,9 +16,9 @@ from sqlalchemy import Connection
 
 from service.domain.audit.entry import AuditEntry
 from service.domain.audit.schema import AuditValue
-from service.store.arrays import Packed, counted
+from service.store.arrays import BinaryArray, int_array
 from service.store.audit_log.log import append, append_with
-from service.store.execute import run
+from service.store.execute import execute
 
 RowKey = tuple[str, str]
 """Which kind of row, and which one: a change's `row` and `key`."""
@@ -134,7 +134,7 @@ def chain_entries(
 def write_versions(connection: Connection, versions: Mapping[RowKey, Version]) -> None:
     """Write new counters and hashes, one statement per kind of row. Raises RowNotThere."""
     for row, of_row in _by_row(versions).items():
-        done = run(connection, _update(row, len(of_row) == 1), _columns(row, of_row))
+        done = execute(connection, _update(row, len(of_row) == 1), _columns(row, of_row))
         _all_there(done.rowcount, of_row)
 
 
@@ -151,9 +151,9 @@ def _columns(row: str, versions: Mapping[RowKey, Version]) -> dict[str, Any]:
         (((_, key), version),) = versions.items()
         return {f"{row}_key": key, f"{row}_version": version.number, f"{row}_hash": version.entry_hash}
     return {
-        f"{row}_keys": Packed([key for _, key in versions]),
-        f"{row}_versions": counted([version.number for version in versions.values()]),
-        f"{row}_hashes": Packed([version.entry_hash for version in versions.values()]),
+        f"{row}_keys": BinaryArray([key for _, key in versions]),
+        f"{row}_versions": int_array([version.number for version in versions.values()]),
+        f"{row}_hashes": BinaryArray([version.entry_hash for version in versions.values()]),
     }
 
 

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Engine, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.domain.encryption.epochs import EncryptionEpoch, EpochState
-from service.store.arrays import Packed
-from service.store.autocommit import Statements
+from service.store.arrays import BinaryArray
+from service.store.autocommit import Autocommit
 from service.store.encryption.epoch_secrets import EpochKeyMissing, EpochKeyUnusable, EpochSecrets
 from service.store.encryption.key_encryption_keys import KeyEncryptionKeys
 from service.store.encryption.key_epochs import KeyEpochs
@@ -81,7 +81,7 @@ class KeyStore:
 
     def __init__(self, engine: Engine, secrets: EpochSecrets, key_encryption_keys: KeyEncryptionKeys) -> None:
         self._engine = engine
-        self._statements = Statements(engine)
+        self._autocommit = Autocommit(engine)
         self._secrets = secrets
         self._keys = key_encryption_keys
         self.epochs = KeyEpochs(engine, secrets)
@@ -112,7 +112,7 @@ class KeyStore:
         fresh = {owner: os.urandom(32) for owner in owners}
 
         def written(epoch: UUID) -> dict[str, bytes] | None:
-            made = self._statements.run(_CREATE_NEW, self._values(fresh, epoch) | {"server": server_started_at})
+            made = self._autocommit.execute(_CREATE_NEW, self._values(fresh, epoch) | {"server": server_started_at})
             return fresh if made[0].made else None
 
         return self._under_current(written)
@@ -121,12 +121,12 @@ class KeyStore:
         """The keys that still exist; an owner whose key was destroyed, or lost with its epoch, is missing."""
         if not owners:
             return {}
-        rows = self._statements.run(_GET, {"owners": Packed(owners)})
+        rows = self._autocommit.execute(_GET, {"owners": BinaryArray(owners)})
         return self._read([(row.owner, row.wrapped, row.wrapping_key_id) for row in rows])
 
     def one(self, owner: str) -> bytes:
         """The owner's key. Raises KeyGone; KeyLost if its row exists under a lost epoch."""
-        rows = self._statements.run(_GET, {"owners": Packed([owner])})
+        rows = self._autocommit.execute(_GET, {"owners": BinaryArray([owner])})
         if not rows:
             raise KeyGone("the key was destroyed")
         found = self._read([(row.owner, row.wrapped, row.wrapping_key_id) for row in rows])
@@ -213,7 +213,7 @@ class KeyStore:
     def _values(self, keys: dict[str, bytes], epoch: UUID) -> dict[str, object]:
         secret = self._secret(epoch)
         wrapped = [seal(secret, key, _context(owner)) for owner, key in keys.items()]
-        return {"owners": Packed(keys), "wrapped": Packed(wrapped), "epoch": str(epoch)}
+        return {"owners": BinaryArray(keys), "wrapped": BinaryArray(wrapped), "epoch": str(epoch)}
 
     def _secret(self, epoch: UUID) -> bytes:
         secret = self._cache.get(epoch)

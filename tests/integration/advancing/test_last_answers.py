@@ -40,7 +40,7 @@ def end(connection: Connection, steps: Iterable[Any], request: UUID) -> None:
         ),
         {"ids": [step.id for step in steps]},
     )
-    rows.check_again(connection, [request])
+    rows.request_check(connection, [request])
 
 
 def halves(company: Company, request: UUID) -> tuple[list[Any], list[Any]]:
@@ -129,7 +129,7 @@ def test_two_that_look_at_once_answer_once(company: Company, asked: UUID, monkey
     def another_is_quicker(connection: Connection, ids: Any) -> Any:
         monkeypatch.setattr(advancing, "_lock_with_linked", lock)
         with company.stores.engine.begin() as other:
-            rows.check_again(other, [asked])
+            rows.request_check(other, [asked])
         assert advance_requests(company.stores, company.settings) == 1
         return lock(connection, ids)
 
@@ -183,7 +183,7 @@ def test_an_end_that_was_left_to_a_step_that_ended_first_is_looked_at_after_a_le
 
 
 def test_without_looking_later_it_would_be_lost(company: Company, asked: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(advancing, "check_later", lambda *given: None)
+    monkeypatch.setattr(advancing, "request_check_after", lambda *given: None)
     left_to_one_that_ends_first(company, asked)
     assert company.rows("SELECT 1 FROM request_checks") == []
     assert company.request(asked).state == "in_progress"

@@ -18,7 +18,7 @@ def test_a_tick_sees_what_waits_and_waits_for_nobody(company: Company) -> None:
     turn(company.runtime, only=lambda name: False)
     assert not requests_wait(company.stores)
     with company.stores.engine.begin() as connection:
-        rows.check_again(connection, [request])
+        rows.request_check(connection, [request])
     assert requests_wait(company.stores)
     write(company, "DELETE FROM request_checks")
     write(company, "UPDATE requests SET due_at = clock_timestamp() WHERE duty = 'freeze'")

@@ -23,7 +23,7 @@ from service.api.app import create_app
 from service.domain.access.api_key import Scope
 from service.requests.intake import duplicates as read_before
 from service.requests.intake import submit as submitting
-from service.store.arrays import Packed, listed
+from service.store.arrays import BinaryArray, uuid_array
 from service.store.encryption.key_store import request_owner
 from tests.integration.api.conftest import EMAIL, Office, serving
 
@@ -422,8 +422,12 @@ def test_many_at_once_with_repeats_of_all_kinds(office: Office) -> None:
 def _plan(office: Office, statement: str) -> str:
     """How an empty store would do it: the plan that a connection may keep when it isn't empty any more."""
     names = [bytes(32)] * 8
-    values = {"hashes": Packed(names), "import": None, "api_keys": listed([uuid4()] * 8)}
-    values |= {"keys": Packed(["k"] * 8), "references": Packed(["r"] * 8), "reference_keys": listed([uuid4()] * 8)}
+    values = {"hashes": BinaryArray(names), "import": None, "api_keys": uuid_array([uuid4()] * 8)}
+    values |= {
+        "keys": BinaryArray(["k"] * 8),
+        "references": BinaryArray(["r"] * 8),
+        "reference_keys": uuid_array([uuid4()] * 8),
+    }
     with office.stores.engine.connect() as connection:
         # PostgreSQL's own default, which makes reading whole tables look cheapest.
         connection.execute(text("SET LOCAL random_page_cost = 4"))

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from service.domain.audit.entry import position_of
-from service.store.arrays import Packed
+from service.store.arrays import BinaryArray
 from service.store.audit_log.record_change import Change, RowNotThere, Version, change_rows, log_changes
 from service.store.engine import open_engine
 from tests.integration.statements_said import statements_said
@@ -127,10 +127,14 @@ def test_entries_travel_in_binary_whatever_bytes_and_gaps_they_have(engine: Engi
     sent = [bytes(range(256)), b"", b'{"\\":,}', "Ünïcode".encode()]
     words = ["a,b", 'quote"', "back\\slash", None, "{}", "NULL", ""]
     with engine.connect() as connection:
-        back = connection.execute(text("SELECT unnest(CAST(:sent AS bytea[]))"), {"sent": Packed(sent)}).scalars()
+        back = connection.execute(text("SELECT unnest(CAST(:sent AS bytea[]))"), {"sent": BinaryArray(sent)}).scalars()
         assert [bytes(each) for each in back] == sent
-        found = connection.execute(text("SELECT unnest(CAST(:words AS text[]))"), {"words": Packed(words)}).scalars()
+        found = connection.execute(
+            text("SELECT unnest(CAST(:words AS text[]))"), {"words": BinaryArray(words)}
+        ).scalars()
         assert list(found) == words
-        assert list(connection.execute(text("SELECT unnest(CAST(:n AS bytea[]))"), {"n": Packed([])}).scalars()) == []
+        assert (
+            list(connection.execute(text("SELECT unnest(CAST(:n AS bytea[]))"), {"n": BinaryArray([])}).scalars()) == []
+        )
         dumpers = Transformer(connection.connection.driver_connection)
-        assert dumpers.get_dumper(Packed(sent), PyFormat.AUTO).format == Format.BINARY
+        assert dumpers.get_dumper(BinaryArray(sent), PyFormat.AUTO).format == Format.BINARY

@@ -50,7 +50,7 @@ def test_who_advances_requests_waits_for_nobodys_asking(company: Company) -> Non
     first, second = (company.submit(person_in(company, "support", skip=n)) for n in range(2))
     turn(company.runtime, only=lambda name: False)
     with company.stores.engine.begin() as connection:
-        rows.check_again(connection, [first, second])
+        rows.request_check(connection, [first, second])
         connection.execute(text(f"ALTER DATABASE {connection.engine.url.database} SET lock_timeout = '2s'"))
 
     company.stores.engine.dispose()

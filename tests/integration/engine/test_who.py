@@ -183,7 +183,7 @@ def test_a_link_to_a_request_that_ends_just_then_is_found(company: Company, monk
 
 
 def test_without_asking_again_such_a_request_is_lost(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit_request, "check_again", lambda connection, ids: None)
+    monkeypatch.setattr(submit_request, "request_check", lambda connection, ids: None)
     second = ends_between(company, monkeypatch)
     assert company.request(second).reason == "linked"
 

@@ -105,7 +105,7 @@ def test_finished_work_costs_a_scrape_and_a_callback_nothing(
     fill(desk)
     with monkeypatch.context() as patch:
         # Without a word to the planner a scrape would read everything now.
-        patch.setattr(count_work, "read_by_index", lambda connection: None)
+        patch.setattr(count_work, "disable_seqscan", lambda connection: None)
         assert read_rows(desk, asked["scrape"])[1] == WORK
     for _ in ("with yesterday's statistics", "with fresh ones"):
         for name, ask in asked.items():

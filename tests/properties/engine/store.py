@@ -14,7 +14,7 @@ from psycopg.rows import namedtuple_row
 from sqlalchemy import Engine, create_engine, event, make_url, text
 
 from service.store.audit_log.fence import FENCED_TABLES
-from service.store.autocommit import Statements
+from service.store.autocommit import Autocommit
 from service.store.encryption.epoch_files import EpochFiles
 from service.store.encryption.key_encryption_keys import fixed_keys
 from service.store.encryption.key_store import KeyStore
@@ -62,7 +62,7 @@ class MachineStores:
             engine=self._engine,
             keys=keys,
             pepper=Pepper(b"p" * 32),
-            statements=Statements(self._engine),
+            autocommit=Autocommit(self._engine),
             _key_engine=self._key_engine,
         )
         # What is compared is read beside the service, over a connection of its own: it sees what is committed.
