@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from connectors.base.errors import ConnectorError, RequestRefused, TemporarilyUnavailable
 from connectors.base.interface import Lease
+from connectors.base.kit.progress import ResumeToken
 from connectors.base.toolkit.counting import unreported
 from connectors.base.values import Answer, Batch, Left, Preview
 from connectors.salesforce.deletion.call_estimate import CallCount, Effects
@@ -65,7 +66,8 @@ class ErasurePass:
         self._batch = batch
         self._lease = lease
         self._reader = reader
-        self._progress = Progress.load(lease.resume_token)
+        self._token = ResumeToken(lease)
+        self._progress = self._token.read(Progress.parse) or Progress()
         self._ready = Preparation(schema, policy, search, self._reader, self._progress)
         self._people = self._ready.people
         self._writer = Writer(org, self._may, self._ready.group_of)
@@ -371,4 +373,4 @@ class ErasurePass:
         self._people.pop(ref, None)
 
     def _save(self) -> None:
-        self._lease.save(self._progress.dump())
+        self._token.save(self._progress.dump())

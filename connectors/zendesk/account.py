@@ -8,15 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 import httpx
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused, TemporarilyUnavailable
-from connectors.base.kit.calls import VALUE, Call, Cursor, Gone, Listing, PageNumbers, Place, instant_of, text_of
+from connectors.base.kit.calls import (
+    VALUE,
+    ByIds,
+    Call,
+    Cursor,
+    Gone,
+    Listing,
+    PageNumbers,
+    Place,
+    by_id,
+    instant_of,
+    text_of,
+)
 from connectors.base.kit.look import Row
 from connectors.base.kit.stages import StageState
 from connectors.base.toolkit.http import VendorClient, field_of
-from connectors.zendesk.users import by_id, chunks, optional, parse_deleted_user, parse_users
 
 _GONE = Gone("error", ("RecordNotFound",))
 _STATES = {"queued": StageState.RUNNING, "working": StageState.RUNNING, "completed": StageState.DONE}
@@ -33,16 +45,14 @@ def _cursored(rows: str, *path: str | Place, **params: str | Place) -> Listing:
     return Listing(call, rows, Cursor("meta.after_cursor", "page[after]", more="meta.has_more"), _GONE)
 
 
-def _many(rows: str, ids: str = "ids") -> Listing:
-    return Listing(Call("GET", f"/api/v2/{rows}/show_many", params={ids: VALUE}), rows)
+def _many(rows: str, ids: str = "ids") -> ByIds:
+    return ByIds(Call("GET", f"/api/v2/{rows}/show_many", params={ids: VALUE}), rows)
 
 
 _BY_TEXT, _BY_EXTERNAL_ID = (_numbered("users/search", "users", **{name: VALUE}) for name in ("query", "external_id"))
 _BY_EXTERNAL_IDS, _JOBS, _TICKETS = _many("users", "external_ids"), _many("job_statuses"), _many("tickets")
-_DELETED_USERS, _SUSPENDED = (
-    _cursored("deleted_users", "deleted_users"),
-    _cursored("suspended_tickets", "suspended_tickets"),
-)
+_DELETED_USERS = _cursored("deleted_users", "deleted_users")
+_SUSPENDED = _cursored("suspended_tickets", "suspended_tickets")
 _COMPLIANCE = _cursored("compliance_deletion_statuses", "users", VALUE, "compliance_deletion_statuses")
 _EXPORT = _cursored("results", "search", "export", query=VALUE, **{"filter[type]": "ticket"})
 _BINNED = _numbered("deleted_tickets", "deleted_tickets", sort_by="deleted_at", sort_order="desc")
@@ -79,16 +89,13 @@ class ZendeskAccount:
         """Return ids of users that hold the value somewhere; the search is fuzzy."""
         return list(by_id(_BY_TEXT.all(self.client, f'"{value}"')))
 
-    def users_by_external_ids(self, values: Iterable[str]) -> dict[str, list[str]]:
+    def users_by_external_ids(self, values: Collection[str]) -> dict[str, list[str]]:
         """Return user ids by external id in lower case. A value with a comma takes a call of its own."""
-        every = list(values)
-        found: dict[str, list[str]] = {
-            v.lower(): list(by_id(_BY_EXTERNAL_ID.all(self.client, v))) for v in every if "," in v
-        }
-        for part in chunks([value for value in every if "," not in value]):
-            for row in _BY_EXTERNAL_IDS.all(self.client, ",".join(part)):
-                found.setdefault(str(row.get("external_id")).lower(), []).append(text_of(row.get("id"), "id"))
-        return found
+        found: dict[str, list[str]] = {}
+        for row in _BY_EXTERNAL_IDS.all(self.client, {value for value in values if "," not in value}):
+            found.setdefault(str(row.get("external_id")).lower(), []).append(text_of(row.get("id"), "id"))
+        alone = {value.lower(): value for value in values if "," in value}
+        return found | {low: list(by_id(_BY_EXTERNAL_ID.all(self.client, value))) for low, value in alone.items()}
 
     def show_users(self, ids: Iterable[str]) -> dict[str, Row]:
         """Return users with all identities.
@@ -98,9 +105,10 @@ class ZendeskAccount:
         Shape: GET users/show_many?ids=1,2&include=identities -> {"users": [...], "identities": [...]}.
         """
         me, wanted, found = self.me()["id"], set(ids), dict[str, Row]()
-        for part in chunks(sorted(wanted - {me}), 99) or ([[]] if me in wanted else []):
-            params = {"ids": ",".join([me, *part]), "include": "identities"}
-            reply = self.client.request("GET", "/api/v2/users/show_many", expect=(200,), params=params)
+        others = sorted(wanted - {me})
+        for begin in range(0, len(others) or int(me in wanted), 99):
+            query = {"ids": ",".join([me, *others[begin : begin + 99]]), "include": "identities"}
+            reply = self.client.request("GET", "/api/v2/users/show_many", expect=(200,), params=query)
             users = by_id(parse_users(reply.field("users", list), reply.field("identities", list)))
             if me not in users:
                 raise CredentialsRefused("no_visibility")
@@ -149,9 +157,7 @@ class ZendeskAccount:
 
     def requesters(self, ticket_ids: Iterable[str]) -> dict[str, str]:
         """Return the requester of each ticket that isn't deleted, from the database."""
-        rows: dict[str, Row] = {}
-        for part in chunks(sorted(set(ticket_ids))):
-            rows |= by_id(_TICKETS.all(self.client, ",".join(part)))
+        rows = by_id(_TICKETS.all(self.client, ticket_ids))
         return {i: text_of(row.get("requester_id"), "requester_id") for i, row in rows.items()}
 
     def binned_tickets(self, since: datetime | None) -> tuple[set[str], bool]:
@@ -170,11 +176,8 @@ class ZendeskAccount:
         return found, True
 
     def suspended_tickets(self) -> dict[str, Row]:
-        """Return every suspended ticket as {"author_id", "email"}: the vendor offers no filter."""
-        rows = by_id(_SUSPENDED.all(self.client))
-        authors = {i: optional(row, "author", dict) or {} for i, row in rows.items()}
-        ids = {i: optional(author, "id", int) for i, author in authors.items()}
-        return {i: {"author_id": str(ids[i]), "email": optional(a, "email", str)} for i, a in authors.items()}
+        """Return every suspended ticket by id: the vendor offers no filter."""
+        return by_id(_SUSPENDED.all(self.client))
 
     def destroy(self, path: str, ids: Sequence[str]) -> str | None:
         """Delete at most 100 records; return the job, or None if they are gone at once.
@@ -195,8 +198,8 @@ class ZendeskAccount:
 
         Another status than those documented has failed.
         """
-        rows = [row for part in chunks(sorted(ids)) for row in _JOBS.all(self.client, ",".join(part))]
-        return {field_of(row, "id", str): _STATES.get(field_of(row, "status", str), StageState.FAILED) for row in rows}
+        rows = by_id(_JOBS.all(self.client, ids))
+        return {i: _STATES.get(field_of(row, "status", str), StageState.FAILED) for i, row in rows.items()}
 
 
 def _deleted_at(row: Row) -> datetime | None:
@@ -204,3 +207,47 @@ def _deleted_at(row: Row) -> datetime | None:
         return instant_of(row.get("deleted_at"), "deleted_at")
     except AnswerNotUnderstood:
         return None
+
+
+def optional(row: Row, name: str, kind: type[Any]) -> Any:
+    """Return `row[name]` of the expected type, or None where it is absent or null.
+
+    Raises AnswerNotUnderstood.
+    """
+    return None if row.get(name) is None else field_of(row, name, kind)
+
+
+def parse_users(rows: Sequence[Any], identities: Sequence[Any]) -> list[Row]:
+    """Return users with their side-loaded identities.
+
+    A number that is only on the profile identifies no person.
+
+    Raises AnswerNotUnderstood(`identities_incomplete`) for an active user whose own address is not among the
+    identities, because that could hide another person's address.
+    """
+    values: dict[tuple[str, str], list[str]] = {}
+    for one in identities:
+        key = text_of(one.get("user_id"), "user_id"), field_of(one, "type", str)
+        values.setdefault(key, []).append(field_of(one, "value", str))
+    users: list[Row] = []
+    for user_id, row in by_id(rows).items():
+        emails, email = values.get((user_id, "email"), []), optional(row, "email", str)
+        if field_of(row, "active", bool) and email and email.lower() not in {e.lower() for e in emails}:
+            raise AnswerNotUnderstood("identities_incomplete")
+        users.append(_user(row, emails, values.get((user_id, "phone_number"), [])))
+    return users
+
+
+def parse_deleted_user(row: Row) -> Row:
+    """Return a row of the deleted-users list.
+
+    Permanently deleted users have neither address nor phone there.
+    """
+    email, phone = optional(row, "email", str), optional(row, "phone", str)
+    own_phone = phone and not row.get("shared_phone_number")
+    return _user({**row, "active": False}, [email] if email else [], [phone] if own_phone else [])
+
+
+def _user(row: Row, emails: list[str], phones: list[str]) -> Row:
+    is_staff = field_of(row, "role", str) != "end-user"
+    return {**row, "id": text_of(row.get("id"), "id"), "is_staff": is_staff, "emails": emails, "phones": phones}

@@ -7,7 +7,7 @@ The README says what isn't covered, and which of the vendor's facts are unconfir
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Self
@@ -17,17 +17,18 @@ from pydantic import SecretStr, model_validator
 from connectors.base.config import IdentifierKind, SystemConfig, SystemModel
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused, RequestRefused
 from connectors.base.interface import Declaration, Delays, ErasesBy, Operation, RateLimit
+from connectors.base.kit.calls import value_at
 from connectors.base.kit.look import Look, Looks, Root, Row, Rows
 from connectors.base.toolkit.concurrently import concurrently
 from connectors.base.toolkit.http import VendorClient
 from connectors.base.values import Answer, Identifier, Located, Record, Subject, Visibility
 from connectors.zendesk.account import ZendeskAccount, refine
 from connectors.zendesk.erasure import SUSPENDED, TICKET, USER, ZendeskErasure
-from connectors.zendesk.users import EMAIL, PHONE, USER_ID, identifiers_of, is_match, normalised
 
 # Two searches a person: 50 people are half of what the smallest plans allow in a minute (200 calls).
 _PEOPLE_PER_PASS = dict.fromkeys((Operation.LOCATE, Operation.ERASE, Operation.CONFIRM), 50)
-_EXTERNAL_ID = "customer_id"
+EMAIL, PHONE, USER_ID, _EXTERNAL_ID = "email", "phone", "zendesk_user_id", "customer_id"
+_PHONE_PUNCTUATION = str.maketrans("", "", " -().\u00a0")
 # The actions of the specification's example; another one is not understood and never counts as done.
 _REQUESTED, _STARTED, _COMPLETE = "request_deletion", "started", "complete"
 
@@ -75,16 +76,10 @@ class ZendeskConnector(ZendeskErasure):
         ),
         max_concurrency=2,
         max_concurrent_people=3,
-        delays=Delays(
-            confirm_after=timedelta(minutes=5), poll_every=timedelta(seconds=5), purge_after=timedelta(minutes=15)
-        ),
+        delays=Delays(timedelta(minutes=5), poll_every=timedelta(seconds=5), purge_after=timedelta(minutes=15)),
         not_covered=(
-            "comments_on_others_tickets",
-            "cc_and_follower_on_others_tickets",
-            "tickets_soft_deleted_before_locate",
-            "help_center_content",
-            "chat_talk_sell_explore",
-            "user_fields_of_other_users",
+            *("comments_on_others_tickets", "cc_and_follower_on_others_tickets", "tickets_soft_deleted_before_locate"),
+            *("help_center_content", "chat_talk_sell_explore", "user_fields_of_other_users"),
         ),
     )
     Credentials = ZendeskCredentials
@@ -106,7 +101,11 @@ class ZendeskConnector(ZendeskErasure):
         self.declaration = replace(  # type: ignore[misc]  # an instance's own value of a class variable, on purpose
             type(self).declaration, identifier_kinds=self.kinds_of(system)
         )
+        external_id = system.policy.external_id_kind
+        paths = {EMAIL: "emails.*", PHONE: "phones.*", external_id: "external_id", USER_ID: "id"}
+        self.root = Root(USER, carries=paths)  # type: ignore[misc]  # likewise
         self.account = ZendeskAccount(self.http)
+        self._requested: dict[str, set[str]] = {}
 
     def client(self, system: SystemConfig) -> VendorClient:
         """Return a client with Basic `email/token`, or with the bearer token.
@@ -145,7 +144,7 @@ class ZendeskConnector(ZendeskErasure):
 
     def begin_pass(self) -> None:
         """Forget what the pass before found."""
-        self._requested: dict[str, set[str]] = {}
+        self._requested = {}
 
     def planned(self, subject: Subject) -> frozenset[Record]:
         """Return planned users and suspended tickets; tickets hang on their users."""
@@ -153,11 +152,12 @@ class ZendeskConnector(ZendeskErasure):
 
     def carried(self, record: Record, row: Row) -> tuple[Identifier, ...]:
         """Return every identifier of a user."""
-        return identifiers_of(row, self._policy.external_id_kind) if record.object == USER else ()
+        return super().carried(record, row) if record.object == USER else ()
 
-    def is_own(self, subject: Subject, identifier: Identifier) -> bool:
-        """True if the identifier is the person's, as Zendesk compares it."""
-        return is_match(subject, [identifier])
+    def comparable(self, identifier: Identifier) -> str:
+        """Compare phone numbers as E.164 numbers, all else without regard to case, as the vendor does."""
+        value = super().comparable(identifier).strip()
+        return value.translate(_PHONE_PUNCTUATION) if identifier.kind == PHONE else value
 
     def look_at(self, people: Sequence[Subject]) -> Looks:
         """Look for users and suspended tickets by every identifier and planned id."""
@@ -173,6 +173,10 @@ class ZendeskConnector(ZendeskErasure):
             if subject.ref in candidates:
                 found = [users[i] for i in candidates[subject.ref] if i in users]
                 looks[subject.ref] = self._looked(subject, found, deleted, suspended)
+        seen = [(record, row) for look in looks.values() if isinstance(look, Look) for record, row in look.rows.items()]
+        planned = {i for subject in people for i in subject.record_ids(USER)}
+        # For all people together, because no more than `max_concurrent_people` calls may be under way.
+        self.requested(planned | _with_tickets(seen))
         return looks
 
     def _candidates(self, subject: Subject, by_external_id: Mapping[str, list[str]]) -> set[str]:
@@ -185,9 +189,8 @@ class ZendeskConnector(ZendeskErasure):
             for value in subject.values(kind):
                 if '"' in value or "\\" in value:
                     raise RequestRefused("identifier_not_searchable")  # it would end the quoted search text
-                ids |= set(
-                    self.account.search_users(normalised(Identifier(kind, value))[1] if kind == PHONE else value)
-                )
+                asked = self.comparable(Identifier(kind, value)) if kind == PHONE else value
+                ids |= set(self.account.search_users(asked))
         if not all(map(_is_number, subject.values(USER_ID))):
             raise RequestRefused("zendesk_user_id_not_a_number")
         if not all(_is_number(record.id) for record in subject.records):
@@ -197,34 +200,39 @@ class ZendeskConnector(ZendeskErasure):
     def _looked(
         self, subject: Subject, found: Sequence[Row], deleted: Sequence[Row], suspended: Mapping[str, Row]
     ) -> Look:
-        planned = set(subject.record_ids(USER))
+        planned, kinds = set(subject.record_ids(USER)), {*self.root.carries} - {USER_ID}
         active = [user for user in found if user["active"]]
-        users = {u["id"]: u for u in active if u["id"] in planned or self._is_match(subject, u)}
+        users = {u["id"]: u for u in active if u["id"] in planned or self._is_match(subject, u, {*kinds, USER_ID})}
         # The list keeps permanently deleted users, without any value: an id in it proves nothing.
-        users |= {u["id"]: u for u in deleted if is_match(subject, self.carried(Record(USER, u["id"]), u)[:-1])}
+        users |= {user["id"]: user for user in deleted if self._is_match(subject, user, kinds)}
         for user_id in sorted({*planned, *subject.values(USER_ID)} - set(users)):
             if gone := self.account.soft_deleted_user(user_id):
                 users[user_id] = gone
-        own = {
-            i: ticket
-            for i, ticket in suspended.items()
-            if Record(SUSPENDED, i) in self.planned(subject)
-            or ticket["author_id"] in {*users, *planned}
-            or (ticket["email"] and self.is_own(subject, Identifier(EMAIL, ticket["email"])))
-        }
         rows: Rows = {Record(USER, i): user for i, user in users.items()}
-        rows |= {Record(SUSPENDED, i): ticket for i, ticket in own.items()}
-        shared = any(user["shares_phone"] for user in active if user["id"] not in users)
-        return Look(rows, self.planned(subject), ("shared_phone_number",) if shared else ())
+        attached: set[Record] = set()
+        for i, ticket in suspended.items():
+            author, email = str(value_at(ticket, "author.id")), value_at(ticket, "author.email")
+            by_email = isinstance(email, str) and self.is_own(subject, Identifier(EMAIL, email))
+            if by_email or author in {*users, *planned} or i in subject.record_ids(SUSPENDED):
+                rows[Record(SUSPENDED, i)] = ticket
+            if author in planned:
+                attached.add(Record(SUSPENDED, i))
+        shared = any(user.get("shared_phone_number") for user in active if user["id"] not in users)
+        notes = ("shared_phone_number",) if shared else ()
+        return Look(rows, self.planned(subject), notes, frozenset(attached))
 
-    def _is_match(self, subject: Subject, user: Row) -> bool:
-        return is_match(subject, self.carried(Record(USER, user["id"]), user))
+    def _is_match(self, subject: Subject, user: Row, kinds: Collection[str]) -> bool:
+        identifiers = self.carried(Record(USER, user["id"]), user)
+        return any(self.is_own(subject, identifier) for identifier in identifiers if identifier.kind in kinds)
+
+    def protected(self, record: Record, row: Row) -> str | None:
+        """Keep agents and admins."""
+        return "staff_account" if row.get("is_staff") else None
 
     def located(self, subject: Subject, rows: Rows) -> Located:
         """Return users and suspended tickets, with the tickets of users that aren't staff."""
-        users = {record.id: row for record, row in rows.items() if record.object == USER}
-        tickets = self.requested({i for i, user in users.items() if not (user["is_staff"] and user["active"])})
-        found, staff = super().located(subject, rows), any(user["is_staff"] for user in users.values())
+        tickets = self.requested(_with_tickets(rows.items()))
+        found, staff = super().located(subject, rows), any(row.get("is_staff") for row in rows.values())
         return replace(
             found,
             records=(*found.records, *(Record(TICKET, i) for i in sorted(tickets, key=int))),
@@ -260,8 +268,11 @@ class ZendeskConnector(ZendeskErasure):
         users, planned = self._users(subject, look), set(subject.record_ids(TICKET))
         indexed = self.requested(users)
         live = {Record(TICKET, i) for i in planned | indexed if self._requesters.get(i) in users}
-        left = tuple(part for r in look.known for part in self.left([r], self._reason(look.rows[r])))
-        left += self.left(live, "still_there")
+        rows = {record: look.rows[record] for record in look.known}
+        staff = [record for record, row in rows.items() if row.get("is_staff") and row["active"]]
+        gone = [record for record, row in rows.items() if row.get("active") is False]
+        left = self.left(staff, "staff_account") + self.left(gone, "soft_deleted")
+        left += self.left({*rows, *live} - {*staff, *gone}, "still_there")
         left += self.left((Record(TICKET, i) for i in self._binned & planned), "soft_deleted")
         if look.new:
             return Answer.partial(left, found=self.located(subject, look.new))
@@ -279,11 +290,6 @@ class ZendeskConnector(ZendeskErasure):
     def _users(self, subject: Subject, look: Look) -> set[str]:
         return {record.id for record in (*look.rows, *look.planned) if record.object == USER}
 
-    def _reason(self, row: Row) -> str:
-        if not row.get("active", True):
-            return "soft_deleted"
-        return "staff_account" if row.get("is_staff") else "still_there"
-
     def _is_pending(self, user_id: str) -> bool:
         """True while an application has started, or not yet taken up, the deletion that was requested."""
         actions = self.account.compliance_actions(user_id)
@@ -292,6 +298,12 @@ class ZendeskConnector(ZendeskErasure):
         complete = {application for application, action in actions if action == _COMPLETE}
         started = {application for application, action in actions if action == _STARTED}
         return bool(actions) and (not complete or bool(started - complete))
+
+
+def _with_tickets(rows: Iterable[tuple[Record, Row]]) -> set[str]:
+    """Return the users whose tickets are the person's: staff's are not."""
+    users = ((record.id, row) for record, row in rows if record.object == USER)
+    return {user_id for user_id, row in users if not (row["is_staff"] and row["active"])}
 
 
 def _is_number(text: str) -> bool:

@@ -9,13 +9,12 @@ A soft-deleted ticket names its requester nowhere any more, so its id is kept in
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from connectors.base.errors import TemporarilyUnavailable
 from connectors.base.kit.stages import Stage, StagedConnector, StagedErasure, StageState
-from connectors.base.values import Answer, Record, Subject
+from connectors.base.values import Answer, Record
 from connectors.zendesk.account import ZendeskAccount
 
 USER, TICKET, SUSPENDED = "user", "ticket", "suspended_ticket"
@@ -46,103 +45,66 @@ class ZendeskErasure(StagedConnector):
         """Ask for the jobs. A job's report about an id is no proof; the stages look for the record."""
         return self.account.jobs(jobs)
 
+    def still_there(self, stage: Stage, record_ids: Collection[str], began_at: datetime) -> Collection[str]:
+        """Look in the database after a soft deletion, and in the bin after tickets were deleted for good."""
+        if stage is _SOFT_TICKETS:
+            return self.account.requesters(record_ids)
+        if stage is _SOFT_USERS:
+            return self.account.active_users(record_ids)
+        return self.account.binned_tickets(began_at - _CLOCK_SKEW)[0] if stage is _PURGE_TICKETS else ()
+
     def erase_in_stages(self, attempt: StagedErasure) -> None:
         """Run the stages. This look and the resume token say which records are due in each."""
-        held = self._held(attempt)
-        people = attempt.people()
-        self.requested({i for subject in people for i in subject.record_ids(USER)})
-        known = {s.ref: self._known_tickets(attempt, s) for s in people}
+        people = {subject.ref: subject for subject in attempt.people()}
+        users = {ref: attempt.known(subject, USER) for ref, subject in people.items()}
+        indexed = {ref: self.requested(subject.record_ids(USER)) for ref, subject in people.items()}
+        known = {ref: {*indexed[ref], *s.record_ids(TICKET), *attempt.noted(s, TICKET)} for ref, s in people.items()}
         requesters = self.account.requesters({i for ids in known.values() for i in ids})
-        live = {
-            s.ref: {i for i in known[s.ref] if requesters.get(i) in s.record_ids(USER)} for s in people
-        }  # A ticket that changed hands is another person's.
+        # A ticket that changed hands is another person's.
+        live = {ref: {i for i in known[ref] if requesters.get(i) in s.record_ids(USER)} for ref, s in people.items()}
         unseen = {ref: ids - set(requesters) for ref, ids in known.items()}
-        attempt.erase(_HELD, held)
+        attempt.erase(_HELD, {ref: attempt.known(subject, SUSPENDED) for ref, subject in people.items()})
         if self.retains_tickets:
             self._retain(attempt, live)
-        self._soft_delete(attempt, _SOFT_TICKETS, live)
-        self._purge_tickets(attempt, live, unseen)
-        users = {s.ref: {r.id for r in attempt.looks[s.ref].known if r.object == USER} for s in attempt.people()}
-        active = {
-            s.ref: {i for i in users[s.ref] if attempt.looks[s.ref].rows[Record(USER, i)]["active"]}
-            for s in attempt.people()
-        }
-        self._soft_delete(attempt, _SOFT_USERS, active)
+        attempt.erase(_SOFT_TICKETS, live)
+        attempt.erase(_PURGE_TICKETS, self._soft_deleted(attempt, indexed, live, unseen))
+        attempt.erase(
+            _SOFT_USERS, {ref: {i for i in ids if self._is_active(attempt, ref, i)} for ref, ids in users.items()}
+        )
         attempt.erase(_PURGE_USERS, users)
 
-    def _held(self, attempt: StagedErasure) -> dict[str, set[str]]:
-        """Answer for staff and for shared suspended tickets; return the suspended tickets of the others.
-
-        A suspended ticket is a person's by the plan, or by its author, a planned user.
-        """
-        held: dict[str, set[str]] = {}
-        for subject in attempt.people():
-            rows, planned = attempt.looks[subject.ref].rows, self.planned(subject)
-            staff = [record for record, row in rows.items() if row.get("is_staff")]
-            if staff:
-                attempt.end(subject, Answer.ambiguous("staff_account", left=self.left(staff, "staff_account")))
-                continue
-            own = (r for r, row in rows.items() if r in planned or row.get("author_id") in subject.record_ids(USER))
-            held[subject.ref] = {record.id for record in own if record.object == SUSPENDED}
-        owners = Counter(i for ids in held.values() for i in ids)
-        for subject in attempt.people():
-            shared = [Record(SUSPENDED, i) for i in held[subject.ref] if owners[i] > 1]
-            if shared:
-                attempt.end(subject, Answer.ambiguous("shared_record", left=self.left(shared, "shared_record")))
-        return held
-
-    def _known_tickets(self, attempt: StagedErasure, subject: Subject) -> set[str]:
-        """Return every ticket that was ever this person's, as far as index, plan and resume token know."""
-        indexed = self.requested(subject.record_ids(USER))
-        return {*indexed, *subject.record_ids(TICKET), *attempt.noted(subject, TICKET)}
+    def _is_active(self, attempt: StagedErasure, ref: str, user_id: str) -> bool:
+        return bool(attempt.looks[ref].rows[Record(USER, user_id)]["active"])
 
     def _retain(self, attempt: StagedErasure, live: Mapping[str, set[str]]) -> None:
         for subject in attempt.people():
             if live[subject.ref]:
-                rows = attempt.looks[subject.ref].rows
                 kept = [Record(TICKET, i) for i in live[subject.ref]]
-                kept += [record for record, row in rows.items() if record.object == USER and row["active"]]
+                users = attempt.known(subject, USER)
+                kept += [Record(USER, i) for i in users if self._is_active(attempt, subject.ref, i)]
                 counts = attempt.progress.of(subject).counts(subject)
                 retained = Answer.retained("tickets_retained", left=self.left(kept, "retained"), records=counts)
                 attempt.end(subject, attempt.partial(subject, kept, "retained") or retained)
 
-    def _soft_delete(self, attempt: StagedErasure, stage: Stage, targets: Mapping[str, set[str]]) -> None:
-        """Soft-delete, then look in the database whether the records are still there."""
-        ended = attempt.erase(stage, targets)
-        ids = {i for ids in ended.values() for i in ids}
-        there: Collection[str] = ()
-        if ids:
-            there = self.account.requesters(ids) if stage is _SOFT_TICKETS else self.account.active_users(ids)
-        self._refuse(attempt, stage, ended, there)
+    def _soft_deleted(
+        self,
+        attempt: StagedErasure,
+        indexed: Mapping[str, set[str]],
+        live: Mapping[str, set[str]],
+        unseen: Mapping[str, set[str]],
+    ) -> dict[str, set[str]]:
+        """Return tickets that were soft-deleted by this batch, or by another hand since the plan was frozen.
 
-    def _purge_tickets(
-        self, attempt: StagedErasure, live: Mapping[str, set[str]], unseen: Mapping[str, set[str]]
-    ) -> None:
-        """Purge what was soft-deleted, by this batch or by another hand; then look into the bin.
-
-        The end of a job is no proof: a ticket that is still in the bin is purged again next time.
+        Answers for people whose tickets are shown by the index, but neither by the database nor by the bin: their user
+        must stay for now.
         """
-        people = {s.ref: s for s in attempt.people()}
-        foreign = any(unseen[ref] - attempt.noted(s, TICKET) for ref, s in people.items())
-        binned = self.account.binned_tickets(None)[0] if foreign else set[str]()
-        due: dict[str, set[str]] = {}
+        people = {subject.ref: subject for subject in attempt.people()}
+        noted = {ref: attempt.noted(subject, TICKET) for ref, subject in people.items()}
+        is_foreign = any(unseen[ref] - noted[ref] for ref in people)
+        binned = self.account.binned_tickets(None)[0] if is_foreign else set[str]()
         for ref, subject in people.items():
-            noted = attempt.noted(subject, TICKET) | (unseen[ref] & binned)
-            if self.requested(subject.record_ids(USER)) & unseen[ref] - noted:
-                # The index shows tickets that neither the database nor the bin does: their user must stay for now.
+            noted[ref] |= unseen[ref] & binned
+            if indexed[ref] & unseen[ref] - noted[ref]:
                 wait = self.delay("confirm_after").total_seconds()
                 attempt.end(subject, TemporarilyUnavailable("tickets_not_visible", retry_after_seconds=wait))
-            purged = {i for i in noted if f"{TICKET}/{i}" in attempt.progress.of(subject).done}
-            due[ref] = noted & (live[ref] | unseen[ref]) - purged
-        attempt.erase(_PURGE_TICKETS, due)
-        noted_by = {s.ref: attempt.noted(s, TICKET) for s in attempt.people()}
-        if any(noted_by.values()):
-            in_bin, _ = self.account.binned_tickets(attempt.began_at - _CLOCK_SKEW)
-            self._refuse(attempt, _PURGE_TICKETS, noted_by, in_bin)
-
-    def _refuse(
-        self, attempt: StagedErasure, stage: Stage, ended: Mapping[str, set[str]], there: Collection[str]
-    ) -> None:
-        wait = self.delay("confirm_after").total_seconds()
-        for subject in attempt.people():
-            attempt.refuse(subject, stage.object, ended.get(subject.ref, set()) & set(there), wait)
+        return {ref: ids & (live[ref] | unseen[ref]) for ref, ids in noted.items()}

@@ -102,7 +102,7 @@ _MUTANTS: tuple[_Mutant, ...] = (
     (_holds_ignored, _MANY, "test_a_stopped_person_is_not_touched_and_others_go_on", {}),
     (_counts_told_twice, _MANY, "test_what_went_is_told_once", {}),
     (_token_not_saved, _MANY, "test_who_dies_at_a_call_leaves_a_true_sum", {}),
-    (_lost_effects_forgotten, _STAGES, "test_what_went_is_told_once", {}),
+    (_lost_effects_forgotten, _STAGES, "test_who_dies_at_a_call_leaves_a_true_sum", {}),
 )
 _RUNS = [(mutate, vendor, test_name, values) for mutate, fixtures, test_name, values in _MUTANTS for vendor in fixtures]
 

@@ -8,7 +8,7 @@ whole parameter or a whole JSON value, never a part of a text, so that no value 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -278,6 +278,29 @@ class Listing:
                 break
             page = following
         raise AnswerNotUnderstood("too_many_pages")
+
+
+@dataclass(frozen=True, slots=True)
+class ByIds:
+    """Rows of a vendor that shows many records in one call.
+
+    `call` has the ids at `VALUE`, with commas between.
+    """
+
+    call: Call
+    rows: str
+    most: int = 100
+
+    def all(self, client: VendorClient, ids: Iterable[str]) -> Iterator[Mapping[str, Any]]:
+        """Yield the rows of those records that the vendor has. Raises AnswerNotUnderstood for another form."""
+        every = sorted(set(ids))
+        for begin in range(0, len(every), self.most):
+            yield from Listing(self.call, self.rows).all(client, ",".join(every[begin : begin + self.most]))
+
+
+def by_id(rows: Iterable[Mapping[str, Any]], id_at: str = "id") -> dict[str, Mapping[str, Any]]:
+    """Return rows by their id as text. Raises AnswerNotUnderstood for a row without one."""
+    return {text_of(value_at(row, id_at), id_at): row for row in rows}
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,21 +55,27 @@ class Look:
     """The result of one look at one person.
 
     `rows`: root rows by record; `planned`: root records of the frozen plan. `not_covered`: codes for `Located`.
+    `attached`: records that no plan holds, which the vendor itself links to a planned root.
     """
 
     rows: Rows = field(repr=False)
     planned: frozenset[Record] = field(repr=False)
     not_covered: tuple[str, ...] = ()
+    attached: frozenset[Record] = field(default=frozenset(), repr=False)
 
     @property
     def known(self) -> list[Record]:
-        """Records that are in the plan and present, sorted: the only ones that may be erased."""
-        return sorted(self.planned & set(self.rows))
+        """Records that are present and in the plan, or attached to it, sorted.
+
+        The only ones that may be erased.
+        """
+        return sorted((self.planned | self.attached) & set(self.rows))
 
     @property
     def new(self) -> Rows:
         """Rows that the plan doesn't hold."""
-        return {record: row for record, row in self.rows.items() if record not in self.planned}
+        own = self.planned | self.attached
+        return {record: row for record, row in self.rows.items() if record not in own}
 
 
 Looks = dict[str, Look | ConnectorError]
@@ -139,12 +145,18 @@ class KitConnector(Connector):
             Identifier(kind, value.strip()) for kind, value in values if isinstance(value, str) and value.strip()
         )
 
+    def comparable(self, identifier: Identifier) -> str:
+        """Return a value's form in which two equal identifiers of a kind are equal: without regard to case."""
+        return in_one_case(identifier.value)
+
+    def protected(self, record: Record, row: Row) -> str | None:
+        """Return the reason why a record must never be erased, a code, or None."""
+        return None
+
     def is_own(self, subject: Subject, identifier: Identifier) -> bool:
-        """True if the identifier is one of the person's, without regard to case."""
-        return any(
-            own.kind == identifier.kind and in_one_case(own.value) == in_one_case(identifier.value)
-            for own in subject.identifiers
-        )
+        """True if the identifier is one of the person's."""
+        value = self.comparable(identifier)
+        return any(own.kind == identifier.kind and self.comparable(own) == value for own in subject.identifiers)
 
     def concerns_all(self, error: ConnectorError) -> bool:
         """True for an error that ends the pass for all people."""
@@ -213,7 +225,7 @@ class KitConnector(Connector):
         """Look for every person of a batch that is to be erased.
 
         Returns the looks of the people who may be erased, and the answers of the others: not addressable, an error of
-        that person's look, or ambiguous because another plan of the batch holds the same record.
+        that person's look, or ambiguous because a record is protected or another plan of the batch holds it, too.
         """
         people, others = self.addressable(batch)
         answers: dict[str, Answer | ConnectorError] = dict.fromkeys(others, Answer.not_addressable())
@@ -226,6 +238,14 @@ class KitConnector(Connector):
                 answers[ref] = look
             else:
                 looks[ref] = look
+        owners = Counter(record for look in looks.values() for record in look.known)
+        for ref, look in list(looks.items()):
+            kept = {r: reason for r, row in look.rows.items() if (reason := self.protected(r, row))}
+            kept |= {record: "shared_record" for record in look.known if owners[record] > 1}
+            if kept:
+                left = tuple(Left(record.object, record.id, kept[record]) for record in sorted(kept))
+                answers[ref] = Answer.ambiguous(left[0].reason, left=left)
+                del looks[ref]
         return looks, answers
 
     def left_in(self, look: Look) -> tuple[Left, ...]:

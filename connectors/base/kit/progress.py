@@ -9,10 +9,11 @@ engine encrypts it). It decides which effects count as this batch's own after a 
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from connectors.base.errors import AnswerNotUnderstood, TemporarilyUnavailable
 from connectors.base.interface import Lease
@@ -20,6 +21,44 @@ from connectors.base.toolkit.counting import unreported
 from connectors.base.values import Record, Subject
 
 _VERSION = 1
+_Parsed = TypeVar("_Parsed")
+
+
+class ResumeToken:
+    """The token of one batch under its lease: read once, saved only when it changed."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._saved = lease.resume_token
+
+    @property
+    def is_new(self) -> bool:
+        """True if nothing was saved yet."""
+        return self._saved is None
+
+    def read(self, parse: Callable[[bytes], _Parsed]) -> _Parsed | None:
+        """Return the parsed token, or None without one.
+
+        Raises AnswerNotUnderstood(`resume_token`) if parsing fails.
+        """
+        return None if self._saved is None else parsed(self._saved, parse)
+
+    def save(self, token: bytes) -> None:
+        """Store the token durably if it changed. Raises LeaseLost."""
+        if token != self._saved:
+            self._lease.save(token)
+            self._saved = token
+
+
+def parsed(token: bytes, parse: Callable[[bytes], _Parsed]) -> _Parsed:
+    """Return what `parse` makes of a token.
+
+    Raises AnswerNotUnderstood(`resume_token`) for one of another form.
+    """
+    try:
+        return parse(token)
+    except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
+        raise AnswerNotUnderstood("resume_token") from None
 
 
 def key_of(record: Record) -> str:
@@ -69,6 +108,12 @@ class PersonProgress:
             self.done.add(key)
         self.begun.discard(key)
 
+    def reopen(self, present: Iterable[str]) -> None:
+        """Note that records which were erased by the vendor's word are still there."""
+        again = self.done & set(present)
+        self.begun |= again
+        self.done -= again
+
     def stop(self) -> None:
         """Take back all that this attempt began and didn't finish, because no call about it was made."""
         self.begun &= self.earlier
@@ -91,14 +136,10 @@ class Progress:
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
-        self._saved = lease.resume_token
+        self._token = ResumeToken(lease)
         self._people: dict[str, PersonProgress] = {}
         self.own: dict[str, Any] = {}
-        if self._saved is not None:
-            try:
-                self._load(json.loads(self._saved))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise AnswerNotUnderstood("resume_token") from None
+        self._token.read(lambda token: self._load(json.loads(token)))
 
     def of(self, subject: Subject) -> PersonProgress:
         """Return the person's progress; the batch begins with the person now if it hasn't before."""
@@ -122,13 +163,10 @@ class Progress:
             for ref, person in self._people.items()
             if person.begun or person.done or person.jobs or person.refusals
         }
-        if not people and not self.own and self._saved is None:
+        if not people and not self.own and self._token.is_new:
             return
         state = {"version": _VERSION, "people": people} | ({"own": self.own} if self.own else {})
-        token = json.dumps(state, separators=(",", ":")).encode()
-        if token != self._saved:
-            self._lease.save(token)
-            self._saved = token
+        self._token.save(json.dumps(state, separators=(",", ":")).encode())
 
     def _load(self, token: Mapping[str, Any]) -> None:
         if token["version"] != _VERSION:

@@ -65,6 +65,13 @@ class StagedConnector(KitConnector):
         """Return how far these jobs are; one that the vendor doesn't know any more is left out."""
 
     @abstractmethod
+    def still_there(self, stage: Stage, record_ids: Collection[str], began_at: datetime) -> Collection[str]:
+        """Return those of the records that a stage didn't take away. No call where a later stage shows it.
+
+        `began_at`: when the batch began its first effect.
+        """
+
+    @abstractmethod
     def erase_in_stages(self, attempt: StagedErasure) -> None:
         """Run each stage on `attempt.people()`.
 
@@ -95,7 +102,7 @@ class StagedErasure:
             self.looks, answers = self._connector.looks(Batch(self._batch.key, rest))
             self._answers |= answers
             for subject in self.people():
-                self.progress.of(subject)
+                self.progress.of(subject).reopen(map(key_of, self.looks[subject.ref].rows))
             self._connector.erase_in_stages(self)
         for subject in self.people():
             person = self.progress.of(subject)
@@ -151,38 +158,47 @@ class StagedErasure:
 
     # Effects
 
-    def erase(self, stage: Stage, targets: Targets) -> dict[str, set[str]]:
-        """Send the ids of people who have no answer yet, and look once how the jobs are.
+    def known(self, subject: Subject, name: str) -> set[str]:
+        """Return the ids of one object that the look found and that may be erased."""
+        return {record.id for record in self.looks[subject.ref].known if record.object == name}
 
-        Returns the ids of the people for whom the stage has ended. The others have an answer: their job runs or failed,
-        the call failed, or the lease stopped them.
+    def erase(self, stage: Stage, targets: Targets) -> None:
+        """Run one stage for the people who have no answer yet, and look whether their records are left.
+
+        People whose job runs or failed, whose call failed, whose records are left, or whom the lease stopped have an
+        answer afterwards. After a stage that `ends` every record that the batch began is looked for.
         """
-        due = {s: sorted(targets[s.ref], key=_in_order) for s in self.people() if targets.get(s.ref)}
-        if not due:
-            return {}
-        self.progress.own.setdefault("began_at", datetime.now(UTC).isoformat())
-        for subject, ids in due.items():
-            self.progress.of(subject).begin(Record(stage.object, i) for i in ids)
-        self.progress.save()
+        due: dict[Subject, list[str]] = {}
+        for subject in self.people():
+            done = _ids(self.progress.of(subject).done, stage.object) if stage.ends else set[str]()
+            due[subject] = sorted({*targets.get(subject.ref, ())} - done, key=_in_order)
         pairs = [(subject, i) for subject, ids in due.items() for i in ids]
+        if pairs:
+            self.progress.own.setdefault("began_at", datetime.now(UTC).isoformat())
+            for subject, i in pairs:
+                self.progress.of(subject).begin([Record(stage.object, i)])
+            self.progress.save()
         turns, opened = Turns(self._connector.concerns_all), False
         for begin in range(0, len(pairs), stage.records_per_call):
             opened |= self._send(stage, pairs[begin : begin + stage.records_per_call], turns)
         if opened:
             self._settle_jobs()
-        return {s.ref: set(ids) for s, ids in due.items() if s.ref not in self._answers}
+        checked = {s: self.noted(s, stage.object) if stage.ends else set(due[s]) for s in self.people()}
+        ids = {i for ids in checked.values() for i in ids}
+        there = set(self._connector.still_there(stage, ids, self.began_at)) if ids else set[str]()
+        for subject, ids in checked.items():
+            self._refuse(subject, stage.object, ids & there)
 
-    def refuse(self, subject: Subject, name: str, ids: Collection[str], wait_seconds: float) -> None:
+    def _refuse(self, subject: Subject, name: str, ids: Collection[str]) -> None:
         """Answer for a person whose records are still there after a stage: try again, and in the end say so."""
         person = self.progress.of(subject)
-        keys = {f"{name}/{i}" for i in ids}
-        person.begun |= keys & person.done
-        person.done -= keys
+        person.reopen(f"{name}/{i}" for i in ids)
         if not ids or subject.ref in self._answers:
             return
         person.refusals += 1
         if person.refusals < _PATIENCE_WITH_REFUSALS:
-            self.end(subject, TemporarilyUnavailable(f"{name}_not_deleted", retry_after_seconds=wait_seconds))
+            wait = self._connector.delay("confirm_after").total_seconds()
+            self.end(subject, TemporarilyUnavailable(f"{name}_not_deleted", retry_after_seconds=wait))
             return
         left = self._connector.left((Record(name, i) for i in ids), "refused_by_vendor")
         self.end(subject, Answer.partial(left, records=person.counts(subject), reason="refused_by_vendor"))
@@ -236,8 +252,7 @@ class StagedErasure:
         del person.jobs[name]
         stage = next(stage for stage in self._connector.stages if stage.name == name.partition("/")[0])
         if state is StageState.FAILED:
-            wait = self._connector.delay("confirm_after").total_seconds()
-            self.refuse(subject, stage.object, _ids(keys, stage.object), wait)
+            self._refuse(subject, stage.object, _ids(keys, stage.object))
         elif state is StageState.DONE and stage.ends:
             person.done |= keys
             person.begun -= keys

@@ -10,9 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-from connectors.base.errors import AnswerNotUnderstood
 from connectors.base.values import Left
 from connectors.salesforce.deletion.dependents import Key
 
@@ -100,19 +98,9 @@ class Progress:
         return zlib.compress(json.dumps({"v": _VERSION, "people": people, "job": job}).encode(), 1)
 
     @classmethod
-    def load(cls, token: bytes | None) -> Progress:
-        """What was saved last, or a new start."""
-        if token is None:
-            return cls()
-        try:
-            found = cls._parse(json.loads(zlib.decompress(token)))
-        except (ValueError, KeyError, TypeError, zlib.error):
-            raise AnswerNotUnderstood("resume_token") from None
-        found.is_resumed = True
-        return found
-
-    @classmethod
-    def _parse(cls, token: Any) -> Progress:
+    def parse(cls, dumped: bytes) -> Progress:
+        """Return a saved progress. Raises ValueError, KeyError, TypeError or zlib.error for another form."""
+        token = json.loads(zlib.decompress(dumped))
         if token["v"] != _VERSION:
             raise ValueError("another version's token")
         people = {
@@ -130,7 +118,7 @@ class Progress:
             for ref, p in token["people"].items()
         }
         job = token["job"]
-        return cls(people, job and OpenJob(job["object"], tuple(job["ids"]), job["at"], job["id"]))
+        return cls(people, job and OpenJob(job["object"], tuple(job["ids"]), job["at"], job["id"]), is_resumed=True)
 
 
 def _grouped(keys: Iterable[Key]) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import zlib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import requests
 
 from connectors.base.config import ConfigurationError
 from connectors.base.errors import AnswerNotUnderstood, CredentialsRefused, TemporarilyUnavailable
+from connectors.base.kit.progress import ResumeToken
+from connectors.base.runner import MemoryLease
 from connectors.salesforce.connector import SalesforceConnector
 from connectors.salesforce.deletion.progress import OpenJob, Progress
 from connectors.salesforce.deletion.writing import Verdict, _collections, verdict_of
@@ -56,9 +59,13 @@ def test_the_resume_token_comes_back_as_it_was() -> None:
     person.along.add(("CaseComment", "00aA"))
     person.kept[("Order", "801A")] = "tax_law"
     person.refusals = 1
-    assert Progress.load(progress.dump()) == progress
-    with pytest.raises(AnswerNotUnderstood):
-        Progress.load(b"not a token")
+    again = ResumeToken(MemoryLease(progress.dump())).read(Progress.parse)
+    assert again == progress
+    assert again is not None
+    assert again.is_resumed
+    for token in (b"not a token", zlib.compress(b"[]"), zlib.compress(b'{"v":99}')):
+        with pytest.raises(AnswerNotUnderstood, match="resume_token"):
+            ResumeToken(MemoryLease(token)).read(Progress.parse)
 
 
 def test_an_unknown_code_of_a_row_is_no_success() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from connectors.base.errors import AnswerNotUnderstood, LeaseLost, TemporarilyUnavailable
-from connectors.base.kit.progress import PersonProgress, Progress
+from connectors.base.kit.progress import PersonProgress, Progress, ResumeToken
 from connectors.base.runner import MemoryLease
 from connectors.base.values import Record, Subject
 
@@ -121,3 +121,43 @@ def test_the_tokens_text_is_stable() -> None:
         "version": 1,
         "people": {"ada": {"before": {}, "begun": ["contact/1"], "done": [], "jobs": {}}},
     }
+
+
+def test_an_erased_record_that_is_still_there_is_not_done() -> None:
+    person = PersonProgress(done={"contact/1", "contact/2"})
+    person.reopen({"contact/2", "contact/3"})
+    assert (person.done, person.begun) == ({"contact/1"}, {"contact/2"})
+    assert person.counts(_ADA) == {"contact": 1}
+
+
+def test_what_a_lost_job_may_have_done_counts_when_it_is_gone() -> None:
+    person = PersonProgress()
+    person.assume([_ONE])
+    person.finish(_ONE, was_there=False)
+    assert person.done == {"contact/1"}
+
+
+def test_the_connectors_own_part_is_carried_on() -> None:
+    lease = MemoryLease()
+    first = Progress(lease)
+    first.own["began_at"] = "2026-12-01T00:00:00+00:00"
+    first.of(_ADA).refusals = 2
+    first.save()
+    again = Progress(lease)
+    assert again.own == {"began_at": "2026-12-01T00:00:00+00:00"}
+    assert again.of(_ADA).refusals == 2
+
+
+def test_a_token_is_saved_only_when_it_changed() -> None:
+    class Counting(MemoryLease):
+        saves = 0
+
+        def save(self, resume_token: bytes) -> None:
+            self.saves += 1
+            super().save(resume_token)
+
+    lease = Counting(b"a")
+    token = ResumeToken(lease)
+    for text in (b"a", b"b", b"b"):
+        token.save(text)
+    assert (lease.saves, lease.resume_token) == (1, b"b")
