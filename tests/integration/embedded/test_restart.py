@@ -68,19 +68,19 @@ def test_real_data_are_written_to_the_disk_before_a_commit_returns(base: Path) -
     assert found == [("on",)]
 
 
-def test_a_second_start_in_the_same_directory_is_refused_and_harms_nothing(base: Path) -> None:
-    with servers_in(base / "data") as running:
-        with pytest.raises(DirectoryInUse, match=str(base / "data")):
-            servers_in(base / "data").start()
-        (base / "link").symlink_to(base / "data")
+def test_a_second_start_in_the_same_directory_is_refused_and_harms_nothing(base: Path, written: Path) -> None:
+    with servers_in(written) as running:
+        with pytest.raises(DirectoryInUse, match=str(written)):
+            servers_in(written).start()
+        (base / "link").symlink_to(written)
         with pytest.raises(DirectoryInUse):
             servers_in(base / "link").start()
-        write_request(running)
+        assert read_requests(running) == [(7,)]
         assert redis.Redis.from_url(running.redis_url).ping()
 
 
-def test_starting_what_is_started_is_refused_and_stopping_twice_is_not(base: Path) -> None:
-    servers = servers_in(base / "data")
+def test_starting_what_is_started_is_refused_and_stopping_twice_is_not(written: Path) -> None:
+    servers = servers_in(written)
     servers.start()
     try:
         with pytest.raises(EmbeddedServersError, match="already started"):
@@ -158,9 +158,9 @@ def test_a_server_that_ends_on_its_own_is_named(base: Path) -> None:
         servers.stop()
 
 
-def test_the_terminals_interrupt_does_not_reach_the_servers(base: Path) -> None:
-    with servers_in(base / "data"):
-        sessions = {os.getsid(pid) for pid in alive_in(base / "data")}
+def test_the_terminals_interrupt_does_not_reach_the_servers(written: Path) -> None:
+    with servers_in(written):
+        sessions = {os.getsid(pid) for pid in alive_in(written)}
         assert os.getsid(0) not in sessions
 
 
