@@ -107,8 +107,11 @@ class _Lane:
         self._connection.close()
 
     def is_usable(self) -> bool:
-        """True if the vendor hasn't closed it. A pool (a proxy's) looks by itself before each call."""
-        return isinstance(self._connection, httpcore.ConnectionPool) or not self._connection.has_expired()
+        """True if neither side has closed it. A pool (a proxy's) looks by itself before each call."""
+        if isinstance(self._connection, httpcore.ConnectionPool):
+            return True
+        # httpcore closes it after an answer with `Connection: close` or in HTTP/1.0; `has_expired` is false then.
+        return not (self._connection.is_closed() or self._connection.has_expired())
 
     def is_idle_for_long(self) -> bool:
         """True if the vendor will have closed it, or soon will."""

@@ -144,6 +144,14 @@ def test_a_connection_that_the_vendor_closed_is_not_used_again(vendor: Vendor, c
         assert vendor.connections == count + 1
 
 
+@pytest.mark.parametrize("says", [answer(b"{}", "connection: close"), answer().replace(b"HTTP/1.1", b"HTTP/1.0")])
+def test_after_a_last_answer_comes_another_connection(vendor: Vendor, connections: Connections, says: bytes) -> None:
+    vendor.says = lambda _: says
+    for count in range(3):
+        assert get(connections) == b"{}"
+        assert vendor.connections == count + 1
+
+
 def test_a_connection_that_lay_idle_for_long_is_not_used_again(
     vendor: Vendor, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
