@@ -53,8 +53,8 @@ def list_all(url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson =
 def _now(system: Mapping[str, Any]) -> str:
     if system["down_since"] is not None:
         return f"down since {system['down_since']}"
-    if system["rest_until"]:
-        return f"rests until {system['rest_until']}: {system['rest_reason']}"
+    if system["cooldown_until"]:
+        return f"cools down until {system['cooldown_until']}: {system['cooldown_reason']}"
     return f"changes not read: {system['changes_error']}" if system["changes_error"] else ""
 
 

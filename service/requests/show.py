@@ -102,7 +102,7 @@ class StepView:
     ended_at: datetime | None
     tries: int
     erased: dict[str, int]
-    left_over: dict[str, int]
+    remaining: dict[str, int]
     not_covered: list[str]
     attempts: list[AttemptView]
 
@@ -263,7 +263,7 @@ def _step(row: Row[Any], attempts: list[AttemptView]) -> StepView:
         ended_at=row.ended_at,
         tries=row.tries,
         erased=dict(row.erased),
-        left_over=dict(row.left_over),
+        remaining=dict(row.left_over),
         not_covered=list(row.gaps),
         attempts=attempts,
     )

@@ -272,7 +272,7 @@ def test_every_reason_to_park_is_explained_where_it_is_shown() -> None:
     texts = [text for each in (*EXPLANATIONS.values(), CONNECTORS_OWN) for text in (each.means, each.next)]
     named = {name for text in texts for name in re.findall(r"`([a-z_]+)`", text)}
     # Every word that an explanation tells people to use exists.
-    assert named <= {*Decision, *ResolutionReason, "left_over"}
+    assert named <= {*Decision, *ResolutionReason, "remaining"}
     commands_named = {name for text in texts for name in re.findall(r"`(expunge [a-z ]+)`", text)}
     assert commands_named <= set(commands(cast("click.Command", typer.main.get_command(app)), "expunge"))
 

@@ -43,11 +43,11 @@ def show_view(view: dict[str, Any], as_json: bool) -> None:
             each["reason"],
             each["look_again_at"] or each["due_at"] or each["ended_at"],
             ", ".join(f"{count} {name}" for name, count in each["erased"].items()),
-            ", ".join(f"{count} {name}" for name, count in each["left_over"].items()),
+            ", ".join(f"{count} {name}" for name, count in each["remaining"].items()),
         )
         for each in view["steps"]
     ]
-    show_table("steps", ("system", "state", "phase", "reason", "at", "erased", "left"), steps)
+    show_table("steps", ("system", "state", "phase", "reason", "at", "erased", "remaining"), steps)
     for each in view["steps"]:
         if each["state"] == StepState.PARKED:
             note(f"{each['system']} waits for a human: expunge steps resolve {each['id']}, or expunge steps retry")

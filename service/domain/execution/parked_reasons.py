@@ -21,7 +21,7 @@ class Explanation:
     next: str
 
 
-_LOOK_AT_WHAT_IS_LEFT = "Read the step's `left_over` and the connector's README, mend it by hand, then retry."
+_LOOK_AT_WHAT_IS_LEFT = "Read the step's `remaining` records and the connector's README, mend it by hand, then retry."
 
 EXPLANATIONS: Mapping[str, Explanation] = MappingProxyType(
     {

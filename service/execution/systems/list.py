@@ -48,8 +48,8 @@ class DeclarationView:
 class SystemView:
     """A system. `declaration` is None for one whose connector isn't installed any more.
 
-    `down_since`: it gave no answer in several passes and is only probed. `rest_until`: nothing is sent until then, for
-    the `rest_reason` (`system_down`, `rate_limited`: the vendor asked for it, `rate_window`: our own gate).
+    `down_since`: it gave no answer in several passes and is only probed. `cooldown_until`: nothing is sent until
+    then, for the `cooldown_reason` (`system_down`, `rate_limited`: the vendor asked for it, `rate_window`: our limit).
     `changes_read_at`: when the suppression sync last read what changed there; `changes_error`: why it couldn't since.
     """
 
@@ -61,8 +61,8 @@ class SystemView:
     checked_at: datetime | None
     check_result: str | None
     down_since: datetime | None
-    rest_until: datetime | None
-    rest_reason: str | None
+    cooldown_until: datetime | None
+    cooldown_reason: str | None
     changes_read_at: datetime | None
     changes_error: str | None
     declaration: DeclarationView | None
@@ -92,8 +92,8 @@ def _view(row: Row[Any], settings: Settings) -> SystemView:
         checked_at=row.checked_at,
         check_result=row.check_result,
         down_since=row.down_since,
-        rest_until=row.rest_until if row.rests else None,
-        rest_reason=row.rest_reason if row.rests else None,
+        cooldown_until=row.rest_until if row.rests else None,
+        cooldown_reason=row.rest_reason if row.rests else None,
         changes_read_at=row.last_success_at,
         changes_error=row.last_error,
         declaration=None if kind is None else _declared(kind, row.name, settings),

@@ -83,3 +83,23 @@ def test_a_reference_lists_the_requests_of_every_key_that_used_it(office: Office
     page = office.call("GET", "/v1/requests", params={"external_reference": "case-1"}).json()
 
     assert [each["id"] for each in page["requests"]] == [str(foreign), str(own)]
+
+
+def test_a_system_in_cooldown_says_until_when_and_why(office: Office) -> None:
+    until = "clock_timestamp() + interval '1 hour'"
+    office.write(f"UPDATE systems SET rest_until = {until}, rest_reason = 'rate_limited' WHERE name = 'support'")
+    systems = {each["name"]: each for each in office.call("GET", "/v1/systems").json()["systems"]}
+    assert (systems["support"]["cooldown_reason"], systems["support"]["cooldown_until"] is None) == (
+        "rate_limited",
+        False,
+    )
+    office.write("UPDATE systems SET rest_until = clock_timestamp() - interval '1 second' WHERE name = 'support'")
+    systems = {each["name"]: each for each in office.call("GET", "/v1/systems").json()["systems"]}
+    assert (systems["support"]["cooldown_reason"], systems["support"]["cooldown_until"]) == (None, None)
+
+
+def test_a_step_says_which_records_remain(office: Office) -> None:
+    request_id = office.submit("ada@example.test")
+    office.add_step(request_id, state="parked", due_at=None, reason="still_there", left_over={"users:still_there": 2})
+    (step,) = office.show(request_id)["steps"]
+    assert step["remaining"] == {"users:still_there": 2}
