@@ -24,7 +24,6 @@ from tests.architecture.house import ROOT
 ALLOWED = {
     "connectors/base": (7, 26),
     "connectors/salesforce": (74, 114),
-    "connectors/testing": (28, 43),
     "service": (2, 8),
     "service/access": (0, 1),
     "service/api": (26, 43),

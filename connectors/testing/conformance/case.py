@@ -1,4 +1,4 @@
-"""One case's world: who is in the system, what the connector said, and what the ground truth shows afterwards.
+"""One case: the people in the system, the connector's results, and the ground truth afterwards.
 
 Decides what "erased", "untouched" and "truthful" mean to the suite. Everything that a connector says is kept, so that
 each case ends with a search for canaries in it.
@@ -38,7 +38,10 @@ _READING = ("GET", "HEAD")
 
 
 class Case:
-    """A running vendor with people in it. Use it as a context manager: it closes the connectors that it opened."""
+    """A running vendor with people in it.
+
+    Use it as a context manager: it closes the connectors that it opened.
+    """
 
     def __init__(self, vendor: VendorFixture, running: RunningVendor) -> None:
         self.vendor = vendor
@@ -118,7 +121,7 @@ class Case:
         }
 
     def peoples_rows(self) -> Rows:
-        """The rows that the people were put in with, as far as they are still there; a vendor's own books left out."""
+        """Return the seeded rows of people that are still there, without a vendor's own records."""
         known = {key for own in self.own_rows.values() for key in own}
         return {key: row for key, row in self.rows().items() if key in known}
 
@@ -155,7 +158,10 @@ class Case:
         return lines
 
     def can_locate(self, connector: Connector) -> bool:
-        """False only for a connector that declares that nobody needs a search: the cases then leave its search out."""
+        """True unless the connector declares that no search is needed.
+
+        The cases then leave its search out.
+        """
         return Operation.LOCATE in connector.declaration.operations
 
     def locate(self, connector: Connector, *people: TestPerson) -> Findings:
@@ -191,19 +197,19 @@ class Case:
         """`erase`, and again as long as a vendor's job runs. No retries of errors, no look."""
         for _ in range(_MOST_TURNS):
             answers = self.erase(connector, batch, lease)
-            running = [a for a in answers.values() if isinstance(a, Answer) and a.resumes]
-            if not running:
+            unfinished = [a for a in answers.values() if isinstance(a, Answer) and a.resumes]
+            if not unfinished:
                 break
-            sleep_until(running)
+            sleep_until(unfinished)
         return answers
 
     def finish(self, connector: Connector, batch: Batch, lease: SuiteLease) -> Answers:
         """Erase under this key until no job runs and nothing new is found, then look: what an engine does."""
         for _ in range(_MOST_TURNS):
             answers = self.erase(connector, batch, lease)
-            running = [a for a in answers.values() if isinstance(a, Answer) and a.resumes]
-            if running or any(isinstance(a, TemporarilyUnavailable) for a in answers.values()):
-                sleep_until(running)
+            unfinished = [a for a in answers.values() if isinstance(a, Answer) and a.resumes]
+            if unfinished or any(isinstance(a, TemporarilyUnavailable) for a in answers.values()):
+                sleep_until(unfinished)
                 continue
             grown = _grown(batch, answers)
             if grown is None:
@@ -281,7 +287,7 @@ class Case:
     # What must be true
 
     def residue(self, person: TestPerson) -> list[str]:
-        """What is left of a person: rows as they were put in, and rows in which something personal still stands."""
+        """List a person's rows that are left: unchanged ones, and ones that still hold their personal data."""
         now = self.rows()
         same = {key for key, row in self.own_rows.get(person.ref, {}).items() if now.get(key) == row}
         names = [json.dumps(c, ensure_ascii=False)[1:-1].casefold() for c in person.canaries]

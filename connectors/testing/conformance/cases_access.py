@@ -1,4 +1,4 @@
-"""Cases about a system that refuses, is out of order or can't see: none of it may look like absence or success."""
+"""Cases about a system that refuses, fails or can't see: none may look like absence or success."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class AccessCases:
         assert case.connect().check_credentials().proof
 
     def test_a_credential_without_visibility_concludes_nothing(self, case: Case) -> None:
-        """200 and empty, everywhere: CredentialsRefused, and nobody is absent."""
+        """Every answer is 200 and empty: CredentialsRefused, and no person is absent."""
         case.needs(Need.HTTP, Need.BLIND)
         ada = case.seed_with_neighbours()
         connector = case.connect()
@@ -66,7 +66,10 @@ class AccessCases:
         case.assert_ending(case.run(ada)[ada.ref], Outcome.PARKED)
 
     def test_a_credential_that_goes_blind_concludes_nothing(self, case: Case) -> None:
-        """Blind from the kth call of the look on, for every k: the person is there, so nobody may say otherwise."""
+        """The credential is blind from the kth call of the look on, for every k.
+
+        The person is there, so no answer may say otherwise.
+        """
         case.needs(Need.HTTP, Need.BLIND)
         ada = case.seed_with_neighbours()
         connector = case.connect()

@@ -1,6 +1,6 @@
-"""Cases about a vendor's callbacks, for connectors that declare them: whose calls are heard, and what they speak of.
+"""Cases about a vendor's callbacks, for connectors that declare them: genuine calls, and their jobs.
 
-That a callback is only a hint is the engine's business, and tested there; here nobody asks the vendor anything.
+A callback is only a hint. The engine decides that, and its tests prove it; these cases make no call to the vendor.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class CallbackCases:
         assert not _is_taken(case, second, now=_NOW), "a callback of tomorrow was taken"
 
     def test_callbacks_find_who_waits_for_the_job(self, case: Case) -> None:
-        """Whoever waits for a job says which, by the name that the vendor's callback has for it."""
+        """A person who waits for a job names it as the vendor's callback does."""
         case.needs(Need.JOBS, Need.HTTP)
         if _read(case, _call(case)).any_job:
             pytest.skip(f"{case.vendor.name} names no jobs")

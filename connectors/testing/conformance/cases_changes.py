@@ -1,7 +1,7 @@
-"""Cases about what a system says was created or changed, for connectors that declare it (`reports_changes`).
+"""Cases about created and changed records, for connectors that declare `reports_changes`.
 
-What is made of it, and that a page counts once, is the engine's business and tested there. How far the last page steps
-back is the vendor's own, and belongs into the connector's tests.
+The engine decides how changes are used and that a page counts once; its tests prove that. Each vendor decides how far
+the last page steps back, so that belongs into the connector's tests.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ChangesCases:
             assert seen.changed_at >= begin_at - timedelta(days=1), "something older than asked for was told"
 
     def test_changes_go_on_where_they_ended(self, case: Case) -> None:
-        """Whoever comes later is told from the last page's cursor on, by a fresh process too."""
+        """People who come later are listed from the last page's cursor on, by a fresh process too."""
         begin_at = _beginning()
         connector = _telling(case)
         case.seed(case.person("early", related=0))

@@ -1,4 +1,4 @@
-"""Cases about what an answer counts: added up, the recorded answers are what the vendor's own eye says went.
+"""Cases about counts: the sum of the recorded answers is the number of records that really went.
 
 An answer may be lost on its way to whoever records it, and one may be asked for again; neither may make the sum wrong.
 """
@@ -44,7 +44,10 @@ class CountingCases:
         assert n > 1, "erase told nothing"
 
     def test_who_dies_at_a_save_leaves_a_true_sum(self, case: Case) -> None:
-        """The lease is lost at the nth save, for every n: nothing is stored there, and another process goes on."""
+        """The lease is lost at the nth save, for every n.
+
+        That token isn't stored, and another process goes on.
+        """
         for n in range(1, _MOST_SAVES):
             books = _Books(case)
             books.lease.lost_at_save = n
@@ -85,7 +88,7 @@ class CountingCases:
 
 
 class _Books:
-    """What an engine records of one person: answers are added up, and each pass is told the sum."""
+    """The engine's record of one person: answers are added up, and each pass receives the sum."""
 
     def __init__(self, case: Case, *, slow: bool = False) -> None:
         """A new world with one person among look-alikes."""
@@ -105,7 +108,10 @@ class _Books:
         self.lease = SuiteLease(self.lease.resume_token)
 
     def erase_to_the_end(self, *, loses: int | None = None, is_dead: Callable[[], bool] = lambda: False) -> int:
-        """Pass after pass, each answer recorded, but for that one of the telling ones. How many told something."""
+        """Run pass after pass and record each answer, but for one of those that report something.
+
+        Return how many reported something.
+        """
         telling = 0
         for _ in range(_MOST_PASSES):
             subject = replace(self.batch.subjects[0], already_reported=dict(self.told))

@@ -1,4 +1,4 @@
-"""Cases about being cut off: a lost answer, a dead process, one bad answer, a vendor that lies, a job that runs.
+"""Cases about interruption: a lost answer, a dead process, a bad or false answer, a running job.
 
 Each is tried at every single call of a whole erasure, since the one call that was forgotten is where a person is lost.
 """
@@ -51,7 +51,7 @@ class CrashCases:
 
     @pytest.mark.parametrize("bad", sorted(_BAD_ANSWERS))
     def test_one_bad_answer_never_makes_a_false_ending(self, case: Case, bad: str) -> None:
-        """At every call of a run: whatever the ending is called, it is true, and nobody else was touched."""
+        """At every call of a run: the ending is true, and no other person was touched."""
         case.needs(Need.HTTP)
         for ada in self.sweep_runs(case, _BAD_ANSWERS[bad]):
             case.assert_truthful(case.run(ada)[ada.ref], ada)
@@ -59,7 +59,10 @@ class CrashCases:
 
     @pytest.mark.parametrize("kind", [FaultKind.DROP_BEFORE, FaultKind.DROP_AFTER])
     def test_a_crash_in_the_middle_of_a_person(self, case: Case, kind: FaultKind) -> None:
-        """The process dies at the kth call, for every k; the next one has the frozen batch and the last saved token."""
+        """The process dies at the kth call, for every k.
+
+        The next process has the frozen batch and the last saved token.
+        """
         case.needs(Need.HTTP)
         for k in range(self._calls_of_an_erasure(case)):
             ada, batch, lease = self._frozen(case)
@@ -70,9 +73,9 @@ class CrashCases:
             self._recovers(case, ada, batch, lease, f"crash at call {k}")
 
     def test_a_404_of_another_form_is_no_absence(self, case: Case) -> None:
-        """From the kth call on, for every k, a proxy answers 404: the connector itself concludes nothing from it.
+        """A proxy answers 404 from the kth call on, for every k.
 
-        The connector is asked without the engine's check of the credentials around it, which would hide the fault.
+        The connector itself concludes nothing from it.
         """
         case.needs(Need.HTTP)
         for k in range(self._calls_of_an_erasure(case)):
@@ -132,7 +135,10 @@ class CrashCases:
         assert case.peoples_rows() == before
 
     def test_accepted_is_not_gone(self, case: Case) -> None:
-        """While the vendor's job runs the answer is ACCEPTED with a time to look again, and no look says absent."""
+        """While the vendor's job runs the answer is ACCEPTED with a time to look again.
+
+        No look says absent.
+        """
         case.needs(Need.HTTP, Need.JOBS)
         ada, batch, lease = self._frozen(case, slow=True)
         connector = case.connect()

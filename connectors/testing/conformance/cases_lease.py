@@ -75,7 +75,7 @@ class LeaseCases:
 
     @pytest.mark.parametrize("moment", ["ask", "save"])
     def test_a_lost_lease_stops_everything(self, case: Case, moment: str) -> None:
-        """Somebody else works on the batch: LeaseLost passes through, and from then on nothing changes."""
+        """Another process works on the batch: LeaseLost passes through, and from then on nothing changes."""
         for n in range(1, _MOST_ASKS):
             case.reset()
             ada, other = case.person("ada"), case.person("other")

@@ -1,4 +1,4 @@
-"""Cases about people: all of a person goes, nobody else is touched, and everybody has an answer of their own."""
+"""Cases about people: all of a person goes, no other is touched, and each has an answer of their own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PeopleCases:
         assert case.peoples_rows() == before, "the second run changed something"
 
     def test_unknown_person_is_absent(self, case: Case) -> None:
-        """Nobody is found, nobody is created, nobody else is taken instead."""
+        """No person is found or created, and no other person is taken instead."""
         nobody = case.person("nobody")
         case.seed(*case.neighbours(nobody))
         before = case.peoples_rows()
@@ -49,7 +49,10 @@ class PeopleCases:
         assert not case.residue(nobody), "a person was created"
 
     def test_difficult_identifiers(self, case: Case) -> None:
-        """Quotes, plus signs, spaces, unicode, wildcards, prefixes: exactly these people, none of the look-alikes."""
+        """Quotes, plus signs, spaces, unicode, wildcards, prefixes.
+
+        Exactly these people go, and none of the look-alikes.
+        """
         people, strangers = _difficult_people(case)
         case.seed(*strangers, *people)
         lines = case.run(*people)
@@ -91,7 +94,7 @@ class PeopleCases:
         case.assert_untouched(ada)
 
     def test_erases_related_records_beyond_the_first_page(self, case: Case) -> None:
-        """What hangs on a person comes in pages too."""
+        """The records that hang on a person come in pages, too."""
         case.needs(Need.RELATED, Need.PAGES)
         ada = case.seed_with_neighbours(related=case.vendor.related_over_pages)
         case.assert_ending(case.run(ada)[ada.ref], *_done(case))
@@ -99,7 +102,10 @@ class PeopleCases:
         case.assert_untouched(ada)
 
     def test_many_people_have_answers_of_their_own(self, case: Case) -> None:
-        """Several at once, one unknown among them, one without a usable identifier: nobody gets another's ending."""
+        """Several people at once, one of them unknown, one without a usable identifier.
+
+        No person gets another's ending.
+        """
         known = [case.person(f"person-{n}", related=n % 3) for n in range(5)]
         stays, unknown = case.person("stays"), case.person("unknown")
         case.seed(stays, *known)
@@ -137,7 +143,7 @@ class PeopleCases:
         assert case.peoples_rows() == before
 
     def test_locate_reads_only(self, case: Case) -> None:
-        """What is there is counted and nothing is changed."""
+        """The search counts records and changes none."""
         connector = case.connect()
         if not case.can_locate(connector):
             pytest.skip(f"{case.vendor.name} declares no locate")

@@ -1,4 +1,7 @@
-"""Cases about what a connector is and prints: it knows `connectors.base` only and tells nothing personal."""
+"""Cases about a connector's imports and output.
+
+It knows `connectors.base` only, and prints nothing personal.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ _LEVELS = ("draft", "verified", "watched")
 
 
 class SilenceCases:
-    """Mixed into ConformanceSuite. That nothing personal is printed is checked after *every* case of the suite."""
+    """Mixed into ConformanceSuite.
+
+    *Every* case of the suite ends with a check that nothing personal was printed.
+    """
 
     def test_declares_what_it_can(self, case: Case) -> None:
         """A declaration without holes: every operation has a limit, the README's level is one of three."""
@@ -58,7 +64,7 @@ class SilenceCases:
             assert ada.name not in text
 
     def test_counts_its_calls_and_asks_before_each(self, case: Case) -> None:
-        """`calls` is what a run reports to those who pay per call; a call that nobody paced breaks a limit."""
+        """`calls` is reported to operators who pay per call; a call without the pacer breaks a limit."""
         if case.running.sandbox is None:
             pytest.skip(f"{case.vendor.name} isn't spoken to over HTTP")
         ada = case.seed_with_neighbours()

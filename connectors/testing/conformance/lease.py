@@ -1,4 +1,4 @@
-"""The engine's side of a batch under test: remembers, stops people, loses itself, dies with the process.
+"""The engine's side of a batch under test: it can stop people, be lost, and die with the process.
 
 Decides when a `may_proceed` or a `save` goes wrong; the cases decide what must then be true.
 """
@@ -35,7 +35,7 @@ class SuiteLease:
 
     @property
     def resume_token(self) -> bytes | None:
-        """What was stored last."""
+        """The token stored last."""
         return self._token
 
     def save(self, resume_token: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The people of the suite: identifiers that are hard to get right, look-alikes, and canaries that must never leak.
+"""The people of the suite: difficult identifiers, look-alikes, and canaries that must never leak.
 
 Decides the values only; a fixture decides which records they get. Reserved names throughout.
 """
@@ -14,7 +14,9 @@ from connectors.base.values import Identifier, Subject
 
 @dataclass(frozen=True)
 class TestPerson:
-    """One person to be put into a stand-in: `identifier` is theirs alone, `name` a canary that stands in every record.
+    """One person for a stand-in.
+
+    `identifier` is theirs alone; `name` is a canary that stands in every record.
 
     `related` is how many records hang on the person's root record (tickets, orders, notes). `roots` is how many root
     records carry the identifier; more than one only where the fixture has `roots_over_pages`.
@@ -36,7 +38,7 @@ class TestPerson:
 
     @property
     def canaries(self) -> tuple[str, ...]:
-        """What must not appear in any log, error or `repr`."""
+        """Texts that must not appear in any log, error or `repr`."""
         return (self.identifier.value, self.name)
 
 

@@ -22,10 +22,12 @@ from connectors.testing.sandbox.server import SandboxServer
 
 
 class Need(StrEnum):
-    """What some cases need of a system. A fixture that lacks one says why, and the skip is reported with that reason.
+    """Parts of a system that some cases need.
 
-    HTTP: spoken to over HTTP. RELATED: records hang on a person's root record. PAGES: answers come in pages.
-    JOBS: the vendor accepts and works later. BLIND: a credential may be accepted and still see nothing.
+    A fixture that lacks one says why, and the skip is reported with that reason.
+
+    HTTP: spoken to over HTTP. RELATED: records hang on a person's root record. PAGES: answers come in pages. JOBS: the
+    vendor accepts and works later. BLIND: a credential may be accepted and still see nothing.
     """
 
     HTTP = "http"
@@ -46,7 +48,10 @@ class RunningVendor(Protocol):
         """A `[[systems]]` table with a good credential and short delays."""
 
     def reset(self, options: Mapping[str, Any] | None = None) -> None:
-        """Make the account empty of people, but leave what a look needs to prove its visibility (a control record)."""
+        """Make the account empty of people.
+
+        It has the control record that a look needs to prove its visibility.
+        """
 
     def seed(self, people: Sequence[TestPerson]) -> None:
         """Add these people to what is there; everybody else's records stay as they are."""
@@ -93,8 +98,11 @@ class VendorFixture(ABC):
         return {}
 
     def callback(self, job: str, body_padding: str, at: datetime, *, secret: str) -> CallbackCall:
-        """The call by which the vendor says that a job has moved, signed at `at` with `secret`; `body_padding` is white
-        space to put where its JSON allows any. Needed where the connector declares `sends_callbacks`."""
+        """Return the call by which the vendor reports a job, signed at `at` with `secret`.
+
+        `body_padding` is white space to put where its JSON allows any. Needed where the connector declares
+        `sends_callbacks`.
+        """
         raise NotImplementedError(f"the fixture of {self.name} makes no callbacks")
 
     def with_callback_secrets(self, entry: dict[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
@@ -117,7 +125,7 @@ class HttpVendorFixture(VendorFixture):
 
     @abstractmethod
     def account(self) -> Any:
-        """What the stand-in is seeded with first, in its own form: whatever exists before people do."""
+        """Return the stand-in's seed before any person, in its own form."""
 
     @abstractmethod
     def people(self, people: Sequence[TestPerson]) -> Any:

@@ -1,4 +1,4 @@
-"""The harness that hosts vendors' stand-ins over real HTTP: routes, journal, faults, latency, the ground truth."""
+"""The harness that serves stand-ins over real HTTP: routes, journal, faults, latency, ground truth."""
 
 from connectors.testing.sandbox.harness import ApiError, Call, ManualSetup, Result, Sandbox, route
 from connectors.testing.sandbox.server import SandboxServer

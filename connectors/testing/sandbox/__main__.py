@@ -1,4 +1,6 @@
-"""`python -m connectors.testing.sandbox --spec FILE.json`: several stand-ins in one process, until SIGTERM.
+"""`python -m connectors.testing.sandbox --spec FILE.json`.
+
+Runs several stand-ins in one process, until SIGTERM.
 
 Decides the form of the spec; prints one JSON line `{"port": N}` when they answer. Nothing of a seed is ever printed.
 Spec: {"control_token": "...", "port": 0,

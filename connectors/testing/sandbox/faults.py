@@ -1,4 +1,7 @@
-"""Faults that the harness injects in front of a stand-in. Decides when one applies; the server carries it out."""
+"""Faults that the harness injects in front of a stand-in.
+
+Decides when one applies; the server carries it out.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from typing import Any
 
 
 class FaultKind(StrEnum):
-    """What goes wrong.
+    """The kinds of fault.
 
-    STATUS: answer `status` (with `retry_after`: seconds as a number or a full HTTP date as text) and do nothing.
-    STALL: wait `seconds` before doing anything. DROP_BEFORE / DROP_AFTER: cut the connection before / after acting.
-    HTML: 200 with an HTML page, nothing done. HALF_BODY: act, then send half of the answer. LIE: answer as if done, do
-    nothing. BLIND: answer as to a credential that sees nothing. HOSTILE: 200 with the text `body`, declared as JSON,
-    nothing done. HUGE: 200 with `seconds` MiB of JSON. REDIRECT: 302.
+    STATUS: answer `status` (with `retry_after`: seconds as a number or a full HTTP date as text) and do nothing. STALL:
+    wait `seconds` before doing anything. DROP_BEFORE / DROP_AFTER: cut the connection before / after acting. HTML: 200
+    with an HTML page, nothing done. HALF_BODY: act, then send half of the answer. LIE: answer as if done, do nothing.
+    BLIND: answer as to a credential that sees nothing. HOSTILE: 200 with the text `body`, declared as JSON, nothing
+    done. HUGE: 200 with `seconds` MiB of JSON. REDIRECT: 302.
     """
 
     STATUS = "status"
@@ -33,7 +36,10 @@ class FaultKind(StrEnum):
 
 @dataclass
 class Fault:
-    """Applies to calls whose method and path match, `times` times (None: for ever), after `skip` matching calls."""
+    """A fault on calls whose method and path match.
+
+    It applies `times` times (None: for ever), after `skip` matching calls.
+    """
 
     kind: FaultKind
     methods: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
-"""What a vendor's stand-in is: a class with a JSON-like `state`, routes, and strictness of its own.
+"""A vendor's stand-in: a class with a JSON-like `state`, routes, and strictness of its own.
 
-The harness decides routing, the journal and the faults; the stand-in decides everything the vendor would. Handlers
-run one at a time on one thread, so a stand-in needs no locks.
+The harness decides routing, the journal and the faults; the stand-in decides everything the vendor would. Handlers run
+one at a time on one thread, so a stand-in needs no locks.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Result:
-    """What a handler answers. A dict or list body is sent as JSON, bytes as they are, None without content."""
+    """A handler's answer.
+
+    A dict or list body is sent as JSON, bytes as they are, None without content.
+    """
 
     status: int = 200
     body: Any = None
@@ -122,7 +125,7 @@ class Sandbox:
         return Result(404, {"error": "not found"})
 
     def residue(self, values: set[str]) -> list[dict[str, Any]]:
-        """The ground truth: every stored record in which one of `values` stands anywhere, without regard to case."""
+        """Return the ground truth: stored records that hold one of `values` anywhere, without regard to case."""
         wanted = {v.casefold() for v in values}
         rows = ((row, json.dumps(row, ensure_ascii=False).casefold()) for row in self.records())
         return [row for row, text in rows if any(w in text for w in wanted)]
@@ -139,7 +142,7 @@ class Sandbox:
         raise NotImplementedError
 
     def blind(self, call: Call, result: Result) -> Result:
-        """What the same call answers to a credential that sees nothing (200 and empty). For the `blind` fault."""
+        """Return the same call's answer to a credential that sees nothing (200 and empty)."""
         raise NotImplementedError
 
     def now(self) -> datetime:

@@ -1,4 +1,7 @@
-"""Rate limits that a stand-in enforces as its vendor would: 429 beyond so many calls in a window, fixed or sliding."""
+"""Rate limits of a stand-in, as its vendor has them.
+
+It answers 429 beyond so many calls in a window, fixed or sliding.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class EnforcedLimit:
         self._accepted.append(time.monotonic() if now is None else now)
 
     def headers(self, wait: float | None, now: float | None = None) -> dict[str, str]:
-        """What this limit adds to an answer."""
+        """Return the headers that this limit adds to an answer."""
         moment = time.monotonic() if now is None else now
         added: dict[str, str] = {}
         if wait is not None and self.says_when:

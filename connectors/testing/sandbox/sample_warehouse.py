@@ -1,6 +1,6 @@
 """The sample company's warehouse: seven tables in a DuckDB file, and the policy that fits them.
 
-Decides which tables there are and how a sample person's rows look; who the people are is `sample_world`'s.
+Decides which tables there are and how a sample person's rows look; `sample_world` decides the people.
 """
 
 from __future__ import annotations
@@ -79,7 +79,10 @@ def edge_columns() -> dict[str, str]:
 
 
 def write_warehouse(path: Path, people: Sequence[SamplePerson], edges: Iterable[tuple[Any, ...]]) -> None:
-    """Create the file, which must not exist yet. Rows go in as bound lists: nothing personal in temporary files."""
+    """Create the file, which must not exist yet.
+
+    Rows are inserted as bound lists, so that no personal data goes into temporary files.
+    """
     if path.exists():
         raise FileExistsError("the sample warehouse exists already")
     tables = _rows(people)
@@ -116,7 +119,10 @@ def remains(path: Path, values: Iterable[str]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class HeldRows:
-    """A table's rows: how many belong to some people, how many to others, and a hash of the others' content."""
+    """A table's rows.
+
+    How many belong to some people, how many to others, and a hash of the others' content.
+    """
 
     theirs: int
     others: int
@@ -137,7 +143,10 @@ _OWNED = {
 
 
 def held_rows(path: Path, people: Iterable[SamplePerson]) -> dict[str, HeldRows]:
-    """Count the rows of `people` and of everybody else, by table. Raises duckdb.IOException if the file is locked."""
+    """Count the rows of `people` and of all others, by table.
+
+    Raises duckdb.IOException if the file is locked.
+    """
     values = sorted({value for person in people for value in person.residue_values})
     held: dict[str, HeldRows] = {}
     with duckdb.connect(str(path), read_only=True) as connection:

@@ -1,8 +1,8 @@
-"""A made-up company's people, for the demo, the tests and the benchmarks: the same ones for the same seed and number.
+"""A made-up company's people, the same for the same seed and number: for demo, tests and benchmarks.
 
 Decides who they are, which identifiers are whose, and what the company's warehouse and vendors hold about them. Most
-are *ordinary*: everything that the warehouse links to them is theirs. The others are what an identity graph does
-wrong in real life: households with one phone, placeholders that join strangers, and one over-merged cluster.
+are *ordinary*: everything that the warehouse links to them is theirs. The others are what an identity graph does wrong
+in real life: households with one phone, placeholders that join strangers, and one over-merged cluster.
 
 Names are invented; addresses end in reserved domains (RFC 2606); phone numbers are 555-01xx, kept for fiction.
 """
@@ -61,7 +61,10 @@ _ORG_SHARE = 0.1
 
 @dataclass(frozen=True)
 class SamplePerson:
-    """One person. Everything under `identifiers` is theirs alone; `household_phone` is shared and not among them."""
+    """One person.
+
+    Everything under `identifiers` is theirs alone; `household_phone` is shared and not among them.
+    """
 
     ref: str
     number: int
@@ -91,7 +94,7 @@ class SamplePerson:
 
     @property
     def residue_values(self) -> frozenset[str]:
-        """What may stand nowhere any more once this person is erased. None of them is part of anybody else's."""
+        """Return the values that may stand nowhere once this person is erased."""
         return frozenset(identifier.value for identifier in self.identifiers)
 
 
@@ -134,7 +137,10 @@ class SampleWorld:
         return next(p for p in self.ordinary if p.ref in present and p.emails[0].endswith("@example.test"))
 
     def edges(self) -> Iterator[tuple[str, str, str, str, str, float]]:
-        """The identity graph as the warehouse holds it, values untidy: kind, value, kind, value, source, confidence."""
+        """Return the identity graph as the warehouse holds it, with untidy values.
+
+        Each edge is kind, value, kind, value, source, confidence.
+        """
         for person in self.people:
             yield from _edges_of(person)
         for one, other in zip(self.over_merged, self.over_merged[1:], strict=False):
@@ -150,7 +156,7 @@ class SampleWorld:
         return warehouse_policy()
 
     def zendesk_seed(self, account: str) -> list[dict[str, Any]]:
-        """Who has a user and tickets in a support account of that name, in no vendor's form."""
+        """Return the people with a user and tickets in a support account of that name, in no vendor's form."""
         chosen = random.Random(f"{self.seed}:{account}")  # noqa: S311 - as above
         statuses = ("new", "open", "pending", "solved", "closed")
         return [
@@ -192,14 +198,19 @@ class SampleWorld:
         ]
 
     def org_members(self) -> list[tuple[SamplePerson, bool]]:
-        """Who is in the Salesforce org, and whether a record of every kind hangs on them: so of the first people and
-        the over-merged ones; the others have the commonest only."""
+        """Return the people in the Salesforce org, each with whether a record of every kind hangs on them.
+
+        That is so for the first people and the over-merged ones; the others have the commonest records only.
+        """
         chosen = random.Random(f"{self.seed}:org")  # noqa: S311 - as above
         rich = {*self.people[:_RICH], *self.over_merged}
         return [(p, p in rich) for p in self.people if chosen.random() < _ORG_SHARE or p in rich]
 
     def _free_phones(self, people: int) -> list[str]:
-        """Numbers 555-01xx of North American area codes, enough for about 15,000 people; later ones have no phone."""
+        """Return numbers 555-01xx of North American area codes.
+
+        They are enough for about 15,000 people; later ones have no phone.
+        """
         codes = [code for code in range(201, 990) if code % 100 != 11 and code // 10 % 10 != 9]
         numbers = [f"+1{code}55501{line:02d}" for line in range(100) for code in codes][: people * 3]
         self._random.shuffle(numbers)

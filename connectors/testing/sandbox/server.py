@@ -44,7 +44,10 @@ class _CuttableProtocol(H11Protocol):
 
 
 class SandboxApp:
-    """ASGI application over `{mount: Sandbox}`; the mount is the first path segment, or "" for the only one."""
+    """ASGI application over `{mount: Sandbox}`.
+
+    The mount is the first path segment, or "" for the only stand-in.
+    """
 
     def __init__(self, sandboxes: Mapping[str, Sandbox], control_token: str) -> None:
         self.sandboxes = dict(sandboxes)
