@@ -15,8 +15,8 @@ from connectors.base.errors import AnswerNotUnderstood, ConnectorError, Credenti
 from connectors.base.interface import Declaration, Delays, ErasesBy, Operation
 from connectors.base.kit.calls import VALUE, Call, Listing, Offsets, is_same
 from connectors.base.kit.look import Look, Root, Row, Rows
-from connectors.base.kit.operations import RecordOperation
 from connectors.base.kit.people import UNREACHABLE
+from connectors.base.kit.record_operations import RecordOperation
 from connectors.base.kit.suppression import SuppressingConnector
 from connectors.base.toolkit.http import VendorClient, field_of
 from connectors.base.values import Answer, Identifier, Record, Subject, Visibility

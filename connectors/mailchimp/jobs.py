@@ -14,7 +14,8 @@ from urllib.parse import urljoin
 from connectors.base.errors import AnswerNotUnderstood
 from connectors.base.kit.calls import VALUE, Call, Listing, Offsets, instant_of
 from connectors.base.kit.look import Row
-from connectors.base.kit.operations import Job, JobGone, JobUndecided, OperationsConnector, Outcome, RecordOperation
+from connectors.base.kit.operations import OperationsConnector
+from connectors.base.kit.record_operations import Job, JobGone, JobUndecided, Outcome, RecordOperation
 from connectors.base.toolkit.archives import regular_files
 from connectors.base.toolkit.http import field_of
 from connectors.base.toolkit.vendor_json import parse_vendor_json

@@ -16,7 +16,7 @@ import httpx
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, RequestRefused, TemporarilyUnavailable
 from connectors.base.kit.calls import Gone
 from connectors.base.kit.look import Row
-from connectors.base.kit.operations import Effect, Outcome, RecordOperation, error_of
+from connectors.base.kit.record_operations import Effect, Outcome, RecordOperation, error_of
 from connectors.base.toolkit.http import Reply, field_of
 from connectors.base.toolkit.letters import in_one_case
 from connectors.base.toolkit.vendor_json import is_vendor_json
