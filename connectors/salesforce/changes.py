@@ -1,9 +1,9 @@
-"""Which people's records the org created or changed since an instant, with the identifiers that stand in them.
+"""Find people's records that the org created or changed since an instant, with their identifiers.
 
 Decides how far a page reaches and where the next one begins; not who anybody is. Pages go by `SystemModstamp`, which
 rises also when automatic processes write ("System Fields", Object Reference, read 2026-11-22). Many records can have
-one instant, and a transaction that began earlier may commit later, so a page never ends within an instant, and the
-last page's cursor steps back by the overlap. By the org's own clock (`Date`): an idle org isn't read again and again.
+one instant, and a transaction that began earlier may commit later, so a page never ends within an instant, and the last
+page's cursor steps back by the overlap. By the org's own clock (`Date`): an idle org isn't read again and again.
 
 A transaction lasts 10 minutes at most (salesforce.stackexchange.com 18734, secondary, read 2026-11-22). Unconfirmed:
 when within it the instant is taken, and whether Salesforce's own long-running ones, for which `latestDateCovered` of
@@ -76,8 +76,11 @@ class ChangeReader:
         return True
 
     def _read(self, names: Sequence[str], when: str, tail: str) -> dict[str, Rows]:
-        """Rows by object. Our rights and our own record are asked for in the very calls: an empty list from who doesn't
-        see those is no answer."""
+        """Return rows by object.
+
+        The same calls ask for our rights and our own record: an empty list from a user that doesn't see those is no
+        answer.
+        """
         texts = [self._statement(self._schema.objects[name], when, tail) for name in names]
         rights = rights_asked(self._schema)
         proof = [*rights, own_record_asked(self._own_id)]

@@ -111,7 +111,9 @@ class SalesforceConnector(Connector):
         self._session.close()
 
     def check_credentials(self) -> Visibility:
-        """A user that sees all data and finds itself by the look that absence is concluded from. One call, warm.
+        """Prove that the user sees all data and finds itself by the look from which absence is concluded.
+
+        One call, warm.
 
         Raises: CredentialsRefused (`missing_scope`, `no_visibility`), AnswerNotUnderstood where there is no org.
         """
@@ -128,7 +130,10 @@ class SalesforceConnector(Connector):
         return Visibility("control_record", "a user that finds itself and sees all data")
 
     def locate(self, batch: Batch) -> Findings:
-        """Find roots by every identifier and reference, and records with a value; `count_related`: dependents, too."""
+        """Find roots by every identifier and reference, and records that hold a value.
+
+        `count_related`: dependents are counted, too.
+        """
         return self._with_schema(lambda schema: self._locate(schema, batch))
 
     def _locate(self, schema: Schema, batch: Batch) -> dict[str, Located]:
@@ -148,7 +153,7 @@ class SalesforceConnector(Connector):
         }
 
     def preview(self, batch: Batch) -> Preview:
-        """What `erase` would do to these records now, and the calls that it and the confirming look would take."""
+        """Return the effects of `erase` on these records, and the calls that it and its look would take."""
         return self._with_schema(lambda schema: self._pass(schema, batch, _NoLease()).foresee())
 
     def erase(self, batch: Batch, lease: Lease) -> Answers:
@@ -173,7 +178,10 @@ class SalesforceConnector(Connector):
         )
 
     def confirm_absence(self, batch: Batch) -> Answers:
-        """Look by every identifier, reference and frozen id; ACCEPTED while the recycle bin still shows something."""
+        """Look by every identifier, reference and frozen id.
+
+        ACCEPTED while the recycle bin still shows something.
+        """
         return self._with_schema(lambda schema: self._confirm(schema, batch))
 
     def _confirm(self, schema: Schema, batch: Batch) -> Answers:

@@ -1,4 +1,4 @@
-"""Let a requests session speak through our strict httpx client: its address guard, deadline, limits, proxy and trust.
+"""Let a requests session speak through our strict httpx client, with its guard, deadline and limits.
 
 simple-salesforce takes a requests session and nothing else. Decides nothing; requests' own sockets aren't used.
 """
@@ -19,9 +19,10 @@ from connectors.base.outbound.transport import BODY_LIMIT
 
 
 class HttpxAdapter(BaseAdapter):
-    """Sends prepared requests over `transport`. `body_limit` gives the largest body that the next answer may have.
+    """Sends prepared requests over `transport`.
 
-    What requests would decide itself (time-outs, verification, proxies) is the transport's, whatever is passed here.
+    `body_limit` gives the largest body that the next answer may have. The transport decides time-outs, verification and
+    proxies, whatever requests passes here.
     """
 
     def __init__(self, transport: httpx.BaseTransport, body_limit: Callable[[], int]) -> None:

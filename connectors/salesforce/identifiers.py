@@ -1,6 +1,6 @@
-"""Which fields of a person's records hold identifiers, in which spellings they are asked for, and when two are equal.
+"""The fields of a person's records that hold identifiers, their spellings, and when two are equal.
 
-Pure. Salesforce compares text without regard to case; what comes back is compared here once more, value by value.
+Pure. Salesforce compares text without regard to case, so returned values are compared here once more, one by one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
 @dataclass(frozen=True)
 class Rules:
-    """What the configuration says: kinds of fields (`Object.Field`), and the region of national phone numbers."""
+    """The configured kinds of fields (`Object.Field`), and the region of national phone numbers."""
 
     kinds: Mapping[str, str]
     home_region: str | None = None
@@ -60,7 +60,7 @@ class Rules:
         return found
 
     def unsearchable(self, schema: Schema) -> tuple[str, ...]:
-        """Fields of people that hold identifiers and can't be filtered by (encrypted ones): nobody is found by them."""
+        """List people's identifier fields that can't be filtered by (encrypted ones): no search covers them."""
         return tuple(
             f"unfilterable_field:{name}.{field}"
             for name in PEOPLE
@@ -91,7 +91,10 @@ class Rules:
         return tuple(dict.fromkeys(forms))
 
     def normal(self, identifier: Identifier) -> tuple[str, str]:
-        """A form in which equal identifiers are equal. Lower case, not case folding: ß and ss are two mailboxes."""
+        """Return a form in which equal identifiers are equal.
+
+        Lower case, not case folding: ß and ss are two mailboxes.
+        """
         value = identifier.value.strip()
         if identifier.kind in ID_KINDS:
             return identifier.kind, long_id(value) or value
@@ -119,7 +122,9 @@ def carried(rules: Rules, known: ObjectType, row: Mapping[str, object]) -> tuple
 
 
 def long_id(value: str) -> str | None:
-    """The 18-character form of an id: three characters say which letters are capitals. None if it is no id.
+    """Return the 18-character form of an id, or None if it is no id.
+
+    The last three characters say which letters are capitals.
 
     Source: help.salesforce.com 000385585 (read 2026-11-22).
     """

@@ -1,4 +1,4 @@
-"""What the configuration decides: per object delete, anonymise, unlink or retain; identifiers; how things are purged.
+"""The configuration's decisions: delete, anonymise, unlink or retain per object; identifiers; purging.
 
 The defaults keep what commercial law usually makes a company keep, and say so in the evidence.
 """
@@ -34,7 +34,7 @@ DEFAULT_OBJECTS: Mapping[str, str] = {
 
 
 class Action(StrEnum):
-    """What happens to a record."""
+    """The action on a record."""
 
     DELETE = "delete"
     ANONYMISE = "anonymise"

@@ -1,7 +1,8 @@
-"""Opt-outs on the records that are there, as far as describe says that they can be written. Nobody is created for it.
+"""Opt-outs on existing records, in the fields that describe calls writable.
 
-Decides which fields say "no" and their values. What has no such field is no hindrance: Expunge's own list still holds.
-Source: object reference of Contact, Lead, Individual, contact point consents (read 2026-11-22).
+No record is created. Decides which fields say "no" and their values. An object without such a field is no hindrance,
+because Expunge's own list still holds. Source: object reference of Contact, Lead, Individual, contact point consents
+(read 2026-11-22).
 """
 
 from __future__ import annotations
@@ -100,8 +101,10 @@ class Suppression:
         return {f: True for f in _OPT_OUTS if known.has(f) and known.fields[f].updateable}
 
     def _consents(self, roots: Mapping[Key, set[str]], snapshots: Mapping[str, Snapshot]) -> dict[Key, set[str]]:
-        """Consents of the people among the roots, by type, and those of their contact points: addresses of their own
-        or such with one of their values."""
+        """Return consents by type: those of the people among the roots, and those of their contact points.
+
+        A contact point is an address of the person's own or one with one of their values.
+        """
         parties = {i: refs for (name, i), refs in roots.items() if name in (INDIVIDUAL, ACCOUNT)}
         points: dict[str, set[str]] = {}
         for ref, snapshot in snapshots.items():
@@ -126,7 +129,10 @@ class Suppression:
         return known is not None and known.has(_STATUS) and known.fields[_STATUS].updateable
 
     def _under(self, asked: Sequence[tuple[str, str, Mapping[str, set[str]]]]) -> dict[Key, set[str]]:
-        """Records of an object whose field names one of these, each with whose it is. What is deleted says no more."""
+        """Return an object's records whose field names one of these, each with its people.
+
+        Deleted records don't count.
+        """
         texts = [
             (name, field, owners, text)
             for name, field, owners in asked

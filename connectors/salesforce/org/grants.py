@@ -1,7 +1,9 @@
-"""How an access token is asked for: client credentials, JWT bearer or refresh token. SOAP login is not offered.
+"""The request for an access token: client credentials, JWT bearer or refresh token.
 
-Decides the form of the request and how long a token is kept; the session sends it.
-Source: help.salesforce.com, OAuth 2.0 flows; 005132110 for the end of SOAP login (read 2026-11-22).
+SOAP login is not offered.
+
+Decides the form of the request and how long a token is kept; the session sends it. Source: help.salesforce.com, OAuth
+2.0 flows; 005132110 for the end of SOAP login (read 2026-11-22).
 """
 
 from __future__ import annotations
@@ -55,7 +57,10 @@ class TokenRequest:
 
 
 def token_request(credentials: SalesforceCredentials, base_url: str) -> TokenRequest:
-    """The request of the grant that the credentials are for. Raises CredentialsRefused for an unusable private key."""
+    """Return the request of the grant that the credentials are for.
+
+    Raises CredentialsRefused for an unusable private key.
+    """
     secret = credentials.consumer_secret.get_secret_value() if credentials.consumer_secret else None
     if credentials.refresh_token is not None:
         form = {

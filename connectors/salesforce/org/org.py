@@ -1,6 +1,6 @@
-"""One org: the token, simple-salesforce on our session, and the calls that simple-salesforce doesn't have.
+"""One org: the token, simple-salesforce on our session, and calls that simple-salesforce doesn't have.
 
-Decides how calls are worded. What they are for is decided by those who make them.
+Decides how calls are worded; their callers decide their purpose.
 """
 
 from __future__ import annotations
@@ -156,7 +156,9 @@ class Org:
         return found
 
     def soap(self, operation: str, inner: str) -> str:
-        """One SOAP call under the OAuth token; the answer's text. An expired session is a fault there, not a 401.
+        """Make one SOAP call under the OAuth token; return the answer's text.
+
+        An expired session is a fault there, not a 401.
 
         Source: SOAP API, SessionHeader takes an OAuth token (005132110, read 2026-11-22).
         """
@@ -249,7 +251,10 @@ class Org:
 
 
 def part_error(answer: Subanswer) -> ConnectorError:
-    """What the refusal of one part of a composite means. `codes` are the vendor's, kept only as far as we know them."""
+    """Return the error for one refused part of a composite.
+
+    `codes` are the vendor's, kept only as far as we know them.
+    """
     codes = part_codes(answer)
     if codes & {"REQUEST_LIMIT_EXCEEDED", "QUERY_TIMEOUT", "SERVER_UNAVAILABLE", "UNABLE_TO_LOCK_ROW"}:
         return TemporarilyUnavailable("vendor_busy", status=answer.status)

@@ -1,4 +1,4 @@
-"""What outlives a process: access tokens and schemas, in files that only their owner can read.
+"""Access tokens and schemas that outlive a process, in files that only their owner can read.
 
 Without a directory they live in this process alone. Decides where and how they are kept, not how long they are good.
 """

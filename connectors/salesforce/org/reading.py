@@ -38,7 +38,10 @@ def query_all(statement: str) -> Subrequest:
 
 
 class Reader:
-    """Runs queries, five a call. An empty list counts only if the call that brought it showed that it sees."""
+    """Runs queries, five a call.
+
+    An empty list counts only if the call that brought it showed that it sees.
+    """
 
     def __init__(self, org: Org, control: Control) -> None:
         self._org = org
@@ -80,7 +83,10 @@ class Reader:
         return results
 
     def _seen(self, parts: Sequence[Subrequest], sure: Collection[int], *, expecting: bool) -> list[Subanswer]:
-        """An answer for each, from a call that saw. What one call didn't prove is asked for once more under control."""
+        """Return an answer for each statement, from a call that saw.
+
+        Statements without proof in their call are asked once more under control.
+        """
         answers: dict[int, Subanswer] = {}
         doubtful: list[int] = []
         for load in loads(len(parts), sure, expecting=expecting):

@@ -1,4 +1,4 @@
-"""What the org in hand consists of, as its describes say: objects, fields, and which record hangs on which.
+"""The org's objects, fields and relations, as its describes list them.
 
 Parses and keeps the facts; decides nothing about people. Facts about flags: SOAP API, DescribeSObjectResult and
 ChildRelationship (read 2026-11-22).
@@ -195,7 +195,10 @@ def wanted_children(known: Mapping[str, ObjectType], globals_: Mapping[str, Any]
 
 
 def checked(schema: Schema) -> Schema:
-    """The schema, if it can be worked with at all. Raises AnswerNotUnderstood without a single kind of person."""
+    """Return the schema, if it can be worked with at all.
+
+    Raises AnswerNotUnderstood without a single kind of person.
+    """
     if CONTACT not in schema.objects and LEAD not in schema.objects and ACCOUNT not in schema.objects:
         raise AnswerNotUnderstood("schema_without_people")
     return schema

@@ -43,10 +43,12 @@ _LIMIT_RETRY_SECONDS = 3600.0
 
 
 class SalesforceSession(requests.Session):
-    """`renew` gives a bearer token; it is told the one that was refused and asked once more. Threads may share it.
+    """The session of one org.
 
-    `share`: of the org's daily calls, the part after which we stop, so that other integrations have theirs.
-    The system's pacer is asked before every call and told of every answer.
+    `renew` gives a bearer token; it receives the refused token and is asked once more. Threads may share it.
+
+    `share`: of the org's daily calls, the part after which we stop, so that other integrations have theirs. The
+    system's pacer is asked before every call and told of every answer.
     """
 
     def __init__(self, system: SystemConfig, *, share: float) -> None:
@@ -152,7 +154,7 @@ def _bearing(token: str) -> dict[str, str]:
 
 
 def error_of(verb: str, response: requests.Response) -> ConnectorError | None:
-    """What a status means; None for a success in a form that can be read."""
+    """Return the error that a status means; None for a success in a form that can be read."""
     status, unknown = response.status_code, verb not in ("GET", "HEAD")
     wait = retry_after_seconds({k.lower(): v for k, v in response.headers.items()})
     if status < 300:
@@ -189,7 +191,10 @@ def error_codes(response: requests.Response) -> frozenset[str]:
 
 
 def is_readable(response: requests.Response) -> bool:
-    """True if the body is of a kind that we ask for. JSON must parse: simple-salesforce would print what doesn't."""
+    """True if the body is of a kind that we ask for.
+
+    JSON must parse: simple-salesforce would print a body that doesn't.
+    """
     if response.status_code in (204, 205) or not response.content:
         return True
     media_type = response.headers.get("content-type", "").split(";")[0].strip().lower()

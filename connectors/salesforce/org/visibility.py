@@ -1,7 +1,7 @@
-"""What proves that the credential sees the org: rights that show all data, and our own user's record, found by a look.
+"""The proof that the credential sees the org: rights to all data, and our own record found by a look.
 
-Decides what counts as proof. Without it an empty answer is blindness, not absence.
-Source: Object Reference, UserPermissionAccess: the running user's own permissions (read 2026-11-22).
+Decides what counts as proof. Without it an empty answer is blindness, not absence. Source: Object Reference,
+UserPermissionAccess: the running user's own permissions (read 2026-11-22).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Seen = Sequence[Mapping[str, Any]]
 
 
 class Control:
-    """What is asked along with other statements because it is there for certain: our rights, else our own record.
+    """The control of other statements, certain to be shown: our rights, else our own record.
 
     A call that doesn't show it saw nothing else either, whatever its other lists say.
     """
