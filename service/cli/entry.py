@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
+from service.quick_imports import quick_imports
+
 
 def main() -> None:
     """Run the command line. Ctrl-C while the commands are loaded ends as quietly as later (exit code 130)."""
@@ -13,7 +15,8 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        from service.cli.main import app
+        with quick_imports():
+            from service.cli.main import app
     except KeyboardInterrupt:
         sys.exit(130)
     app()

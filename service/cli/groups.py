@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from service.cli.client import short_errors
 from service.cli.refusals import short_refusals
+from service.quick_imports import quick_imports
 
 EXIT_READER_GONE = 141
 _Command = TyperCommand | TyperGroup
@@ -72,7 +73,8 @@ class _Commands(MutableMapping[str, _Command]):
 
 
 def _command(name: str, place: Imported) -> _Command:
-    found = getattr(import_module(place.module), place.attribute)
+    with quick_imports():
+        found = getattr(import_module(place.module), place.attribute)
     parent = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
     if isinstance(found, typer.Typer):
         parent.add_typer(found, name=name)

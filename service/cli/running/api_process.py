@@ -60,7 +60,7 @@ def api_listeners(settings: Settings) -> Iterator[Listeners]:
 
 def api_child(config: str, listeners: Listeners) -> Child:
     """The process that serves at these listeners."""
-    command = python("-m", "service.api.server.serve", "--config", config)
+    command = python("-m", "service.api.server", "--config", config)
     for option, some in (("--listener", listeners.api), ("--probe-listener", listeners.probes)):
         for listener in some:
             command += [option, str(listener.fileno())]

@@ -36,7 +36,7 @@ from service.store.stores import Stores
 
 _WORKER_GRACE_SECONDS = 20.0
 # Quiet: its banner is no log line.
-_CELERY = python("-m", "celery", "-q", "-A", "workers.app")
+_CELERY = python("-m", "workers", "-q", "-A", "workers.app")
 
 
 @dataclass(frozen=True)

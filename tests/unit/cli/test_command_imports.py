@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 
 from service.cli.running.supervise import python
+from service.quick_imports import quick_imports
 
 _PRINT_IMPORTED = """
 import sys
@@ -26,3 +28,9 @@ def test_commands_without_stores_import_no_database_library() -> None:
 
     assert {"httpx", "service"} <= imported
     assert not imported & {"sqlalchemy", "psycopg", "redis", "pydantic", "fpdf", "duckdb", "celery", "fastapi"}
+
+
+def test_garbage_is_collected_again_after_quick_imports() -> None:
+    with quick_imports():
+        assert not gc.isenabled()
+    assert gc.isenabled()

@@ -1,0 +1,17 @@
+"""Import without the garbage collector, which takes a sixth of the time that a process needs to start."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Import inside this context: what is imported stays, so looking through it for circles finds nothing."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
