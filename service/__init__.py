@@ -2,5 +2,5 @@
 
 Decides everything about requests, steps, suppression and evidence. Doesn't decide how one vendor is called
 (`connectors`) nor which process runs a task (`workers`). Start at `api/app.py` for a request's way in, and at
-`execution/execute.py` for a step's way out.
+`execution/run_batch.py` for a step's way out.
 """

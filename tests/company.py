@@ -32,7 +32,7 @@ from service.cli.demo.world import (
     write_config,
 )
 from service.execution.systems.sync_config import sync_systems
-from service.execution.worker_context import Runtime
+from service.execution.worker_context import WorkerContext
 from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
 from service.settings import Settings, load_settings
 from service.store.encryption.keyed_hash import Pepper
@@ -48,7 +48,7 @@ class Company:
     world: SampleWorld
     settings: Settings
     stores: Stores
-    runtime: Runtime
+    runtime: WorkerContext
     sandboxes: dict[str, Sandbox]
     warehouse: Path
 
@@ -140,6 +140,6 @@ def company(
         stores = Stores.open(database_url, key_database_url, load_secrets(settings))
         assert isinstance(stores.pepper, Pepper)
         sync_systems(stores, settings)
-        runtime = Runtime(settings, stores)
+        runtime = WorkerContext(settings, stores)
         yield Company(world, settings, stores, runtime, stand_ins, demo.warehouse)
         runtime.close()

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from sqlalchemy import text
 
-from service.execution.execute import perform
 from service.execution.expire_leases import sweep_leases
 from service.execution.lease import lease_steps
 from service.execution.resolve_identities import walk
-from service.execution.worker_context import Runtime
+from service.execution.run_batch import execute_batch
+from service.execution.worker_context import WorkerContext
 from service.requests.identity.resolve import lease_identities
 from service.requests.imports.control import revoke_cancelled
 from service.requests.imports.paused import lane_goes_on
@@ -19,7 +19,7 @@ from service.requests.planning.advance import advance_requests
 from service.requests.seal import seal_due_requests
 
 
-def turn(runtime: Runtime, *, only: Callable[[str], bool] | None = None) -> int:
+def turn(runtime: WorkerContext, *, only: Callable[[str], bool] | None = None) -> int:
     """One round of everything that is due, in the systems that `only` allows. Returns how much was done."""
     done = 0
     stores, settings = runtime.stores, runtime.settings
@@ -33,14 +33,14 @@ def turn(runtime: Runtime, *, only: Callable[[str], bool] | None = None) -> int:
             continue
         batch = lease_steps(stores, settings, system.config.name)
         if batch is not None:
-            perform(runtime, batch)
+            execute_batch(runtime, batch)
             done += 1
     done += advance_requests(stores, settings)
     done += sweep_leases(stores) + revoke_cancelled(stores)
     return done + seal_due_requests(stores)
 
 
-def drive(runtime: Runtime, *, patience_seconds: float = 3.0, limit_seconds: float = 150.0) -> None:
+def drive(runtime: WorkerContext, *, patience_seconds: float = 3.0, limit_seconds: float = 150.0) -> None:
     """Turn until nothing was done and nothing will be due within `patience_seconds`, paused imports aside."""
     until = time.monotonic() + limit_seconds
     while time.monotonic() < until:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from celery import current_app
 
 from service.execution.due import due_systems, has_due_identities
-from service.execution.worker_context import Runtime
+from service.execution.worker_context import WorkerContext
 from service.suppression.scan_schedule import due_syncs
 from workers.expiry import MESSAGE_LIFE_SECONDS
 from workers.queues import SYSTEMS_QUEUE, queue_of
@@ -17,7 +17,7 @@ _NUDGE_AGAIN_SECONDS = 5.0
 _SYNC_AGAIN_SECONDS = 60.0
 
 
-def dispatch_due(runtime: Runtime) -> int:
+def dispatch_due(runtime: WorkerContext) -> int:
     """Send one nudge to every due system with a free slot, and one for due identities. Returns how many were sent.
 
     One a tick, not one per slot: the first worker that leases makes the system be nudged again if more is due, and
@@ -33,7 +33,7 @@ def dispatch_due(runtime: Runtime) -> int:
     return sent
 
 
-def dispatch_syncs(runtime: Runtime) -> int:
+def dispatch_syncs(runtime: WorkerContext) -> int:
     """Send one nudge for each system whose changes are to be read now. Returns how many were sent."""
     due = due_syncs(runtime.stores, runtime.settings, nudge_again_seconds=_SYNC_AGAIN_SECONDS)
     for system, connector in due:

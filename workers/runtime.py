@@ -9,7 +9,7 @@ import os
 import threading
 from pathlib import Path
 
-from service.execution.worker_context import Runtime
+from service.execution.worker_context import WorkerContext
 from service.settings import load_settings
 from service.store.bootstrap import open_stores
 from workers.queues import consumed_queues
@@ -19,11 +19,11 @@ CONFIG_VARIABLE = "EXPUNGE_CONFIG"
 _local = threading.local()
 
 
-def runtime() -> Runtime:
+def runtime() -> WorkerContext:
     """This thread's runtime, opened on first use from the file that EXPUNGE_CONFIG names."""
     if getattr(_local, "pid", None) != os.getpid():
         settings = load_settings(Path(os.environ[CONFIG_VARIABLE]))
-        _local.runtime = Runtime(settings, open_stores(settings, pool_size=2, plans_once=True), consumed_queues())
+        _local.runtime = WorkerContext(settings, open_stores(settings, pool_size=2, plans_once=True), consumed_queues())
         _local.pid = os.getpid()
-    opened: Runtime = _local.runtime
+    opened: WorkerContext = _local.runtime
     return opened

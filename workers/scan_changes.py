@@ -16,9 +16,9 @@ from connectors.base import operations
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, LeaseLost
 from connectors.base.values import ChangePage
 from service.domain.execution.retry_policy import decide
-from service.execution.systems.admit import Entry, enter_to_look
-from service.execution.systems.circuit_breaker import note_pass
-from service.execution.worker_context import Runtime
+from service.execution.systems.admit import Slot, admit_read_only
+from service.execution.systems.circuit_breaker import record_call
+from service.execution.worker_context import WorkerContext
 from service.suppression.match_changes import PageMovedOn, record_changes
 from service.suppression.scan_schedule import (
     LeasedSync,
@@ -41,54 +41,54 @@ class _Failed(Exception):  # noqa: N818 - carries what the system said
         self.error = error
 
 
-def sync_system(runtime: Runtime, system: str, *, admission: UUID | None, stay_seconds: float) -> int:
+def sync_system(context: WorkerContext, system: str, *, admission: UUID | None, stay_seconds: float) -> int:
     """Read pages of one system. Returns how many requests were opened."""
-    entry = enter_to_look(runtime, system)
-    if entry is None:
+    slot = admit_read_only(context, system)
+    if slot is None:
         return 0
     try:
-        leased = lease_sync(runtime.stores, system, admission=admission)
-        return 0 if leased is None else _sync(runtime, entry, leased, stay_seconds)
+        leased = lease_sync(context.stores, system, admission=admission)
+        return 0 if leased is None else _sync(context, slot, leased, stay_seconds)
     finally:
-        entry.leave(None)
+        slot.release(None)
 
 
-def _sync(runtime: Runtime, entry: Entry, leased: LeasedSync, stay_seconds: float) -> int:
+def _sync(context: WorkerContext, slot: Slot, leased: LeasedSync, stay_seconds: float) -> int:
     until = time.monotonic() + stay_seconds
     opened = 0
     try:
-        again = waits_that_are_over(runtime.stores, leased.system, limit=_PAGES_AGAIN)
+        again = waits_that_are_over(context.stores, leased.system, limit=_PAGES_AGAIN)
         for waited in again:
-            changes = _read(runtime, entry, leased.system, waited.cursor, waited.begin_at)
-            opened += _record(runtime, leased, changes, waited)
+            changes = _read(context, slot, leased.system, waited.cursor, waited.begin_at)
+            opened += _record(context, leased, changes, waited)
         cursor, begin_at, more = leased.cursor, leased.begin_at, True
         while more:
-            changes = _read(runtime, entry, leased.system, cursor, begin_at)
-            opened += _record(runtime, leased, changes, None)
+            changes = _read(context, slot, leased.system, cursor, begin_at)
+            opened += _record(context, leased, changes, None)
             leased = leased.at(changes.cursor)
             cursor, more = changes.cursor, changes.more and time.monotonic() < until
     except LeaseLost:
         log.warning("sync_lease_lost", system=leased.system)
         return opened
     except PageMovedOn:
-        postpone_sync(runtime.stores, leased, seconds=0.0, error=None)
+        postpone_sync(context.stores, leased, seconds=0.0, error=None)
         return opened
     except _Failed as failed:
-        _postpone(runtime, leased, failed.error)
+        _postpone(context, leased, failed.error)
         return opened
     if len(again) == _PAGES_AGAIN:
         # There may be more of them: they don't wait for the next regular time.
-        postpone_sync(runtime.stores, leased, seconds=0.0, error=None)
+        postpone_sync(context.stores, leased, seconds=0.0, error=None)
     else:
-        give_back_sync(runtime.stores, leased)
+        give_back_sync(context.stores, leased)
     return opened
 
 
-def _read(runtime: Runtime, entry: Entry, system: str, cursor: str | None, begin_at: datetime) -> ChangePage:
+def _read(context: WorkerContext, slot: Slot, system: str, cursor: str | None, begin_at: datetime) -> ChangePage:
     """One page. Raises _Failed; what the system was like is noted as after any pass."""
-    connector, pacer = runtime.connector(system), runtime.pacer(system)
+    connector, throttle = context.connector(system), context.throttle(system)
     result: ChangePage | ConnectorError
-    with pacer.during(0, None, entry.budget) as judge:
+    with throttle.run(0, None, slot.quota) as summarise:
         try:
             result = operations.changed_since(connector, cursor, begin_at)
         except ConnectorError as error:
@@ -96,23 +96,23 @@ def _read(runtime: Runtime, entry: Entry, system: str, cursor: str | None, begin
         except Exception as error:
             log.exception("connector_failed", system=system, phase="changes", error=type(error).__name__)
             result = AnswerNotUnderstood("connector_failed")
-        facts = judge({system: result})
-    if not facts.is_ordinary or not entry.standing.is_well:
-        note_pass(runtime.stores, runtime.settings, system, facts)
+        facts = summarise({system: result})
+    if not facts.is_ordinary or not slot.availability.is_healthy:
+        record_call(context.stores, context.settings, system, facts)
     if isinstance(result, ConnectorError):
         raise _Failed(result) from None
     return result
 
 
-def _record(runtime: Runtime, leased: LeasedSync, changes: ChangePage, waited: Waited | None) -> int:
-    return len(record_changes(runtime.stores, runtime.settings, leased, changes, waited=waited))
+def _record(context: WorkerContext, leased: LeasedSync, changes: ChangePage, waited: Waited | None) -> int:
+    return len(record_changes(context.stores, context.settings, leased, changes, waited=waited))
 
 
-def _postpone(runtime: Runtime, leased: LeasedSync, error: ConnectorError) -> None:
+def _postpone(context: WorkerContext, leased: LeasedSync, error: ConnectorError) -> None:
     """What may pass soon is tried again as any work is; what a human must mend, at the next regular time."""
-    now = runtime.clock.now()
+    now = context.clock.now()
     retry = decide(error, tries=leased.tries + 1, time_left=_NO_DEADLINE, now=now)
-    every = runtime.settings.suppression.sync_interval_seconds
+    every = context.settings.suppression.sync_interval_seconds
     seconds = every if retry.due_at is None else max((retry.due_at - now).total_seconds(), 0.0)
-    postpone_sync(runtime.stores, leased, seconds=seconds, error=error.code if retry.is_try else None)
+    postpone_sync(context.stores, leased, seconds=seconds, error=error.code if retry.is_try else None)
     log.warning("sync_not_done", system=leased.system, code=error.code)

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
+from service.execution.batches import delete_ended
 from service.requests.records.schedule import forget_attempts
 from service.settings import Settings
 from service.store.stores import Stores
@@ -30,12 +31,5 @@ def archive_attempts(stores: Stores, settings: Settings, *, limit: int = 200) ->
             ),
             {"ids": requests},
         ).scalars()
-        connection.execute(
-            text(
-                "DELETE FROM batches b WHERE b.id = ANY(CAST(:ids AS uuid[])) AND b.ended_at IS NOT NULL"
-                " AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.batch_id = b.id)"
-                " AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.batch_id = b.id)"
-            ),
-            {"ids": list(batches)},
-        )
+        delete_ended(connection, list(batches))
     return len(requests)

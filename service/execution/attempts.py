@@ -62,14 +62,14 @@ _END = (
 
 
 def _ending(result: Result | None, look: Answer | None) -> tuple[str | None, ...]:
-    return name_of(result), code_of(result), _status(result), None if look is None else name_of(look)
+    return result_name(result), error_code(result), _status(result), None if look is None else result_name(look)
 
 
 def _status(result: Result | None) -> str | None:
     return str(result.status) if isinstance(result, ConnectorError) and result.status is not None else None
 
 
-def name_of(result: Result | None) -> str:
+def result_name(result: Result | None) -> str:
     """The code of a result in attempts and in the audit log."""
     if result is None:
         return "no_answer"
@@ -80,7 +80,7 @@ def name_of(result: Result | None) -> str:
     return result.kind.value
 
 
-def code_of(result: Result | None) -> str | None:
+def error_code(result: Result | None) -> str | None:
     """The code of an error, or an answer's reason: a third party's word, so only if it has the shape of a code."""
     code: str | None = result.code if isinstance(result, ConnectorError) else getattr(result, "reason", None)
     return code if code is None or is_code(code) else NOT_A_CODE

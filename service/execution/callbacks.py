@@ -1,4 +1,4 @@
-"""Hear a vendor's callback: if the vendor signed it, the steps that wait for its jobs are looked at sooner.
+"""Bring the looks of accepted steps forward when a vendor's signed callback comes.
 
 Decides when: now, but not before the vendor's own delay is over, and not twice within `min_callback_interval_seconds`,
 however often the same call comes. Never decides what became of anybody: states, answers and tries stay, only due times
@@ -28,15 +28,17 @@ _MOST_OF_NAMED_JOBS = 10_000
 _MOST_OF_ANY_JOB = 1_000
 
 
-class Heard(StrEnum):
-    """What came of a callback."""
+class CallbackOutcome(StrEnum):
+    """The outcome of a callback."""
 
     SOONER = "sooner"
     NOTHING_TO_DO = "nothing_to_do"
     REFUSED = "refused"
 
 
-def hear_callback(stores: Stores, settings: Settings, system: str, call: CallbackCall, now: datetime) -> Heard:
+def hear_callback(
+    stores: Stores, settings: Settings, system: str, call: CallbackCall, now: datetime
+) -> CallbackOutcome:
     """Check and heed one callback for a system by its name. `now`: this process' clock, for the signed time.
 
     An unknown system, one that doesn't call back, and a call that its vendor didn't sign are all `REFUSED`.
@@ -44,10 +46,10 @@ def hear_callback(stores: Stores, settings: Settings, system: str, call: Callbac
     configured = next((s for s in settings.systems if s.config.name == system), None)
     callback = _read(configured, call, now)
     if callback is None or configured is None:
-        return Heard.REFUSED
+        return CallbackOutcome.REFUSED
     sooner = _look_sooner(stores, settings, configured.config.name, callback)
     log.info("callback_heard", system=configured.config.name, jobs=len(callback.jobs), sooner=sooner)
-    return Heard.SOONER if sooner else Heard.NOTHING_TO_DO
+    return CallbackOutcome.SOONER if sooner else CallbackOutcome.NOTHING_TO_DO
 
 
 def _read(configured: ConfiguredSystem | None, call: CallbackCall, now: datetime) -> Callback | None:

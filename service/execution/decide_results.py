@@ -19,8 +19,8 @@ from service.domain.audit.schema import AuditValue, instant_text
 from service.domain.execution.decide import decide
 from service.domain.execution.events import Result, ResultReceived
 from service.domain.execution.states import Phase, Retry, SystemRules, Transition
-from service.execution.attempts import code_of, name_of
-from service.execution.facts import Surroundings
+from service.execution.attempts import error_code, result_name
+from service.execution.facts import StepContext
 from service.execution.findings import adds_to_plan
 from service.execution.lease import LeasedBatch, LeasedStep
 from service.execution.quarantine import BatchFacts
@@ -46,7 +46,7 @@ class BatchContext:
     batch: BatchFacts
     parts: Mapping[UUID, UUID]
     frozen_requests: Collection[UUID]
-    surroundings: Surroundings
+    steps: StepContext
 
 
 class ResultDecider:
@@ -97,13 +97,13 @@ class ResultDecider:
             row.retained,
             row.plan_version is None,
             step.attempt,
-            *self.context.surroundings.of(row),
+            *self.context.steps.of(row),
             of_answer,
         )
 
     def _decide(self, row: Row[Any], step: LeasedStep) -> Entry:
         result, look = self.received.results[step.ref], self.received.looks.get(step.ref)
-        to = decide(self.context.surroundings.facts(row), self._event(row, step), self.rules, self.now)
+        to = decide(self.context.steps.facts(row), self._event(row, step), self.rules, self.now)
         assert isinstance(to, Transition), "a leased step's result has a transition"
         if to.discards_findings:
             self.discarded.add(step.step_id)
@@ -133,7 +133,7 @@ class ResultDecider:
             plan_is_locked=step.request_id in self.context.frozen_requests,
             repeats_in_part=row.id in self.context.parts,
             batch_was_split=self.context.batch.root_id is not None,
-            system_is_removed=self.context.surroundings.is_removed,
+            system_is_removed=self.context.steps.is_removed,
         )
 
 
@@ -145,13 +145,13 @@ def _audit_data(step: LeasedStep, to: Transition, result: Result, look: Answer |
         "reason": to.reason,
         "due_at": None if to.due_at is None else instant_text(to.due_at),
         "attempt": step.attempt,
-        "answer": name_of(result),
-        "code": code_of(result),
+        "answer": result_name(result),
+        "code": error_code(result),
         "records": sum(to.erased.values()),
         "left": sum(to.left_over.values()),
     }
     if look is not None:
-        data["look"] = name_of(look)
+        data["look"] = result_name(look)
     if to.has_ended:
         data["outcome"] = to.state.value
     return data

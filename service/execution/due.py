@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from service.execution.select import is_leasable
+from service.execution.systems.store import free_systems, mark_woken
 from service.requests.records.store import pick_identities
 from service.settings import Settings
 from service.store.stores import Stores
@@ -31,33 +32,11 @@ def due_systems(stores: Stores, settings: Settings, *, nudge_again_seconds: floa
     """
     configured = [system.config.name for system in settings.systems]
     with stores.engine.begin() as connection:
-        free = connection.execute(
-            text(
-                "SELECT y.name FROM systems y WHERE y.state = 'active' AND y.name = ANY(CAST(:names AS text[]))"
-                " AND (y.nudged_at IS NULL OR y.nudged_at < clock_timestamp() - make_interval(secs => :again))"
-                " AND (y.rest_until IS NULL OR y.rest_until <= clock_timestamp())"
-                # One that is down is probed by one worker at a time.
-                " AND CASE WHEN y.down_since IS NULL THEN y.max_concurrency ELSE 1 END >"
-                " (SELECT count(*) FROM batches b WHERE b.system = y.name AND b.ended_at IS NULL"
-                " AND b.lease_until > clock_timestamp()) ORDER BY y.position, y.name"
-            ),
-            {"again": nudge_again_seconds, "names": configured},
-        ).scalars()
-        due = [name for name in free.all() if is_leasable(connection, settings, name)]
+        free = free_systems(connection, configured, nudge_again_seconds)
+        due = [name for name in free if is_leasable(connection, settings, name)]
         if not due:
             return []
-        # Not one that somebody is leasing right now: the lease asks for the next nudge itself, and waiting for it here
-        # took up to half of a tick.
-        rows = connection.execute(
-            text(
-                "WITH locked AS MATERIALIZED (SELECT name FROM systems WHERE name = ANY(CAST(:names AS text[]))"
-                " ORDER BY name FOR NO KEY UPDATE SKIP LOCKED)"
-                " UPDATE systems s SET nudged_at = clock_timestamp() FROM locked WHERE s.name = locked.name"
-                " RETURNING s.name, s.connector"
-            ),
-            {"names": due},
-        ).all()
-    connectors = {row.name: row.connector for row in rows}
+        connectors = mark_woken(connection, due)
     return [DueSystem(name, connectors[name]) for name in due if name in connectors]
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, text
 from service.domain.execution.bisect import MOST_DEATHS, REPEATED, halves
 from service.domain.execution.events import LeaseExpired, SystemRemoved, WorkersCrashed
 from service.domain.execution.states import Phase
-from service.execution.quarantine import open_parts
+from service.execution.batches import ExpiredBatch, end_empty, expire_leases, open_parts
 from service.requests.steps.move import apply_event
 from service.store import interlock
 from service.store.encryption.key_store import batch_owner
@@ -34,23 +34,13 @@ def sweep_leases(stores: Stores, *, limit: int = 200) -> int:
     with stores.engine.begin() as connection:
         freed = _free_expired(connection, limit)
         parked = _park_removed(connection, limit)
-        ended = _end_empty_batches(connection, limit)
+        ended = end_empty(connection, limit)
     stores.keys.destroy([batch_owner(batch_id) for batch_id in ended])
     return freed + parked
 
 
 def _free_expired(connection: Connection, limit: int) -> int:
-    batches = connection.execute(
-        text(
-            "UPDATE batches SET fence = fence + 1, lease_until = NULL WHERE id IN ("
-            " SELECT id FROM batches b WHERE ended_at IS NULL AND (lease_until <= clock_timestamp()"
-            # No lease at all and yet a leased step: nobody would ever come back for it.
-            " OR (lease_until IS NULL"
-            " AND EXISTS (SELECT 1 FROM steps s WHERE s.batch_id = b.id AND s.state = 'leased')))"
-            " LIMIT :n FOR NO KEY UPDATE SKIP LOCKED) RETURNING id, system, phase, root_id"
-        ),
-        {"n": limit},
-    ).all()
+    batches = expire_leases(connection, limit)
     if not batches:
         return 0
     steps = connection.execute(
@@ -94,8 +84,10 @@ def _park_killers(connection: Connection, steps: Sequence[Row[Any]], now: dateti
     apply_event(connection, killers, WorkersCrashed(), actor="worker", at=now)
 
 
-def _batches_after(connection: Connection, batches: Sequence[Row[Any]], steps: Sequence[Row[Any]]) -> dict[UUID, UUID]:
-    """Which batch each freed step stays in. Effects go on under the same key and token (part_suspects says who goes
+def _batches_after(
+    connection: Connection, batches: Sequence[ExpiredBatch], steps: Sequence[Row[Any]]
+) -> dict[UUID, UUID]:
+    """Which batch each freed step stays in. Effects go on under the same key and token (isolate_suspects says who goes
     together). People who were looked at, and with whom a process died again and again, travel apart from the others, in
     ever smaller parts."""
     stays: dict[UUID, UUID] = {}
@@ -130,20 +122,6 @@ def _park_removed(connection: Connection, limit: int) -> int:
     ).all()
     apply_event(connection, steps, SystemRemoved(), actor="worker", at=database_now(connection))
     return len(steps)
-
-
-def _end_empty_batches(connection: Connection, limit: int) -> list[UUID]:
-    """Batches whose last step left without a lease: withdrawn, ended by a human, moved to another phase."""
-    ended = connection.execute(
-        text(
-            "UPDATE batches SET ended_at = clock_timestamp() WHERE id IN ("
-            " SELECT id FROM batches b WHERE ended_at IS NULL AND lease_until IS NULL"
-            " AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.batch_id = b.id)"
-            " LIMIT :n FOR NO KEY UPDATE SKIP LOCKED) RETURNING id"
-        ),
-        {"n": limit},
-    )
-    return list(ended.scalars())
 
 
 def sweep_orphan_keys(stores: Stores, *, older_than_seconds: float = 86400.0, page: int = 500) -> int:

@@ -1,4 +1,4 @@
-"""Read what the rule of outcomes needs to know of locked steps: their rows, and what their requests say just now.
+"""Read the facts of locked steps and of their requests that the rule needs.
 
 Decides nothing; domain.execution.results does.
 """
@@ -13,34 +13,19 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from service.domain.execution.states import EARLIER_SYSTEM, Phase, StepFacts, StepState
+from service.domain.execution.states import Phase, StepFacts, StepState
 from service.domain.requests.states import WITHDRAWN_STATES, Progress
 from service.requests.holds.active import held_requests
 from service.store.arrays import int_array, uuid_array
 from service.store.execute import execute
+from service.store.sql_files import load_sql
 
-# All that is asked behind the steps' lock, and so as it is then: a decision that comes later finds the answer recorded.
-_AROUND = (
-    "SELECT clock_timestamp() AS now,"  # noqa: S608 - our own words
-    " (SELECT state <> 'active' FROM systems WHERE name = :system) AS is_removed, r.*, o.*"
-    " FROM (SELECT array_agg(id) FILTER (WHERE state = ANY(CAST(:withdrawn AS text[]))) AS withdrawn,"
-    " array_agg(id) FILTER (WHERE reason = :unapproved) AS unapproved"
-    " FROM requests WHERE id = ANY(CAST(:requests AS uuid[]))) AS r,"
-    # A step in its erasing call may be looked at in the same pass, so it knows whether it would have to wait, too.
-    " (SELECT array_agg(a.request_id) FILTER (WHERE e.waits) AS waiting,"
-    " array_agg(a.request_id) FILTER (WHERE e.is_due AND NOT e.in_turn) AS left_to_others"
-    " FROM unnest(CAST(:asking AS uuid[]), CAST(:positions AS integer[])) AS a(request_id, position)"
-    " CROSS JOIN LATERAL (SELECT"
-    " coalesce(bool_or(position < a.position AND ended_at IS NULL AND phase <> 'confirm'), false) AS waits,"
-    " coalesce(bool_or(state = 'due' AND plan_version IS NOT NULL AND NOT waits_for_order), false) AS is_due,"
-    f" coalesce(bool_or(waits_for_order OR reason = '{EARLIER_SYSTEM}'), false) AS in_turn"
-    " FROM steps WHERE request_id = a.request_id) AS e) AS o"
-)
+_AROUND = load_sql(__package__, "step_context")
 _MAY_WAIT = frozenset({Phase.ERASE, Phase.CONFIRM})
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class StepContext:
     """What is true around some steps of one system: which of their requests are held, withdrawn or not approved, and in
     which ones the step must wait for an earlier system.
 
@@ -84,7 +69,7 @@ class Surroundings:
         )
 
 
-def surroundings(connection: Connection, system: str, rows: Mapping[UUID, Row[Any]]) -> Surroundings:
+def load_context(connection: Connection, system: str, rows: Mapping[UUID, Row[Any]]) -> StepContext:
     """Of these locked steps of one system. Requests are read, not locked."""
     request_ids = list({row.request_id for row in rows.values()})
     asking = [row for row in rows.values() if row.phase in _MAY_WAIT]
@@ -100,7 +85,7 @@ def surroundings(connection: Connection, system: str, rows: Mapping[UUID, Row[An
             "positions": int_array(row.position for row in asking),
         },
     ).one()
-    return Surroundings(
+    return StepContext(
         around.now,
         around.is_removed,
         frozenset(held_requests(connection, request_ids)),

@@ -10,39 +10,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    Float,
-    Integer,
-    LargeBinary,
-    Row,
-    Text,
-    Uuid,
-    bindparam,
-    cast,
-    func,
-    insert,
-    literal_column,
-    text,
-    update,
-)
-from sqlalchemy.types import NullType
+from sqlalchemy import Connection, Row
 
 from connectors.base.values import Batch, Identifier, Subject
 from service.audit.evidence_standing import leasable_phases
 from service.domain.execution.states import Phase, StepState
 from service.domain.identity.cluster import Exclusion
-from service.execution.permit import only_permitted
-from service.execution.quarantine import part_suspects
+from service.execution import batches
+from service.execution.batches import TAKE, TAKE_NEW, BatchBeforeLease
+from service.execution.permit import permitted_steps
+from service.execution.quarantine import isolate_suspects
 from service.execution.select import AgainPick, FreshPick, picks
+from service.execution.systems import store
 from service.requests.identifiers import OpenIdentifier, open_people, unseal_records
 from service.requests.identity.store import read_people
-from service.requests.imports.paused import lane_goes_on
-from service.requests.steps.store import MARK_LEASED
 from service.settings import Settings
 from service.store import interlock
 from service.store.arrays import int_array, uuid_array
@@ -51,21 +35,12 @@ from service.store.audit_log.record_change import Change, Version, chain_entries
 from service.store.encryption.key_store import batch_owner, request_owner
 from service.store.encryption.sealing import unseal
 from service.store.execute import execute
+from service.store.sql_files import load_sql
 from service.store.stores import Stores
-from service.store.tables.work import BatchRow
 
-# What the guard, the connector's side and the log need of a step; its other columns are wide and stay where they are.
-_COLUMNS = (
-    "id, request_id, phase, attempts, tries, respond_by, plan_version, records, records_accepted, effect_possible,"
-    " effect_at, version, entry_hash"
-)
-_ERASED = "nullif(erased, '{}') AS erased"  # mostly empty, and nothing is quicker to read than nothing
-_DUE = "state IN ('due', 'accepted') AND due_at <= clock_timestamp()"
-_BATCH = "id, system, phase, fence, resume_token, version, entry_hash"
 # One entry names at most so many steps (domain.audit.schema).
 _STEPS_PER_ENTRY = 500
 _PLANNED = frozenset({"planned"})
-_AT_MOST = " ORDER BY id LIMIT CAST(:n AS bigint)"
 _SETTLED = frozenset({"planned", "pending"})
 _CARRIED_BY_MANY = frozenset({Exclusion.PLACEHOLDER, Exclusion.MALFORMED, Exclusion.SHARED_KIND, Exclusion.SUPERNODE})
 
@@ -97,26 +72,6 @@ class LeasedStep:
     def dropped(self) -> frozenset[Identifier]:
         """Identifiers of which a reviewer said that they aren't this person's."""
         return frozenset(i.identifier for i in self.stored if i.use == "dropped")
-
-
-class LeasableBatch(NamedTuple):
-    """A batch as it is before this lease; `is_new`: it has no row yet."""
-
-    id: UUID
-    system: str
-    phase: str
-    fence: int = 0
-    resume_token: bytes | None = None
-    version: int = 0
-    entry_hash: bytes | None = None
-    is_new: bool = True
-
-
-class Taken(NamedTuple):
-    """A batch as it was before this lease, and the fence that it has now."""
-
-    batch: LeasableBatch
-    fence: int
 
 
 @dataclass(frozen=True)
@@ -156,42 +111,38 @@ def lease_steps(
         leased = None if interlock.is_engaged(connection, admission) else _lease(connection, settings, system, at_most)
         if leased is None:
             return None
-        taken, rows = leased
+        batch, fence, rows = leased
         # As they are, sealed: opened when the lease is committed. A transaction of their own would cost more.
         people = read_people(connection, {row.request_id for row in rows})
-    return _open(stores, taken, rows, people, asked_at)
+    return _open(stores, batch, fence, rows, people, asked_at)
 
 
 def _lease(
     connection: Connection, settings: Settings, system: str, at_most: int | None
-) -> tuple[Taken, list[Row[Any]]] | None:
-    row = execute(connection, _ENTER, {"s": system}).one_or_none()
+) -> tuple[BatchBeforeLease, int, list[Row[Any]]] | None:
+    row = store.enter(connection, system)
     if row is None:
         return None
     # Asked behind the system's lock: whoever leased meanwhile is counted.
-    live = execute(connection, _LIVE, {"s": system}).scalar_one()
-    if live >= row.max_concurrency:
+    if batches.live_batches(connection, system) >= row.max_concurrency:
         return None
     batch, steps, bulk = _first_free(connection, settings, system, row.last_bulk, at_most) or (None, [], None)
     if batch is None:
         return None
     if bulk != row.last_bulk:
-        execute(connection, "UPDATE systems SET last_bulk = :b WHERE name = :s", {"b": bulk, "s": system})
+        store.write_last_bulk(connection, system, bulk)
     now = steps[0].now
-    steps = only_permitted(connection, settings, system, Phase(batch.phase), steps, now)
+    steps = permitted_steps(connection, settings, system, Phase(batch.phase), steps, now)
     if not steps:
-        _end_if_empty(connection, batch)
+        if not batch.is_new:
+            batches.end_if_empty(connection, batch.id)
         return None
-    return _take(connection, settings, batch, steps, now), steps
-
-
-_ENTER = "UPDATE systems SET nudged_at = NULL WHERE name = :s AND state = 'active' RETURNING max_concurrency, last_bulk"
-_LIVE = "SELECT count(*) FROM batches WHERE system = :s AND ended_at IS NULL AND lease_until > clock_timestamp()"
+    return batch, _take(connection, settings, batch, steps, now), steps
 
 
 def _first_free(
     connection: Connection, settings: Settings, system: str, last_bulk: UUID | None, at_most: int | None
-) -> tuple[LeasableBatch, list[Row[Any]], UUID | None] | None:
+) -> tuple[BatchBeforeLease, list[Row[Any]], UUID | None] | None:
     """The best pick that nobody else has locked, and the bulk submission that has it to itself."""
     phases = leasable_phases(connection, settings)
     for pick in picks(connection, settings, system, last_bulk=last_bulk, at_most=at_most, phases=phases):
@@ -201,58 +152,33 @@ def _first_free(
     return None
 
 
-def _end_if_empty(connection: Connection, batch: LeasableBatch) -> None:
-    if batch.is_new:
-        return
-    connection.execute(
-        text(
-            "UPDATE batches SET ended_at = clock_timestamp() WHERE id = :id"
-            " AND NOT EXISTS (SELECT 1 FROM steps WHERE batch_id = :id)"
-        ),
-        {"id": batch.id},
-    )
-
-
-def _again(connection: Connection, pick: AgainPick, at_most: int | None) -> tuple[LeasableBatch, list[Row[Any]]] | None:
+def _again(
+    connection: Connection, pick: AgainPick, at_most: int | None
+) -> tuple[BatchBeforeLease, list[Row[Any]]] | None:
     """A batch whose lease was given back, with its steps that are due: the same people, the same key."""
-    row = connection.execute(
-        text(
-            f"SELECT {_BATCH} FROM batches WHERE id = :id AND ended_at IS NULL"  # noqa: S608 - our own words
-            " AND (lease_until IS NULL OR lease_until <= clock_timestamp()) FOR NO KEY UPDATE SKIP LOCKED"
-        ),
-        {"id": pick.batch_id},
-    ).one_or_none()
-    if row is None:
+    batch = batches.lock_free_batch(connection, pick.batch_id)
+    if batch is None:
         return None
-    batch = LeasableBatch(*row)._replace(is_new=False)
-    steps = execute(connection, _locked("", "batch_id = :b", _AT_MOST), {"b": batch.id, "n": at_most}).all()
-    going = part_suspects(connection, batch.id, batch.phase, steps)
+    steps = execute(connection, _LOCK_DUE_OF_BATCH, {"b": batch.id, "n": at_most}).all()
+    going = isolate_suspects(connection, batch.id, batch.phase, steps)
     return (batch, going) if going else None
 
 
-def _fresh(connection: Connection, system: str, pick: FreshPick) -> tuple[LeasableBatch, list[Row[Any]]] | None:
+def _fresh(connection: Connection, system: str, pick: FreshPick) -> tuple[BatchBeforeLease, list[Row[Any]]] | None:
     """A new batch of the picked steps that nobody else has locked or moved."""
-    statement = _locked(", batch_id", "id = ANY(CAST(:ids AS uuid[]))", " AND batch_id IS NULL AND phase = :p")
-    steps = execute(connection, statement, {"ids": uuid_array(pick.step_ids), "p": pick.phase}).all()
-    return (LeasableBatch(uuid4(), system, pick.phase), list(steps)) if steps else None
+    steps = execute(connection, _LOCK_DUE_BY_ID, {"ids": uuid_array(pick.step_ids), "p": pick.phase}).all()
+    return (BatchBeforeLease(uuid4(), system, pick.phase), list(steps)) if steps else None
 
 
-def _locked(columns: str, where: str, order: str = "") -> str:
-    """Due steps, locked by batch or by primary key first and tested afterwards: with the state beside it the planner
-    takes the partial index of due steps for empty and filters thousands of rows (measured)."""
-    return (
-        f"WITH locked AS MATERIALIZED (SELECT {_COLUMNS}, {_ERASED}, state, due_at, lane{columns} FROM steps"  # noqa: S608
-        f" WHERE {where} ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
-        f" SELECT {_COLUMNS}, erased, clock_timestamp() AS now FROM locked"
-        f" WHERE {_DUE} AND {lane_goes_on('lane')}{order}"
-    )
+_LOCK_DUE_OF_BATCH = load_sql(__package__, "lock_due_of_batch")
+_LOCK_DUE_BY_ID = load_sql(__package__, "lock_due_by_id")
 
 
 def _take(
-    connection: Connection, settings: Settings, batch: LeasableBatch, steps: Sequence[Row[Any]], now: datetime
-) -> Taken:
-    """One lease is one change of the batch, and one entry says which steps are in it. All in one statement."""
-    leased = Taken(batch, batch.fence + 1)
+    connection: Connection, settings: Settings, batch: BatchBeforeLease, steps: Sequence[Row[Any]], now: datetime
+) -> int:
+    """Write the lease and its audit entries, which name the steps, in one statement."""
+    fence = batch.fence + 1
     key = str(batch.id)
     changes = [
         Change(
@@ -264,7 +190,7 @@ def _take(
                 "system": batch.system,
                 "phase": batch.phase,
                 "state": StepState.LEASED,
-                "fence": leased.fence,
+                "fence": fence,
                 "steps": [str(s.id) for s in steps[begin : begin + _STEPS_PER_ENTRY]],
             },
         )
@@ -274,7 +200,7 @@ def _take(
     version = versions["batch", key]
     values = {
         "batch": batch.id,
-        "fence": leased.fence,
+        "fence": fence,
         "seconds": settings.engine.lease_seconds,
         "batch_version": version.number,
         "batch_hash": version.entry_hash,
@@ -282,35 +208,11 @@ def _take(
     }
     if batch.is_new:
         values |= {"system": batch.system, "batch_phase": batch.phase}
-    append_with(connection, entries, _TAKE_NEW if batch.is_new else _TAKE, values)
-    _write_attempts(connection, batch, leased.fence, steps, now)
-    return leased
+    append_with(connection, entries, TAKE_NEW if batch.is_new else TAKE, values)
+    _write_attempts(connection, batch, fence, steps, now)
+    return fence
 
 
-_LEASE_UNTIL = func.clock_timestamp() + cast(bindparam("seconds", type_=NullType()), Float) * literal_column(
-    "interval '1 second'"
-)
-_LEASE_COLUMNS = {
-    BatchRow.fence: bindparam("fence", type_=BigInteger()),
-    BatchRow.lease_until: _LEASE_UNTIL,
-    BatchRow.version: bindparam("batch_version", type_=Integer()),
-    BatchRow.entry_hash: bindparam("batch_hash", type_=LargeBinary()),
-}
-_TAKE_NEW = MARK_LEASED.add_cte(
-    insert(BatchRow)
-    .values(
-        {
-            BatchRow.id: bindparam("batch", type_=Uuid()),
-            BatchRow.system: bindparam("system", type_=Text()),
-            BatchRow.phase: bindparam("batch_phase", type_=Text()),
-            **_LEASE_COLUMNS,
-        }
-    )
-    .cte("opened")
-)
-_TAKE = MARK_LEASED.add_cte(
-    update(BatchRow).where(BatchRow.id == bindparam("batch", type_=Uuid())).values(_LEASE_COLUMNS).cte("taken")
-)
 _ATTEMPT = (
     "INSERT INTO attempts (step_id, number, batch_id, fence, phase, started_at)"
     " SELECT step, number, :b, :f, :p, :now"
@@ -319,7 +221,7 @@ _ATTEMPT = (
 
 
 def _write_attempts(
-    connection: Connection, batch: LeasableBatch | LeasedBatch, fence: int, steps: Sequence[Row[Any]], now: datetime
+    connection: Connection, batch: BatchBeforeLease | LeasedBatch, fence: int, steps: Sequence[Row[Any]], now: datetime
 ) -> None:
     """Before anything is called: a process that dies in the call leaves a trace."""
     values = {"b": batch.id, "f": fence, "p": batch.phase, "now": now}
@@ -328,10 +230,14 @@ def _write_attempts(
 
 
 def _open(
-    stores: Stores, taken: Taken, rows: Sequence[Row[Any]], sealed: Sequence[Any], asked_at: float
+    stores: Stores,
+    batch: BatchBeforeLease,
+    fence: int,
+    rows: Sequence[Row[Any]],
+    sealed: Sequence[Any],
+    asked_at: float,
 ) -> LeasedBatch:
-    """Open the people's identifiers and records, after the lease is committed and before anything is called."""
-    batch = taken.batch
+    """Open the sealed identifiers and records, after the lease is committed."""
     owners = {row.request_id: request_owner(row.request_id) for row in rows}
     keys = stores.keys.get([*owners.values(), batch_owner(batch.id)])
     by_request = {request_id: keys[owner] for request_id, owner in owners.items() if owner in keys}
@@ -369,7 +275,7 @@ def _open(
         id=batch.id,
         system=batch.system,
         phase=Phase(batch.phase),
-        fence=taken.fence,
+        fence=fence,
         steps=tuple(steps),
         resume_token=token,
         asked_at=asked_at,

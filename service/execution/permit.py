@@ -26,7 +26,7 @@ from service.store.execute import execute
 from service.system_rules import rules_of
 
 
-def only_permitted(
+def permitted_steps(
     connection: Connection, settings: Settings, system: str, phase: Phase, steps: Sequence[Row[Any]], now: datetime
 ) -> list[Row[Any]]:
     """Those of the locked steps on which the pass may act; the others are moved to where they belong."""

@@ -9,20 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
 from connectors.base.errors import ConnectorError
-from connectors.base.values import AnswerKind
-from service.domain.execution.bisect import REPEATED, SharedFailure, halves, may_split, who_goes, who_shares_an_error
+from service.domain.execution.bisect import (
+    REPEATED,
+    SharedFailure,
+    halves,
+    may_split,
+    select_group,
+    who_shares_an_error,
+)
 from service.domain.execution.states import Phase
+from service.execution.batches import Family, family_of, open_parts
 
 if TYPE_CHECKING:
     # The lease asks this module which suspects of a batch go together.
     from service.execution.lease import LeasedBatch
-
-_ANSWERED = ["located", "nothing_located", *(kind.value for kind in AnswerKind)]
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,9 @@ def split_failed(
     shared = who_shares_an_error({ref: results[ref] for ref in ids})
     if not shared:
         return {}
-    family, root_people, answered = _family(connection, facts.root_id)
+    family, root_people, answered = Family(0, 0, False)
+    if facts.root_id is not None:
+        family, root_people, answered = family_of(connection, facts.root_id)
     answered = answered or not all(isinstance(results[ref], ConnectorError) for ref in ids)
     placed: dict[UUID, UUID] = {}
     for error, refs in shared:
@@ -66,42 +73,11 @@ def split_failed(
     return placed
 
 
-def open_parts(
-    connection: Connection, system: str, phase: Phase, root_id: UUID, parts: Sequence[Sequence[UUID]]
-) -> dict[UUID, UUID]:
-    """New batches of these steps, which the caller writes to them. Returns each step's batch."""
-    opened = [(uuid4(), part) for part in parts if part]
-    connection.execute(
-        text(
-            "INSERT INTO batches (id, system, phase, root_id)"
-            " SELECT id, :s, :p, :root FROM unnest(CAST(:ids AS uuid[])) AS n(id)"
-        ),
-        {"s": system, "p": phase, "root": root_id, "ids": [batch_id for batch_id, _ in opened]},
-    )
-    return {step_id: batch_id for batch_id, part in opened for step_id in part}
-
-
-def _family(connection: Connection, root_id: UUID | None) -> tuple[int, int, bool]:
-    """How many batches came of splitting the root, how many people were in it, and if one of the parts was answered."""
-    if root_id is None:
-        return 0, 0, False
-    row = connection.execute(
-        text(
-            "SELECT count(*) AS batches,"
-            " (SELECT count(DISTINCT step_id) FROM attempts WHERE batch_id = :root) AS people,"
-            " coalesce(bool_or(EXISTS (SELECT 1 FROM attempts a WHERE a.batch_id = b.id"
-            " AND a.answer = ANY(CAST(:answers AS text[])))), false) AS answered FROM batches b WHERE b.root_id = :root"
-        ),
-        {"root": root_id, "answers": _ANSWERED},
-    ).one()
-    return row.batches, row.people, row.answered
-
-
 LEASE_EXPIRED = "lease_expired"
 _EFFECTS = frozenset({Phase.SUPPRESS, Phase.ERASE})
 
 
-def part_suspects(connection: Connection, batch_id: UUID, phase: str, steps: Sequence[Row[Any]]) -> list[Row[Any]]:
+def isolate_suspects(connection: Connection, batch_id: UUID, phase: str, steps: Sequence[Row[Any]]) -> list[Row[Any]]:
     """Those of the locked due steps of a batch who may travel together now; all of them, but for a batch that kills."""
     if phase not in _EFFECTS or not any(s.tries >= REPEATED for s in steps):
         return list(steps)
@@ -118,5 +94,5 @@ def part_suspects(connection: Connection, batch_id: UUID, phase: str, steps: Seq
     suspects = sum(count >= REPEATED for count in deaths.values())
     if not suspects:
         return list(steps)
-    going = who_goes({s.id: deaths.get(s.id, 0) for s in steps}, suspects=suspects)
+    going = select_group({s.id: deaths.get(s.id, 0) for s in steps}, suspects=suspects)
     return [s for s in steps if s.id in going]

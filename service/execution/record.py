@@ -19,9 +19,10 @@ from sqlalchemy import Connection, Row, text
 from connectors.base.values import Answer, Located
 from service.domain.execution.events import KeyMissing, Result
 from service.domain.execution.states import Phase, Retry, StepState, Transition
-from service.execution.attempts import end_attempts, name_of
+from service.execution.attempts import end_attempts, result_name
+from service.execution.batches import give_back, lock_fence
 from service.execution.decide_results import BatchContext, BatchResults, ResultDecider
-from service.execution.facts import surroundings
+from service.execution.facts import load_context
 from service.execution.findings import adds_to_plan, amend_plans, findings_of, note_jobs
 from service.execution.lease import LeasedBatch, LeasedStep
 from service.execution.quarantine import BatchFacts, split_failed
@@ -52,14 +53,6 @@ _LOCK_LEASED = _LOCK.replace("ORDER BY", "AND s.state = 'leased' AND s.batch_id 
 _LOCK_KEYLESS = (
     "SELECT * FROM steps WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'leased' AND batch_id = :b"
     " ORDER BY id FOR NO KEY UPDATE"
-)
-_FENCE = (
-    "SELECT fence, ended_at, root_id, resume_token IS NOT NULL AS has_token FROM batches WHERE id = :id"
-    " FOR NO KEY UPDATE"
-)
-_GIVE_BACK = (
-    "UPDATE batches SET lease_until = NULL, ended_at = CASE WHEN EXISTS (SELECT 1 FROM steps WHERE batch_id = :id)"
-    " THEN NULL ELSE CAST(:now AS timestamptz) END WHERE id = :id RETURNING ended_at IS NOT NULL"
 )
 
 
@@ -126,7 +119,7 @@ class _Recording:
 
     def holds_fence(self) -> bool:
         """Lock the batch; True if nobody leased or swept it since."""
-        row = execute(self.connection, _FENCE, {"id": self.leased.id}).one()
+        row = lock_fence(self.connection, self.leased.id)
         self.batch = BatchFacts(row.root_id, row.has_token)
         return row.fence == self.leased.fence and row.ended_at is None
 
@@ -135,7 +128,7 @@ class _Recording:
         rows = self._lock_steps(only_leased=True)
         # Steps that are tried again at once, in which new batch: the call failed for all of them alike.
         parts = split_failed(self.connection, self.leased, self.batch, rows, self.received.results)
-        around = surroundings(self.connection, self.leased.system, rows)
+        around = load_context(self.connection, self.leased.system, rows)
         now = around.now
         known = BatchContext(self.batch, parts, self.frozen_requests, around)
         rules = rules_of(self.settings, self.leased.system)
@@ -147,7 +140,7 @@ class _Recording:
         said = {**self.received.results, **self.received.looks}
         note_jobs(self.connection, self.stores.pepper, self.leased.system, moves, said)
         self._park_keyless(now)
-        over = self._give_back(now)
+        over = give_back(self.connection, self.leased.id, now)
         ask_to_look(self.connection, [(row, move) for row, _, move in moves], around.left_to_others)
         return sum(move.has_ended for _, _, move in moves), over
 
@@ -172,7 +165,7 @@ class _Recording:
                 {
                     "phase": self.leased.phase,
                     "attempt": step.attempt,
-                    "answer": name_of(results.get(step.ref)),
+                    "answer": result_name(results.get(step.ref)),
                 },
             )
             for step in self.leased.steps
@@ -234,8 +227,3 @@ class _Recording:
         values = {"ids": uuid_array(self.leased.keyless), "b": self.leased.id}
         rows = execute(self.connection, _LOCK_KEYLESS, values).all()
         apply_event(self.connection, rows, KeyMissing(), actor="worker", at=now)
-
-    def _give_back(self, now: datetime) -> bool:
-        """End the lease; the batch is over when no step needs its key and token any more."""
-        over: bool = execute(self.connection, _GIVE_BACK, {"id": self.leased.id, "now": now}).scalar_one()
-        return over

@@ -7,14 +7,14 @@ import structlog
 from connectors.base.errors import ConnectorError, TemporarilyUnavailable
 from service.domain.execution.retry_policy import decide
 from service.domain.identity.walk import Walk
-from service.execution.worker_context import Runtime
+from service.execution.worker_context import WorkerContext
 from service.requests.identity.resolve import LeasedIdentity, postpone_identities, record_identities
 from service.requests.identity.walk_rules import walk_rules
 
 log = structlog.get_logger(__name__)
 
 
-def walk(runtime: Runtime, leased: list[LeasedIdentity]) -> None:
+def walk(runtime: WorkerContext, leased: list[LeasedIdentity]) -> None:
     """Find the clusters of the leased requests and record them. If the graph can't be asked, they become due later."""
     rules = walk_rules(runtime.settings)
     frontier_walk = Walk([item.person for item in leased], rules)

@@ -21,7 +21,6 @@ from sqlalchemy import Connection, Row
 from connectors.base.interface import Operation
 from service.audit.evidence_standing import leasable_phases
 from service.domain.execution.lanes import (
-    SINGLE_LANE,
     URGENT_LANE,
     Gathered,
     Head,
@@ -32,9 +31,9 @@ from service.domain.execution.lanes import (
 )
 from service.domain.execution.results import first_phase
 from service.domain.execution.states import Phase
-from service.requests.imports.paused import lane_goes_on
 from service.settings import Settings
 from service.store.execute import execute
+from service.store.sql_files import load_sql
 from service.system_rules import batch_limit, rules_of
 
 OPERATIONS = {
@@ -152,88 +151,9 @@ def _others_may_come(connection: Connection, system: str, phase: Phase) -> bool:
     return found
 
 
-def _statement(words: str) -> str:
-    """The conditions of the two partial indexes of due steps, word by word: else they couldn't be used.
-
-    The clock is a sub-select, since a volatile function isn't looked up in an index. Whether a line rests is asked once
-    per group, not per step.
-    """
-    return (
-        words.replace("{fresh}", "s.state IN ('due', 'accepted') AND s.batch_id IS NULL")
-        .replace("{again}", "s.state IN ('due', 'accepted') AND s.batch_id IS NOT NULL")
-        .replace("{by_now}", f"s.due_at <= (SELECT clock_timestamp()) AND {lane_goes_on('g.lane')}")
-    )
-
-
-# The groups (lane, respond_by) of one phase, one index probe each.
-_GROUPS = (
-    " SELECT f.phase, f.lane, f.respond_by FROM unnest(CAST(:phases AS text[])) AS p(phase) CROSS JOIN LATERAL ("
-    "  SELECT s.phase, s.lane, s.respond_by FROM steps s WHERE s.system = :s AND s.phase = p.phase AND {fresh}"
-    "  ORDER BY s.lane, s.respond_by LIMIT 1) AS f"
-    " UNION ALL"
-    " SELECT n.phase, n.lane, n.respond_by FROM fresh_group g CROSS JOIN LATERAL ("
-    "  SELECT s.phase, s.lane, s.respond_by FROM steps s WHERE s.system = :s AND s.phase = g.phase AND {fresh}"
-    "  AND (s.lane, s.respond_by) > (g.lane, g.respond_by) ORDER BY s.lane, s.respond_by LIMIT 1) AS n"
-)
-_AGAIN_GROUPS = (
-    " (SELECT s.lane, s.respond_by FROM steps s WHERE s.system = :s AND {again}"
-    "  ORDER BY s.lane, s.respond_by LIMIT 1)"
-    " UNION ALL"
-    " SELECT n.lane, n.respond_by FROM again_group g CROSS JOIN LATERAL ("
-    "  SELECT s.lane, s.respond_by FROM steps s WHERE s.system = :s AND {again}"
-    "  AND (s.lane, s.respond_by) > (g.lane, g.respond_by) ORDER BY s.lane, s.respond_by LIMIT 1) AS n"
-)
-_DUE_IN_GROUP = (
-    "SELECT s.id, s.lane, s.respond_by, s.due_at FROM steps s WHERE s.system = :s AND s.phase = g.phase"
-    " AND s.lane = g.lane AND s.respond_by = g.respond_by AND {fresh} AND {by_now} ORDER BY s.due_at LIMIT :n"
-)
-# A batch is free if nobody holds it. Not one of whose steps a dead process still has some: giving the lease back after
-# this pass would hide them from the sweeper for ever, so the sweeper comes first.
-_FREE = (
-    "EXISTS (SELECT 1 FROM batches b WHERE b.id = s.batch_id AND b.ended_at IS NULL"
-    " AND (b.lease_until IS NULL OR b.lease_until <= clock_timestamp()))"
-    # OFFSET 0: as a join, planned while nobody was leased, it would read everybody who is.
-    " AND NOT EXISTS (SELECT 1 FROM steps t WHERE t.batch_id = s.batch_id AND t.state = 'leased' OFFSET 0)"
-)
-_HEADS = _statement(
-    f"WITH RECURSIVE fresh_group AS ({_GROUPS}), again_group AS ({_AGAIN_GROUPS})"  # noqa: S608 - our own texts
-    " (SELECT DISTINCT ON (g.phase, g.lane) g.phase, g.lane, g.respond_by, d.due_at, CAST(NULL AS uuid) AS batch_id"
-    f" FROM fresh_group g CROSS JOIN LATERAL ({_DUE_IN_GROUP.replace(':n', '1')}) AS d"
-    " ORDER BY g.phase, g.lane, g.respond_by)"
-    " UNION ALL"
-    " (SELECT DISTINCT ON (g.lane) d.phase, g.lane, g.respond_by, d.due_at, d.batch_id"
-    " FROM again_group g CROSS JOIN LATERAL (SELECT s.phase, s.due_at, s.batch_id FROM steps s WHERE s.system = :s"
-    f" AND s.lane = g.lane AND s.respond_by = g.respond_by AND {{again}} AND {{by_now}} AND {_FREE}"
-    " ORDER BY s.due_at LIMIT 1) AS d ORDER BY g.lane, g.respond_by)"
-)
-# Of each lane as many as there is room for, in the order of its groups; then the batch: within each half first.
-_OF_ALL_LANES = _statement(
-    f"WITH RECURSIVE fresh_group AS ({_GROUPS.replace('CAST(:phases AS text[])', 'ARRAY[CAST(:p AS text)]')})"  # noqa: S608
-    " SELECT c.*, clock_timestamp() AS now FROM (SELECT d.*,"
-    " row_number() OVER (PARTITION BY d.lane ORDER BY d.respond_by, d.due_at) AS place"
-    " FROM (SELECT DISTINCT lane FROM fresh_group) AS l CROSS JOIN LATERAL (SELECT i.* FROM fresh_group g"
-    f" CROSS JOIN LATERAL ({_DUE_IN_GROUP}) AS i WHERE g.lane = l.lane LIMIT :n) AS d) AS c"
-    f" ORDER BY (c.lane NOT IN ('{URGENT_LANE}', '{SINGLE_LANE}') AND c.place > :half),"
-    f" c.lane <> '{URGENT_LANE}', c.respond_by, c.due_at LIMIT :n"
-)
-_OF_ONE_LANE = _statement(
-    f"WITH RECURSIVE fresh_group AS ({_GROUPS.replace('CAST(:phases AS text[])', 'ARRAY[CAST(:p AS text)]')})"  # noqa: S608
-    " SELECT i.*, clock_timestamp() AS now FROM fresh_group g"
-    f" CROSS JOIN LATERAL ({_DUE_IN_GROUP}) AS i WHERE g.lane = :lane LIMIT :n"
-)
-_OLDEST = _statement(
-    f"WITH RECURSIVE fresh_group AS ({_GROUPS}), again_group AS ({_AGAIN_GROUPS})"  # noqa: S608 - our own texts
-    " SELECT coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0)::float8 FROM ("
-    f" SELECT d.due_at FROM fresh_group g CROSS JOIN LATERAL ({_DUE_IN_GROUP.replace(':n', '1')}) AS d UNION ALL"
-    " SELECT d.due_at FROM again_group g CROSS JOIN LATERAL (SELECT s.due_at FROM steps s WHERE s.system = :s"
-    " AND s.lane = g.lane AND s.respond_by = g.respond_by AND {again} AND {by_now} ORDER BY s.due_at LIMIT 1) AS d"
-    ") AS due"
-)
-_ON_THE_WAY = _statement(
-    "SELECT EXISTS (SELECT 1 FROM requests WHERE duty = 'freeze')"
-    " OR EXISTS (SELECT 1 FROM steps s WHERE s.system = :s AND s.phase = ANY(CAST(:earlier AS text[])) AND {fresh})"
-    " OR EXISTS (SELECT 1 FROM batches b WHERE b.system = :s AND b.ended_at IS NULL"
-    " AND b.lease_until > (SELECT clock_timestamp()) AND b.phase = ANY(CAST(:earlier AS text[])))"
-    " OR EXISTS (SELECT 1 FROM steps s WHERE s.system = :s AND s.phase = :p AND {fresh}"
-    " AND s.due_at > (SELECT clock_timestamp()))"
-)
+# Loose scans of the partial indexes of due steps; their comments have the measured plans.
+_HEADS = load_sql(__package__, "heads")
+_OF_ALL_LANES = load_sql(__package__, "due_of_all_queues")
+_OF_ONE_LANE = load_sql(__package__, "due_of_one_queue")
+_OLDEST = load_sql(__package__, "oldest_due")
+_ON_THE_WAY = load_sql(__package__, "on_the_way")

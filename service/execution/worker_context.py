@@ -25,7 +25,7 @@ from service.execution.database_clock import DatabaseClock
 from service.execution.systems.availability import live_workers
 from service.execution.systems.rate_limiter import RateGate
 from service.execution.systems.rate_windows import SharedWindows
-from service.execution.systems.throttle import SystemPacer
+from service.execution.systems.throttle import Throttle
 from service.settings import Settings
 from service.store import interlock
 from service.store.anchors.configured import configured_anchors
@@ -54,7 +54,7 @@ class NoIdentityGraph:
         """Nothing to give back."""
 
 
-class Runtime:
+class WorkerContext:
     """The open things of one thread of one worker process."""
 
     def __init__(self, settings: Settings, stores: Stores, queues: Sequence[str] = ()) -> None:
@@ -64,7 +64,7 @@ class Runtime:
         self.clock = DatabaseClock(stores.engine)
         self._queues = tuple(queues)
         self._gate: RateGate | None = None
-        self._pacers: dict[str, SystemPacer] = {}
+        self._throttles: dict[str, Throttle] = {}
         self._connectors: dict[str, Connector] = {}
         self._source: IdentitySource | None = None
         self._signing_key: SigningKey | None = None
@@ -78,7 +78,7 @@ class Runtime:
     def connector(self, system: str) -> Connector:
         """The connector instance of one system. Raises KeyError for a system that isn't configured here."""
         if system not in self._connectors:
-            config = replace(self.settings.system(system).config, pacer=self.pacer(system))
+            config = replace(self.settings.system(system).config, pacer=self.throttle(system))
             self._connectors[system] = connector_class(config.connector)(config)
         return self._connectors[system]
 
@@ -98,12 +98,12 @@ class Runtime:
             self._gate = RateGate(shared, lambda: live_workers(self.stores, self.settings))
         return self._gate
 
-    def pacer(self, system: str) -> SystemPacer:
+    def throttle(self, system: str) -> Throttle:
         """Who paces the calls of one system. Raises KeyError for a system that isn't configured here."""
-        if system not in self._pacers:
+        if system not in self._throttles:
             limits = [r for r in self.rate_limits(system) if not r.is_long and not r.per_subject]
-            self._pacers[system] = SystemPacer(system, limits, self.gate, lambda: self.is_wanted(system))
-        return self._pacers[system]
+            self._throttles[system] = Throttle(system, limits, self.gate, lambda: self.is_wanted(system))
+        return self._throttles[system]
 
     def is_wanted(self, system: str) -> bool:
         """True if another system waits for this worker while it works on that one."""

@@ -64,7 +64,7 @@ def reachable(path: str) -> set[str]:
 
 def test_the_path_has_every_stage() -> None:
     named = {name for step in path_of_a_request() for _, name in _NAMED.findall(step)}
-    stages = {"submit", "walk", "lease_steps", "perform", "record_answers", "freeze_plans", "sequence_audit"}
+    stages = {"submit", "walk", "lease_steps", "execute_batch", "record_answers", "freeze_plans", "sequence_audit"}
     assert stages | {"seal_due_requests", "issue_certificate"} <= named
 
 
@@ -88,12 +88,12 @@ def test_files_of_the_cycle_are_imported_by_the_task() -> None:
     assert section is not None
     rows = [line for line in section[1].splitlines() if line.startswith("|")]
     files = {path for line in rows for path, _ in _NAMED.findall(line)}
-    assert {"service/execution/lease.py", "service/execution/execute.py", "service/execution/record.py"} <= files
+    assert {"service/execution/lease.py", "service/execution/run_batch.py", "service/execution/record.py"} <= files
     assert files <= reachable("workers/tasks/work.py")
 
 
 def test_a_module_that_is_not_imported_is_not_reachable() -> None:
-    assert "service/execution/execute.py" not in reachable("service/requests/seal.py")
+    assert "service/execution/run_batch.py" not in reachable("service/requests/seal.py")
     assert not any(path.startswith("service/execution/") for path in reachable("service/requests/seal.py"))
 
 

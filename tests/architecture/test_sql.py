@@ -22,7 +22,7 @@ ALLOWED = {
     "service/configuration": (0, 0, 0, 0, 1),
     "service/domain": (0, 0, 0, 0, 34),
     "service/encryption": (0, 0, 0, 0, 1),
-    "service/execution": (12, 11, 62, 40, 43),
+    "service/execution": (1, 0, 25, 37, 40),
     "service/requests": (18, 9, 36, 15, 37),
     "service/requests/steps": (0, 0, 0, 6, 15),
     "service/store": (22, 12, 56, 3, 47),

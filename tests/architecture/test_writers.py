@@ -7,6 +7,8 @@ from tests.architecture.house import ROOT, sources, updates
 # A table and its mapped class: the folder, or the file, with every UPDATE.
 WRITERS = {
     ("steps", "StepRow"): "service/requests/steps/",
+    ("batches", "BatchRow"): "service/execution/batches.py",
+    ("systems", "SystemRow"): "service/execution/systems/store.py",
     ("requests", "RequestRow"): "service/requests/records/",
     ("identifiers", "IdentifierRow"): "service/requests/identity/store.py",
     ("plans", "PlanRow"): "service/requests/planning/store.py",

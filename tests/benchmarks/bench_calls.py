@@ -22,7 +22,7 @@ import httpx
 from connectors.base.destinations import NetworkRules
 from connectors.base.toolkit.http import VendorClient
 from service.execution.systems.rate_limiter import RateGate
-from service.execution.systems.throttle import SystemPacer
+from service.execution.systems.throttle import Throttle
 from tests.benchmarks.fanout.installation import Vendor, vendor
 from tests.benchmarks.results import tell
 
@@ -77,10 +77,10 @@ def _microseconds(found: Vendor, work: _Work, people: int, threads: int) -> floa
 
 
 def _ours(found: Vendor, people: int, threads: int) -> float:
-    pacer = SystemPacer("s0", (), RateGate(None, lambda: 1))
+    pacer = Throttle("s0", (), RateGate(None, lambda: 1))
     client = VendorClient(f"http://127.0.0.1:{found.port}/s0", pacer=pacer, network=HERE)
     try:
-        with pacer.during(people, _Held()):
+        with pacer.run(people, _Held()):
             return _microseconds(found, _paced(client), people, threads)
     finally:
         client.close()

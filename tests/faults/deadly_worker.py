@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from connectors.base.interface import Answers, Lease
 from connectors.base.values import Batch
-from service.execution.worker_context import Runtime
+from service.execution.worker_context import WorkerContext
 from service.settings import Settings, load_settings, parse_settings
 from service.store.encryption.secrets import load_secrets
 from service.store.stores import Stores
@@ -56,7 +56,7 @@ def main(config: str, database: str, key_database: str, vendor: str, plugin: str
     with installed(Path(plugin)):
         settings = settings_of(Path(config), vendor)
         stores = Stores.open(database, key_database, load_secrets(settings))
-        runtime = Runtime(settings, stores)
+        runtime = WorkerContext(settings, stores)
         until = time.monotonic() + _PATIENCE_SECONDS
         left = text("SELECT count(*) FROM steps WHERE ended_at IS NULL")
         while time.monotonic() < until:

@@ -22,7 +22,7 @@ from connectors.testing.sandbox.sample_world import SamplePerson, SampleWorld
 from service.cli.demo.world import mailing_seed, support_seed
 from service.cli.toml_text import to_toml
 from service.execution.systems.sync_config import sync_systems
-from service.execution.worker_context import Runtime
+from service.execution.worker_context import WorkerContext
 from service.settings import load_settings
 from service.store.encryption.secrets import load_secrets
 from service.store.stores import Stores
@@ -93,7 +93,7 @@ def eight_systems(
             return
         stores = Stores.open(urls["database_url"], urls["key_database_url"], load_secrets(settings))
         sync_systems(stores, settings)
-        runtime = Runtime(settings, stores)
+        runtime = WorkerContext(settings, stores)
         yield Company(world, settings, stores, runtime, stand_ins, warehouse)
         runtime.close()
 

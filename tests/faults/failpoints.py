@@ -55,9 +55,9 @@ def install_stops(directory: Path) -> None:
             file.flush()
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    from service.execution import execute as perform
+    from service.execution import run_batch
 
-    real = perform._call
+    real = run_batch.call_connector
 
     def call(connector: Any, leased: Any, lease: Any) -> Any:
         results = real(connector, leased, lease)
@@ -65,7 +65,7 @@ def install_stops(directory: Path) -> None:
             stop(connector.declaration.name)
         return results
 
-    perform._call = call
+    run_batch.call_connector = call
 
 
 def _at_commits(point: Any) -> None:
@@ -108,16 +108,16 @@ def _at_messages(point: Any) -> None:
 
 
 def _at_passes(point: Any) -> None:
-    from service.execution import execute as perform
+    from service.execution import run_batch
 
-    real = perform._call
+    real = run_batch.call_connector
 
     def call(connector: Any, leased: Any, lease: Any) -> Any:
         with point(f"{leased.phase} in {connector.declaration.name}"):
             return real(connector, leased, lease)
 
-    perform._call = call
-    real_look = perform._look_at_once
+    run_batch.call_connector = call
+    real_look = run_batch.verify_at_once
 
     def look(runtime: Any, connector: Any, leased: Any, results: Any) -> Any:
         if leased.phase != "erase":
@@ -126,7 +126,7 @@ def _at_passes(point: Any) -> None:
         with point(f"look at once in {connector.declaration.name}"):
             return real_look(runtime, connector, leased, results)
 
-    perform._look_at_once = look
+    run_batch.verify_at_once = look
 
 
 def _caller() -> str:

@@ -18,20 +18,18 @@ def _no_sweeper() -> None:
 
 def _endless_leases() -> None:
     """Every lease and renewal is granted for years: nothing is ever taken back from a dead worker."""
-    from service.execution import heartbeat as hold_lease
+    from service.execution import batches
     from service.execution import lease as lease_steps
 
-    def endless(said: str, name: str) -> str:
-        granted = f"make_interval(secs => :{name})"
-        assert granted in said
-        return said.replace(granted, "interval '9 years'")
+    append, renew = lease_steps.append_with, batches.renew
+    years = 9 * 365 * 86400.0
 
-    lease_steps._TAKE = endless(lease_steps._TAKE, "seconds")
-    lease_steps._TAKE_NEW = endless(lease_steps._TAKE_NEW, "seconds")
-    renewed = hold_lease.text
-    hold_lease.text = lambda said: renewed(  # type: ignore[assignment]
-        endless(said, "lease") if "SET lease_until" in said else said
-    )
+    def endless(connection: Any, entries: Any, statement: Any, values: Any) -> None:
+        assert "seconds" in values
+        append(connection, entries, statement, values | {"seconds": years})
+
+    lease_steps.append_with = endless
+    batches.renew = lambda connection, batch_id, fence, seconds: renew(connection, batch_id, fence, years)
 
 
 def _no_fence() -> None:
@@ -68,7 +66,7 @@ class _Before:
 
 def _token_forgotten() -> None:
     """What a process before us saved isn't given to the connector."""
-    from service.execution.held_lease import HeldLease
+    from service.execution.heartbeat import HeldLease
 
     HeldLease.resume_token = property(lambda self: None)  # type: ignore[assignment,misc]
 

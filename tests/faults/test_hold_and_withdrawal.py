@@ -19,9 +19,9 @@ from service.domain.requests.states import DenialReason
 from service.execution import facts as step_facts
 from service.execution import heartbeat as hold_lease
 from service.execution import permit as guard_lease
-from service.execution.execute import perform
 from service.execution.expire_leases import sweep_leases
 from service.execution.lease import lease_steps
+from service.execution.run_batch import execute_batch
 from service.execution.steps.resolve import resolve_step
 from service.requests.holds import place as place_hold
 from service.requests.holds.lift import lift_hold
@@ -151,7 +151,7 @@ def erase_while(company: Company, monkeypatch: pytest.MonkeyPatch, happens: Any)
 
     with monkeypatch.context() as patch:
         patch.setattr(operations, "erase", slowly)
-        perform(company.runtime, leased)
+        execute_batch(company.runtime, leased)
     return person, request
 
 

@@ -21,9 +21,9 @@ from service.execution import expire_leases as sweep_leases
 from service.execution import heartbeat as hold_lease
 from service.execution import lease as lease_steps
 from service.execution import record as record_answers
-from service.execution.execute import perform
-from service.execution.held_lease import HeldLease
+from service.execution.heartbeat import HeldLease
 from service.execution.lease import LeasedBatch
+from service.execution.run_batch import execute_batch
 from service.store.encryption.key_store import batch_owner
 from tests.company import Company
 from tests.drive import turn
@@ -81,7 +81,7 @@ def die_in_call(company: Company, leased: LeasedBatch, monkeypatch: pytest.Monke
     with monkeypatch.context() as patch:
         patch.setattr(operations, "erase", act_and_die)
         with pytest.raises(WorkerDied):
-            perform(company.runtime, leased)
+            execute_batch(company.runtime, leased)
 
 
 def test_a_dead_workers_step_ends_all_the_same(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from service.encryption.rotate_epochs import rotate_epochs
 from service.execution.archive_attempts import archive_attempts
 from service.execution.due import requests_wait
 from service.execution.expire_leases import sweep_leases, sweep_orphan_keys
-from service.execution.worker_context import Runtime
+from service.execution.worker_context import WorkerContext
 from service.requests.deadlines import mark_overdue
 from service.requests.holds.lift import expire_holds
 from service.requests.imports.complete import complete_imports
@@ -40,7 +40,7 @@ def tick() -> None:
             advance(opened)
 
 
-def advance(opened: Runtime) -> None:
+def advance(opened: WorkerContext) -> None:
     """Advance requests whose steps moved on, until none is left or the next tick's nudges wait too long."""
     until = time.monotonic() + _STAY_SECONDS
     while advance_requests(opened.stores, opened.settings) and time.monotonic() < until:

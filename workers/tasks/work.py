@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import time
-from uuid import UUID
 
 from celery import shared_task
 
-from service.execution.execute import perform
-from service.execution.lease import lease_steps
 from service.execution.resolve_identities import walk
-from service.execution.systems.admit import enter
-from service.execution.worker_context import Runtime
+from service.execution.run_batch import run_batch
 from service.requests.identity.resolve import lease_identities
 from workers.runtime import runtime
 from workers.scan_changes import sync_system
@@ -32,25 +28,10 @@ def work_system(system: str) -> int:
     if admission is None:
         return 0
     while time.monotonic() < until:
-        if not work_batch(opened, system, admission):
+        if not run_batch(opened, system, admission):
             break
         batches += 1
     return batches
-
-
-def work_batch(opened: Runtime, system: str, admission: UUID | None) -> bool:
-    """Lease one batch and work on it, if the system has room for it now."""
-    entry = enter(opened, system)
-    if entry is None:
-        return False
-    leased = None
-    try:
-        leased = lease_steps(opened.stores, opened.settings, system, admission=admission, at_most=entry.at_most)
-        if leased is not None:
-            perform(opened, leased, entry)
-    finally:
-        entry.leave(leased)
-    return leased is not None
 
 
 @shared_task(name="expunge.sync_suppression")

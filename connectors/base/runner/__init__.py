@@ -1,4 +1,4 @@
-"""One connector, run to the end without the service: to try a system out, or under an engine of one's own."""
+"""Run one connector to the end without the service, to try a system out or under another engine."""
 
 from connectors.base.runner.endings import NEEDS_A_HUMAN, Line, Outcome, Summary
 from connectors.base.runner.run import MAX_ROUNDS, MemoryLease, Patience, run

@@ -11,7 +11,10 @@ from connectors.base.values import Left
 
 
 class Outcome(StrEnum):
-    """How a person's run ended. LOCATED and NOTHING_FOUND end a `locate` (or a `suppress` that met nobody)."""
+    """How a person's run ended.
+
+    LOCATED and NOTHING_FOUND end a `locate`, or a `suppress` that found no record.
+    """
 
     ERASED_VERIFIED = "erased_verified"
     ERASED_UNVERIFIED = "erased_unverified"
@@ -31,7 +34,9 @@ NEEDS_A_HUMAN = frozenset({Outcome.NOT_ADDRESSABLE, Outcome.AMBIGUOUS, Outcome.P
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One person's ending. `records` counts per object; `look_again_at` is set only while the vendor still works.
+    """One person's ending.
+
+    `records` counts per object; `look_again_at` is set only while the vendor still works.
 
     After a `locate` in which the erasure was foreseen: what would go, what would be `left`, and the plan's hash.
     """

@@ -1,4 +1,6 @@
-"""The run itself: the order of the phases, what an answer leads to, and when a look may count.
+"""The run itself: the order of the phases, and the work that follows from each person's transition.
+
+`connectors.base.transitions` decides each person's transition, as in the service.
 
 Uses the given identifiers only: without an identity graph nobody can say whose the other identifiers on a found record
 are, so they widen no search. Decides nothing about the law: no holds, no deadlines, no approvals.
@@ -17,10 +19,13 @@ from uuid import uuid4
 
 from connectors.base import operations
 from connectors.base.config import ConfigurationError
-from connectors.base.errors import ConnectorError, RequestRefused, TemporarilyUnavailable
+from connectors.base.errors import ConnectorError, TemporarilyUnavailable
 from connectors.base.interface import Connector, ErasesBy, Lease, Operation
 from connectors.base.runner.endings import Line, Outcome, Summary
+from connectors.base.runner.person import Person, Result, all_left, counted, outcome_of
 from connectors.base.runner.sharing import Sharing
+from connectors.base.transitions.results import after_result
+from connectors.base.transitions.states import Phase, Retry, StepState, SystemRules, Transition
 from connectors.base.values import Answer, AnswerKind, Batch, Left, Located, Subject
 
 MAX_ROUNDS = 3
@@ -41,14 +46,14 @@ class Patience:
 
 
 class MemoryLease:
-    """A lease that nobody can take away and that dies with the process. Nothing stops a person."""
+    """A lease in memory, which ends with the process; no hold and no withdrawal stops a person."""
 
     def __init__(self, resume_token: bytes | None = None) -> None:
         self._token = resume_token
 
     @property
     def resume_token(self) -> bytes | None:
-        """What was saved last."""
+        """The token that was saved last."""
         return self._token
 
     def save(self, resume_token: bytes) -> None:
@@ -58,20 +63,6 @@ class MemoryLease:
     def may_proceed(self, ref: str) -> bool:
         """Always: holds and revocations are the service's."""
         return True
-
-
-@dataclass
-class _Person:
-    subject: Subject
-    located: Located | None = None
-    erased: Counter[str] = field(default_factory=Counter)
-    not_covered: dict[str, None] = field(default_factory=dict)
-    may_have_acted: bool = False
-    rounds: int = 1
-    tries: int = 0
-
-    def records(self) -> dict[str, int]:
-        return dict(sorted((+self.erased).items()))
 
 
 @dataclass(order=True)
@@ -125,8 +116,19 @@ class _Run:
         self.patience = patience
         self.new_lease = new_lease
         self.on_line = on_line
+        self.rules = SystemRules(
+            can_confirm=connector.declaration.can_confirm,
+            suppresses=connector.declaration.suppress_first,
+            erases_by_identifiers=connector.declaration.erases_by is ErasesBy.IDENTIFIERS,
+            accept_not_addressable=True,  # the line of the person says it: there is nobody to ask
+            confirm_after=connector.delay("confirm_after"),
+            poll_every=connector.delay("poll_every"),
+            max_rounds=MAX_ROUNDS - 1,
+            # Nothing is planned between a search and an erasure: the run takes the findings into the erasure itself.
+            searches_first=False,
+        )
         self.deadline = None if wait is None else patience.now() + wait
-        self.open: dict[str, _Person] = {}
+        self.open: dict[str, Person] = {}
         self.agenda: list[_Work] = []
         self.turns = itertools.count()
         self.outcomes: Counter[Outcome] = Counter()
@@ -135,7 +137,7 @@ class _Run:
 
     def through(self, subjects: Sequence[Subject]) -> Summary:
         started, calls = time.monotonic(), self.connector.calls
-        self.open = {s.ref: _Person(s) for s in subjects}
+        self.open = {s.ref: Person(s) for s in subjects}
         self.sharing = Sharing(subjects)
         if self.asked is not Operation.CONFIRM:
             if self._searches():
@@ -156,7 +158,7 @@ class _Run:
         return Operation.LOCATE in self.declaration.operations
 
     def _tell_what_is_there(self) -> None:
-        """In batches as an erasure would have them: counts, and as far as the connector can tell, what it would do."""
+        """Report counts in an erasure's batches, and the connector's preview of the erasure."""
         there = [ref for ref, person in self.open.items() if person.located is not None and not person.located.is_empty]
         limit = max(1, self.declaration.batch_limit(Operation.ERASE))
         for start in range(0, len(there), limit):
@@ -168,7 +170,7 @@ class _Run:
                 error = refused.code
             self.planned_calls.update(preview.calls if preview is not None else {})
             for ref in refs:
-                records = _counted(self.open[ref].located)
+                records = counted(self.open[ref].located)
                 if preview is None:
                     self.end(ref, Outcome.LOCATED, error, records=records)
                     continue
@@ -205,7 +207,7 @@ class _Run:
             self._do(work)
 
     def _give_up(self, work: _Work) -> None:
-        """No time left to wait: an error stays an error; what the vendor accepted stays accepted."""
+        """No time left to wait: an error stays an error, and an accepted step stays accepted."""
         for ref in work.refs:
             if work.error is not None:
                 self.end(ref, Outcome.PARKED, work.error)
@@ -215,7 +217,7 @@ class _Run:
     def _do(self, work: _Work) -> None:
         people = (self.open[ref] for ref in work.refs)
         batch = Batch(work.key, tuple(replace(person.subject, already_reported=person.records()) for person in people))
-        got: Mapping[str, Answer | Located | ConnectorError]
+        got: Mapping[str, Result]
         if work.operation is Operation.LOCATE:
             got = operations.locate(self.connector, batch)
         elif work.operation is Operation.SUPPRESS:
@@ -225,13 +227,14 @@ class _Run:
         elif self.declaration.can_confirm:
             got = operations.confirm_absence(self.connector, batch)
         else:
-            got = {ref: Answer.erased({}) for ref in work.refs}
-        _Digest(self, work).take(got)
+            # As in the service: no look is made, and the rule never calls it verified.
+            got = {ref: Answer.not_addressable("no_way_to_look") for ref in work.refs}
+        _Results(self, work).follow(got)
 
     def _part_the_ambiguous(self) -> None:
         found = {ref: (person.subject, person.located) for ref, person in self.open.items()}
         for ref in sorted(self.sharing.ambiguous(found, self.declaration) & set(self.open)):
-            self.end(ref, Outcome.AMBIGUOUS, "shared_with_another_subject", records=_counted(self.open[ref].located))
+            self.end(ref, Outcome.AMBIGUOUS, "shared_with_another_subject", records=counted(self.open[ref].located))
 
     def end(
         self,
@@ -251,79 +254,113 @@ class _Run:
         self.on_line(Line(ref, outcome, reason, dict(counts), left, covered, look_again_at, plan_hash))
 
 
-class _Digest:
-    """What the answers of one call mean: who ended, who goes on, who is asked again."""
+class _Results:
+    """The results of one call: each person's transition, and the work that follows for those who go on."""
 
     def __init__(self, whole: _Run, work: _Work) -> None:
         self.whole = whole
         self.work = work
-        self.again: dict[str, datetime] = {}
-        self.errors: dict[str, str] = {}
+        self.retries: dict[str, datetime] = {}
         self.polls: dict[str, datetime] = {}
-        self.next: dict[Operation, list[str]] = defaultdict(list)
-        self.looks: dict[str, datetime] = {}
+        self.next: dict[Operation, dict[str, datetime]] = defaultdict(dict)
+        self.error: str | None = None
 
-    def take(self, got: Mapping[str, Answer | Located | ConnectorError]) -> None:
+    def follow(self, results: Mapping[str, Result]) -> None:
         for ref in self.work.refs:
-            person, answer = self.whole.open[ref], got[ref]
-            if isinstance(answer, ConnectorError):
-                self._error(ref, person, answer)
+            person, result = self.whole.open[ref], results[ref]
+            person.phase = Phase(self.work.operation.value)
+            self._note(person, result)
+            if self.whole.asked is Operation.SUPPRESS and isinstance(result, Answer):
+                self._suppressed(ref, result)
                 continue
-            person.tries = 0
-            person.not_covered.update(dict.fromkeys(answer.not_covered))
-            if isinstance(answer, Located):
-                self._located(ref, person, answer)
-            elif self.work.operation is Operation.SUPPRESS:
-                self._suppressed(ref, answer)
-            elif self.work.operation is Operation.ERASE:
-                self._erased(ref, person, answer)
-            else:
-                self._looked(ref, person, answer)
-        self._hand_over()
+            retry = self._retry(person, result)
+            to = after_result(person.facts(), result, self.whole.rules, self.whole.patience.now(), retry=retry)
+            self._move(ref, person, to, result)
+        self._schedule()
 
-    def _hand_over(self) -> None:
-        """People who wait for the same thing wait together: fewer calls than each on their own."""
-        if self.again:
-            due_at, error = max(self.again.values()), next(iter(self.errors.values()))
-            self.whole.push(replace(self.work, due_at=due_at, refs=tuple(self.again), error=error))
-        if self.polls:
-            due_at = max(self.polls.values())
-            self.whole.push(replace(self.work, due_at=due_at, refs=tuple(self.polls), error=None))
-        for operation, refs in self.next.items():
-            self.whole.plan(operation, refs)
-        if self.looks:
-            self.whole.plan(Operation.CONFIRM, self.looks, max(self.looks.values()))
+    def _note(self, person: Person, result: Result) -> None:
+        """Keep what a transition doesn't carry: records by id, and the objects that are left by id."""
+        if isinstance(result, ConnectorError):
+            return
+        person.not_covered.update(dict.fromkeys(result.not_covered))
+        if isinstance(result, Located):
+            person.located = result
+            person.subject = replace(person.subject, records=result.records)
+        elif result.left or result.found is not None:
+            person.left = all_left(result)
 
-    def _error(self, ref: str, person: _Person, error: ConnectorError) -> None:
-        if self.work.operation is Operation.ERASE:
-            # An attempt that ended in an error may have erased half: the end can't be called `absent` any more.
-            person.may_have_acted |= error.effect_unknown or self._has_something_to_erase(person)
+    def _retry(self, person: Person, result: Result) -> Retry | None:
+        """The run's own retry policy; None parks."""
         patience = self.whole.patience
-        if isinstance(error, TemporarilyUnavailable) and person.tries < patience.retries:
-            person.tries += 1
-            pause = min(patience.pause * 2 ** (person.tries - 1), _LONGEST_PAUSE)
-            if error.retry_after_seconds is not None:
-                pause = timedelta(seconds=error.retry_after_seconds)
-            self.again[ref], self.errors[ref] = patience.now() + pause, error.code
-        elif isinstance(error, RequestRefused) and error.code == "not_addressable":
-            self.whole.end(ref, Outcome.NOT_ADDRESSABLE, "no_usable_identifier")
+        if not isinstance(result, TemporarilyUnavailable) or person.tries >= patience.retries:
+            return None
+        person.tries += 1
+        pause = min(patience.pause * 2 ** (person.tries - 1), _LONGEST_PAUSE)
+        if result.retry_after_seconds is not None:
+            pause = timedelta(seconds=result.retry_after_seconds)
+        return Retry(due_at=patience.now() + pause)
+
+    def _move(self, ref: str, person: Person, to: Transition, result: Result) -> None:
+        had_effect = to.effect_possible and (person.effect_possible or self._says_effect(person, result))
+        person.effect_possible, person.retained = had_effect, to.retained
+        person.rounds, person.tries = to.rounds, to.tries
+        person.erased.update(to.erased)
+        if isinstance(result, ConnectorError) and to.due_at is not None:
+            self.retries[ref], self.error = to.due_at, result.code
+        elif to.state is StepState.WAITING:
+            return  # the search is done; the run goes on when all searches are
+        elif to.due_at is None or not self._goes_on(ref, person, to, result):
+            self._end(ref, person, to, result)
+        elif to.state is StepState.ACCEPTED and to.phase is person.phase:
+            self.polls[ref] = to.due_at
         else:
-            self.whole.end(ref, Outcome.PARKED, error.code)
+            self.next[Operation(to.phase.value)][ref] = to.due_at
 
-    def _has_something_to_erase(self, person: _Person) -> bool:
-        """False if it is known that nothing was there: nothing planned, and the vendor erases nothing else."""
+    def _goes_on(self, ref: str, person: Person, to: Transition, result: Result) -> bool:
+        """Take what an erasure found into the next one. False where another subject of the run may own it."""
+        if to.phase is not Phase.ERASE:
+            return True
+        if self.whole.asked is not Operation.ERASE:
+            return False
+        found = result.found if isinstance(result, Answer) else None
+        if found is None:
+            return True
+        if self.whole.sharing.note(ref, found):
+            return False
+        records = tuple(dict.fromkeys((*person.subject.records, *found.records)))
+        person.subject = replace(person.subject, records=records)
+        return True
+
+    def _says_effect(self, person: Person, result: Result) -> bool:
+        """False if there was nothing to erase and the result reports no effect.
+
+        A job about a person without records may be a job of looks, and an error may have erased nothing.
+        """
         known_empty = person.located is not None and person.located.is_empty and not person.subject.records
-        return not (known_empty and self.whole.declaration.erases_by is ErasesBy.RECORDS)
+        if not known_empty or self.whole.declaration.erases_by is not ErasesBy.RECORDS:
+            return True
+        if isinstance(result, ConnectorError):
+            return result.effect_unknown
+        return isinstance(result, Answer) and (result.kind is AnswerKind.ERASED or any(result.records.values()))
 
-    def _located(self, ref: str, person: _Person, located: Located) -> None:
-        person.located = located
-        person.subject = replace(person.subject, records=located.records)
+    def _end(self, ref: str, person: Person, to: Transition, result: Result) -> None:
+        answer = result if isinstance(result, Answer) else None
+        if to.state is StepState.ERASED_VERIFIED:
+            # An answer that was lost counted nothing, but the look has just seen every planned root gone.
+            gone = Counter(record.object for record in person.subject.records)
+            reason = answer.reason if answer is not None else None
+            self.whole.end(ref, Outcome.ERASED_VERIFIED, reason, records=Counter(person.records()) | gone)
+            return
+        outcome, reason = outcome_of(to, result)
+        if answer is not None and answer.found is not None and self.whole.sharing.note(ref, answer.found):
+            outcome, reason = Outcome.AMBIGUOUS, "shared_with_another_subject"
+        is_left = outcome not in (Outcome.ABSENT, Outcome.ERASED_UNVERIFIED)
+        self.whole.end(ref, outcome, reason, left=person.left if is_left else ())
 
     def _suppressed(self, ref: str, answer: Answer) -> None:
+        """The service never ends a step by suppressing alone; a run that was asked for no more does."""
         if answer.kind is AnswerKind.ACCEPTED and answer.resumes and answer.look_again_at is not None:
             self.polls[ref] = answer.look_again_at
-        elif self.whole.asked is Operation.ERASE:
-            self.next[Operation.ERASE].append(ref)
         elif answer.kind is AnswerKind.ACCEPTED:
             self.whole.end(ref, Outcome.ACCEPTED, look_again_at=answer.look_again_at)
         elif answer.kind is AnswerKind.NOT_ADDRESSABLE:
@@ -332,69 +369,11 @@ class _Digest:
             found_nobody = answer.kind is AnswerKind.ALREADY_ABSENT
             self.whole.end(ref, Outcome.NOTHING_FOUND if found_nobody else Outcome.SUPPRESSED, answer.reason)
 
-    def _erased(self, ref: str, person: _Person, answer: Answer) -> None:
-        person.erased.update(answer.records)
-        person.may_have_acted |= answer.kind is AnswerKind.ERASED or any(answer.records.values())
-        # A job may be a job of looks: of a person without a single planned record it erases nothing.
-        person.may_have_acted |= answer.kind is AnswerKind.ACCEPTED and self._has_something_to_erase(person)
-        if answer.kind is AnswerKind.ACCEPTED and answer.look_again_at is not None:
-            (self.polls if answer.resumes else self.looks)[ref] = answer.look_again_at
-        elif answer.kind in (AnswerKind.ERASED, AnswerKind.ALREADY_ABSENT):
-            self.looks[ref] = self.whole.patience.now() + self.whole.connector.delay("confirm_after")
-        elif answer.kind is AnswerKind.PARTIAL and answer.found is not None:
-            self._once_more(ref, person, answer)
-        else:
-            self._end_as_answered(ref, answer)
-
-    def _looked(self, ref: str, person: _Person, answer: Answer) -> None:
-        if answer.kind is AnswerKind.ALREADY_ABSENT:
-            if not person.may_have_acted:
-                self.whole.end(ref, Outcome.ABSENT, answer.reason)
-                return
-            # An answer that was lost counted nothing, but the look has just seen every planned root gone.
-            gone = Counter(record.object for record in person.subject.records)
-            self.whole.end(ref, Outcome.ERASED_VERIFIED, answer.reason, records=Counter(person.records()) | gone)
-        elif answer.kind is AnswerKind.ERASED:
-            self.whole.end(ref, Outcome.ERASED_UNVERIFIED, "vendor_offers_no_look")
-        elif answer.kind is AnswerKind.ACCEPTED and answer.look_again_at is not None:
-            self.polls[ref] = answer.look_again_at
-        elif answer.kind is AnswerKind.PARTIAL and self.whole.asked is Operation.ERASE:
-            self._once_more(ref, person, answer)
-        elif answer.kind is AnswerKind.NOT_ADDRESSABLE and person.may_have_acted:
-            self.whole.end(ref, Outcome.PARKED, "nothing_to_look_by")
-        else:
-            self._end_as_answered(ref, answer)
-
-    def _once_more(self, ref: str, person: _Person, answer: Answer) -> None:
-        """A new version of the plan: adds only, under the same guard, at most MAX_ROUNDS."""
-        found = answer.found or Located()
-        if self.whole.sharing.note(ref, found):
-            self.whole.end(ref, Outcome.AMBIGUOUS, "shared_with_another_subject", left=_all_left(answer))
-        elif person.rounds >= MAX_ROUNDS:
-            self.whole.end(ref, Outcome.PARKED, "still_there", left=_all_left(answer))
-        else:
-            person.rounds += 1
-            records = tuple(dict.fromkeys((*person.subject.records, *found.records)))
-            person.subject = replace(person.subject, records=records)
-            self.next[Operation.ERASE].append(ref)
-
-    def _end_as_answered(self, ref: str, answer: Answer) -> None:
-        outcome = {
-            AnswerKind.RETAINED: Outcome.RETAINED,
-            AnswerKind.AMBIGUOUS: Outcome.AMBIGUOUS,
-            AnswerKind.NOT_ADDRESSABLE: Outcome.NOT_ADDRESSABLE,
-        }.get(answer.kind, Outcome.PARKED)
-        reason = answer.reason or next((each.reason for each in answer.left), "still_there")
-        self.whole.end(ref, outcome, reason, left=_all_left(answer))
-
-
-def _all_left(answer: Answer) -> tuple[Left, ...]:
-    named = {(each.object, each.id) for each in answer.left}
-    found = answer.found.records if answer.found is not None else ()
-    return answer.left + tuple(Left(r.object, r.id, "not_in_plan") for r in found if (r.object, r.id) not in named)
-
-
-def _counted(located: Located | None) -> dict[str, int]:
-    if located is None:
-        return {}
-    return dict(located.counts) if any(located.counts.values()) else dict(Counter(r.object for r in located.records))
+    def _schedule(self) -> None:
+        """People who wait for the same thing wait together: fewer calls than each on their own."""
+        for waiting, error in ((self.retries, self.error), (self.polls, None)):
+            if waiting:
+                due_at = max(waiting.values())
+                self.whole.push(replace(self.work, due_at=due_at, refs=tuple(waiting), error=error))
+        for operation, due in self.next.items():
+            self.whole.plan(operation, due, max(due.values()))

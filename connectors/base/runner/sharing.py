@@ -1,4 +1,4 @@
-"""Whose is what, as far as the people of one run tell it. No identity graph: the run itself is all that is known.
+"""Find records and identifiers that belong to two people of one run; no identity graph is asked.
 
 A root record or an identifier of two people of the run is ambiguous for both of them, and nothing is done to either.
 """

@@ -22,7 +22,7 @@ from service.api.authentication import GuardedRoute, signed_by_vendor
 from service.api.bodies.request_body import read_at_most
 from service.api.dependencies import Context
 from service.api.problems import Trouble
-from service.execution.callbacks import Heard, hear_callback
+from service.execution.callbacks import CallbackOutcome, hear_callback
 
 MAX_CALLBACK_BYTES = 1024 * 1024
 _CALLS_PER_SECOND = 50
@@ -69,12 +69,12 @@ async def hear(system: str, request: Request, context: Context) -> Response:
         context.metrics.heard_callback(trouble.code)
         raise
     context.metrics.heard_callback(heard)
-    if heard is Heard.REFUSED:
+    if heard is CallbackOutcome.REFUSED:
         raise Trouble(401, "callback_refused")
     return Response(status_code=202)
 
 
-async def _heard(system: str, request: Request, context: Context) -> Heard:
+async def _heard(system: str, request: Request, context: Context) -> CallbackOutcome:
     callback_limiter: ConcurrencyLimiter = request.app.state.callback_limiter
     async with callback_limiter.slot():
         try:

@@ -83,7 +83,7 @@ def halves(people: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
     return people[:middle], people[middle:]
 
 
-def who_goes(deaths: Mapping[T, int], *, suspects: int) -> frozenset[T]:
+def select_group(deaths: Mapping[T, int], *, suspects: int) -> frozenset[T]:
     """Of the people of one batch who could go now, those who go together: the healthy never with a suspect.
 
     `deaths`: per person, how many processes in a row died with them. From REPEATED on a person is a suspect; `suspects`

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from connectors.base.errors import ConnectorError, RequestRefused
+from connectors.base.errors import ConnectorError
 from connectors.base.values import Located
 from service.domain.audit.schema import is_code
 from service.domain.errors import HeldPerson, Refusal, WrongState
@@ -35,16 +35,7 @@ from service.domain.execution.events import (
     SystemReturned,
     WorkersCrashed,
 )
-from service.domain.execution.results import (
-    after_confirm,
-    after_erase,
-    after_error,
-    after_locate,
-    after_look,
-    after_suppress,
-    after_unaddressable_search,
-    first_phase,
-)
+from service.domain.execution.results import after_locate, after_look, after_result, first_phase
 from service.domain.execution.states import (
     EARLIER_SYSTEM,
     ENDED,
@@ -68,7 +59,6 @@ APPROVAL_MISSING = "awaiting_approval"
 LEASE_EXPIRED = "lease_expired"
 NOT_A_CODE = "reason_is_no_code"
 RECORDS_ACCEPTED = "records_accepted"
-_UNADDRESSABLE = "not_addressable"
 _EFFECTS = (Phase.SUPPRESS, Phase.ERASE)
 _LONGEST_PAUSE = timedelta(minutes=15)
 
@@ -132,27 +122,14 @@ def _after_result(step: StepFacts, event: ResultReceived, rules: SystemRules, no
 
 def _own_transition(step: StepFacts, event: ResultReceived, rules: SystemRules, now: datetime) -> Transition:
     result = event.result
-    if isinstance(result, ConnectorError):
-        return _after_error(step, event, result, rules, now)
     if isinstance(result, Located):
         return _after_search(step, event, result, rules, now)
-    if step.phase is Phase.SUPPRESS:
-        return after_suppress(step, result, now, found=rules.may_have_something(found=event.has_records))
-    if step.phase is Phase.CONFIRM:
-        return after_confirm(step, result, rules, now)
-    to = after_erase(step, result, rules, now)
-    return to if event.look is None else after_look(step, to, event.look, rules, now)
-
-
-def _after_error(
-    step: StepFacts, event: ResultReceived, error: ConnectorError, rules: SystemRules, now: datetime
-) -> Transition:
-    if isinstance(error, RequestRefused) and step.phase is Phase.LOCATE and error.code == _UNADDRESSABLE:
-        return after_unaddressable_search(step, rules)
-    look_at = now + rules.confirm_after
-    if event.repeats_in_part:
-        return replace(after_error(step, error, Retry(due_at=now), look_at=look_at), tries=0)
-    return after_error(step, error, event.retry or Retry(reason=error.code), look_at=look_at)
+    if isinstance(result, ConnectorError) and event.repeats_in_part:
+        return replace(after_result(step, result, rules, now, retry=Retry(due_at=now)), tries=0)
+    to = after_result(step, result, rules, now, retry=event.retry, has_records=event.has_records)
+    if event.look is None or step.phase is not Phase.ERASE or isinstance(result, ConnectorError):
+        return to
+    return after_look(step, to, event.look, rules, now)
 
 
 def _after_search(

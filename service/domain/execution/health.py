@@ -37,7 +37,7 @@ _SILENCES = frozenset(
 _OURS = frozenset({RATE_GATE, "stopped", "identity_graph_unavailable"})
 
 
-class RestReason(StrEnum):
+class CooldownReason(StrEnum):
     """Why nothing is leased of a system for a while."""
 
     SYSTEM_DOWN = "system_down"
@@ -54,7 +54,7 @@ class PassKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Health:
+class BreakerState:
     """The breaker of one system: silent passes in a row, and whether it is open."""
 
     failed_passes: int = 0
@@ -94,17 +94,17 @@ def _kind(result: object) -> PassKind:
     return PassKind.SAYS_NOTHING if nothing else PassKind.ANSWERED
 
 
-def after_pass(health: Health, kind: PassKind, rules: BreakerRules) -> tuple[Health, timedelta | None]:
+def after_pass(health: BreakerState, kind: PassKind, rules: BreakerRules) -> tuple[BreakerState, timedelta | None]:
     """The breaker after a pass, and how long the system is left alone if it is open."""
     if kind is PassKind.ANSWERED:
-        return Health(), None
+        return BreakerState(), None
     if kind is PassKind.SAYS_NOTHING:
         return health, rules.pause if health.is_down else None
     failed = health.failed_passes + 1
     if failed < rules.passes and not health.is_down:
-        return Health(failed), None
+        return BreakerState(failed), None
     doublings = min(max(failed - rules.passes, 0), 16)
-    return Health(failed, is_down=True), min(rules.pause * 2**doublings, LONGEST_PAUSE)
+    return BreakerState(failed, is_down=True), min(rules.pause * 2**doublings, LONGEST_PAUSE)
 
 
 def most_passes(slots: int, max_concurrency: int, *, is_slow: bool) -> int:

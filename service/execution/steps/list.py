@@ -8,17 +8,33 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    Uuid,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
 
 from service.domain.errors import Invalid, NotFound
 from service.domain.execution.parked_reasons import Explanation, explain
 from service.domain.execution.states import ListedState, StepState
 from service.store.stores import Stores
+from service.store.tables.work import AttemptRow, StepRow
 
 _CURSOR = re.compile(r"([a-z][a-z0-9_-]{0,39})/([0-9a-f]{32})", re.ASCII)
 
@@ -61,56 +77,77 @@ class StepPage:
     next_cursor: str | None
 
 
-# The states are written out so that each finds its own partial index.
-_STATES = {
-    ListedState.PARKED: "s.state = 'parked'",
-    ListedState.DUE: "s.state = 'due' AND s.state IN ('due', 'accepted') AND {place}",
-    ListedState.LEASED: "s.state = 'leased' AND s.batch_id IS NOT NULL",
-    ListedState.ACCEPTED: "s.state = 'accepted' AND s.state IN ('due', 'accepted') AND {place}",
+_OPEN = StepRow.state.in_([literal_column("'due'"), literal_column("'accepted'")])
+_UNBATCHED, _BATCHED = StepRow.batch_id.is_(None), StepRow.batch_id.is_not(None)
+# The states are literals, and each condition is that of a partial index, so that the planner can use it.
+_INDEXED: Mapping[ListedState, Sequence[tuple[ColumnElement[bool], ...]]] = {
+    ListedState.PARKED: [(StepRow.state == literal_column("'parked'"),)],
+    ListedState.DUE: [(StepRow.state == literal_column("'due'"), _OPEN, part) for part in (_UNBATCHED, _BATCHED)],
+    ListedState.LEASED: [(StepRow.state == literal_column("'leased'"), _BATCHED)],
+    ListedState.ACCEPTED: [
+        (StepRow.state == literal_column("'accepted'"), _OPEN, part) for part in (_UNBATCHED, _BATCHED)
+    ],
 }
-_PLACES = ("s.batch_id IS NULL", "s.batch_id IS NOT NULL")
-_LINE = (
-    "SELECT p.*, p.respond_by < clock_timestamp() AS overdue, a.ended_at AS last_tried_at, a.code AS last_code,"
-    " a.http_status AS last_http_status FROM page p LEFT JOIN LATERAL (SELECT ended_at, code, http_status FROM attempts"
-    " WHERE step_id = p.id AND ended_at IS NOT NULL ORDER BY number DESC LIMIT 1) a ON true ORDER BY p.system, p.id"
-)
 
 
 def list_steps(stores: Stores, filters: StepFilters, *, limit: int, cursor: str | None = None) -> StepPage:
     """One page. Raises Invalid for a cursor that isn't one of ours."""
-    conditions = ["true"]
-    values: dict[str, Any] = {"n": limit + 1}
+    conditions: list[ColumnElement[bool]] = []
     if filters.system is not None:
-        conditions.append("s.system = :system")
-        values["system"] = filters.system
+        conditions.append(StepRow.system == filters.system)
     if filters.reason is not None:
-        conditions.append("(s.reason = :reason OR split_part(s.reason, ':', 1) = :reason)")
-        values["reason"] = filters.reason
+        word = func.split_part(StepRow.reason, ":", 1)
+        conditions.append(or_(StepRow.reason == filters.reason, word == filters.reason))
     if cursor is not None:
-        values["after_system"], values["after_id"] = _read_cursor(cursor)
-        conditions.append("(s.system, s.id) > (:after_system, :after_id)")
-    state = _STATES[filters.state]
-    parts = [state.replace("{place}", place) for place in _PLACES] if "{place}" in state else [state]
-    page = " UNION ALL ".join(
-        f"(SELECT s.* FROM steps s WHERE {part} AND {' AND '.join(conditions)}"  # noqa: S608 - our own texts
-        " ORDER BY s.system, s.id LIMIT :n)"
-        for part in parts
-    )
-    query = f"WITH page AS MATERIALIZED (SELECT * FROM ({page}) AS u ORDER BY system, id LIMIT :n) {_LINE}"  # noqa: S608
+        after_system, after_id = _read_cursor(cursor)
+        place = tuple_(literal(after_system, Text()), literal(after_id, Uuid()))
+        conditions.append(tuple_(StepRow.system, StepRow.id) > place)
+    parts = [
+        select(StepRow.__table__).where(*indexed, *conditions).order_by(StepRow.system, StepRow.id).limit(limit + 1)
+        for indexed in _INDEXED[filters.state]
+    ]
+    found = union_all(*parts).subquery("u")
+    page = select(found).order_by(found.c.system, found.c.id).limit(limit + 1)
     with stores.engine.begin() as connection:
-        rows = connection.execute(text(query), values).all()
+        rows = connection.execute(_with_newest_attempt(page)).all()
     shown = rows[:limit]
     return StepPage([_line(row) for row in shown], _cursor_behind(shown[-1]) if len(rows) > limit else None)
 
 
 def show_step(stores: Stores, step_id: UUID) -> StepLine:
     """One step, ended or not. Raises NotFound."""
-    query = f"WITH page AS MATERIALIZED (SELECT * FROM steps WHERE id = :id) {_LINE}"  # noqa: S608 - our own text
+    step = select(StepRow.__table__).where(StepRow.id == step_id)
     with stores.engine.begin() as connection:
-        row = connection.execute(text(query), {"id": step_id}).one_or_none()
+        row = connection.execute(_with_newest_attempt(step)).one_or_none()
     if row is None:
         raise NotFound("there is no such step")
     return _line(row)
+
+
+def _with_newest_attempt(steps: Select[Any]) -> Select[Any]:
+    """Join each of these steps with its newest ended attempt.
+
+    The steps are materialised, so that attempts are read for one page only.
+    """
+    page = steps.cte("page").prefix_with("MATERIALIZED")
+    newest = (
+        select(AttemptRow.ended_at, AttemptRow.code, AttemptRow.http_status)
+        .where(AttemptRow.step_id == page.c.id, AttemptRow.ended_at.is_not(None))
+        .order_by(AttemptRow.number.desc())
+        .limit(1)
+        .lateral("a")
+    )
+    return (
+        select(
+            page,
+            (page.c.respond_by < func.clock_timestamp()).label("overdue"),
+            newest.c.ended_at.label("last_tried_at"),
+            newest.c.code.label("last_code"),
+            newest.c.http_status.label("last_http_status"),
+        )
+        .select_from(page.outerjoin(newest, true()))
+        .order_by(page.c.system, page.c.id)
+    )
 
 
 def _line(row: Row[Any]) -> StepLine:

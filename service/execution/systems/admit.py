@@ -1,7 +1,7 @@
 """Asked before work of a system is leased: may this worker go in now, and with how many people?
 
 Nothing changes state here: where there is no room, nothing is leased, and the system rests until there is. Decides by
-the system's standing (breaker, slots), its rate windows and its long limits; the use cases and the gate know those.
+the system's availability (breaker, slots), its rate windows and its long limits; the use cases and the gate know those.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import math
 from dataclasses import dataclass, field
 
 from connectors.base.pacing import RateLimit
-from service.domain.execution.health import RestReason
+from service.domain.execution.health import CooldownReason
 from service.domain.execution.states import Phase
 from service.execution.lease import LeasedBatch
-from service.execution.systems.availability import Standing, rest_system, system_standing
-from service.execution.systems.quotas import Taken, give_back, take
-from service.execution.systems.throttle import SystemPacer
-from service.execution.worker_context import Runtime
+from service.execution.systems.availability import Availability, read_availability, start_cooldown
+from service.execution.systems.quotas import Reservation, release, reserve
+from service.execution.systems.throttle import Throttle
+from service.execution.worker_context import WorkerContext
 from service.store.stores import Stores
 
 _EFFECTS = (Phase.SUPPRESS, Phase.ERASE)
@@ -28,18 +28,18 @@ _HORIZON_SECONDS = 15.0
 
 
 @dataclass
-class CallBudget:
+class Quota:
     """Calls of long limits that a pass may make: taken before, more taken as needed, the rest given back."""
 
     stores: Stores
     limits: tuple[RateLimit, ...]
-    taken: list[Taken] = field(default_factory=list)
+    taken: list[Reservation] = field(default_factory=list)
     used: int = 0
 
-    def more(self) -> float:
+    def take_one(self) -> float:
         """Count one more call. 0, or how long until one is free."""
         if self.used >= sum(each.granted for each in self.taken):
-            took = take(self.stores, self.taken[0].system, self.limits, _MORE_CALLS)
+            took = reserve(self.stores, self.taken[0].system, self.limits, _MORE_CALLS)
             if not took.granted:
                 return took.wait_seconds
             self.taken.append(took)
@@ -50,108 +50,108 @@ class CallBudget:
         """Give back what wasn't used, the last taken first."""
         unused = sum(each.granted for each in self.taken) - self.used
         for each in reversed(self.taken):
-            give_back(self.stores, each, min(unused, each.granted))
+            release(self.stores, each, min(unused, each.granted))
             unused -= min(unused, each.granted)
 
 
 @dataclass
-class Entry:
+class Slot:
     """Leave to lease a batch of at most so many people; `None`: as many as the connector takes.
 
-    `leave` must be called, with the batch if one was leased and worked on.
+    `release` must be called, with the batch if one was leased and worked on.
     """
 
     stores: Stores
-    standing: Standing
-    at_most: int | None = None
-    budget: CallBudget | None = None
-    people: Taken | None = None
+    availability: Availability
+    max_subjects: int | None = None
+    quota: Quota | None = None
+    people: Reservation | None = None
 
-    def leave(self, leased: LeasedBatch | None) -> None:
+    def release(self, leased: LeasedBatch | None) -> None:
         """Give back what was taken of long limits and not needed."""
-        if self.budget is not None:
-            self.budget.close()
+        if self.quota is not None:
+            self.quota.close()
         if self.people is not None:
             touched = len(leased.steps) if leased is not None and leased.phase in _EFFECTS else 0
-            give_back(self.stores, self.people, self.people.granted - touched)
+            release(self.stores, self.people, self.people.granted - touched)
 
 
-def enter(runtime: Runtime, system: str) -> Entry | None:
+def admit(context: WorkerContext, system: str) -> Slot | None:
     """Leave to lease work of this system; None: not now."""
-    standing = system_standing(runtime.stores, runtime.settings, system)
-    if standing is None or not standing.has_slot:
+    availability = read_availability(context.stores, context.settings, system)
+    if availability is None or not availability.has_slot:
         return None
     try:
-        limits = runtime.rate_limits(system)
+        limits = context.rate_limits(system)
     except KeyError:
         return None  # not configured in this process: another one, with a newer configuration, knows it
-    entry = Entry(runtime.stores, standing, 1 if standing.is_down else None)
-    if _fits_window(runtime, entry, runtime.pacer(system)) and _fits_long_limits(runtime, entry, system, limits):
-        return entry
-    entry.leave(None)
+    slot = Slot(context.stores, availability, 1 if availability.is_down else None)
+    if _fits_window(context, slot, context.throttle(system)) and _fits_long_limits(context, slot, system, limits):
+        return slot
+    slot.release(None)
     return None
 
 
-def enter_to_look(runtime: Runtime, system: str) -> Entry | None:
+def admit_read_only(context: WorkerContext, system: str) -> Slot | None:
     """Leave to read what changed; None: not now. It takes nobody's slot: looking is in no erasure's way, and a system
     that always has work would never be looked at. One that is down is looked at as its probe."""
-    standing = system_standing(runtime.stores, runtime.settings, system)
-    if standing is None:
+    availability = read_availability(context.stores, context.settings, system)
+    if availability is None:
         return None
     try:
-        limits = runtime.rate_limits(system)
+        limits = context.rate_limits(system)
     except KeyError:
         return None
-    entry = Entry(runtime.stores, standing)
+    slot = Slot(context.stores, availability)
     by_calls = tuple(limit for limit in limits if limit.is_long and not limit.per_subject)
     if by_calls:
-        took = take(runtime.stores, system, by_calls, _CALLS_PER_PASS)
+        took = reserve(context.stores, system, by_calls, _CALLS_PER_PASS)
         if not took.granted:
             return None
-        entry.budget = CallBudget(runtime.stores, by_calls, [took])
-    return entry
+        slot.quota = Quota(context.stores, by_calls, [took])
+    return slot
 
 
-def _fits_window(runtime: Runtime, entry: Entry, pacer: SystemPacer) -> bool:
+def _fits_window(context: WorkerContext, slot: Slot, throttle: Throttle) -> bool:
     """Room in the short windows for one person at least. Each of the workers that may be in takes its part of it."""
-    if not pacer.limits:
+    if not throttle.limits:
         return True
-    needed = math.ceil(pacer.calls_per_person)
-    horizon = 0.0 if runtime.is_wanted(pacer.system) else _HORIZON_SECONDS
-    room = runtime.gate.room(pacer.system, pacer.limits, needed, horizon)
-    if room.granted < min(needed, *(limit.calls for limit in pacer.limits)):
-        _rest(runtime, pacer.system, room.wait_seconds)
+    needed = math.ceil(throttle.calls_per_person)
+    horizon = 0.0 if context.is_wanted(throttle.system) else _HORIZON_SECONDS
+    room = context.gate.room(throttle.system, throttle.limits, needed, horizon)
+    if room.granted < min(needed, *(limit.calls for limit in throttle.limits)):
+        _cool_down(context, throttle.system, room.wait_seconds)
         return False
-    share = room.granted / entry.standing.max_concurrency
-    entry.at_most = _least(entry.at_most, max(1, int(share / pacer.calls_per_person)))
+    share = room.granted / slot.availability.max_concurrency
+    slot.max_subjects = _least(slot.max_subjects, max(1, int(share / throttle.calls_per_person)))
     return True
 
 
-def _fits_long_limits(runtime: Runtime, entry: Entry, system: str, limits: tuple[RateLimit, ...]) -> bool:
+def _fits_long_limits(context: WorkerContext, slot: Slot, system: str, limits: tuple[RateLimit, ...]) -> bool:
     by_people = tuple(limit for limit in limits if limit.per_subject)
     by_calls = tuple(limit for limit in limits if limit.is_long and not limit.per_subject)
-    people = _least(entry.at_most, runtime.settings.engine.batch_size)
+    people = _least(slot.max_subjects, context.settings.engine.batch_size)
     if by_people:
-        entry.people = take(runtime.stores, system, by_people, people)
-        if not entry.people.granted:
-            _rest(runtime, system, entry.people.wait_seconds)
+        slot.people = reserve(context.stores, system, by_people, people)
+        if not slot.people.granted:
+            _cool_down(context, system, slot.people.wait_seconds)
             return False
-        people = entry.at_most = entry.people.granted
+        people = slot.max_subjects = slot.people.granted
     if by_calls:
-        each = runtime.pacer(system).calls_per_person
-        took = take(runtime.stores, system, by_calls, math.ceil(people * each) + _CALLS_PER_PASS)
+        each = context.throttle(system).calls_per_person
+        took = reserve(context.stores, system, by_calls, math.ceil(people * each) + _CALLS_PER_PASS)
         if not took.granted:
-            _rest(runtime, system, took.wait_seconds)
+            _cool_down(context, system, took.wait_seconds)
             return False
-        entry.budget = CallBudget(runtime.stores, by_calls, [took])
-        entry.at_most = _least(entry.at_most, max(1, int(took.granted / each)))
+        slot.quota = Quota(context.stores, by_calls, [took])
+        slot.max_subjects = _least(slot.max_subjects, max(1, int(took.granted / each)))
     return True
 
 
-def _rest(runtime: Runtime, system: str, seconds: float) -> None:
+def _cool_down(context: WorkerContext, system: str, seconds: float) -> None:
     """Until the room is there, less the time that the next nudge takes; what is left is waited for in the call."""
-    rest_system(
-        runtime.stores, system, max(seconds - runtime.settings.engine.tick_seconds, 0.0), RestReason.RATE_WINDOW
+    start_cooldown(
+        context.stores, system, max(seconds - context.settings.engine.tick_seconds, 0.0), CooldownReason.RATE_WINDOW
     )
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from service.domain.execution.health import RestReason, most_passes
+from service.domain.execution.health import CooldownReason, most_passes
+from service.execution.systems.store import end_cooldowns, write_cooldown
 from service.settings import Settings
 from service.store.stores import Stores
 
@@ -28,27 +29,21 @@ _STANDING = (
     " AND b.ended_at IS NULL AND b.lease_until > (SELECT clock_timestamp())) AS l) AS live"
     " WHERE y.name = %(system)s AND y.state = 'active'"
 )
-_REST = text(
-    "UPDATE systems SET nudged_at = NULL,"
-    " rest_until = greatest(rest_until, clock_timestamp() + make_interval(secs => :seconds)), rest_reason = :reason"
-    " WHERE name = :system AND (rest_until IS NULL"
-    " OR rest_until < clock_timestamp() + make_interval(secs => :seconds))"
-)
 
 
 @dataclass(frozen=True)
-class Standing:
-    """One reading. `has_slot`: one more pass may begin now. `is_well`: nothing of its health needs writing down."""
+class Availability:
+    """One reading. `has_slot`: one more pass may begin now. `is_healthy`: nothing of its health needs writing down."""
 
     connector: str
     max_concurrency: int
     is_down: bool
     is_slow: bool
     has_slot: bool
-    is_well: bool
+    is_healthy: bool
 
 
-def system_standing(stores: Stores, settings: Settings, system: str) -> Standing | None:
+def read_availability(stores: Stores, settings: Settings, system: str) -> Availability | None:
     """How it stands; None if it isn't connected or at rest."""
     apart = settings.service.dedicated_workers
     rows = stores.autocommit.execute(_STANDING, {"system": system, "apart": list(apart)})
@@ -66,29 +61,26 @@ def system_standing(stores: Stores, settings: Settings, system: str) -> Standing
         has_slot = has_slot and not (slow and row.has_quick and slots > 1 and row.slow >= slots - 1)
     if row.is_down:
         has_slot = row.own == 0
-    return Standing(
+    return Availability(
         connector=row.connector,
         max_concurrency=row.max_concurrency,
         is_down=row.is_down,
         is_slow=row.is_slow,
         has_slot=has_slot,
-        is_well=not (row.is_down or row.is_slow or row.failed_passes),
+        is_healthy=not (row.is_down or row.is_slow or row.failed_passes),
     )
 
 
-def rest_system(stores: Stores, system: str, seconds: float, reason: str) -> None:
+def start_cooldown(stores: Stores, system: str, seconds: float, reason: str) -> None:
     """Nobody leases work of it for so long; a rest that lasts longer already stays as it is. Not a change of state."""
     with stores.engine.begin() as connection:
-        connection.execute(_REST, {"system": system, "seconds": seconds, "reason": reason})
+        write_cooldown(connection, system, seconds, reason)
 
 
 def probe_at_once(stores: Stores) -> None:
     """At a start: whoever starts the service may just have mended what a system didn't answer for."""
     with stores.engine.begin() as connection:
-        connection.execute(
-            text("UPDATE systems SET rest_until = NULL, nudged_at = NULL WHERE rest_reason = :reason"),
-            {"reason": RestReason.SYSTEM_DOWN},
-        )
+        end_cooldowns(connection, CooldownReason.SYSTEM_DOWN)
 
 
 def live_workers(stores: Stores, settings: Settings) -> int:

@@ -11,6 +11,7 @@ from sqlalchemy import Row, text
 
 from connectors.base.interface import Connector, Delays, Operation
 from connectors.base.registry import connectors
+from service.execution.systems.store import write_checks
 from service.settings import Settings
 from service.store.stores import Stores
 
@@ -131,11 +132,4 @@ def _declared(kind: type[Connector], name: str, settings: Settings) -> Declarati
 def record_checks(stores: Stores, results: Mapping[str, str]) -> None:
     """Write one code per system's name; names that aren't connected are passed over."""
     with stores.engine.begin() as connection:
-        connection.execute(
-            text(
-                "UPDATE systems s SET checked_at = clock_timestamp(), check_result = n.result"
-                " FROM unnest(CAST(:names AS text[]), CAST(:results AS text[])) AS n(name, result)"
-                " WHERE s.name = n.name"
-            ),
-            {"names": list(results), "results": list(results.values())},
-        )
+        write_checks(connection, results)

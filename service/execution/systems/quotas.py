@@ -41,7 +41,7 @@ _FORGET = text(
 
 
 @dataclass(frozen=True)
-class Taken:
+class Reservation:
     """`granted` of each limit, to be given back as far as unused. 0: none is free for `wait_seconds`."""
 
     system: str
@@ -50,7 +50,7 @@ class Taken:
     parts: tuple[tuple[RateLimit, datetime], ...] = ()
 
 
-def take(stores: Stores, system: str, limits: Sequence[RateLimit], wanted: int) -> Taken:
+def reserve(stores: Stores, system: str, limits: Sequence[RateLimit], wanted: int) -> Reservation:
     """Take up to `wanted` calls (or people) of all these limits at once."""
     with stores.engine.begin() as connection:
         connection.execute(text("SELECT 1 FROM systems WHERE name = :s FOR NO KEY UPDATE"), {"s": system})
@@ -61,17 +61,17 @@ def take(stores: Stores, system: str, limits: Sequence[RateLimit], wanted: int) 
             if row.taken >= limit.calls:
                 wait = max(wait, row.frees_in or 0.0, 0.1)
         if granted <= 0:
-            return Taken(system, 0, wait)
+            return Reservation(system, 0, wait)
         parts = []
         for limit in limits:
             names = _names(system, limit)
             begins_at = connection.execute(_TAKE, names | {"taken": granted}).scalar_one()
             connection.execute(_FORGET, names)
             parts.append((limit, begins_at))
-    return Taken(system, granted, 0.0, tuple(parts))
+    return Reservation(system, granted, 0.0, tuple(parts))
 
 
-def give_back(stores: Stores, taken: Taken, unused: int) -> None:
+def release(stores: Stores, taken: Reservation, unused: int) -> None:
     """What a batch didn't need."""
     if unused <= 0 or not taken.parts:
         return

@@ -15,11 +15,12 @@ from connectors.base.registry import connector_class
 from service.domain.audit.schema import AuditValue
 from service.domain.execution.events import SystemRemoved, SystemReturned
 from service.domain.execution.states import NOT_DONE_YET, StepState
+from service.execution.systems.store import KnownSystem, lock_systems, remove_system, write_system
 from service.requests.steps.move import apply_event
 from service.settings import ConfiguredSystem, Settings
 from service.store.audit_log.record_change import Change, Version, log_changes
 from service.store.execute import execute
-from service.store.locking import database_now, version_of
+from service.store.locking import database_now
 from service.store.stores import Stores
 from service.suppression.scan_schedule import begin_sync_anew, keep_syncs
 from service.system_rules import rules_of
@@ -31,9 +32,7 @@ def sync_systems(stores: Stores, settings: Settings) -> None:
     """Add, change, remove and bring back systems so that the rows say what the configuration says."""
     with stores.engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        known = {
-            row.name: row for row in connection.execute(text("SELECT * FROM systems ORDER BY name FOR NO KEY UPDATE"))
-        }
+        known = lock_systems(connection)
         for system in settings.systems:
             _upsert(connection, settings, system, known.get(system.config.name))
         configured = {system.config.name for system in settings.systems}
@@ -47,39 +46,32 @@ def _reports_changes(system: ConfiguredSystem) -> bool:
     return connector_class(system.config.connector).declaration.reports_changes
 
 
-def _upsert(connection: Connection, settings: Settings, system: ConfiguredSystem, row: Row[Any] | None) -> None:
+def _upsert(connection: Connection, settings: Settings, system: ConfiguredSystem, row: KnownSystem | None) -> None:
     config = system.config
     declaration = connector_class(config.connector).declaration
-    values: dict[str, Any] = {
-        "name": config.name,
-        "connector": config.connector,
-        "fingerprint": system.fingerprint,
-        "position": declaration.order if config.order is None else config.order,
-        "max_concurrency": config.max_concurrency or declaration.max_concurrency,
-        "not_covered": sorted(set(declaration.not_covered)),
-    }
-    if row is not None and row.state == "active" and all(getattr(row, k) == v for k, v in values.items()):
-        return
-    connection.execute(
-        text(
-            "INSERT INTO systems (name, connector, state, fingerprint, position, max_concurrency, not_covered)"
-            " VALUES (:name, :connector, 'active', :fingerprint, :position, :max_concurrency,"
-            " CAST(:not_covered AS text[]))"
-            " ON CONFLICT (name) DO UPDATE SET connector = excluded.connector, state = 'active',"
-            " fingerprint = excluded.fingerprint, position = excluded.position,"
-            " max_concurrency = excluded.max_concurrency, not_covered = excluded.not_covered"
-        ),
-        values,
+    now_known = KnownSystem(
+        name=config.name,
+        connector=config.connector,
+        state="active",
+        fingerprint=system.fingerprint,
+        position=declaration.order if config.order is None else config.order,
+        max_concurrency=config.max_concurrency or declaration.max_concurrency,
+        not_covered=sorted(set(declaration.not_covered)),
+        version=Version() if row is None else row.version,
     )
+    if row == now_known:
+        return
+    write_system(connection, now_known)
     event = "system_added" if row is None or row.state != "active" else "system_changed"
     data: dict[str, AuditValue] = {
         "configuration_hash": system.fingerprint,
         "connector": config.connector,
-        "not_covered": values["not_covered"],
+        "not_covered": list(now_known.not_covered),
     }
-    version = Version() if row is None else version_of(row)
     now = database_now(connection)
-    log_changes(connection, [Change("system", config.name, version, event, None, data)], actor="service", at=now)
+    log_changes(
+        connection, [Change("system", config.name, now_known.version, event, None, data)], actor="service", at=now
+    )
     if row is None or row.state != "active" or row.fingerprint != system.fingerprint:
         begin_sync_anew(connection, config.name)
     if row is not None and row.state != "active":
@@ -88,10 +80,10 @@ def _upsert(connection: Connection, settings: Settings, system: ConfiguredSystem
         apply_event(connection, parked, SystemReturned(), actor="service", at=database_now(connection), rules=rules)
 
 
-def _remove(connection: Connection, row: Row[Any]) -> None:
-    connection.execute(text("UPDATE systems SET state = 'removed' WHERE name = :n"), {"n": row.name})
+def _remove(connection: Connection, row: KnownSystem) -> None:
+    remove_system(connection, row.name)
     now = database_now(connection)
-    change = Change("system", row.name, version_of(row), "system_removed", None, {})
+    change = Change("system", row.name, row.version, "system_removed", None, {})
     log_changes(connection, [change], actor="service", at=now)
     unfinished = _steps(connection, row.name, NOT_DONE_YET)
     apply_event(connection, unfinished, SystemRemoved(), actor="service", at=database_now(connection))

@@ -20,7 +20,7 @@ from connectors.base.errors import ConnectorError, TemporarilyUnavailable
 from connectors.base.pacing import RATE_GATE, RateLimit, shut_seconds, vendor_word
 from connectors.base.pacing.window import margin_seconds
 from service.domain.execution.health import SYSTEM_DOWN, is_silence, kind_of_pass
-from service.execution.systems.circuit_breaker import PassFacts
+from service.execution.systems.circuit_breaker import CallStats
 from service.execution.systems.rate_limiter import RateGate
 
 SHORT_WAIT_SECONDS = 0.05
@@ -42,10 +42,10 @@ class HeldWork(Protocol):
         """The people who must not be touched any more. Raises LeaseLost."""
 
 
-class Budget(Protocol):
+class CallQuota(Protocol):
     """What a pass may take of limits that are counted in SQL."""
 
-    def more(self) -> float:
+    def take_one(self) -> float:
         """Take one more call. 0, or how long until one is free."""
 
 
@@ -53,7 +53,7 @@ class Budget(Protocol):
 class _Pass:
     people: int
     lease: HeldWork | None
-    budget: Budget | None
+    quota: CallQuota | None
     began_at: float
     calls: int = 0
     silent: int = 0
@@ -62,7 +62,7 @@ class _Pass:
     results: list[object] = field(default_factory=list)
 
 
-class SystemPacer:
+class Throttle:
     """Lives as long as its connector. Safe for several threads within one pass; one pass at a time."""
 
     def __init__(
@@ -82,15 +82,15 @@ class SystemPacer:
         self._at_once, self._fresh_seconds = _block(self.limits)
 
     @contextmanager
-    def during(
-        self, people: int, lease: HeldWork | None = None, budget: Budget | None = None
-    ) -> Iterator[Callable[[Mapping[str, object]], PassFacts]]:
+    def run(
+        self, people: int, lease: HeldWork | None = None, quota: CallQuota | None = None
+    ) -> Iterator[Callable[[Mapping[str, object]], CallStats]]:
         """One pass. Gives what is to be told the pass' results, by person, and answers what the pass was like."""
-        self._pass = _Pass(people, lease, budget, time.monotonic())
+        self._pass = _Pass(people, lease, quota, time.monotonic())
         try:
-            yield self._judge
+            yield self._summarise
         finally:
-            self._learn()
+            self._estimate_calls_per_person()
             self._pass = _Pass(0, None, None, time.monotonic())
 
     @property
@@ -128,9 +128,9 @@ class SystemPacer:
 
     def _wait_for_permit(self, now: _Pass) -> float:
         began_at = time.monotonic()
-        if now.budget is not None:
+        if now.quota is not None:
             with self._lock:
-                wait = now.budget.more()
+                wait = now.quota.take_one()
             if wait:
                 self._refuse(now, wait)
         while wait := self._take():
@@ -172,7 +172,7 @@ class SystemPacer:
             self._permits, self._permits_until = permits.granted - 1, moment + self._fresh_seconds
             return 0.0
 
-    def _judge(self, results: Mapping[str, object]) -> PassFacts:
+    def _summarise(self, results: Mapping[str, object]) -> CallStats:
         """What these results, and what was heard on the way, say about the system."""
         now = self._pass
         now.results = list(results.values())
@@ -183,9 +183,9 @@ class SystemPacer:
                     self._gate.shut(self.system, said)
                 now.shut_seconds = max(now.shut_seconds or 0.0, said)
         took = timedelta(seconds=time.monotonic() - now.began_at)
-        return PassFacts(kind_of_pass(now.results), took, now.shut_seconds)
+        return CallStats(kind_of_pass(now.results), took, now.shut_seconds)
 
-    def _learn(self) -> None:
+    def _estimate_calls_per_person(self) -> None:
         """How many calls a person costs: what the next pass is made as large as."""
         now = self._pass
         if not now.people or not now.calls:

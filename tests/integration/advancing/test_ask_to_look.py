@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from service.domain.execution.states import EARLIER_SYSTEM, Phase, StepState, Transition
-from service.execution.facts import surroundings
+from service.execution.facts import load_context
 from service.requests.planning import request_checks as asking
 from service.requests.planning.next_transitions import DueTransitions, next_transitions
 from service.requests.planning.request_checks import ask_to_look
@@ -171,4 +171,4 @@ def test_to_whom_an_end_may_be_left(company: Company, planned: UUID) -> None:
 
 def left_to_others(connection: Connection, step: UUID) -> frozenset[UUID]:
     row = connection.execute(text("SELECT * FROM steps WHERE id = :id"), {"id": step}).one()
-    return surroundings(connection, row.system, {step: row}).left_to_others
+    return load_context(connection, row.system, {step: row}).left_to_others

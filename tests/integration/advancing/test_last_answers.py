@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from service.domain.execution.states import Phase, StepState, Transition
-from service.execution.facts import surroundings
+from service.execution.facts import load_context
 from service.requests.planning import advance as advancing
 from service.requests.planning.advance import advance_requests
 from service.requests.planning.next_transitions import next_transitions
@@ -146,7 +146,7 @@ def record(connection: Connection, system: str, request: UUID) -> None:
     row = connection.execute(
         text("SELECT * FROM steps WHERE request_id = :r AND system = :s"), {"r": request, "s": system}
     ).one()
-    around = surroundings(connection, system, {row.id: row})
+    around = load_context(connection, system, {row.id: row})
     end_of = "UPDATE steps SET state = 'erased_verified', ended_at = clock_timestamp(), due_at = NULL WHERE id = :id"
     connection.execute(text(end_of), {"id": row.id})
     ask_to_look(connection, [(row, Transition(StepState.ERASED_VERIFIED, Phase.CONFIRM))], around.left_to_others)

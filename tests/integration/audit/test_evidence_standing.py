@@ -18,7 +18,7 @@ from service.configuration.audit import AnchorSettings
 from service.domain.execution.states import Phase
 from service.execution import heartbeat as hold_lease
 from service.execution import lease as lease_steps
-from service.execution.held_lease import HeldLease
+from service.execution.heartbeat import HeldLease
 from service.store.anchors.file import FileAnchor
 from service.store.audit_log.signing_key import SigningKeyUnusable
 from service.store.encryption.secrets import audit_signing_key

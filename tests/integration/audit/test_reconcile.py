@@ -24,7 +24,7 @@ from service.domain.errors import Invalid
 from service.execution import worker_context as runtime_module
 from service.execution.heartbeat import renew_lease
 from service.execution.lease import lease_steps
-from service.execution.worker_context import Runtime
+from service.execution.worker_context import WorkerContext
 from service.requests.identity.resolve import lease_identities
 from service.store.anchors.configured import default_directory
 from service.store.anchors.file import HEADS_FILE, FileAnchor
@@ -51,7 +51,7 @@ def backup(company: Company, databases: Databases) -> Iterator[Company]:
     copy = databases.create(template=str(make_url(url).database))
     stores = replace(company.stores, engine=open_engine(copy))
     try:
-        yield replace(company, stores=stores, runtime=Runtime(company.settings, stores))
+        yield replace(company, stores=stores, runtime=WorkerContext(company.settings, stores))
     finally:
         stores.engine.dispose()
         databases.drop(copy)
@@ -204,7 +204,7 @@ def test_a_fresh_installation_and_an_ordinary_restart_need_nobody(
     company.submit(company.world.ordinary[0])
     assert works(company, monkeypatch) > 0
     anchored(company)
-    restarted = Runtime(company.settings, company.stores)
+    restarted = WorkerContext(company.settings, company.stores)
     assert restarted.admission() is not None
     assert conflicts(company) == []
 

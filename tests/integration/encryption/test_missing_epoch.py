@@ -18,7 +18,7 @@ from service.cli.main import app
 from service.cli.running.installation import Servers, prepare
 from service.domain.errors import WrongState
 from service.encryption.rotate_epochs import find_epoch, give_up_epoch, rotate_epochs
-from service.execution.worker_context import Runtime
+from service.execution.worker_context import WorkerContext
 from service.requests.reveal import reveal_identifiers
 from service.settings import Settings
 from service.store.encryption.epoch_secrets import EpochKeyMissing, EpochKeyUnusable
@@ -144,7 +144,7 @@ def test_an_epoch_that_is_given_up_leaves_its_requests_visible_and_unreadable(co
     other = stores.keys.create_new([request_owner(uuid4())])
     rotate_epochs(stores, company.settings, now=True)
     assert stores.keys.get(list(other)) == other
-    turn(Runtime(company.settings, stores))
+    turn(WorkerContext(company.settings, stores))
     row = company.request(request)
     assert (row.state, row.sealed_at) == ("open", None)
     stores.close()

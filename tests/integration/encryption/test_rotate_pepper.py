@@ -20,7 +20,7 @@ from service.audit.rebuild import replay_audit
 from service.cli.main import app
 from service.cli.running.installation import Servers, prepare
 from service.domain.access.api_key import Caller, Scope
-from service.execution.worker_context import Runtime
+from service.execution.worker_context import WorkerContext
 from service.requests.holds.active import held_requests
 from service.requests.lookup_subject import SubjectView, lookup_subject
 from service.settings import Settings
@@ -79,7 +79,7 @@ def add_two_peppers(company: Company) -> None:
         assert bring_hashes_up(changer, pepper) == 0
     changer.dispose()
     company.stores = Stores.open(main, keys, replace(secrets, pepper=pepper))
-    company.runtime = Runtime(company.settings, company.stores)
+    company.runtime = WorkerContext(company.settings, company.stores)
 
 
 def did_you_delete(company: Company, email: str) -> SubjectView:

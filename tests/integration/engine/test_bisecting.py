@@ -25,9 +25,9 @@ from service.domain.execution.states import PROCESS_DIED, Phase
 from service.execution import expire_leases as sweep_leases
 from service.execution import lease as lease_module
 from service.execution import quarantine as split_batch
-from service.execution.execute import perform
 from service.execution.heartbeat import save_resume_token
 from service.execution.lease import lease_steps
+from service.execution.run_batch import execute_batch
 from service.execution.steps.retry import retry_steps
 from service.execution.systems.sync_config import sync_systems
 from tests.company import Company
@@ -234,7 +234,7 @@ def kill(company: Company, stub: Stub, deadly: str, *, lives: int = 40) -> int:
             sweep_leases.sweep_leases(company.stores)
             write(company, "UPDATE steps SET due_at = clock_timestamp() WHERE phase = 'erase'")
         else:
-            perform(company.runtime, leased)
+            execute_batch(company.runtime, leased)
         if len(stub.gone) == stub.healthy:
             break
     return killed
@@ -262,7 +262,7 @@ def test_whoever_kills_every_process_that_erases_them_doesnt_hold_the_others(com
 
 
 def test_without_parting_one_person_holds_everybody(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease_module, "part_suspects", lambda *given: list(given[-1]))
+    monkeypatch.setattr(lease_module, "isolate_suspects", lambda *given: list(given[-1]))
     stub, deadly = until_erasing(company, 8)
     assert kill(company, stub, deadly, lives=12) == 12
     assert stub.gone == set()

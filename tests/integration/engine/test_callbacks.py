@@ -197,7 +197,7 @@ def flood(jobs: Jobs, person: SamplePerson, pause_seconds: float) -> int:
     call = jobs.vendor.signed_callback(job)
     for _ in range(5):
         heard = hear_callback.hear_callback(jobs.company.stores, settings, "jobs", call, datetime.now(UTC))
-        assert heard in (hear_callback.Heard.SOONER, hear_callback.Heard.NOTHING_TO_DO)
+        assert heard in (hear_callback.CallbackOutcome.SOONER, hear_callback.CallbackOutcome.NOTHING_TO_DO)
         jobs.company.drive(patience_seconds=0.05)
     return jobs.looks(job) - looked
 

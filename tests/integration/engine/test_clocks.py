@@ -11,8 +11,8 @@ import pytest
 from connectors.base import operations
 from connectors.base.values import Answer, Batch
 from service.execution import database_clock
-from service.execution.execute import perform
 from service.execution.lease import lease_steps
+from service.execution.run_batch import execute_batch
 from tests.company import Company
 from tests.scenes import person_in, stop_before_erasing
 
@@ -37,7 +37,7 @@ def due_in(company: Company, patch: pytest.MonkeyPatch) -> timedelta:
 
     be_ahead(patch)
     patch.setattr(operations, "erase", later)
-    perform(company.runtime, leased)
+    execute_batch(company.runtime, leased)
     step = company.steps(request)["support"]
     assert (step.state, step.phase) == ("accepted", "erase")
     now: datetime = company.rows("SELECT clock_timestamp() AS at")[0].at

@@ -23,7 +23,7 @@ from connectors.testing.sandbox.sample_world import SamplePerson
 from service.cli.demo.world import ORG
 from service.domain.execution.events import Decision, ResolutionReason
 from service.domain.execution.states import Phase
-from service.execution import execute as perform
+from service.execution import run_batch
 from service.execution.expire_leases import sweep_leases
 from service.execution.steps.resolve import resolve_step
 from tests.company import Company
@@ -44,7 +44,7 @@ class _Troubled:
         self.kinds: list[AnswerKind] = []
         self._company, self._org, self._person, self._troubles = company, org, person, troubles
         self._losing = 3 if "unrecorded" in troubles else 0
-        self._record = perform.record_answers
+        self._record = run_batch.record_answers
 
     def record(self, stores: Any, settings: Any, leased: Any, results: Any, *rest: Any) -> Any:
         """As `record_answers`; the process dies before the first answers, and after an erasure the person returns."""
@@ -136,7 +136,7 @@ def _erased(
     if "vetoed" in troubles:
         org.options["vetoes"] = {vetoed: "FIELD_CUSTOM_VALIDATION_EXCEPTION"}
     troubled = _Troubled(company, org, person, troubles)
-    monkeypatch.setattr(perform, "record_answers", troubled.record)
+    monkeypatch.setattr(run_batch, "record_answers", troubled.record)
     request = company.submit(person)
     company.drive()
     if "vetoed" in troubles:

@@ -13,7 +13,7 @@ from connectors.base.interface import Answers, Delays, Lease, Operation
 from connectors.base.values import Answer, Batch, Left, Visibility
 from service import system_rules
 from service.domain.audit.entry import decode_entry
-from service.execution import execute as perform_module
+from service.execution import run_batch
 from service.execution.systems.sync_config import sync_systems
 from service.system_rules import batch_limit
 from tests.audit_replay import differences
@@ -151,7 +151,7 @@ def test_a_batch_is_as_large_as_the_look_takes_where_that_is_nearly_as_many(
 
 def test_more_people_than_a_look_takes_are_looked_at_later(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     begin(company, 4)
-    monkeypatch.setattr(perform_module, "batch_limit", lambda *given: 3)
+    monkeypatch.setattr(run_batch, "batch_limit", lambda *given: 3)
     work(company)
     assert endings(company) == {("erased_verified", None)}
     assert phases(company)[1:] == [("erase", "erased", None), ("confirm", "already_absent", None)]

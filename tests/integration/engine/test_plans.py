@@ -19,7 +19,7 @@ from service.execution import decide_results
 from service.execution import lease as lease_steps
 from service.execution import permit as guard_lease
 from service.execution import record as record_answers
-from service.execution.execute import perform
+from service.execution.run_batch import execute_batch
 from service.execution.steps.resolve import resolve_step
 from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
 from service.requests.planning.approve import approve_plan
@@ -261,7 +261,7 @@ def test_a_plan_frozen_during_the_search_gets_what_was_found_as_its_next_version
 
     with monkeypatch.context() as patch:
         patch.setattr(record_answers._Recording, "_lock_frozen_requests", then_freeze)
-        perform(company.runtime, leased)
+        execute_batch(company.runtime, leased)
     step = company.steps(request)["support"]
     assert (step.state, step.phase, step.located, step.record_hashes) == ("due", "locate", False, [])
     company.drive()
@@ -315,7 +315,7 @@ def test_finds_after_a_withdrawal_are_left_alone(company: Company) -> None:
         "told already, so not to be told again"
     )
     revoke_request(company.stores, request, actor="cli")
-    perform(company.runtime, leased)
+    execute_batch(company.runtime, leased)
     company.drive(patience_seconds=0.2)
     assert len(late_users(company)) == 1
     assert endings(company, request)["support"] == ("retained", "withdrawn")

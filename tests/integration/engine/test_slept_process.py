@@ -8,9 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from connectors.base.errors import LeaseLost
-from service.execution import held_lease
-from service.execution.heartbeat import renew_lease
-from service.execution.held_lease import HeldLease
+from service.execution import heartbeat
+from service.execution.heartbeat import HeldLease, renew_lease
 from service.execution.lease import lease_steps
 from tests.company import Company
 from tests.faults.test_lost_leases import to_phase
@@ -21,7 +20,7 @@ def test_a_lease_is_believed_from_when_it_was_asked_for(company: Company, monkey
     leased = lease_steps(company.stores, company.settings, "support")
     assert leased is not None
     length = company.settings.engine.lease_seconds
-    monkeypatch.setattr(held_lease, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + length))
+    monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + length))
 
     with HeldLease(company.stores, company.settings, leased) as lease, pytest.raises(LeaseLost):
         lease.may_proceed(leased.steps[0].ref)

@@ -12,8 +12,8 @@ from connectors.testing.sandbox.faults import Fault, FaultKind
 from service.domain.execution.events import Decision, ResolutionReason
 from service.execution import expire_leases as sweep_leases
 from service.execution import record as record_answers
-from service.execution.execute import perform
 from service.execution.lease import LeasedBatch, lease_steps
+from service.execution.run_batch import execute_batch
 from service.execution.steps.resolve import resolve_step
 from service.execution.systems.sync_config import sync_systems
 from service.store.encryption.key_store import batch_owner, request_owner
@@ -53,7 +53,7 @@ def test_a_removed_systems_pairs_stay_and_go_on_when_it_is_back(company: Company
     assert {step.request_id for step in leased.steps} >= {early}
     # Taken away while one worker, with the settings it started with, is in the call.
     sync_systems(company.stores, without(company, "support"))
-    perform(company.runtime, leased)
+    execute_batch(company.runtime, leased)
     company.drive()
 
     for request in (early, late):
@@ -101,15 +101,15 @@ def test_removed_between_search_and_freeze_and_back_after_it(company: Company) -
 def test_without_the_recorders_and_the_sweepers_eye_a_step_of_a_removed_system_is_lost(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    around = record_answers.surroundings
-    monkeypatch.setattr(record_answers, "surroundings", lambda *given: replace(around(*given), is_removed=False))
+    load = record_answers.load_context
+    monkeypatch.setattr(record_answers, "load_context", lambda *given: replace(load(*given), is_removed=False))
     monkeypatch.setattr(sweep_leases, "_park_removed", lambda connection, limit: 0)
     quicken(company)
     request = company.submit(person_in(company, "support"))
     stop_before_erasing(company, request, "support")
     leased = lease(company, "support")
     sync_systems(company.stores, without(company, "support"))
-    perform(company.runtime, leased)
+    execute_batch(company.runtime, leased)
     assert company.steps(request)["support"].state in ("due", "accepted")
     assert lease_steps(company.stores, company.settings, "support") is None
 
@@ -154,7 +154,7 @@ def test_a_dead_workers_step_is_not_hidden_by_the_batchs_next_lease(company: Com
     sweep_leases.sweep_leases(company.stores)
     again = lease(company, "support")
     assert (again.id, len(again.steps)) == (dying.id, 2)
-    perform(company.runtime, again)
+    execute_batch(company.runtime, again)
     # And if a step were ever left in a batch without a lease, the sweeper finds it.
     write(
         company,

@@ -20,7 +20,7 @@ from connectors.testing.sandbox import SandboxServer
 from connectors.testing.sandbox.limits import EnforcedLimit
 from service.execution.systems.rate_limiter import RateGate
 from service.execution.systems.rate_windows import SharedWindows
-from service.execution.systems.throttle import SystemPacer
+from service.execution.systems.throttle import Throttle
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "connectors_base"))
 from tiny_sandbox import TinySandbox
@@ -50,15 +50,15 @@ def gates(broker_url: str) -> Iterator[Callable[[], RateGate]]:
         yield make
 
 
-def work(sandbox: TinySandbox, url: str, pacers: list[SystemPacer | None], *, answered: int, seconds: float) -> None:
+def work(sandbox: TinySandbox, url: str, pacers: list[Throttle | None], *, answered: int, seconds: float) -> None:
     """Calls as the pacers let them through, one thread per pacer, until so many were answered or the time is over."""
     until = time.monotonic() + seconds
 
-    def run(pacer: SystemPacer | None) -> None:
-        with nullcontext() if pacer is None else pacer.during(100):
+    def run(pacer: Throttle | None) -> None:
+        with nullcontext() if pacer is None else pacer.run(100):
             call(pacer)
 
-    def call(pacer: SystemPacer | None) -> None:
+    def call(pacer: Throttle | None) -> None:
         client = VendorClient(url, headers={"x-key": "tiny"}, network=HERE, pacer=pacer)
         while answers(sandbox, 200) < answered and time.monotonic() < until:
             try:
@@ -75,9 +75,9 @@ def work(sandbox: TinySandbox, url: str, pacers: list[SystemPacer | None], *, an
         thread.join()
 
 
-def pacers(gates: Callable[[], RateGate]) -> list[SystemPacer | None]:
+def pacers(gates: Callable[[], RateGate]) -> list[Throttle | None]:
     """One per worker. Somebody else always waits for each of them: no wait in a call is long."""
-    return [SystemPacer("tiny", [LIMIT], gates(), lambda: True) for _ in range(WORKERS)]
+    return [Throttle("tiny", [LIMIT], gates(), lambda: True) for _ in range(WORKERS)]
 
 
 def answers(sandbox: TinySandbox, status: int) -> int:
@@ -140,26 +140,26 @@ def taken_up(gate: RateGate, limit: RateLimit) -> None:
 
 def test_a_wait_in_a_call_is_short_while_another_system_waits(gates: Callable[[], RateGate]) -> None:
     gate, limit = gates(), RateLimit(1, timedelta(seconds=0.5))
-    wanted = SystemPacer("tiny", [limit], gate, lambda: True)
+    wanted = Throttle("tiny", [limit], gate, lambda: True)
     taken_up(gate, limit)
-    with wanted.during(10), pytest.raises(TemporarilyUnavailable) as raised:
+    with wanted.run(10), pytest.raises(TemporarilyUnavailable) as raised:
         wanted.before_call(changes=False)
     assert raised.value.code == "rate_gate"
     assert 0 < (raised.value.retry_after_seconds or 0) <= 0.6
     assert wanted.calls_per_person >= 4
-    idle = SystemPacer("tiny", [limit], gate, lambda: False)
-    with idle.during(10):
+    idle = Throttle("tiny", [limit], gate, lambda: False)
+    with idle.run(10):
         idle.before_call(changes=False)
     # The smallest pass that there is must be able to end, whoever waits.
-    lone = SystemPacer("tiny", [limit], gate, lambda: True)
-    with lone.during(1):
+    lone = Throttle("tiny", [limit], gate, lambda: True)
+    with lone.run(1):
         lone.before_call(changes=False)
 
 
 @pytest.mark.parametrize("held", [True, False])
 def test_whoever_waited_asks_again_before_acting(gates: Callable[[], RateGate], held: bool) -> None:
     gate, limit, lease = gates(), RateLimit(1, timedelta(seconds=0.3)), Lease()
-    pacer = SystemPacer("tiny", [limit], gate)
+    pacer = Throttle("tiny", [limit], gate)
     taken_up(gate, limit)
 
     def happen() -> None:
@@ -167,30 +167,30 @@ def test_whoever_waited_asks_again_before_acting(gates: Callable[[], RateGate], 
 
     timer = threading.Timer(0.1, happen)
     timer.start()
-    with pacer.during(1, lease), pytest.raises(TemporarilyUnavailable if held else LeaseLost):
+    with pacer.run(1, lease), pytest.raises(TemporarilyUnavailable if held else LeaseLost):
         pacer.before_call(changes=True)
     timer.join()
 
 
 def test_a_silent_system_is_not_asked_for_everybody_in_the_batch(gates: Callable[[], RateGate]) -> None:
-    pacer = SystemPacer("tiny", [], gates())
+    pacer = Throttle("tiny", [], gates())
     silence = TemporarilyUnavailable("timeout")
-    with pacer.during(100):
+    with pacer.run(100):
         for _ in range(3):
             pacer.before_call(changes=False)
             pacer.after_call({}, silence)
         with pytest.raises(TemporarilyUnavailable, match="system_down"):
             pacer.before_call(changes=False)
-    with pacer.during(100):
+    with pacer.run(100):
         pacer.before_call(changes=False)
 
 
 def test_what_only_the_connector_understood_shuts_the_system(gates: Callable[[], RateGate]) -> None:
     """A refusal inside a body (Marketo's 606) is known when the connector raises it."""
-    told, other = SystemPacer("tiny", [], gates()), SystemPacer("tiny", [LIMIT], gates())
-    with told.during(2) as judge:
+    told, other = Throttle("tiny", [], gates()), Throttle("tiny", [LIMIT], gates())
+    with told.run(2) as judge:
         facts = judge({"a": TemporarilyUnavailable("rate_limited", retry_after_seconds=20)})
     assert facts.shut_seconds == 20
-    with other.during(2), pytest.raises(TemporarilyUnavailable) as raised:
+    with other.run(2), pytest.raises(TemporarilyUnavailable) as raised:
         other.before_call(changes=False)
     assert 15 < (raised.value.retry_after_seconds or 0) <= 20

@@ -10,16 +10,16 @@ from sqlalchemy import text
 
 from connectors.base.pacing import RateLimit
 from connectors.testing.sandbox.faults import Fault, FaultKind
-from service.domain.execution.health import RestReason
+from service.domain.execution.health import CooldownReason
 from service.execution.due import due_systems
 from service.execution.lease import LeasedBatch, lease_steps
+from service.execution.run_batch import run_batch
 from service.execution.systems import quotas as count_calls
-from service.execution.systems.admit import enter
-from service.execution.systems.availability import probe_at_once, rest_system, system_standing
+from service.execution.systems.admit import admit
+from service.execution.systems.availability import probe_at_once, read_availability, start_cooldown
 from tests.audit_replay import differences
 from tests.company import Company
 from tests.scenes import changed, endings, person_in, quicken, stop_before_erasing, turn_until, use, write
-from workers.tasks.work import work_batch
 
 DONE = {("erased_verified", None), ("absent", None)}
 SMALL = pytest.mark.parametrize("company", [{"people": 30, "accounts": ["support"]}], indirect=True)
@@ -50,7 +50,7 @@ def test_the_breaker_opens_probes_with_one_person_and_closes(company: Company) -
     for passes in range(3):
         assert system(company, "mailing").failed_passes == passes
         due_again(company, "mailing")
-        assert work_batch(company.runtime, "mailing", None)
+        assert run_batch(company.runtime, "mailing", None)
     assert system(company, "mailing").down_since is not None
     assert events(company, "mailing") == ["system_added", "system_paused"]
 
@@ -58,18 +58,18 @@ def test_the_breaker_opens_probes_with_one_person_and_closes(company: Company) -
     due = "UPDATE steps SET due_at = clock_timestamp() WHERE system = 'mailing' AND state = 'due'"
     write(company, due)
     assert "mailing" not in {s.name for s in due_systems(company.stores, company.settings, nudge_again_seconds=0)}
-    assert not work_batch(company.runtime, "mailing", None)
+    assert not run_batch(company.runtime, "mailing", None)
 
     # The rest is over: one person, one worker.
     due_again(company, "mailing")
     assert "mailing" in {s.name for s in due_systems(company.stores, company.settings, nudge_again_seconds=0)}
-    entry = enter(company.runtime, "mailing")
-    assert entry is not None
-    assert entry.at_most == 1
-    probe = lease_steps(company.stores, company.settings, "mailing", at_most=entry.at_most)
+    slot = admit(company.runtime, "mailing")
+    assert slot is not None
+    assert slot.max_subjects == 1
+    probe = lease_steps(company.stores, company.settings, "mailing", at_most=slot.max_subjects)
     assert isinstance(probe, LeasedBatch)
     assert len(probe.steps) == 1
-    assert enter(company.runtime, "mailing") is None
+    assert admit(company.runtime, "mailing") is None
     assert "mailing" not in {s.name for s in due_systems(company.stores, company.settings, nudge_again_seconds=0)}
     write(company, "UPDATE batches SET lease_until = clock_timestamp() WHERE id = :b", b=probe.id)
     turn_until(company, lambda: not company.rows("SELECT 1 FROM steps WHERE state = 'leased'"), only=lambda _: False)
@@ -81,7 +81,7 @@ def test_the_breaker_opens_probes_with_one_person_and_closes(company: Company) -
 
     # Still silent: twice the pause. Then it answers, and what was postponed goes on at once.
     due_again(company, "mailing")
-    assert work_batch(company.runtime, "mailing", None)
+    assert run_batch(company.runtime, "mailing", None)
     longer = (
         "SELECT rest_until > clock_timestamp() + interval '100 seconds' AS longer FROM systems WHERE name = 'mailing'"
     )
@@ -93,7 +93,7 @@ def test_the_breaker_opens_probes_with_one_person_and_closes(company: Company) -
         "UPDATE steps SET due_at = clock_timestamp() WHERE id = (SELECT min(id::text)::uuid FROM steps"
         " WHERE system = 'mailing' AND state = 'due')",
     )
-    assert work_batch(company.runtime, "mailing", None)
+    assert run_batch(company.runtime, "mailing", None)
     assert system(company, "mailing").down_since is None
     assert events(company, "mailing")[-1] == "system_resumed"
     waiting = "SELECT 1 FROM steps WHERE system = 'mailing' AND state = 'due' AND due_at > clock_timestamp()"
@@ -109,19 +109,19 @@ def test_a_vendors_word_closes_the_whole_system_until_then(company: Company) -> 
     first, second = (company.submit(person_in(company, "mailing", skip=n)) for n in range(2))
     stop_before_erasing(company, first, "mailing")
     company.sandboxes["mailing"].faults = [Fault(FaultKind.STATUS, status=429, retry_after="40", times=1)]
-    assert work_batch(company.runtime, "mailing", None)
+    assert run_batch(company.runtime, "mailing", None)
     row = system(company, "mailing")
-    assert row.rest_reason == RestReason.RATE_LIMITED
+    assert row.rest_reason == CooldownReason.RATE_LIMITED
     calls = len(company.sandboxes["mailing"].journal)
     write(company, "UPDATE steps SET due_at = clock_timestamp() WHERE system = 'mailing' AND state = 'due'")
-    assert not work_batch(company.runtime, "mailing", None)
+    assert not run_batch(company.runtime, "mailing", None)
     assert len(company.sandboxes["mailing"].journal) == calls
     # A shorter rest doesn't end the longer one, and nothing of it is a change of state.
-    rest_system(company.stores, "mailing", 1.0, RestReason.RATE_WINDOW)
+    start_cooldown(company.stores, "mailing", 1.0, CooldownReason.RATE_WINDOW)
     assert system(company, "mailing").rest_until == row.rest_until
     assert events(company, "mailing") == ["system_added"]
     due_again(company, "mailing")
-    company.runtime._pacers["mailing"]._gate._shut_until.clear()
+    company.runtime._throttles["mailing"]._gate._shut_until.clear()
     company.drive()
     assert {*endings(company, first).values(), *endings(company, second).values()} <= DONE
 
@@ -134,8 +134,8 @@ def test_what_the_gate_refuses_comes_back_and_counts_as_no_try(company: Company)
     for n in range(2):
         company.submit(person_in(company, "mailing", skip=n))
     turn_until(company, lambda: company.rows("SELECT 1 FROM steps WHERE system = 'mailing'"), only=lambda _: False)
-    company.runtime.pacer("mailing").calls_per_person = 1.0
-    assert work_batch(company.runtime, "mailing", None)
+    company.runtime.throttle("mailing").calls_per_person = 1.0
+    assert run_batch(company.runtime, "mailing", None)
     share = len(company.sandboxes["mailing"].journal)
     assert share <= 3, "without a broker this process takes no more than its share"
     steps = company.rows(
@@ -151,9 +151,9 @@ def test_what_the_gate_refuses_comes_back_and_counts_as_no_try(company: Company)
     # And nobody is leased while there is no room: no attempt, no entry.
     before = company.rows("SELECT count(*) AS n FROM audit_pending")[0].n
     write(company, "UPDATE steps SET due_at = clock_timestamp() WHERE system = 'mailing' AND state = 'due'")
-    assert not work_batch(company.runtime, "mailing", None)
+    assert not run_batch(company.runtime, "mailing", None)
     assert company.rows("SELECT count(*) AS n FROM audit_pending")[0].n == before
-    assert system(company, "mailing").rest_reason == RestReason.RATE_WINDOW
+    assert system(company, "mailing").rest_reason == CooldownReason.RATE_WINDOW
     assert "mailing" not in {s.name for s in due_systems(company.stores, company.settings, nudge_again_seconds=0)}
 
 
@@ -161,19 +161,19 @@ def test_what_the_gate_refuses_comes_back_and_counts_as_no_try(company: Company)
 def test_long_limits_are_counted_in_sql_and_given_back(company: Company) -> None:
     hourly, daily = RateLimit(10, timedelta(hours=1)), RateLimit(15, timedelta(hours=24))
     stores = company.stores
-    first = count_calls.take(stores, "mailing", [hourly, daily], 8)
+    first = count_calls.reserve(stores, "mailing", [hourly, daily], 8)
     assert first.granted == 8
-    assert count_calls.take(stores, "mailing", [hourly, daily], 8).granted == 2
-    refused = count_calls.take(stores, "mailing", [hourly, daily], 8)
+    assert count_calls.reserve(stores, "mailing", [hourly, daily], 8).granted == 2
+    refused = count_calls.reserve(stores, "mailing", [hourly, daily], 8)
     assert refused.granted == 0
     assert 3500 < refused.wait_seconds <= 3700
-    count_calls.give_back(stores, first, 5)
-    assert count_calls.take(stores, "mailing", [hourly], 8).granted == 5
-    assert count_calls.take(stores, "support", [hourly], 8).granted == 8
+    count_calls.release(stores, first, 5)
+    assert count_calls.reserve(stores, "mailing", [hourly], 8).granted == 5
+    assert count_calls.reserve(stores, "support", [hourly], 8).granted == 8
     # An hour later the hour is free and the day isn't.
     write(company, "UPDATE call_counts SET begins_at = begins_at - interval '61 minutes'")
-    assert count_calls.take(stores, "mailing", [hourly, daily], 20).granted == 10
-    assert count_calls.take(stores, "mailing", [daily], 20).granted == 0
+    assert count_calls.reserve(stores, "mailing", [hourly, daily], 20).granted == 10
+    assert count_calls.reserve(stores, "mailing", [daily], 20).granted == 0
 
 
 @SMALL
@@ -186,7 +186,7 @@ def test_a_pass_takes_no_more_of_a_long_limit_than_there_is(company: Company) ->
     turn_until(
         company,
         lambda: (
-            work_batch(company.runtime, "mailing", None) is False
+            run_batch(company.runtime, "mailing", None) is False
             and company.rows("SELECT 1 FROM systems WHERE name = 'mailing' AND rest_until > clock_timestamp()")
         ),
         only=lambda name: name != "mailing",
@@ -202,7 +202,7 @@ def test_a_slow_system_leaves_slots_to_the_others(company: Company) -> None:
     stores, settings = company.stores, company.settings
 
     def standing(name: str) -> object:
-        found = system_standing(stores, settings, name)
+        found = read_availability(stores, settings, name)
         assert found is not None
         return found
 
@@ -234,7 +234,7 @@ def test_a_slow_system_leaves_slots_to_the_others(company: Company) -> None:
     assert not standing("identity-graph").has_slot, "nobody takes the last slot"
     # Workers of a kind's own serve nobody else.
     alone = replace(settings, service=settings.service.model_copy(update={"dedicated_workers": {"zendesk": 1}}))
-    found = system_standing(stores, alone, "support")
+    found = read_availability(stores, alone, "support")
     assert found is not None
     assert found.has_slot
 
@@ -242,4 +242,4 @@ def test_a_slow_system_leaves_slots_to_the_others(company: Company) -> None:
 def test_a_removed_system_lets_nobody_in(company: Company) -> None:
     with company.stores.engine.begin() as connection:
         connection.execute(text("UPDATE systems SET state = 'removed' WHERE name = 'support'"))
-    assert enter(company.runtime, "support") is None
+    assert admit(company.runtime, "support") is None

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from connectors.base.errors import ConnectorError
 from connectors.base.values import ChangedRecord, ChangePage, Identifier, Record
-from service.execution.worker_context import Runtime
+from service.execution.worker_context import WorkerContext
 from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
 from service.settings import Settings
 from service.store.stores import Stores
@@ -36,7 +36,7 @@ class ChangingSystem:
 
     settings: Settings
     stores: Stores
-    runtime: Runtime
+    runtime: WorkerContext
     seen: list[ChangedRecord] = field(default_factory=list)
     rows: int = 3
     refuses: ConnectorError | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.execution.systems.sync_config import sync_systems
-from service.execution.worker_context import Runtime
+from service.execution.worker_context import WorkerContext
 from service.store.encryption.secrets import load_secrets
 from service.store.stores import Stores
 from service.suppression.scan_schedule import keep_syncs
@@ -26,7 +26,7 @@ def changing(
     sync_systems(stores, settings)
     with stores.engine.begin() as connection:
         keep_syncs(connection, settings, [SYSTEM])
-    runtime = Runtime(settings, stores)
+    runtime = WorkerContext(settings, stores)
     made = ChangingSystem(settings, stores, runtime)
     monkeypatch.setattr(sync_suppression.operations, "changed_since", made.changed_since)
     yield made

@@ -16,7 +16,7 @@ from connectors.base import registry
 from service.audit.rebuild import replay_audit
 from service.execution.resolve_identities import walk
 from service.execution.systems.sync_config import sync_systems
-from service.execution.worker_context import Runtime
+from service.execution.worker_context import WorkerContext
 from service.requests.identity.resolve import lease_identities
 from service.requests.intake.submit import Submission, SubmittedIdentifier, submit_request
 from service.settings import Settings, parse_settings
@@ -33,7 +33,7 @@ class Office:
 
     settings: Settings
     stores: Stores
-    runtime: Runtime
+    runtime: WorkerContext
     vendors: Mapping[str, Vendor]
 
     def submit(self, *names: str, known_in: tuple[str, ...] | None = None) -> UUID:
@@ -115,7 +115,7 @@ def open_office(
         settings = _settings(tmp_path, systems, approval)
         stores = Stores.open(database_url, key_database_url, load_secrets(settings))
         sync_systems(stores, settings)
-        opened.append(Office(settings, stores, Runtime(settings, stores), VENDORS))
+        opened.append(Office(settings, stores, WorkerContext(settings, stores), VENDORS))
         return opened[-1]
 
     yield office

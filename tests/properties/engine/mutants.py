@@ -12,15 +12,14 @@ from typing import Any
 
 import pytest
 
+from connectors.base.transitions import results as outcomes
 from connectors.base.values import Answer, AnswerKind
 from service import system_rules
 from service.domain.execution import decide as step_rule
-from service.domain.execution import results as outcomes
 from service.domain.execution.results import is_worth_a_look, looks_at_once
 from service.domain.execution.states import Phase, StepFacts, StepState, SystemRules, Transition
-from service.execution import execute as performing
 from service.execution import expire_leases as sweep_leases
-from service.execution import held_lease
+from service.execution import heartbeat, run_batch
 from service.execution import lease as lease_steps
 from service.execution import permit as guard_lease
 from service.execution import record as record_answers
@@ -54,8 +53,8 @@ def hold_ignored_at_lease(patch: pytest.MonkeyPatch) -> None:
 
 def hold_ignored_at_renewal(patch: pytest.MonkeyPatch) -> None:
     """A renewal brings no holds and no withdrawals."""
-    renew = held_lease.renew_lease
-    patch.setattr(held_lease, "renew_lease", lambda *args: renew(*args) and frozenset())
+    renew = heartbeat.renew_lease
+    patch.setattr(heartbeat, "renew_lease", lambda *args: renew(*args) and frozenset())
 
 
 def approval_ignored_at_freeze(patch: pytest.MonkeyPatch) -> None:
@@ -114,7 +113,7 @@ def attempt_after_call(patch: pytest.MonkeyPatch) -> None:
 
 def token_forgotten(patch: pytest.MonkeyPatch) -> None:
     """The connector's token is not stored."""
-    patch.setattr(held_lease, "save_resume_token", lambda *args: None)
+    patch.setattr(heartbeat, "save_resume_token", lambda *args: None)
 
 
 def nobody_asked_to_look(patch: pytest.MonkeyPatch) -> None:
@@ -144,12 +143,12 @@ def suppression_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def belief_from_the_first_effect(patch: pytest.MonkeyPatch) -> None:
     """A process that slept believes in its lease as if it had just got it."""
-    begin = held_lease.HeldLease.__init__
+    begin = heartbeat.HeldLease.__init__
 
-    def begin_late(self: held_lease.HeldLease, stores: Any, settings: Any, leased: LeasedBatch) -> None:
-        begin(self, stores, settings, replace(leased, asked_at=held_lease.time.monotonic()))
+    def begin_late(self: heartbeat.HeldLease, stores: Any, settings: Any, leased: LeasedBatch) -> None:
+        begin(self, stores, settings, replace(leased, asked_at=heartbeat.time.monotonic()))
 
-    patch.setattr(held_lease.HeldLease, "__init__", begin_late)
+    patch.setattr(heartbeat.HeldLease, "__init__", begin_late)
 
 
 def erased_is_proof_at_once(patch: pytest.MonkeyPatch) -> None:
@@ -161,7 +160,7 @@ def erased_is_proof_at_once(patch: pytest.MonkeyPatch) -> None:
         done = [ref for ref, said in results.items() if isinstance(said, Answer) and is_worth_a_look(said)]
         return dict.fromkeys(done, Answer.already_absent())
 
-    patch.setattr(performing, "_look_at_once", look_at_once)
+    patch.setattr(run_batch, "verify_at_once", look_at_once)
 
 
 def finds_at_once_ignored(patch: pytest.MonkeyPatch) -> None:
@@ -177,7 +176,7 @@ def finds_at_once_ignored(patch: pytest.MonkeyPatch) -> None:
 
 def delay_ignored_at_once(patch: pytest.MonkeyPatch) -> None:
     """The look follows the erasing call at once where the vendor needs time, too."""
-    for module in (performing, outcomes, system_rules):
+    for module in (run_batch, outcomes, system_rules):
         patch.setattr(module, "looks_at_once", lambda rules: rules.can_confirm)
 
 

@@ -1,7 +1,7 @@
 """A worker process that the machine can stop at every point, wake again, kill, or have its delivery repeated.
 
-What runs is the product's own `perform`, in a thread; machine and thread hand over to each other, so that never two
-things happen at once. A process that is killed leaves nothing behind but its committed transactions.
+What runs is the product's own `execute_batch`, in a thread; machine and thread hand over to each other, so that never
+two things happen at once. A process that is killed leaves nothing behind but its committed transactions.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from connectors.base.values import Record, Subject
-from service.execution import execute as performing
 from service.execution import record as recording
-from service.execution.held_lease import HeldLease
+from service.execution import run_batch
+from service.execution.heartbeat import HeldLease
 from service.execution.lease import LeasedBatch
 from tests.properties.engine.moods import Mood, PassMood
 
@@ -168,7 +168,7 @@ class WorkerPass:
     def _perform(self) -> None:
         this_thread.works_on = self
         try:
-            performing.perform(self._runtime, self.leased)
+            run_batch.execute_batch(self._runtime, self.leased)
         except WorkerDied:
             self.world.tell(f"  {self.leased.system} {self.leased.phase}: the process died")
             self.delivery = None
@@ -188,9 +188,9 @@ def patched(set_attribute: Callable[[str, Any], None], world: World) -> None:
         works_on.pause("recorded")
         return recorded
 
-    set_attribute("service.execution.execute.record_answers", record_answers)
-    set_attribute("service.execution.execute.HeldLease", SteppedLease)
+    set_attribute("service.execution.run_batch.record_answers", record_answers)
+    set_attribute("service.execution.run_batch.HeldLease", SteppedLease)
     set_attribute("service.execution.database_clock.datetime", world.clock)
     set_attribute("service.execution.database_clock.time", world.clock)
-    set_attribute("service.execution.held_lease.time", world.clock)
+    set_attribute("service.execution.heartbeat.time", world.clock)
     set_attribute("service.execution.lease.time", world.clock)

@@ -17,7 +17,7 @@ from connectors.base import registry
 from service.domain.audit.signed_note import SigningKey
 from service.execution import record as recording
 from service.execution.systems.sync_config import sync_systems
-from service.execution.worker_context import Runtime
+from service.execution.worker_context import WorkerContext
 from service.settings import Settings, parse_settings
 from service.store.encryption.secrets import audit_signing_key
 from service.store.stores import Stores
@@ -173,9 +173,9 @@ class World:
         """The systems that the configuration names."""
         return frozenset(s.config.name for s in self.settings.systems)
 
-    def runtime_of_a_process(self) -> Runtime:
+    def runtime_of_a_process(self) -> WorkerContext:
         """What a worker process opens: the settings as they are now, the shared stores."""
-        runtime = Runtime(self.settings, self.stores)
+        runtime = WorkerContext(self.settings, self.stores)
         runtime._source = self.graph
         return runtime
 

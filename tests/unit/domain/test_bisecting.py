@@ -20,7 +20,7 @@ from service.domain.execution.bisect import (
     SharedFailure,
     halves,
     may_split,
-    who_goes,
+    select_group,
     who_shares_an_error,
 )
 from service.domain.execution.states import Phase
@@ -99,7 +99,7 @@ def test_who_kills_every_process_is_soon_alone_and_nobody_else_waits(people: int
     deaths = dict.fromkeys(range(people), 0)
     killed, answered = 0, 0
     while len(deaths) > 1 or deaths[deadly] < REPEATED:
-        going = who_goes(deaths, suspects=sum(count >= REPEATED for count in deaths.values()))
+        going = select_group(deaths, suspects=sum(count >= REPEATED for count in deaths.values()))
         assert going <= deaths.keys()
         if deadly in going:
             killed += 1
@@ -114,7 +114,7 @@ def test_who_kills_every_process_is_soon_alone_and_nobody_else_waits(people: int
 
 def test_the_healthy_never_travel_with_a_suspect() -> None:
     deaths = {"a": REPEATED, "b": 0, "c": REPEATED - 1, "d": REPEATED + 3}
-    assert who_goes(deaths, suspects=2) == {"b", "c"}
-    assert who_goes({"a": REPEATED, "d": REPEATED + 3}, suspects=2) == {"a"}
-    assert who_goes({"d": REPEATED + 40}, suspects=1) == {"d"}
-    assert who_goes({}, suspects=0) == frozenset()
+    assert select_group(deaths, suspects=2) == {"b", "c"}
+    assert select_group({"a": REPEATED, "d": REPEATED + 3}, suspects=2) == {"a"}
+    assert select_group({"d": REPEATED + 40}, suspects=1) == {"d"}
+    assert select_group({}, suspects=0) == frozenset()

@@ -17,7 +17,7 @@ from connectors.base.values import Answer
 from service.domain.execution.health import (
     LONGEST_PAUSE,
     BreakerRules,
-    Health,
+    BreakerState,
     PassKind,
     after_pass,
     kind_of_pass,
@@ -49,24 +49,24 @@ def test_what_a_pass_says(results: list[ConnectorError | Answer], kind: PassKind
 
 
 def test_it_opens_after_so_many_in_a_row_and_its_pauses_grow() -> None:
-    health, pauses = Health(), []
+    health, pauses = BreakerState(), []
     for _ in range(16):
         health, pause = after_pass(health, PassKind.SILENT, RULES)
         pauses.append(pause)
     assert health.is_down
     assert pauses[:5] == [None, None, timedelta(seconds=5), timedelta(seconds=10), timedelta(seconds=20)]
     assert pauses[-1] == LONGEST_PAUSE
-    assert after_pass(health, PassKind.ANSWERED, RULES) == (Health(), None)
+    assert after_pass(health, PassKind.ANSWERED, RULES) == (BreakerState(), None)
 
 
 def test_one_answer_in_between_starts_the_count_anew() -> None:
-    health, _ = after_pass(Health(2), PassKind.ANSWERED, RULES)
-    assert after_pass(health, PassKind.SILENT, RULES) == (Health(1), None)
+    health, _ = after_pass(BreakerState(2), PassKind.ANSWERED, RULES)
+    assert after_pass(health, PassKind.SILENT, RULES) == (BreakerState(1), None)
 
 
 def test_a_pass_that_says_nothing_changes_nothing() -> None:
-    assert after_pass(Health(2), PassKind.SAYS_NOTHING, RULES) == (Health(2), None)
-    down = Health(7, is_down=True)
+    assert after_pass(BreakerState(2), PassKind.SAYS_NOTHING, RULES) == (BreakerState(2), None)
+    down = BreakerState(7, is_down=True)
     assert after_pass(down, PassKind.SAYS_NOTHING, RULES) == (down, RULES.pause)
 
 

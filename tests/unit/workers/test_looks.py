@@ -11,8 +11,8 @@ import pytest
 
 from connectors.base.values import AnswerKind, Identifier, Subject
 from service.domain.execution.states import Phase
-from service.execution import execute as perform
-from service.execution.attempts import code_of, name_of
+from service.execution import run_batch
+from service.execution.attempts import error_code, result_name
 from service.execution.lease import LeasedBatch, LeasedStep
 
 
@@ -37,15 +37,15 @@ def _batch() -> LeasedBatch:
 
 def test_nobody_is_asked_and_no_erasure_is_told() -> None:
     vendor = Vendor(can_confirm=False)
-    answers = perform._call(cast(Any, vendor), _batch(), cast(Any, None))
+    answers = run_batch.call_connector(cast(Any, vendor), _batch(), cast(Any, None))
     assert vendor.asked == 0
-    assert {name_of(cast(Any, answer)) for answer in answers.values()} == {AnswerKind.NOT_ADDRESSABLE.value}
-    assert {code_of(cast(Any, answer)) for answer in answers.values()} == {"no_way_to_look"}
+    assert {result_name(cast(Any, answer)) for answer in answers.values()} == {AnswerKind.NOT_ADDRESSABLE.value}
+    assert {error_code(cast(Any, answer)) for answer in answers.values()} == {"no_way_to_look"}
 
 
 def test_whoever_can_be_asked_is(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(perform.operations, "confirm_absence", lambda vendor, batch: asked.append(vendor) or {})
+    monkeypatch.setattr(run_batch.operations, "confirm_absence", lambda vendor, batch: asked.append(vendor) or {})
     vendor = Vendor(can_confirm=True)
-    perform._call(cast(Any, vendor), _batch(), cast(Any, None))
+    run_batch.call_connector(cast(Any, vendor), _batch(), cast(Any, None))
     assert asked == [vendor]

@@ -1,0 +1,328 @@
+"""The transition of a step after a connector's answer, error or search.
+
+Decides what earns `absent` and `erased_verified`, what is repeated and what needs a person. Doesn't decide when an
+error is tried again (the retry policy does) and changes no row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from connectors.base.errors import ConnectorError, RequestRefused
+from connectors.base.transitions.states import (
+    EARLIER_SYSTEM,
+    LEGAL_HOLD,
+    WITHDRAWN,
+    Phase,
+    Retry,
+    StepFacts,
+    StepState,
+    SystemRules,
+    Transition,
+)
+from connectors.base.values import Answer, AnswerKind, Located
+
+# How often a system is looked at that an earlier one may still feed. The earlier one's end brings the look forward.
+_LOOK_WHILE_FED = timedelta(minutes=15)
+UNADDRESSABLE = "not_addressable"
+_SHORTEST_POLL = timedelta(seconds=1)
+_OWES_A_LOOK = frozenset({AnswerKind.ERASED, AnswerKind.ALREADY_ABSENT, AnswerKind.RETAINED})
+
+
+def first_phase(rules: SystemRules, *, found: bool) -> Phase:
+    """The phase of a step whose plan was just frozen.
+
+    Nothing is erased if a search found nothing. Where the vendor offers no look, a search proves nothing, and where
+    the connector doesn't search first, nothing is known.
+    """
+    if rules.suppresses:
+        return Phase.SUPPRESS
+    return Phase.ERASE if rules.may_have_something(found=found) else Phase.CONFIRM
+
+
+def after_result(
+    facts: StepFacts,
+    result: Answer | Located | ConnectorError,
+    rules: SystemRules,
+    now: datetime,
+    *,
+    retry: Retry | None = None,
+    has_records: bool = False,
+) -> Transition:
+    """Return the transition that a result of the step's own phase causes.
+
+    `retry`: the retry policy's answer for an error; without one the step parks. `has_records`: the plan or an earlier
+    search holds records of this system.
+    """
+    if isinstance(result, ConnectorError):
+        refused = isinstance(result, RequestRefused) and result.code == UNADDRESSABLE
+        if refused and facts.phase is Phase.LOCATE:
+            return after_unaddressable_search(facts, rules)
+        policy = retry or Retry(reason=result.code)
+        return after_error(facts, result, policy, look_at=now + rules.confirm_after)
+    if isinstance(result, Located):
+        return after_locate(facts, result, rules, now)
+    if facts.phase is Phase.SUPPRESS:
+        return after_suppress(facts, result, now, found=rules.may_have_something(found=has_records))
+    if facts.phase is Phase.CONFIRM:
+        return after_confirm(facts, result, rules, now)
+    return after_erase(facts, result, rules, now)
+
+
+def after_error(
+    facts: StepFacts, error: ConnectorError, retry: Retry, *, look_at: datetime | None = None
+) -> Transition:
+    """The step is tried again or parks, as the retry policy said.
+
+    An error in `erase` may have had an effect.
+
+    `look_at`: before then no look may count, since the vendor takes its time.
+    """
+    touched = facts.effect_possible or facts.phase is Phase.ERASE
+    if facts.withdrawn and facts.phase is not Phase.CONFIRM:
+        later = retry.due_at if retry.due_at is None or look_at is None else max(retry.due_at, look_at)
+        return _withdrawn(facts, touched, later)
+    if facts.held and facts.phase in (Phase.SUPPRESS, Phase.ERASE):
+        return _next(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched)
+    if retry.due_at is None:
+        return _next(facts, StepState.PARKED, reason=retry.reason or error.code, effect_possible=touched)
+    tries = facts.tries if retry.is_try else max(facts.tries - 1, 0)
+    return _next(facts, StepState.DUE, due_at=retry.due_at, tries=tries, effect_possible=touched)
+
+
+def after_locate(
+    facts: StepFacts, found: Located, rules: SystemRules, now: datetime, *, adds_to_plan: bool = False
+) -> Transition:
+    """The step waits for its plan after a search, or goes on.
+
+    It waits for the first plan, for the next version if the search adds to the frozen one, or for the approval of the
+    frozen one.
+    """
+    if facts.withdrawn:
+        return _withdrawn(facts, facts.effect_possible, now)
+    if not facts.frozen or adds_to_plan or facts.awaiting_approval:
+        return _next(facts, StepState.WAITING)
+    phase = Phase.CONFIRM if found.is_empty and rules.can_confirm else Phase.ERASE
+    if facts.rounds == 0:
+        phase = first_phase(rules, found=not found.is_empty)
+    if facts.held and phase is not Phase.CONFIRM:
+        return _next(facts, StepState.PARKED, phase=phase, reason=LEGAL_HOLD)
+    return _next(facts, StepState.DUE, phase=phase, due_at=now)
+
+
+def after_unaddressable_search(facts: StepFacts, rules: SystemRules) -> Transition:
+    """The step isn't absent, because the system understands none of the identifiers."""
+    if facts.withdrawn:
+        return _withdrawn(facts, facts.effect_possible, None)
+    return _not_done(facts, Answer.not_addressable(), rules, facts.effect_possible)
+
+
+def after_suppress(facts: StepFacts, answer: Answer, now: datetime, *, found: bool) -> Transition:
+    """Suppression was said to be in force, accepted, or not possible for this person: erasure goes on."""
+    if facts.withdrawn:
+        return _withdrawn(facts, facts.effect_possible, now)
+    if facts.held:
+        return _next(facts, StepState.PARKED, reason=LEGAL_HOLD)
+    return _next(facts, StepState.DUE, phase=Phase.ERASE if found else Phase.CONFIRM, due_at=now)
+
+
+def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime) -> Transition:
+    """The erasing call answered. Whatever it says, a look of its own has the last word."""
+    kind = answer.kind
+    no_effect = kind in (AnswerKind.ALREADY_ABSENT, AnswerKind.NOT_ADDRESSABLE, AnswerKind.AMBIGUOUS) or (
+        kind in (AnswerKind.PARTIAL, AnswerKind.RETAINED) and not answer.records
+    )
+    touched = facts.effect_possible or not no_effect
+    look_at = now + rules.confirm_after
+    if kind is AnswerKind.ERASED and not rules.can_confirm:
+        return _next(facts, StepState.ERASED_UNVERIFIED, effect_possible=True, erased=answer.records)
+    if kind in _OWES_A_LOOK:
+        return _next(
+            facts,
+            StepState.DUE,
+            phase=Phase.CONFIRM,
+            due_at=look_at,
+            effect_possible=touched,
+            erased=answer.records,
+            left_over=_left(answer),
+            retained=(answer.reason or "policy") if kind is AnswerKind.RETAINED else None,
+        )
+    if kind is AnswerKind.ACCEPTED:
+        if answer.resumes and facts.held and not facts.withdrawn:
+            return _next(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched, erased=answer.records)
+        phase = Phase.ERASE if answer.resumes and not facts.withdrawn else Phase.CONFIRM
+        earliest = now + (rules.poll_every if phase is Phase.CONFIRM else min(rules.poll_every, _SHORTEST_POLL))
+        return _accepted(facts, answer, phase, max(earliest, look_at) if facts.withdrawn else earliest, touched)
+    if facts.withdrawn:
+        return _withdrawn(facts, touched, look_at, answer.records)
+    if facts.held:
+        return _next(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched, erased=answer.records)
+    if kind is AnswerKind.PARTIAL:
+        return _partial(facts, answer, rules, now, touched)
+    return _not_done(facts, answer, rules, touched)
+
+
+def looks_at_once(rules: SystemRules) -> bool:
+    """True if a look may follow the erasing call at once: the vendor offers one and needs no delay."""
+    return rules.can_confirm and not rules.confirm_after
+
+
+def is_worth_a_look(answer: Answer) -> bool:
+    """True if the erasing call said that nothing more is to be done, so that only a look is owed."""
+    return answer.kind in _OWES_A_LOOK
+
+
+def after_look(facts: StepFacts, erased: Transition, look: Answer, rules: SystemRules, now: datetime) -> Transition:
+    """The transition after an erasing call and a look in one lease; `erased` is the first one's.
+
+    It counts only where a look of its own would be due by now.
+    """
+    if not looks_at_once(rules) or (erased.state, erased.phase) != (StepState.DUE, Phase.CONFIRM):
+        return erased
+    between = replace(
+        facts,
+        phase=Phase.CONFIRM,
+        rounds=erased.rounds,
+        effect_possible=erased.effect_possible,
+        retained=erased.retained,
+    )
+    looked = after_confirm(between, look, rules, now)
+    kept = erased.left_over if looked.retained else {}
+    return replace(looked, erased=erased.erased, left_over=looked.left_over or kept)
+
+
+def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime) -> Transition:
+    """Decide about a look that answered under a credential that proved its visibility in the same pass.
+
+    Where the connector declares that there is no way to look, no look is made, and nothing is ever called verified.
+    """
+    kind = answer.kind
+    if not rules.can_confirm:
+        return _unverified(facts)
+    if kind is AnswerKind.ALREADY_ABSENT:
+        if facts.must_wait:
+            # An earlier system may still feed this one: the end waits, and the look is repeated.
+            return _next(facts, StepState.ACCEPTED, due_at=now + _LOOK_WHILE_FED, reason=EARLIER_SYSTEM)
+        if facts.retained is not None:
+            # The erasing call kept something on purpose: that nothing else is left doesn't make it erased.
+            return _next(facts, StepState.RETAINED, reason=facts.retained)
+        state = StepState.ERASED_VERIFIED if facts.effect_possible else StepState.ABSENT
+        return _next(facts, state)
+    if kind is AnswerKind.ACCEPTED:
+        return _accepted(facts, answer, Phase.CONFIRM, now + rules.poll_every, facts.effect_possible)
+    if facts.withdrawn:
+        return _next(facts, StepState.RETAINED, reason=WITHDRAWN, left_over=_left(answer))
+    if kind is AnswerKind.RETAINED:
+        return _next(facts, StepState.RETAINED, reason=answer.reason or "policy", left_over=_left(answer))
+    if kind is AnswerKind.PARTIAL:
+        if facts.held:
+            return _next(facts, StepState.PARKED, phase=Phase.ERASE, reason=LEGAL_HOLD, left_over=_left(answer))
+        return _partial(facts, answer, rules, now, facts.effect_possible)
+    return _not_done(facts, answer, rules, facts.effect_possible)
+
+
+def _unverified(facts: StepFacts) -> Transition:
+    if facts.withdrawn and not facts.effect_possible:
+        return _next(facts, StepState.RETAINED, reason=WITHDRAWN)
+    if facts.retained is not None:
+        return _next(facts, StepState.RETAINED, reason=facts.retained)
+    return _next(facts, StepState.ERASED_UNVERIFIED)
+
+
+def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime, touched: bool) -> Transition:
+    """Something is left: plan what is new, erase again what is known, and stop after a few rounds."""
+    reason = None
+    if facts.rounds >= rules.max_rounds:
+        reason = "found_again" if answer.found else (answer.reason or "still_there")
+    elif answer.found is None and facts.phase is Phase.ERASE:
+        reason = answer.reason
+    if reason is not None:
+        return _next(
+            facts,
+            StepState.PARKED,
+            reason=reason,
+            effect_possible=touched,
+            erased=answer.records,
+            left_over=_left(answer),
+        )
+    # Who is erased by identifiers alone has nothing to plan anew: they are told once more.
+    again = Phase.LOCATE if answer.found is not None and rules.searches_first else Phase.ERASE
+    wait = timedelta(0) if facts.phase is Phase.ERASE else rules.poll_every * facts.rounds
+    return _next(
+        facts,
+        StepState.DUE,
+        phase=again,
+        due_at=now + wait,
+        rounds=facts.rounds + 1,
+        effect_possible=touched,
+        erased=answer.records,
+        left_over=_left(answer),
+    )
+
+
+def _not_done(facts: StepFacts, answer: Answer, rules: SystemRules, touched: bool) -> Transition:
+    """Nothing was done: only a person or the system's policy may end such a step."""
+    if answer.kind is AnswerKind.NOT_ADDRESSABLE and rules.accept_not_addressable and not touched:
+        return _next(facts, StepState.NOT_ADDRESSABLE, reason=answer.reason)
+    reason = answer.kind.value if answer.kind is AnswerKind.NOT_ADDRESSABLE else f"ambiguous:{answer.reason}"
+    return _next(facts, StepState.PARKED, reason=reason, effect_possible=touched, left_over=_left(answer))
+
+
+def _accepted(facts: StepFacts, answer: Answer, phase: Phase, earliest: datetime, touched: bool) -> Transition:
+    return _next(
+        facts,
+        StepState.ACCEPTED,
+        phase=phase,
+        due_at=max(answer.look_again_at or earliest, earliest),
+        effect_possible=touched,
+        erased=answer.records,
+        left_over=_left(answer),
+    )
+
+
+def _withdrawn(
+    facts: StepFacts, touched: bool, look_at: datetime | None, erased: Mapping[str, int] | None = None
+) -> Transition:
+    """A withdrawn request: a step without an effect ends here, and a possible effect is still verified."""
+    if not touched:
+        return _next(facts, StepState.RETAINED, reason=WITHDRAWN)
+    state, reason = (StepState.PARKED, WITHDRAWN) if look_at is None else (StepState.DUE, None)
+    return _next(facts, state, phase=Phase.CONFIRM, due_at=look_at, reason=reason, effect_possible=True, erased=erased)
+
+
+def _left(answer: Answer) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for left in answer.left:
+        name = f"{left.object}:{left.reason}"
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _next(
+    facts: StepFacts,
+    state: StepState,
+    *,
+    phase: Phase | None = None,
+    due_at: datetime | None = None,
+    reason: str | None = None,
+    tries: int = 0,
+    rounds: int | None = None,
+    effect_possible: bool | None = None,
+    erased: Mapping[str, int] | None = None,
+    left_over: Mapping[str, int] | None = None,
+    retained: str | None = None,
+) -> Transition:
+    return Transition(
+        state=state,
+        phase=phase or facts.phase,
+        due_at=due_at,
+        reason=reason,
+        tries=tries,
+        rounds=facts.rounds if rounds is None else rounds,
+        effect_possible=facts.effect_possible if effect_possible is None else effect_possible,
+        erased=dict(erased or {}),
+        left_over=dict(left_over or {}),
+        retained=retained or facts.retained,
+    )
