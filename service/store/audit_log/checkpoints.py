@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from service.domain.audit.signed_note import Checkpoint, NoteRefused, TrustedKey, open_logged_checkpoint
 from service.store.audit_log.findings import AuditLogBroken
+from service.store.execute import execute
+from service.store.tables.audit import AuditCheckpoint
 
 # Age by the database's clock, which wrote created_at. An age below zero counts as due: nobody postpones a checkpoint
 # by writing a time to come.
-_LAST = text(
-    "SELECT size, root, note, extract(epoch FROM clock_timestamp() - created_at)::float8 AS age_seconds "
-    "FROM audit_checkpoints ORDER BY size DESC LIMIT 1"
+_AGE = func.date_part("epoch", func.clock_timestamp() - AuditCheckpoint.created_at)
+_SIGNED = select(AuditCheckpoint.size, AuditCheckpoint.root, AuditCheckpoint.note)
+_LAST = _SIGNED.add_columns(_AGE.label("age_seconds")).order_by(AuditCheckpoint.size.desc()).limit(1)
+_BETWEEN = _SIGNED.where(AuditCheckpoint.size > bindparam("after"), AuditCheckpoint.size <= bindparam("upto")).order_by(
+    AuditCheckpoint.size
 )
-_BETWEEN = text("SELECT size, root, note FROM audit_checkpoints WHERE size > :after AND size <= :upto ORDER BY size")
-_ADD = text("INSERT INTO audit_checkpoints (size, root, note) VALUES (:size, :root, :note)")
+_ADD = insert(AuditCheckpoint).values(size=bindparam("size"), root=bindparam("root"), note=bindparam("note"))
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class StoredCheckpoint:
 
 def last_checkpoint(connection: Connection, trusted: TrustedKey) -> StoredCheckpoint | None:
     """The checkpoint of the largest tree that was signed. Raises AuditLogBroken if it isn't what we signed."""
-    row = connection.execute(_LAST).one_or_none()
+    row = execute(connection, _LAST).one_or_none()
     if row is None:
         return None
     return StoredCheckpoint(_opened(row.size, bytes(row.root), row.note, trusted), row.note, row.age_seconds)
@@ -38,12 +41,12 @@ def last_checkpoint(connection: Connection, trusted: TrustedKey) -> StoredCheckp
 
 def checkpoints_between(connection: Connection, after: int, upto: int, trusted: TrustedKey) -> list[Checkpoint]:
     """The checkpoints with after < size <= upto, each opened. Raises AuditLogBroken on the first that doesn't open."""
-    rows = connection.execute(_BETWEEN, {"after": after, "upto": upto})
+    rows = execute(connection, _BETWEEN, {"after": after, "upto": upto}).all()
     return [_opened(row.size, bytes(row.root), row.note, trusted) for row in rows]
 
 
 def add_checkpoint(connection: Connection, checkpoint: Checkpoint, note: str) -> None:
-    connection.execute(_ADD, {"size": checkpoint.size, "root": checkpoint.root, "note": note})
+    execute(connection, _ADD, {"size": checkpoint.size, "root": checkpoint.root, "note": note})
 
 
 def _opened(size: int, root: bytes, note: str, trusted: TrustedKey) -> Checkpoint:

@@ -5,9 +5,13 @@ A finding is a code and sizes, indexes or hashes, never the content of an entry.
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, bindparam
+from sqlalchemy.dialects.postgresql import insert
 
-_KEEP = text("INSERT INTO audit_findings (code, detail) VALUES (:code, :detail) ON CONFLICT DO NOTHING")
+from service.store.execute import execute
+from service.store.tables.audit import AuditFinding
+
+_KEEP = insert(AuditFinding).values(code=bindparam("code"), detail=bindparam("detail")).on_conflict_do_nothing()
 
 
 class AuditLogBroken(Exception):  # noqa: N818 - says what is true of the log
@@ -23,4 +27,4 @@ def keep_findings(engine: Engine, *findings: AuditLogBroken) -> None:
     """Records findings in a transaction of its own, since the one that met them rolls back."""
     with engine.begin() as connection:
         for finding in findings:
-            connection.execute(_KEEP, {"code": finding.code, "detail": finding.detail})
+            execute(connection, _KEEP, {"code": finding.code, "detail": finding.detail})

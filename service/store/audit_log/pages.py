@@ -10,16 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, bindparam, select
 
 from service.domain.audit.signed_note import Checkpoint, NoteRefused, TrustedKey, open_logged_checkpoint
 from service.store.audit_log.findings import AuditLogBroken
+from service.store.execute import execute
+from service.store.tables.audit import AuditCheckpoint, AuditLeaf
 
 PAGE = 1_000
-_PAGE = text(
-    "SELECT index AS place, entry FROM audit_leaves WHERE index >= :start AND index < :end ORDER BY index LIMIT :most"
+_PAGE = (
+    select(AuditLeaf.index.label("place"), AuditLeaf.entry)
+    .where(AuditLeaf.index >= bindparam("start"), AuditLeaf.index < bindparam("end"))
+    .order_by(AuditLeaf.index)
+    .limit(PAGE)
 )
-_SIGNED = text("SELECT note FROM audit_checkpoints WHERE size = :size")
+_SIGNED = select(AuditCheckpoint.note).where(AuditCheckpoint.size == bindparam("size"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ def read_pages(engine: Engine, start: int, end: int) -> Iterator[Sequence[Logged
     place = start
     while place < end:
         with engine.begin() as connection:
-            rows = connection.execute(_PAGE, {"start": place, "end": end, "most": PAGE}).all()
+            rows = execute(connection, _PAGE, {"start": place, "end": end}).all()
         page = [LoggedEntry(row.place, bytes(row.entry)) for row in rows]
         for expected, entry in enumerate(page, place):
             if entry.index != expected:
@@ -49,7 +54,8 @@ def read_pages(engine: Engine, start: int, end: int) -> Iterator[Sequence[Logged
 def signed_at(engine: Engine, size: int, trusted: TrustedKey) -> str | None:
     """The note over exactly `size` entries, if one was signed. Raises AuditLogBroken if it isn't what we signed."""
     with engine.begin() as connection:
-        note: str | None = connection.execute(_SIGNED, {"size": size}).scalar_one_or_none()
+        row = execute(connection, _SIGNED, {"size": size}).one_or_none()
+        note: str | None = None if row is None else row.note
     if note is not None and _opened(note, size, trusted).size != size:
         raise AuditLogBroken("checkpoint_columns_differ", f"size {size}")
     return note

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, bindparam, func, select
+from sqlalchemy.dialects.postgresql import insert
 
 from service.domain.audit.anchor import SignedHead
 from service.domain.audit.signed_note import TrustedKey
 from service.store.audit_log.checkpoints import last_checkpoint
 from service.store.audit_log.tree import consistency_proof, stored_root
+from service.store.execute import execute
+from service.store.tables.anchors import AnchoredHeadRow
 
-_PUBLISHED = text("SELECT size FROM anchored_heads WHERE anchor = :anchor")
-_REMEMBER = text(
-    "INSERT INTO anchored_heads (anchor, size) VALUES (:anchor, :size)"
-    " ON CONFLICT (anchor) DO UPDATE SET size = excluded.size, published_at = clock_timestamp()"
+_PUBLISHED = select(AnchoredHeadRow.size).where(AnchoredHeadRow.anchor == bindparam("anchor"))
+_ADDED = insert(AnchoredHeadRow).values(anchor=bindparam("anchor"), size=bindparam("size"))
+_REMEMBER = _ADDED.on_conflict_do_update(
+    index_elements=["anchor"], set_={"size": _ADDED.excluded.size, "published_at": func.clock_timestamp()}
 )
-# Any numbers of our own.
-_WAIT = text("SELECT pg_advisory_lock(7305816313)")
-_TRY = text("SELECT pg_try_advisory_lock(7305816313)")
-_RELEASE = text("SELECT pg_advisory_unlock(7305816313)")
+_PUBLISHER = 7305816313
+"""The number of the advisory lock; chosen by us, and used for nothing else."""
+_WAIT = select(func.pg_advisory_lock(_PUBLISHER))
+_TRY = select(func.pg_try_advisory_lock(_PUBLISHER))
+_RELEASE = select(func.pg_advisory_unlock(_PUBLISHER))
 
 
 class StoredLog:
@@ -53,12 +57,13 @@ class StoredLog:
     def published(self, anchor: str) -> int:
         """The size that was published to an anchor last, as far as the store remembers."""
         with self._engine.begin() as connection:
-            return connection.execute(_PUBLISHED, {"anchor": anchor}).scalar_one_or_none() or 0
+            row = execute(connection, _PUBLISHED, {"anchor": anchor}).one_or_none()
+        return 0 if row is None else row.size
 
 
 def remember_published(connection: Connection, anchor: str, size: int) -> None:
     """Note what an anchor has, after it said that it has it."""
-    connection.execute(_REMEMBER, {"anchor": anchor, "size": size})
+    execute(connection, _REMEMBER, {"anchor": anchor, "size": size})
 
 
 @contextmanager

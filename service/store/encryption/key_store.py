@@ -9,21 +9,37 @@ key must be unusable at once in every process. Epoch keys are cached, so that wr
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, Engine, Text, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import (
+    Engine,
+    Integer,
+    Interval,
+    Text,
+    all_,
+    any_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    literal_column,
+    select,
+)
 
 from service.domain.encryption.epochs import EncryptionEpoch, EpochState
-from service.store.arrays import BinaryArray
+from service.store.arrays import BinaryArray, array_parameter
 from service.store.autocommit import Autocommit
 from service.store.encryption.epoch_secrets import EpochKeyMissing, EpochKeyUnusable, EpochSecrets
 from service.store.encryption.key_encryption_keys import KeyEncryptionKeys
 from service.store.encryption.key_epochs import KeyEpochs
+from service.store.encryption.key_tables import data_keys, key_epochs
 from service.store.encryption.sealing import SealBroken, seal, unseal
+from service.store.execute import compile_once, execute
+from service.store.sql_files import load_sql
 
 log = structlog.get_logger(__name__)
 
@@ -32,36 +48,33 @@ WITHOUT_EPOCH = "local-1"
 
 _CACHED_EPOCHS = 2
 _ROTATIONS_AT_MOST = 5
-_GET = "SELECT owner, wrapped, wrapping_key_id FROM data_keys WHERE owner = ANY(CAST(%(owners)s AS text[]))"
-# The fence of `key_epochs`: writes nothing if the epoch isn't current.
-_IF_CURRENT = (
-    "epoch AS MATERIALIZED (SELECT 1 FROM key_epochs WHERE id = CAST(%(epoch)s AS uuid) AND state = 'current')"
-)
-# A server's start is its name: to the microsecond, no two have the same.
-_CREATE_NEW = (
-    f"WITH {_IF_CURRENT}, how AS MATERIALIZED (SELECT set_config('synchronous_commit', CASE"  # noqa: S608 - our words
-    " WHEN pg_postmaster_start_time() = CAST(%(server)s AS timestamptz) THEN 'off'"
-    " ELSE current_setting('synchronous_commit') END, true)),"
-    " made AS (INSERT INTO data_keys (owner, wrapped, wrapping_key_id)"
-    " SELECT o, w, %(epoch)s FROM how, epoch,"
-    " unnest(CAST(%(owners)s AS text[]), CAST(%(wrapped)s AS bytea[])) AS t(o, w) RETURNING 1)"
-    " SELECT count(*) AS made FROM made"
-)
-_CREATE = (
-    f"WITH {_IF_CURRENT}"  # noqa: S608 - our own words
-    " INSERT INTO data_keys (owner, wrapped, wrapping_key_id) SELECT o, w, %(epoch)s FROM epoch,"
-    " unnest(CAST(%(owners)s AS text[]), CAST(%(wrapped)s AS bytea[])) AS t(o, w) ON CONFLICT (owner) DO NOTHING"
-)
+_KEY = select(data_keys.c.owner, data_keys.c.wrapped, data_keys.c.wrapping_key_id)
+_OF_OWNERS = data_keys.c.owner == any_(array_parameter("owners", Text()))
+_GET = _KEY.where(_OF_OWNERS)
+_CREATE_NEW = compile_once(load_sql("service.store.encryption", "create_new_keys")).words
+_CREATE = load_sql("service.store.encryption", "create_keys")
+_REWRAP = load_sql("service.store.encryption", "rewrap_keys")
+_LOST = select(cast(key_epochs.c.id, Text)).where(key_epochs.c.state == literal_column("'lost'"))
 _TO_REWRAP = (
-    "SELECT owner, wrapped, wrapping_key_id FROM data_keys WHERE owner > %(after)s AND wrapping_key_id <> %(epoch)s"
-    " AND wrapping_key_id <> ALL (ARRAY(SELECT id::text FROM key_epochs WHERE state = 'lost'))"
-    # A key that is just being deleted is left alone, so this never waits for another transaction.
-    " ORDER BY owner LIMIT %(n)s FOR NO KEY UPDATE SKIP LOCKED"
+    _KEY.where(
+        data_keys.c.owner > bindparam("after", type_=Text()),
+        data_keys.c.wrapping_key_id != bindparam("epoch", type_=Text()),
+        data_keys.c.wrapping_key_id != all_(func.array(_LOST.scalar_subquery())),
+    )
+    .order_by(data_keys.c.owner)
+    .limit(bindparam("n", type_=Integer()))
+    # A key that is being deleted at this moment is left alone, so this never waits for another transaction.
+    .with_for_update(key_share=True, skip_locked=True)
 )
-_REWRAP = (
-    f"WITH {_IF_CURRENT}"  # noqa: S608 - our own words
-    " UPDATE data_keys SET wrapped = t.w, wrapping_key_id = %(epoch)s FROM epoch,"
-    " unnest(CAST(%(owners)s AS text[]), CAST(%(wrapped)s AS bytea[])) AS t(o, w) WHERE owner = t.o"
+_DESTROY = delete(data_keys).where(_OF_OWNERS)
+_OLDER = (
+    select(data_keys.c.owner)
+    .where(
+        data_keys.c.owner > bindparam("after", type_=Text()),
+        data_keys.c.created_at < func.clock_timestamp() - bindparam("age", type_=Interval()),
+    )
+    .order_by(data_keys.c.owner)
+    .limit(bindparam("n", type_=Integer()))
 )
 
 
@@ -71,6 +84,14 @@ class KeyGone(Exception):  # noqa: N818 - says what is true
 
 class KeyLost(KeyGone):
     """The key's row is there and its epoch key is not: a named operator gave the epoch up."""
+
+
+class StoredKey(NamedTuple):
+    """A row of the data keys: wrapped under the epoch of that id, or under `WITHOUT_EPOCH`."""
+
+    owner: str
+    wrapped: bytes
+    wrapping_key_id: str
 
 
 class KeyStore:
@@ -94,9 +115,9 @@ class KeyStore:
 
         def all_there(epoch: UUID) -> dict[str, bytes] | None:
             with self._engine.begin() as connection:
-                connection.exec_driver_sql(_CREATE, self._values(fresh, epoch))
-                rows = self._select(connection, owners)
-            return self._read(rows) if len(rows) == len(fresh) else None
+                execute(connection, _CREATE, self._values(fresh, epoch))
+                rows = execute(connection, _GET, {"owners": BinaryArray(owners)}).all()
+            return self._read(_stored(rows)) if len(rows) == len(fresh) else None
 
         return self._under_current(all_there)
 
@@ -122,14 +143,14 @@ class KeyStore:
         if not owners:
             return {}
         rows = self._autocommit.execute(_GET, {"owners": BinaryArray(owners)})
-        return self._read([(row.owner, row.wrapped, row.wrapping_key_id) for row in rows])
+        return self._read(_stored(rows))
 
     def one(self, owner: str) -> bytes:
         """The owner's key. Raises KeyGone; KeyLost if its row exists under a lost epoch."""
         rows = self._autocommit.execute(_GET, {"owners": BinaryArray([owner])})
         if not rows:
             raise KeyGone("the key was destroyed")
-        found = self._read([(row.owner, row.wrapped, row.wrapping_key_id) for row in rows])
+        found = self._read(_stored(rows))
         if owner not in found:
             raise KeyLost("the key's epoch is lost")
         return found[owner]
@@ -139,24 +160,13 @@ class KeyStore:
         if not owners:
             return
         with self._engine.begin() as connection:
-            connection.execute(
-                text("DELETE FROM data_keys WHERE owner = ANY(:owners)").bindparams(
-                    bindparam("owners", type_=ARRAY(Text))
-                ),
-                {"owners": list(owners)},
-            )
+            execute(connection, _DESTROY, {"owners": BinaryArray(owners)})
 
     def owners_older_than(self, seconds: float, limit: int, *, after: str = "") -> list[str]:
         """Owners of keys made at least `seconds` ago, in their order behind `after`: where orphans are looked for."""
         with self._engine.begin() as connection:
-            rows = connection.execute(
-                text(
-                    "SELECT owner FROM data_keys WHERE owner > :after"
-                    " AND created_at < clock_timestamp() - make_interval(secs => :s) ORDER BY owner LIMIT :n"
-                ),
-                {"s": seconds, "n": limit, "after": after},
-            )
-            return [row[0] for row in rows]
+            values = {"age": timedelta(seconds=seconds), "n": limit, "after": after}
+            return execute(connection, _OLDER, values).scalars()
 
     def rewrap(self, *, after: str = "", page: int = 500) -> str | None:
         """Wrap one page of keys of other epochs under the current one. Returns the last owner looked at, or None.
@@ -166,15 +176,15 @@ class KeyStore:
         epoch = self.epochs.current()
         with self._engine.begin() as connection:
             values = {"after": after, "epoch": str(epoch), "n": page}
-            rows = connection.exec_driver_sql(_TO_REWRAP, values).all()
+            rows = _stored(execute(connection, _TO_REWRAP, values).all())
             fresh: dict[str, bytes] = {}
-            for owner, wrapped, wrapping_key_id in rows:
+            for row in rows:
                 try:
-                    fresh |= self._read([(owner, bytes(wrapped), wrapping_key_id)])
+                    fresh |= self._read([row])
                 except SealBroken:
-                    log.error("data_key_unreadable", owner=owner, epoch=wrapping_key_id)  # noqa: TRY400 - no text
+                    log.error("data_key_unreadable", owner=row.owner, epoch=row.wrapping_key_id)  # noqa: TRY400 - no text
             if fresh:
-                connection.exec_driver_sql(_REWRAP, self._values(fresh, epoch))
+                execute(connection, _REWRAP, self._values(fresh, epoch))
         return rows[-1].owner if rows else None
 
     def check(self) -> None:
@@ -224,16 +234,7 @@ class KeyStore:
             self._cache[epoch] = secret
         return secret
 
-    def _select(self, connection: Connection, owners: Sequence[str]) -> list[tuple[str, bytes, str]]:
-        rows = connection.execute(
-            text("SELECT owner, wrapped, wrapping_key_id FROM data_keys WHERE owner = ANY(:owners)").bindparams(
-                bindparam("owners", type_=ARRAY(Text))
-            ),
-            {"owners": list(owners)},
-        )
-        return [(row[0], bytes(row[1]), row[2]) for row in rows]
-
-    def _read(self, rows: Sequence[tuple[str, bytes, str]]) -> dict[str, bytes]:
+    def _read(self, rows: Sequence[StoredKey]) -> dict[str, bytes]:
         """The keys of these rows; those of lost epochs are left out."""
         found = {}
         for owner, wrapped, wrapping_key_id in rows:
@@ -248,6 +249,11 @@ class KeyStore:
                     raise
                 log.error("data_key_lost", owner=owner, epoch=wrapping_key_id)  # noqa: TRY400 - no text
         return found
+
+
+def _stored(rows: Iterable[Any]) -> list[StoredKey]:
+    """Return the rows of `_KEY`. `Any`: rows of a statement, as in `execute.Result`."""
+    return [StoredKey(row.owner, bytes(row.wrapped), row.wrapping_key_id) for row in rows]
 
 
 def _context(owner: str) -> str:
