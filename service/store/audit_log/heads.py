@@ -8,21 +8,34 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import BigInteger, Connection, Text, column, func, update
 
-from service.store.arrays import BinaryArray, int_array
+from service.store.arrays import BinaryArray, array_parameter, int_array
 from service.store.bulk_copy import copy_rows, rows_in_binary
+from service.store.execute import execute
+from service.store.tables.audit import AuditHead
 
 _HEADS = (
     "SELECT object, object_id, version, digest FROM audit_heads "
     "JOIN unnest(CAST(%s AS text[]), CAST(%s AS text[])) AS asked(object, object_id) "
     "USING (object, object_id)"
 )
-_MOVE = text(
-    "UPDATE audit_heads h SET version = n.version, digest = n.digest "
-    "FROM unnest(CAST(:objects AS text[]), CAST(:object_ids AS text[]), CAST(:versions AS bigint[]), "
-    "CAST(:digests AS text[])) AS n(object, object_id, version, digest) "
-    "WHERE h.object = n.object AND h.object_id = n.object_id"
+_MOVED = (
+    func.unnest(
+        array_parameter("objects", Text()),
+        array_parameter("object_ids", Text()),
+        array_parameter("versions", BigInteger()),
+        array_parameter("digests", Text()),
+    )
+    .table_valued(
+        column("object", Text), column("object_id", Text), column("version", BigInteger), column("digest", Text)
+    )
+    .render_derived(name="n")
+)
+_MOVE = (
+    update(AuditHead)
+    .where(AuditHead.object == _MOVED.c.object, AuditHead.object_id == _MOVED.c.object_id)
+    .values(version=_MOVED.c.version, digest=_MOVED.c.digest)
 )
 _HEAD = {"object": "varchar", "object_id": "varchar", "version": "int8", "digest": "varchar"}
 
@@ -58,4 +71,4 @@ def move_heads(connection: Connection, before: Mapping[LoggedObject, Head], afte
             "versions": int_array([head.version for head in moved.values()]),
             "digests": BinaryArray([head.digest for head in moved.values()]),
         }
-        connection.execute(_MOVE, values)
+        execute(connection, _MOVE, values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, text
+from sqlalchemy import BigInteger, Connection, SmallInteger, and_, any_, column, func, select
 
 from service.domain.audit.merkle import (
     GrowingTree,
@@ -21,20 +21,34 @@ from service.domain.audit.merkle import (
     plan_consistency,
     plan_inclusion,
 )
+from service.store.arrays import array_parameter, int_array
 from service.store.audit_log.findings import AuditLogBroken
 from service.store.bulk_copy import copy_rows
+from service.store.execute import execute
+from service.store.tables.audit import AuditLeaf, AuditNode
 
-_SIZE = text("SELECT index + 1 FROM audit_leaves ORDER BY index DESC LIMIT 1")
-_LEAVES = text("SELECT index AS place, leaf_hash AS hash FROM audit_leaves WHERE index = ANY(:indexes)")
-_NODES = text(
-    "SELECT level, index AS place, hash FROM audit_nodes "
-    "JOIN unnest(CAST(:levels AS smallint[]), CAST(:indexes AS bigint[])) AS wanted(level, index) USING (level, index)"
+_SIZE = select(AuditLeaf.index + 1).order_by(AuditLeaf.index.desc()).limit(1)
+_LEAVES = select(AuditLeaf.index.label("place"), AuditLeaf.leaf_hash.label("hash")).where(
+    AuditLeaf.index == any_(array_parameter("indexes", BigInteger()))
 )
-_NODES_COMPLETED = text(
-    "SELECT node.level, node.index AS place, node.hash "
-    "FROM unnest(CAST(:levels AS smallint[]), CAST(:lows AS bigint[]), CAST(:highs AS bigint[])) "
-    "AS span(level, low, high) "
-    "JOIN audit_nodes node ON node.level = span.level AND node.index >= span.low AND node.index < span.high"
+_WANTED = (
+    func.unnest(array_parameter("levels", SmallInteger()), array_parameter("indexes", BigInteger()))
+    .table_valued(column("level", SmallInteger), column("index", BigInteger))
+    .render_derived(name="wanted")
+)
+_NODE_HASH = select(AuditNode.level, AuditNode.index.label("place"), AuditNode.hash)
+_NODES = _NODE_HASH.join(_WANTED, and_(AuditNode.level == _WANTED.c.level, AuditNode.index == _WANTED.c.index))
+_SPAN = (
+    func.unnest(
+        array_parameter("levels", SmallInteger()),
+        array_parameter("lows", BigInteger()),
+        array_parameter("highs", BigInteger()),
+    )
+    .table_valued(column("level", SmallInteger), column("low", BigInteger), column("high", BigInteger))
+    .render_derived(name="span")
+)
+_NODES_COMPLETED = _NODE_HASH.join(
+    _SPAN, and_(AuditNode.level == _SPAN.c.level, AuditNode.index >= _SPAN.c.low, AuditNode.index < _SPAN.c.high)
 )
 _LEAF = {"index": "int8", "entry": "bytea", "leaf_hash": "bytea", "subject": "varchar"}
 _NODE = {"level": "int2", "index": "int8", "hash": "bytea"}
@@ -42,7 +56,7 @@ _NODE = {"level": "int2", "index": "int8", "hash": "bytea"}
 
 def stored_size(connection: Connection) -> int:
     """How many leaves the tree has (the highest index plus one)."""
-    return connection.execute(_SIZE).scalar() or 0
+    return next(iter(execute(connection, _SIZE).scalars()), 0)
 
 
 def read_nodes(connection: Connection, nodes: Iterable[Node]) -> Mapping[Node, bytes]:
@@ -52,11 +66,14 @@ def read_nodes(connection: Connection, nodes: Iterable[Node]) -> Mapping[Node, b
     inner = [node for node in wanted if node.level > 0]
     hashes: dict[Node, bytes] = {}
     if leaves:
-        for row in connection.execute(_LEAVES, {"indexes": leaves}):
+        for row in execute(connection, _LEAVES, {"indexes": int_array(leaves)}).all():
             hashes[Node(0, row.place)] = bytes(row.hash)
     if inner:
-        asked = {"levels": [node.level for node in inner], "indexes": [node.place for node in inner]}
-        for row in connection.execute(_NODES, asked):
+        asked = {
+            "levels": int_array(node.level for node in inner),
+            "indexes": int_array(node.place for node in inner),
+        }
+        for row in execute(connection, _NODES, asked).all():
             hashes[Node(row.level, row.place)] = bytes(row.hash)
     if missing := wanted - hashes.keys():
         first = min(missing)
@@ -97,11 +114,12 @@ def nodes_completed_between(connection: Connection, start: int, end: int) -> Map
     """The stored inner nodes whose last leaf is one of start <= i < end."""
     levels = range(1, end.bit_length())
     spans = {
-        "levels": list(levels),
-        "lows": [start >> level for level in levels],
-        "highs": [end >> level for level in levels],
+        "levels": int_array(levels),
+        "lows": int_array(start >> level for level in levels),
+        "highs": int_array(end >> level for level in levels),
     }
-    return {Node(row.level, row.place): bytes(row.hash) for row in connection.execute(_NODES_COMPLETED, spans)}
+    rows = execute(connection, _NODES_COMPLETED, spans).all()
+    return {Node(row.level, row.place): bytes(row.hash) for row in rows}
 
 
 def add_leaves(
