@@ -25,7 +25,7 @@ ALLOWED = {
     "service/execution": (1, 0, 25, 37, 40),
     "service/requests": (18, 9, 36, 15, 37),
     "service/requests/steps": (0, 0, 0, 6, 15),
-    "service/store": (22, 12, 56, 3, 47),
+    "service/store": (19, 9, 35, 3, 47),
 }
 
 

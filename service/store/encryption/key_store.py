@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -251,8 +251,8 @@ class KeyStore:
         return found
 
 
-def _stored(rows: Iterable[Any]) -> list[StoredKey]:
-    """Return the rows of `_KEY`. `Any`: rows of a statement, as in `execute.Result`."""
+def _stored(rows: Iterable[StoredKey]) -> list[StoredKey]:
+    """Return rows of `_KEY`, which have these columns, as values."""
     return [StoredKey(row.owner, bytes(row.wrapped), row.wrapping_key_id) for row in rows]
 
 
