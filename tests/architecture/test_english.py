@@ -35,7 +35,7 @@ ALLOWED = {
     "service/encryption": (0, 6),
     "service/execution": (34, 44),
     "service/monitoring": (0, 3),
-    "service/requests": (24, 58),
+    "service/requests": (22, 58),
     "service/store": (21, 108),
     "workers": (7, 9),
     "workers/tasks": (1, 3),

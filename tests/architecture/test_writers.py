@@ -11,6 +11,8 @@ WRITERS = {
     ("systems", "SystemRow"): "service/execution/systems/store.py",
     ("requests", "RequestRow"): "service/requests/records/",
     ("identifiers", "IdentifierRow"): "service/requests/identity/store.py",
+    ("holds", "HoldRow"): "service/requests/holds/store.py",
+    ("imports", "ImportRow"): "service/requests/imports/store.py",
     ("plans", "PlanRow"): "service/requests/planning/store.py",
     ("suppression_entries", "SuppressionRow"): "service/requests/planning/store.py",
 }

@@ -1,7 +1,7 @@
 """Place a legal hold on a person: from `effective_at` on no effect starts in any system.
 
-Decides what a hold stops: steps that were about to suppress or erase park at once. What is leased is stopped by the
-engine, which asks before each effect, so the hold is in force everywhere after `hold_delay_seconds`.
+Decides what a hold stops: steps that were about to suppress or erase park at once. The worker stops a leased step
+itself, because it asks before each effect, so that the hold is in force everywhere after `hold_delay_seconds`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from connectors.base.values import Identifier
 from service.domain.access.api_key import Caller
@@ -20,6 +20,7 @@ from service.domain.errors import Invalid
 from service.domain.execution.events import HoldPlaced
 from service.domain.identity.normalise import InvalidIdentifier, normalise
 from service.domain.requests.holds import HoldReason
+from service.requests.holds.store import NewHold, insert_hold, requests_to_hold
 from service.requests.intake.known_kinds import check_known_kind
 from service.requests.records.store import lock_requests
 from service.requests.steps.move import apply_event
@@ -31,7 +32,7 @@ from service.store.stores import Stores
 
 @dataclass(frozen=True)
 class PlacedHold:
-    """What is told of a new hold: nothing of the person."""
+    """A new hold as its creator sees it, without anything about the person."""
 
     id: UUID
     reason: str
@@ -55,7 +56,8 @@ def place_hold(
         if until is not None and until <= now:
             raise Invalid("must be in the future", field="/until")
         hold = PlacedHold(uuid4(), reason.value, until, now + settings.seconds("hold_delay"))
-        _insert(connection, hold, hashes, caller, now)
+        new = NewHold(hold.id, hold.reason, until, caller.key_id, now, hold.effective_at)
+        insert_hold(connection, new, hashes)
         data = {
             "reason": hold.reason,
             "effective_at": instant_text(hold.effective_at),
@@ -80,41 +82,9 @@ def normal_forms(identifiers: Sequence[Identifier], settings: Settings) -> list[
     return forms
 
 
-def _insert(connection: Connection, hold: PlacedHold, hashes: dict[bytes, str], caller: Caller, now: datetime) -> None:
-    connection.execute(
-        text(
-            "INSERT INTO holds (id, reason, until, placed_by, created_at, effective_at)"
-            " VALUES (:id, :reason, :until, :by, :now, :effective_at)"
-        ),
-        {
-            "id": hold.id,
-            "reason": hold.reason,
-            "until": hold.until,
-            "by": caller.key_id,
-            "now": now,
-            "effective_at": hold.effective_at,
-        },
-    )
-    connection.execute(
-        text(
-            "INSERT INTO hold_hashes (hold_id, keyed_hash, kind) SELECT :id, hash, kind FROM unnest("
-            " CAST(:hashes AS bytea[]), CAST(:kinds AS text[])) AS n(hash, kind)"
-        ),
-        {"id": hold.id, "hashes": list(hashes), "kinds": list(hashes.values())},
-    )
-
-
 def _park_steps(connection: Connection, hashes: dict[bytes, str], actor: str, now: datetime) -> None:
-    """Steps that would have begun an effect soon. A withdrawn request's steps only look, and looking goes on."""
-    ids = connection.execute(
-        text(
-            "SELECT DISTINCT r.id FROM requests r JOIN identifiers i ON i.request_id = r.id"
-            " WHERE i.keyed_hash = ANY(CAST(:hashes AS bytea[])) AND i.use IN ('planned', 'pending')"
-            " AND r.state NOT IN ('denied', 'revoked', 'expired') AND r.sealed_at IS NULL"
-        ),
-        {"hashes": list(hashes)},
-    ).scalars()
-    requests = lock_requests(connection, ids)
+    """Park the steps that would start an effect. Those of withdrawn requests only look, and go on."""
+    requests = lock_requests(connection, requests_to_hold(connection, hashes))
     found = lock_steps(connection, list(requests))
     apply_event(
         connection,

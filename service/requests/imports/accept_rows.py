@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from service.domain.errors import IdempotencyConflict, ReferenceInUse, Refusal, Sealed
@@ -24,6 +24,14 @@ from service.domain.requests.idempotency import is_same_body
 from service.domain.requests.imports import ImportState
 from service.logs import fault_of
 from service.requests.imports.begin import Import, change_import, lock_open_import
+from service.requests.imports.store import (
+    KnownLine,
+    NewRefusal,
+    add_accepted,
+    delete_refusals,
+    known_lines,
+    write_refusals,
+)
 from service.requests.intake.build import TICK, ImportLine, new_request
 from service.requests.intake.duplicates import Links, open_requests
 from service.requests.intake.insert import (
@@ -49,20 +57,6 @@ log = structlog.get_logger(__name__)
 INTERNAL = "internal"
 """The code of a line that a fault of ours keeps out; it is taken when it is sent again after the repair."""
 _TRIES = 5  # Another submission may take a reference between our look and our commit.
-_KNOWN_COLUMNS = "id, import_id, import_line, import_fingerprint, external_reference, linked_to, respond_by, sealed_at"
-_KNOWN = text(
-    f"SELECT {_KNOWN_COLUMNS} FROM requests WHERE import_id = :import"  # noqa: S608 - our own names
-    " AND import_line = ANY(CAST(:lines AS integer[])) AND external_reference IS NULL"
-    f" UNION ALL SELECT {_KNOWN_COLUMNS} FROM requests WHERE external_reference = ANY(CAST(:references AS text[]))"
-    " AND submitted_by = :submitted_by"
-)
-_KEEP_REFUSALS = text(
-    "INSERT INTO import_refusals (import_id, line, code, errors)"
-    " SELECT :import, line, code, CAST(errors AS jsonb) FROM unnest(CAST(:lines AS integer[]), CAST(:codes AS text[]),"
-    " CAST(:errors AS text[])) AS n(line, code, errors)"
-    " ON CONFLICT (import_id, line) DO UPDATE SET code = excluded.code, errors = excluded.errors"
-)
-_DROP_REFUSALS = text("DELETE FROM import_refusals WHERE import_id = :import AND line = ANY(CAST(:lines AS integer[]))")
 
 
 @dataclass(frozen=True)
@@ -202,21 +196,19 @@ class _Writing:
         with self._stores.engine.begin() as connection:
             return self._write(connection, sealed, unreadable)
 
-    def _known(self, connection: Connection) -> dict[int | str, Row[Any]]:
+    def _known(self, connection: Connection) -> dict[int | str, KnownLine]:
         """Requests that these lines may mean: by number without a reference, by reference those of the same API key."""
         references = [c.submission.external_reference for c in self._checked.values()]
-        rows = connection.execute(
-            _KNOWN,
-            {
-                "import": self._import.id,
-                "lines": list(self._checked),
-                "submitted_by": self._import.submitted_by,
-                "references": [reference for reference in references if reference is not None],
-            },
-        )
-        return {row.external_reference or row.import_line: row for row in rows}
+        given = [reference for reference in references if reference is not None]
+        rows = known_lines(connection, self._import.id, self._import.submitted_by, self._checked, given)
+        found: dict[int | str, KnownLine] = {}
+        for row in rows:
+            name = row.external_reference or row.import_line
+            assert name is not None, "a request is found by its reference or by its line"
+            found[name] = row
+        return found
 
-    def _fresh(self, known: Mapping[int | str, Row[Any]]) -> list[int]:
+    def _fresh(self, known: Mapping[int | str, KnownLine]) -> list[int]:
         """Numbers of the lines that no request stands for; of those with one reference, the first."""
         fresh: dict[int | str, int] = {}
         for number, checked in self._checked.items():
@@ -237,10 +229,7 @@ class _Writing:
         new = self._new_requests(connection, {number: sealed[number] for number in fresh})
         if new:
             insert_requests(connection, list(new.values()), self._server_started_at)
-            connection.execute(
-                text("UPDATE imports SET accepted = accepted + :n WHERE id = :id"),
-                {"n": len(new), "id": self._import.id},
-            )
+            add_accepted(connection, self._import.id, len(new))
             if importing.state == ImportState.COMPLETED:
                 actor = f"key:{self._import.submitted_by}"
                 change_import(connection, importing, ImportState.RUNNING, "import_reopened", actor=actor)
@@ -270,7 +259,7 @@ class _Writing:
         return [request_id for request_id in linked if request_id is not None and request_id not in ours]
 
     def _judged(
-        self, known: Mapping[int | str, Row[Any]], new: Mapping[int, NewRequest]
+        self, known: Mapping[int | str, KnownLine], new: Mapping[int, NewRequest]
     ) -> Iterator[tuple[int, Accepted | LineRefusal]]:
         by_reference = {r.columns["external_reference"]: r for r in new.values() if r.columns["external_reference"]}
         for number, checked in self._checked.items():
@@ -281,7 +270,7 @@ class _Writing:
             elif reference in by_reference:
                 yield number, self._repeated(number, by_reference[reference].columns)
             else:
-                yield number, self._repeated(number, known[reference or number]._mapping)
+                yield number, self._repeated(number, known[reference or number]._asdict())
 
     def _repeated(self, number: int, row: Mapping[Any, Any]) -> Accepted | LineRefusal:
         checked, places = self._checked[number], self._places[number]
@@ -302,15 +291,12 @@ class _Writing:
         refused = {number: r for number, r in results.items() if isinstance(r, LineRefusal)}
         accepted = [number for number in results if number not in refused]
         if accepted:
-            connection.execute(_DROP_REFUSALS, {"import": self._import.id, "lines": accepted})
+            delete_refusals(connection, self._import.id, accepted)
         if refused:
-            values = {
-                "import": self._import.id,
-                "lines": list(refused),
-                "codes": [refusal.code for refusal in refused.values()],
-                "errors": [json.dumps([_kept(problem) for problem in refusal.errors]) for refusal in refused.values()],
-            }
-            connection.execute(_KEEP_REFUSALS, values)
+            rows = [
+                NewRefusal(n, r.code, json.dumps([_kept(problem) for problem in r.errors])) for n, r in refused.items()
+            ]
+            write_refusals(connection, self._import.id, rows)
 
 
 def _accepted(row: Mapping[Any, Any], *, replayed: bool) -> Accepted:

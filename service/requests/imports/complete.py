@@ -8,27 +8,19 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection
 
 from service.domain.requests.imports import ImportState, is_completed
-from service.domain.requests.states import UNFINISHED
 from service.requests.imports.begin import change_import, lock_import
+from service.requests.imports.store import complete_candidates
+from service.requests.records.store import import_has_unfinished
 from service.store.stores import Stores
-from service.store.tables.imports import ImportRow
-from service.store.tables.requests import RequestRow
-
-_UNFINISHED = exists().where(
-    RequestRow.import_id == ImportRow.id, RequestRow.state.in_(sorted(state.value for state in UNFINISHED))
-)
-_CANDIDATES = select(ImportRow.id).where(
-    ImportRow.state == ImportState.RUNNING.value, ImportRow.received_at.is_not(None), ~_UNFINISHED
-)
 
 
 def complete_imports(stores: Stores, *, limit: int = 100) -> int:
     """Complete the imports that have nothing left to do, each in its own transaction. Return how many."""
     with stores.engine.begin() as connection:
-        candidates = connection.execute(_CANDIDATES.limit(limit)).scalars().all()
+        candidates = complete_candidates(connection, limit)
     completed = 0
     for import_id in candidates:
         with stores.engine.begin() as connection:
@@ -38,8 +30,8 @@ def complete_imports(stores: Stores, *, limit: int = 100) -> int:
 
 def _complete(connection: Connection, import_id: UUID) -> bool:
     row = lock_import(connection, import_id)
-    unfinished = connection.execute(select(ImportRow.id).where(ImportRow.id == import_id, _UNFINISHED)).one_or_none()
-    done = is_completed(row.state, is_whole=row.received_at is not None, has_unfinished=unfinished is not None)
+    unfinished = import_has_unfinished(connection, import_id)
+    done = is_completed(row.state, is_whole=row.received_at is not None, has_unfinished=unfinished)
     if done:
         change_import(connection, row, ImportState.COMPLETED, "import_completed", actor="scheduler")
     return done

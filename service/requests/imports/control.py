@@ -11,19 +11,18 @@ from __future__ import annotations
 from collections.abc import Set
 from uuid import UUID
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection
 
 from service.domain.errors import NotFound, WrongState
 from service.domain.requests.imports import CAN_CANCEL, CAN_PAUSE, CAN_RESUME, IMPORT_CANCELLED, ImportState
 from service.domain.requests.states import UNFINISHED, RequestState
 from service.requests.imports.begin import change_import, lock_import
+from service.requests.imports.store import importer_of, next_to_cancel
 from service.requests.records.store import lock_with_followers, unfinished_of_import
 from service.requests.withdraw import withdraw_locked
 from service.store.stores import Stores
-from service.store.tables.imports import ImportRow
 
 _PORTION = 200
-_CANCELLING = text("SELECT id FROM imports WHERE state = 'cancelling' ORDER BY id LIMIT 1")
 
 
 def pause_import(stores: Stores, import_id: UUID, *, actor: str, submitted_by: UUID | None = None) -> None:
@@ -46,7 +45,7 @@ def revoke_cancelled(stores: Stores, *, portions: int = 20) -> int:
     revoked = 0
     for _ in range(portions):
         with stores.engine.begin() as connection:
-            import_id = connection.execute(_CANCELLING).scalar_one_or_none()
+            import_id = next_to_cancel(connection)
             if import_id is None:
                 break
             revoked += _revoke_portion(connection, import_id)
@@ -64,19 +63,13 @@ def _change(
 ) -> None:
     """`submitted_by`: the only key whose imports may be changed; None: every key's."""
     with stores.engine.begin() as connection:
-        if submitted_by is not None:
-            _must_be_of(connection, import_id, submitted_by)
+        # Read before any lock, so that another key's import takes as long as one that doesn't exist.
+        if submitted_by is not None and importer_of(connection, import_id) != submitted_by:
+            raise NotFound("there is no such import")
         row = lock_import(connection, import_id)
         if row.state not in possible_in:
             raise WrongState(f"the import is {row.state}")
         change_import(connection, row, state, event, actor=actor)
-
-
-def _must_be_of(connection: Connection, import_id: UUID, submitted_by: UUID) -> None:
-    """Asked before any lock, so that another key's import answers as quickly as one that doesn't exist."""
-    owner = select(ImportRow.submitted_by).where(ImportRow.id == import_id)
-    if connection.execute(owner).scalar_one_or_none() != submitted_by:
-        raise NotFound("there is no such import")
 
 
 def _revoke_portion(connection: Connection, import_id: UUID) -> int:

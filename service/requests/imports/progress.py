@@ -7,28 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text
-
 from service.domain.errors import NotFound
+from service.requests.imports.store import (
+    StoredImport,
+    count_refused,
+    count_requests,
+    read_import,
+    read_imports,
+    read_refusals,
+)
 from service.store.pagination import cursor_behind, read_cursor
 from service.store.stores import Stores
-
-_LIST = "SELECT i.* FROM imports i{where} ORDER BY i.created_at DESC, i.id DESC LIMIT :n"
-_FIRST = text(_LIST.format(where=""))
-_NEXT = text(_LIST.format(where=" WHERE (i.created_at, i.id) < (:after_at, :after_id)"))
-_ONE = text("SELECT * FROM imports WHERE id = :id")
-_STATES = text(
-    "SELECT state, reason, count(*) AS n, count(*) FILTER (WHERE state IN ('open', 'in_progress')"
-    " AND respond_by < clock_timestamp()) AS overdue"
-    " FROM requests WHERE import_id = :id GROUP BY state, reason ORDER BY state, reason NULLS FIRST"
-)
-_REFUSED = text("SELECT count(*) FROM import_refusals WHERE import_id = :id")
-_REFUSALS = text(
-    "SELECT line, code, errors FROM import_refusals WHERE import_id = :id AND line > :after ORDER BY line LIMIT :n"
-)
 
 
 @dataclass(frozen=True)
@@ -97,28 +88,31 @@ class RefusedPage:
 
 def list_imports(stores: Stores, *, limit: int, cursor: str | None = None) -> ImportPage:
     """One page. Raises Invalid for a cursor that isn't one of ours."""
-    statement, values = _FIRST, dict[str, Any](n=limit + 1)
-    if cursor is not None:
-        after = read_cursor(cursor)
-        statement, values = _NEXT, values | {"after_at": after.created_at, "after_id": after.id}
+    after = None if cursor is None else read_cursor(cursor)
+    place = None if after is None else (after.created_at, after.id)
     with stores.engine.begin() as connection:
-        rows = connection.execute(statement, values).all()
+        rows = read_imports(connection, limit=limit + 1, after=place)
     shown = rows[:limit]
     more = cursor_behind(shown[-1].created_at, shown[-1].id) if len(rows) > limit else None
-    return ImportPage([ImportSummary(**_facts(row)) for row in shown], more)
+    return ImportPage([_summary(row) for row in shown], more)
 
 
 def show_import(stores: Stores, import_id: UUID) -> ImportView:
     """One consistent view. Raises NotFound."""
     with stores.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        row = connection.execute(_ONE, {"id": import_id}).one_or_none()
+        row = read_import(connection, import_id)
         if row is None:
             raise NotFound("there is no such import")
-        states = connection.execute(_STATES, {"id": import_id}).all()
-        refused = connection.execute(_REFUSED, {"id": import_id}).scalar_one()
+        states = count_requests(connection, import_id)
+        refused = count_refused(connection, import_id)
     return ImportView(
-        **_facts(row),
-        requests=[StateCount(each.state, each.reason, each.n) for each in states],
+        id=row.id,
+        state=row.state,
+        format=row.format,
+        created_at=row.created_at,
+        received_at=row.received_at,
+        accepted=row.accepted,
+        requests=[StateCount(each.state, each.reason, each.requests) for each in states],
         overdue=sum(each.overdue for each in states),
         refused=refused,
     )
@@ -127,21 +121,21 @@ def show_import(stores: Stores, import_id: UUID) -> ImportView:
 def summarise_import(stores: Stores, import_id: UUID) -> ImportSummary:
     """One import in one line. Raises NotFound."""
     with stores.engine.begin() as connection:
-        row = connection.execute(_ONE, {"id": import_id}).one_or_none()
+        row = read_import(connection, import_id)
     if row is None:
         raise NotFound("there is no such import")
-    return ImportSummary(**_facts(row))
+    return _summary(row)
 
 
 def list_refused(stores: Stores, import_id: UUID, *, after: int, limit: int) -> RefusedPage:
     """Lines behind number `after` that stand refused. Raises NotFound."""
     with stores.engine.begin() as connection:
-        if connection.execute(_ONE, {"id": import_id}).one_or_none() is None:
+        if read_import(connection, import_id) is None:
             raise NotFound("there is no such import")
-        rows = connection.execute(_REFUSALS, {"id": import_id, "after": after, "n": limit + 1}).all()
+        rows = read_refusals(connection, import_id, after=after, limit=limit + 1)
     lines = [RefusedLine(row.line, row.code, [PlaceError(**error) for error in row.errors]) for row in rows[:limit]]
     return RefusedPage(lines, lines[-1].line if len(rows) > limit else None)
 
 
-def _facts(row: Row[Any]) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in ImportSummary.__dataclass_fields__}
+def _summary(row: StoredImport) -> ImportSummary:
+    return ImportSummary(row.id, row.state, row.format, row.created_at, row.received_at, row.accepted)
