@@ -315,7 +315,7 @@ def load_settings(path: Path) -> Settings:
         raise ConfigurationError(f"{path.name}: {error}") from None
 
 
-def parse_settings(table: Mapping[str, Any], *, origin: Path | None = None) -> Settings:
+def parse_settings(table: Mapping[str, object], *, origin: Path | None = None) -> Settings:
     """Check a configuration that was read already. Relative paths are taken from the file's directory."""
     check_keys(table, (*_SECTIONS, "identity_graph", "systems"), "configuration")
     parts: dict[str, Any] = {name: parse_model(model, _table(table, name), name) for name, model in _SECTIONS.items()}
@@ -349,14 +349,14 @@ def _check_hold_delay(engine: EngineSettings) -> None:
         raise ConfigurationError("engine.lease_seconds: at most hold_delay_seconds / 0.8, or holds come too late")
 
 
-def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _table(table: Mapping[str, object], name: str) -> Mapping[str, object]:
     value = table.get(name, {})
     if not isinstance(value, dict):
         raise ConfigurationError(f"{name}: a table is required")
     return value
 
 
-def _system(entry: Any, number: int) -> ConfiguredSystem:
+def _system(entry: object, number: int) -> ConfiguredSystem:
     if not isinstance(entry, dict) or not isinstance(entry.get("connector"), str):
         name = entry.get("name", number) if isinstance(entry, dict) else number
         raise ConfigurationError(f"systems[{name}].connector: every entry needs name, connector and base_url")

@@ -47,7 +47,7 @@ RequestKind = StrEnum("RequestKind", {kind.upper(): kind for kind in KINDS})  # 
 RegimeCode = StrEnum("RegimeCode", {code.upper(): code for code in REGIMES})  # type: ignore[misc]  # names from a table
 
 
-def _only_text(value: Any) -> Any:
+def _only_text(value: object) -> Any:
     """Numbers would be read as seconds since 1970: whoever sends one means something else."""
     if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
         raise PydanticCustomError("not_rfc_3339", "an RFC 3339 date-time is required")

@@ -14,7 +14,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Annotated, Any, TextIO
+from typing import Annotated, TextIO
 
 import typer
 from rich.cells import cell_len
@@ -42,12 +42,12 @@ Wide = Annotated[
 ]
 
 
-def show_json(document: Any) -> None:
+def show_json(document: object) -> None:
     """Print a document as indented JSON, for programs."""
     _write(sys.stdout, json.dumps(document, ensure_ascii=False, indent=2))
 
 
-def show_json_line(document: Any) -> None:
+def show_json_line(document: object) -> None:
     """Print a document as one line of JSON, at once: for results that come one by one."""
     _write(sys.stdout, json.dumps(document, ensure_ascii=False))
     sys.stdout.flush()

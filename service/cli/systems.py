@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import typer
 
@@ -50,7 +49,7 @@ def list_all(url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson =
     )
 
 
-def _now(system: Mapping[str, Any]) -> str:
+def _now(system: Mapping[str, object]) -> str:
     if system["down_since"] is not None:
         return f"down since {system['down_since']}"
     if system["cooldown_until"]:

@@ -35,7 +35,7 @@ async def read_body(request: Request) -> Request:
 class _ReadRequest(Request):
     """A request whose body was read and parsed: neither is done twice."""
 
-    def __init__(self, scope: Scope, body: bytes, value: Any) -> None:
+    def __init__(self, scope: Scope, body: bytes, value: object) -> None:
         super().__init__(scope)
         self._read = body
         self._value = value
@@ -96,7 +96,7 @@ def _no_constant(_: str) -> NoReturn:
     raise ValueError("not JSON")
 
 
-def _is_deep(value: Any) -> bool:
+def _is_deep(value: object) -> bool:
     level = [value]
     for _ in range(_DEEPEST):
         inner: list[Any] = []

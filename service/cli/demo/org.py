@@ -35,9 +35,9 @@ class _Org:
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
 
-    def add(self, person: str | None, kind: str, ref: str | None, **fields: Any) -> None:
+    def add(self, person: str | None, kind: str, ref: str | None, **fields: object) -> None:
         """One record; `person` says whose it is, nobody's if None."""
-        named: Mapping[str, Any] = {"person": person, "ref": ref}
+        named: Mapping[str, object] = {"person": person, "ref": ref}
         self.records.append({"object": kind, "fields": fields} | {k: v for k, v in named.items() if v is not None})
 
     def open_household(self, home: str) -> None:

@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from connectors.base.config import ConfigurationError, check_keys
 from connectors.base.interface import Connector
@@ -28,7 +27,7 @@ def open_connector(kind: type[Connector], path: Path) -> Connector:
     systems = table.get("systems")
     if not isinstance(systems, list) or len(systems) != 1 or not isinstance(systems[0], dict):
         raise ConfigurationError(f"{path.name}: exactly one [[systems]] entry is required")
-    entry: Mapping[str, Any] = systems[0]
+    entry: Mapping[str, object] = systems[0]
     if entry.get("connector", kind.declaration.name) != kind.declaration.name:
         raise ConfigurationError(f"{path.name}: systems[0].connector isn't {kind.declaration.name!r}")
     try:
@@ -71,20 +70,20 @@ def _subject(line: str, where: str) -> Subject:
     )
 
 
-def _identifier(entry: Any, where: str) -> Identifier:
+def _identifier(entry: object, where: str) -> Identifier:
     if not isinstance(entry, dict):
         raise ConfigurationError(f"{where}: an object is required")
     _only_known(entry, _IDENTIFIER_KEYS, where)
     return Identifier(_text(entry, "kind", where), _text(entry, "value", where))
 
 
-def _only_known(entry: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+def _only_known(entry: Mapping[str, object], known: tuple[str, ...], where: str) -> None:
     """Unlike `check_keys` without the key's name: in a file of people a misplaced key may be personal itself."""
     if not set(entry) <= set(known):
         raise ConfigurationError(f"{where}: unknown key; known keys: {', '.join(known)}")
 
 
-def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
+def _text(entry: Mapping[str, object], key: str, where: str) -> str:
     value = entry.get(key)
     if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(f"{where}: {key}: a text is required")
