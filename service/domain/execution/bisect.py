@@ -1,8 +1,8 @@
-"""When a call that failed for several people alike is repeated in halves, to find the one who is to blame.
+"""Isolation of the one step that makes a batch fail or its worker crash, by halves of the batch.
 
-Decides from the error, the phase and what is known of the batch's family: the batches that came of splitting one. And,
-where no call failed but the process died with it, who of a batch goes together under its one key. Doesn't decide what
-becomes of the person who is left over: the retry policy and the sweeper do.
+Decides from the error, the phase and the batch's family (the batches that came from splitting one) whether a failed
+call is repeated in halves. After worker crashes it decides which steps of a batch are leased together under the batch's
+one key. Doesn't decide what happens to the isolated step: the retry policy and the sweeper do.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from service.domain.execution.states import Phase
 T = TypeVar("T")
 
 REPEATED = 3
-"""So often in a row a call breaks down before a person may be the cause."""
+"""The number of failures in a row after which one person of the batch may be the cause."""
 
 MOST_DEATHS = 16
-"""So many processes in a row die with a person, the last of them with nobody else, before a human must look."""
+"""The number of worker crashes in a row with a person after which a human must look.
+
+The last of the crashes must be one with this person alone in the lease.
+"""
 
 _ONLY_LOOKS = frozenset({Phase.LOCATE, Phase.CONFIRM})
 _BREAKS_DOWN = frozenset({408, 500, 504})
@@ -28,11 +31,11 @@ _BREAKS_DOWN = frozenset({408, 500, 504})
 
 @dataclass(frozen=True)
 class SharedFailure:
-    """One error that several people have of one call.
+    """One error of one call that several people share.
 
-    `tries`: how often in a row those who failed least have failed. `has_token`: the connector stored a resume token,
-    so a vendor's job may belong to exactly this batch. `family`: batches that came of splitting so far, of a batch of
-    `root_people`; `answered`: somebody of them, or of this very batch, had an answer.
+    `tries`: the smallest number of failures in a row among these people. `has_token`: the connector stored a resume
+    token, so a vendor's job may belong to exactly this batch. `family`: the number of batches that came from splitting
+    a batch of `root_people`; `answered`: a person of them, or of this batch, had an answer.
     """
 
     phase: Phase
@@ -46,16 +49,18 @@ class SharedFailure:
 
     @property
     def is_the_systems(self) -> bool:
-        """So many parts failed without a single answer that it is no person's fault. Fewer, and the one to blame might
-        have been in the part that was tried first each time."""
+        """Return whether the system, not a person, is the cause, because many parts failed without an answer.
+
+        With fewer failed parts the person that causes the error could have been in the first part of each split.
+        """
         return not self.answered and self.family >= 2 * (self.root_people.bit_length() + 1)
 
 
 def may_split(failure: SharedFailure) -> bool:
-    """True if the call may be repeated in halves at once.
+    """Return whether the call may be repeated in halves at once.
 
-    A look may always be repeated. An effect only after a refusal that says that nothing was done, and never away from
-    a resume token: jobs that were opened stay with the batch that opened them.
+    A read-only call may be repeated. A call with an effect may be repeated only after a refusal without an effect, and
+    never if the batch has a resume token, because an open job of the vendor belongs to the batch that opened it.
     """
     if failure.people < 2 or failure.is_the_systems:
         return False
@@ -69,7 +74,10 @@ def may_split(failure: SharedFailure) -> bool:
 
 
 def who_shares_an_error(results: Mapping[str, object]) -> list[tuple[ConnectorError, list[str]]]:
-    """Those who have one and the same error, of the same call. Errors of single people are not the same, only alike."""
+    """Return the people that share one error object of one call, by error.
+
+    Errors of single people may be equal but are different objects.
+    """
     groups: dict[int, tuple[ConnectorError, list[str]]] = {}
     for ref, result in results.items():
         if isinstance(result, ConnectorError):
@@ -78,17 +86,18 @@ def who_shares_an_error(results: Mapping[str, object]) -> list[tuple[ConnectorEr
 
 
 def halves(people: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
-    """Two parts, the first at most one larger."""
+    """Return two parts; the first has at most one person more."""
     middle = (len(people) + 1) // 2
     return people[:middle], people[middle:]
 
 
 def select_group(deaths: Mapping[T, int], *, suspects: int) -> frozenset[T]:
-    """Of the people of one batch who could go now, those who go together: the healthy never with a suspect.
+    """Return the people of one batch that are leased together now; suspects never with the others.
 
-    `deaths`: per person, how many processes in a row died with them. From REPEATED on a person is a suspect; `suspects`
-    counts all of the batch, also those who are to wait. They go in ever smaller parts, those first who were with fewer
-    deaths: whoever isn't to blame is answered in one of them, and stops being one.
+    `deaths`: for each person that could be leased now, the number of worker crashes in a row with them. From REPEATED
+    on a person is a suspect; `suspects` counts all suspects of the batch, also those that must wait. Suspects are
+    leased in smaller and smaller parts, those with fewer crashes first. A person that doesn't cause the crashes gets an
+    answer in one of the parts and is no suspect any more.
     """
     innocent = frozenset(person for person, count in deaths.items() if count < REPEATED)
     if innocent or not deaths:

@@ -1,7 +1,8 @@
-"""When a system is left alone, and how many workers may be in it: the breaker's rule and the share of slots. Pure.
+"""The rules of the circuit breaker and of the number of workers that may call one system at once.
 
-A pass is one batch's visit to its system. It is `silent` if nobody of the batch got an answer because the system didn't
-work at all: timeouts, 5xx, no connection. What its limit refuses is no silence: it works.
+A pass is one batch's calls of its system. A pass is `silent` if no person of the batch got an answer because the system
+didn't work at all: timeouts, 5xx, no connection. A call refused by the system's rate limit isn't silent, because the
+system works.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ LONGEST_PAUSE = timedelta(minutes=15)
 SLOW_PASS = timedelta(seconds=10)
 
 SYSTEM_DOWN = "system_down"
-"""The code of a call that wasn't made because the calls before it in the same pass met silence."""
+"""The code of a call that wasn't made, because earlier calls of the same pass were silent."""
 
 _SILENCES = frozenset(
     {
@@ -38,7 +39,7 @@ _OURS = frozenset({RATE_GATE, "stopped", "identity_graph_unavailable"})
 
 
 class CooldownReason(StrEnum):
-    """Why nothing is leased of a system for a while."""
+    """The reason why no step of a system is leased for a while."""
 
     SYSTEM_DOWN = "system_down"
     RATE_LIMITED = "rate_limited"
@@ -46,7 +47,7 @@ class CooldownReason(StrEnum):
 
 
 class PassKind(StrEnum):
-    """What a pass says about the system's health."""
+    """The meaning of a pass for the circuit breaker."""
 
     ANSWERED = "answered"
     SILENT = "silent"
@@ -55,7 +56,7 @@ class PassKind(StrEnum):
 
 @dataclass(frozen=True)
 class BreakerState:
-    """The breaker of one system: silent passes in a row, and whether it is open."""
+    """The circuit breaker of one system: silent passes in a row, and whether it is open."""
 
     failed_passes: int = 0
     is_down: bool = False
@@ -63,21 +64,24 @@ class BreakerState:
 
 @dataclass(frozen=True)
 class BreakerRules:
-    """After `passes` silent ones in a row the breaker opens; then one probe after `pause`, 2 x `pause`, 4 x ..."""
+    """The limits of the circuit breaker.
+
+    It opens after `passes` silent passes in a row; then one probe follows after `pause`, 2 x `pause`, 4 x ...
+    """
 
     passes: int
     pause: timedelta
 
 
 def is_silence(error: object) -> bool:
-    """True for an error that means that the system doesn't work at all."""
+    """Return True for an error which means that the system doesn't work at all."""
     return isinstance(error, TemporarilyUnavailable) and (
         error.code in _SILENCES or (error.status is not None and error.status >= 500)
     )
 
 
 def kind_of_pass(results: Iterable[object]) -> PassKind:
-    """What these people's results say together: one answer is enough to show that the system works."""
+    """Return the kind of a pass with these results; one answer proves that the system works."""
     kinds = {_kind(result) for result in results}
     if PassKind.ANSWERED in kinds:
         return PassKind.ANSWERED
@@ -89,13 +93,13 @@ def _kind(result: object) -> PassKind:
         return PassKind.ANSWERED
     if is_silence(result):
         return PassKind.SILENT
-    # Our own doing, and people who were never asked about.
+    # Errors that this service caused, and people about whom no call was made.
     nothing = result.code in _OURS or result.code in ("not_addressable", "connector_failed")
     return PassKind.SAYS_NOTHING if nothing else PassKind.ANSWERED
 
 
 def after_pass(health: BreakerState, kind: PassKind, rules: BreakerRules) -> tuple[BreakerState, timedelta | None]:
-    """The breaker after a pass, and how long the system is left alone if it is open."""
+    """Return the breaker after a pass, and the pause before the next pass if it is open."""
     if kind is PassKind.ANSWERED:
         return BreakerState(), None
     if kind is PassKind.SAYS_NOTHING:
@@ -108,7 +112,10 @@ def after_pass(health: BreakerState, kind: PassKind, rules: BreakerRules) -> tup
 
 
 def most_passes(slots: int, max_concurrency: int, *, is_slow: bool) -> int:
-    """How many workers of `slots` may be in one system: one slot is left to the others, and half of them by one that
-    is slow. With two slots or fewer a system that isn't slow may have them all."""
+    """Return how many workers of `slots` may call one system at once; at least one.
+
+    A system leaves one slot to the others, a slow one half of them. With two slots or fewer, a system that isn't slow
+    may use all.
+    """
     share = slots // 2 if is_slow else (slots - 1 if slots > 2 else slots)
     return max(1, min(max_concurrency, share))

@@ -15,10 +15,10 @@ from enum import StrEnum
 from uuid import UUID
 
 OPENED_BY = UUID(int=0)
-"""The submitter of requests that the sync opened. No key has this id, so each approving key may approve them."""
+"""The submitter of requests that the sync opened. No key has this id, so every key with the scope may approve them."""
 
 ON_THE_LIST = "suppression_list"
-"""The verification method of such a request's identifiers, which were verified for the earlier request."""
+"""The verification method of such a request's identifiers: verified or reviewed for the earlier request."""
 
 REAPPEARED = "reappeared"
 """The reason of the doubt with which a request under the policy `report` waits for its review."""
