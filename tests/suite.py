@@ -12,7 +12,7 @@ import pytest
 
 T = TypeVar("T")
 # Imports and the collection of tests make half a million objects that stay; looking through them again and again for
-# circles took a third of that time, and a seventh of the tests' own (measured 2026-12-01).
+# circles took a third of that time, and about a seventh of one conformance file's own (measured 2026-12-01).
 gc.disable()
 
 

@@ -23,7 +23,7 @@ ALLOWED = {
     "service/domain": (0, 0, 0, 0, 34),
     "service/encryption": (0, 0, 0, 0, 1),
     "service/execution": (1, 0, 25, 37, 40),
-    "service/requests": (18, 9, 36, 15, 37),
+    "service/requests": (13, 8, 12, 4, 24),
     "service/requests/steps": (0, 0, 0, 6, 15),
     "service/store": (19, 9, 35, 3, 47),
 }

@@ -1,6 +1,6 @@
-"""What a connector's result makes of a step, under the name by which the service knows it.
+"""Give the rule for a connector's result the name by which the service imports it.
 
-The rule stands in `connectors.base.transitions`, because the connector runner uses it as well and must not import the
+The rule is in `connectors.base.transitions`, because the connector runner uses it as well and must not import the
 service.
 """
 

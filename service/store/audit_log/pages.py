@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, bindparam, select
+from sqlalchemy import Engine, Integer, bindparam, select
 
 from service.domain.audit.signed_note import Checkpoint, NoteRefused, TrustedKey, open_logged_checkpoint
 from service.store.audit_log.findings import AuditLogBroken
@@ -22,7 +22,7 @@ _PAGE = (
     select(AuditLeaf.index.label("place"), AuditLeaf.entry)
     .where(AuditLeaf.index >= bindparam("start"), AuditLeaf.index < bindparam("end"))
     .order_by(AuditLeaf.index)
-    .limit(PAGE)
+    .limit(bindparam("most", type_=Integer()))
 )
 _SIGNED = select(AuditCheckpoint.note).where(AuditCheckpoint.size == bindparam("size"))
 
@@ -40,7 +40,7 @@ def read_pages(engine: Engine, start: int, end: int) -> Iterator[Sequence[Logged
     place = start
     while place < end:
         with engine.begin() as connection:
-            rows = execute(connection, _PAGE, {"start": place, "end": end}).all()
+            rows = execute(connection, _PAGE, {"start": place, "end": end, "most": PAGE}).all()
         page = [LoggedEntry(row.place, bytes(row.entry)) for row in rows]
         for expected, entry in enumerate(page, place):
             if entry.index != expected:

@@ -91,7 +91,7 @@ def test_nothing_follows_where_nobody_is_asked(company: Company, planned: UUID) 
 def test_without_asking_for_those_behind_their_turn_would_be_lost(
     company: Company, planned: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "_with_others_behind", lambda connection, ids: set())
+    monkeypatch.setattr(asking, "steps_before_others", lambda connection, ids: set())
     lost = unasked_that_follow(company, planned)
     assert {(position, neighbour[0]) for _, position, neighbour, *_ in lost} == {
         (3, StepState.DUE),

@@ -98,7 +98,11 @@ def test_if_the_asking_were_taken_after_the_look_it_would_be_lost(
         advance(connection, settings, ids)
         connection.execute(text("DELETE FROM request_checks WHERE request_id = ANY(:ids)"), {"ids": list(ids)})
 
-    monkeypatch.setattr(advancing, "_TAKE_OLDEST", text("SELECT request_id FROM request_checks ORDER BY id LIMIT :n"))
+    def only_read(connection: Connection, limit: int) -> list[UUID]:
+        read = text("SELECT request_id FROM request_checks ORDER BY id LIMIT :n")
+        return list(connection.execute(read, {"n": limit}).scalars())
+
+    monkeypatch.setattr(advancing, "take_oldest_checks", only_read)
     monkeypatch.setattr(advancing, "_advance", first_look)
     assert committed_while_somebody_looks(company, asked, monkeypatch) == "in_progress"
 
@@ -109,11 +113,11 @@ def test_what_cannot_be_advanced_is_asked_for_again(
     with company.stores.engine.begin() as connection:
         end(connection, company.steps(asked).values(), asked)
 
-    def refuse(*given: Any) -> None:
+    def refuse(*given: Any, **named: Any) -> None:
         raise ValueError("nobody expected this request")
 
     with monkeypatch.context() as patch:
-        patch.setattr(advancing, "_answer", refuse)
+        patch.setattr(advancing, "answer", refuse)
         assert advance_requests(company.stores, company.settings) == 0
     assert company.rows("SELECT 1 FROM request_checks WHERE request_id = :id", id=asked)
     assert advance_requests(company.stores, company.settings) == 1

@@ -5,12 +5,15 @@ A mutant replaces one function where the product looks it up. What it takes away
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+from sqlalchemy import Connection, delete
 
 from connectors.base.transitions import results as outcomes
 from connectors.base.values import Answer, AnswerKind
@@ -29,6 +32,7 @@ from service.requests.identity import review as review_request
 from service.requests.planning import freeze as freezing
 from service.requests.steps import store as step_store
 from service.store.execute import execute
+from service.store.tables.requests import SuppressionRow
 from service.system_rules import rules_of
 from tests.properties.engine.machine import Focus
 from tests.properties.engine.moods import Mood
@@ -85,7 +89,7 @@ def approval_ignored_at_lease(patch: pytest.MonkeyPatch) -> None:
 
 def confirm_skipped(patch: pytest.MonkeyPatch) -> None:
     """What the vendor calls erased is called verified."""
-    rule = step_rule.after_erase
+    rule = outcomes.after_erase
 
     def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: Any) -> Transition:
         move = rule(facts, answer, rules, now)
@@ -93,7 +97,7 @@ def confirm_skipped(patch: pytest.MonkeyPatch) -> None:
             return replace(move, state=StepState.ERASED_VERIFIED, due_at=None)
         return move
 
-    patch.setattr(step_rule, "after_erase", after_erase)
+    patch.setattr(outcomes, "after_erase", after_erase)
 
 
 def delay_ignored(patch: pytest.MonkeyPatch) -> None:
@@ -135,10 +139,14 @@ def parked_without_entry(patch: pytest.MonkeyPatch) -> None:
 
 def suppression_forgotten(patch: pytest.MonkeyPatch) -> None:
     """The frozen identifiers don't go on the list."""
-    written = freezing._PLAN_IDENTIFIERS
-    without = written.replace(" FROM planned ON CONFLICT", " FROM planned WHERE false ON CONFLICT")
-    assert without != written
-    patch.setattr(freezing, "_PLAN_IDENTIFIERS", without)
+    put_into_plan = freezing.plan_identifiers
+
+    def plan_identifiers(connection: Connection, versions: Mapping[UUID, int], now: Any) -> Any:
+        planned, _ = put_into_plan(connection, versions, now)
+        connection.execute(delete(SuppressionRow).where(SuppressionRow.request_id.in_(versions)))
+        return planned, Counter()
+
+    patch.setattr(freezing, "plan_identifiers", plan_identifiers)
 
 
 def belief_from_the_first_effect(patch: pytest.MonkeyPatch) -> None:
