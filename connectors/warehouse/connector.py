@@ -28,11 +28,10 @@ from connectors.base.interface import (
     Operation,
 )
 from connectors.base.values import Answer, Batch, Subject, Visibility
-from connectors.warehouse.databases import database_at
 from connectors.warehouse.dialects import ONE, Compiled, WarehouseDialect, named_table
 from connectors.warehouse.erasure import Erasure
 from connectors.warehouse.layout import read_layout
-from connectors.warehouse.location import WarehouseCredentials, parse_location
+from connectors.warehouse.location import WarehouseCredentials, database_at, parse_location
 from connectors.warehouse.look import Snapshot, answer, located, look, look_at_edges
 from connectors.warehouse.names import name_parts
 from connectors.warehouse.policy import Action, WarehousePolicy

@@ -13,9 +13,8 @@ from pydantic import Field
 from connectors.base.config import ConfigurationError, SystemModel, check_keys, parse_model
 from connectors.base.identity_source import Neighbours
 from connectors.base.values import Identifier
-from connectors.warehouse.databases import database_at
 from connectors.warehouse.graph_rows import neighbours
-from connectors.warehouse.location import WarehouseCredentials, parse_location
+from connectors.warehouse.location import WarehouseCredentials, database_at, parse_location
 from connectors.warehouse.policy import EdgeColumns, GraphPolicy, TableName
 from connectors.warehouse.session import Database
 

@@ -1,4 +1,4 @@
-"""Where a warehouse is: `duckdb:///path/to/file` or `postgresql://host:port/database`. Opens nothing."""
+"""Read a warehouse's location (`duckdb://` or `postgresql://`), and choose the database for it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import SecretStr
 
 from connectors.base.config import ConfigurationError, SystemModel, check_keys
+from connectors.warehouse.duckdb_database import DuckdbDatabase
+from connectors.warehouse.postgresql_database import PostgresqlDatabase
+from connectors.warehouse.session import Database
 
 # Others of libpq's parameters change what a session may do (`options`, `service`, `passfile`): they are ours to set.
 _PARAMETERS = ("host", "port", "sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs")
@@ -37,6 +40,17 @@ class PostgresServer:
 
 
 Location = DuckdbFile | PostgresServer
+
+
+def database_at(location: Location, *, lock_wait_seconds: float, statement_timeout_seconds: float) -> Database:
+    """Return the database at a location; nothing is opened yet."""
+    if isinstance(location, DuckdbFile):
+        return DuckdbDatabase(location.path, lock_wait_seconds=lock_wait_seconds)
+    return PostgresqlDatabase(
+        location.parameters,
+        lock_wait_seconds=lock_wait_seconds,
+        statement_timeout_seconds=statement_timeout_seconds,
+    )
 
 
 def parse_location(base_url: str, credentials: WarehouseCredentials, where: str) -> Location:

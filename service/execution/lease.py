@@ -7,7 +7,7 @@ process that dies in the call leaves a trace. A batch that was leased before is 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -268,19 +268,24 @@ def _open(
                 records_accepted=row.records_accepted,
             )
         )
-    token = None
-    if batch.resume_token is not None and batch_owner(batch.id) in keys:
-        token = unseal(keys[batch_owner(batch.id)], bytes(batch.resume_token), f"batch/{batch.id}")
     return LeasedBatch(
         id=batch.id,
         system=batch.system,
         phase=Phase(batch.phase),
         fence=fence,
         steps=tuple(steps),
-        resume_token=token,
+        resume_token=_open_token(batch, keys),
         asked_at=asked_at,
         keyless=tuple(row.id for row in rows if row.request_id not in by_request),
     )
+
+
+def _open_token(batch: BatchBeforeLease, keys: Mapping[str, bytes]) -> bytes | None:
+    """Return the batch's resume token; None if it has none, or if its key is destroyed."""
+    key = keys.get(batch_owner(batch.id))
+    if batch.resume_token is None or key is None:
+        return None
+    return unseal(key, bytes(batch.resume_token), f"batch/{batch.id}")
 
 
 def _is_known(stored: OpenIdentifier) -> bool:

@@ -22,7 +22,7 @@ from tests.architecture.house import ROOT
 # docstrings over 100 characters. A room that isn't listed has (0, 0). Lower a number when it falls:
 # `python -m tests.architecture.english` prints the findings and this table.
 ALLOWED = {
-    "connectors/base": (2, 21),
+    "connectors/base": (1, 21),
     "connectors/salesforce": (57, 84),
     "service": (2, 8),
     "service/access": (0, 1),

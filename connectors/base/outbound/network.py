@@ -154,7 +154,10 @@ class TimedStream(httpcore.NetworkStream):
         return TimedStream(secured)
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks for. `is_readable` on an idle connection means that it can't be used again."""
+        """Return a property that httpcore reads.
+
+        An idle connection that `is_readable` can't be used again.
+        """
         if info == "is_readable":
             return _is_readable(self._socket)
         if info == "ssl_object":

@@ -152,7 +152,7 @@ class StrictTransport(httpx.BaseTransport):
         self._rules = rules
         self._limits = limits
         self.extensions: Mapping[str, Any] = {"timeout": limits.as_httpcore()}
-        """What each request carries for httpcore; a request without it gets it here."""
+        """Extensions of each request for httpcore; a request without them gets them here."""
         self._network = GuardedNetwork(rules, resolve)
         self._proxy_network = GuardedNetwork(rules, resolve, is_proxy=True)
         self._trust = trust(http2=rules.http2) if believes is None else believes

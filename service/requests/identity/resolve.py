@@ -37,9 +37,9 @@ from service.requests.identity.explanations import (
     read_reviews,
     write_explanations,
 )
+from service.requests.identity.overlaps import overlapping_requests, take_turns
 from service.requests.identity.resolve_batch import resolve_batch
 from service.requests.identity.review_entries import review_opened
-from service.requests.identity.store import overlapping_requests, take_turns
 from service.requests.identity.store_cluster import cluster_rows, write_clusters
 from service.requests.planning.create_steps import active_systems
 from service.requests.planning.start import start_requests

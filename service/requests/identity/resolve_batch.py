@@ -15,7 +15,7 @@ from service.domain.identity.cluster import Cluster, Person
 from service.domain.identity.explanation import Explanation, explain
 from service.requests.identifiers import StoredIdentifier, read_identifiers
 from service.requests.identity.explanations import write_explanations
-from service.requests.identity.store import with_overlap
+from service.requests.identity.overlaps import with_overlap
 from service.requests.identity.store_cluster import cluster_rows, write_clusters
 from service.requests.planning.create_steps import active_systems
 from service.requests.planning.start import start_requests

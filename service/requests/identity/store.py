@@ -1,4 +1,4 @@
-"""Read and write identifiers, and find requests that share some.
+"""Read and write identifiers.
 
 The only UPDATEs of the table `identifiers` are here. Decides nothing; the caller holds the requests' locks. Values are
 sealed and opened in `service.requests.identifiers`.
@@ -19,38 +19,31 @@ from sqlalchemy import (
     LargeBinary,
     Text,
     Uuid,
-    and_,
     bindparam,
     cast,
     column,
-    exists,
     func,
     insert,
     literal_column,
     null,
     or_,
     select,
-    tuple_,
     union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
-from sqlalchemy.orm import aliased
 from sqlalchemy.types import NullType
 
-from service.requests.imports.paused import REQUEST_IS_ACTIVE
-from service.requests.records.store import UNFINISHED_STATE
 from service.store.arrays import BinaryArray, array_parameter, int_array, timestamp_array, uuid_array
 from service.store.execute import execute
-from service.store.sql_files import load_sql
-from service.store.tables.requests import IdentifierRow, RequestRow, SuppressionRow
+from service.store.tables.requests import IdentifierRow, SuppressionRow
 
 _BY_IDS = IdentifierRow.id == func.any(array_parameter("ids", Uuid()))
-_OF_REQUESTS = IdentifierRow.request_id == func.any(array_parameter("ids", Uuid()))
-_PLANNED = literal_column("'planned'", Text)
+OF_REQUESTS = IdentifierRow.request_id == func.any(array_parameter("ids", Uuid()))
+PLANNED = literal_column("'planned'", Text)
 _PENDING = literal_column("'pending'", Text)
-_IS_USED = IdentifierRow.use.in_([_PLANNED, _PENDING])
+IS_USED = IdentifierRow.use.in_([PLANNED, _PENDING])
 
 
 class SealedIdentifier(NamedTuple):
@@ -76,7 +69,7 @@ def read_sealed(connection: Connection, request_ids: Iterable[UUID]) -> list[Sea
 
 _READ = (
     select(*(IdentifierRow.__table__.c[name] for name in SealedIdentifier._fields))
-    .where(_OF_REQUESTS)
+    .where(OF_REQUESTS)
     .order_by(IdentifierRow.request_id, IdentifierRow.id)
 )
 
@@ -107,7 +100,7 @@ _READ_PEOPLE = (
         IdentifierRow.use,
         IdentifierRow.exclusion,
     )
-    .where(_OF_REQUESTS, IdentifierRow.sealed.is_not(None))
+    .where(OF_REQUESTS, IdentifierRow.sealed.is_not(None))
     .order_by(IdentifierRow.request_id, IdentifierRow.id)
 )
 
@@ -290,7 +283,7 @@ def planned_hashes(connection: Connection, request_ids: Collection[UUID]) -> lis
 
 
 _PLANNED_HASHES = select(IdentifierRow.request_id, IdentifierRow.keyed_hash).where(
-    _OF_REQUESTS, IdentifierRow.use == _PLANNED
+    OF_REQUESTS, IdentifierRow.use == PLANNED
 )
 
 
@@ -321,7 +314,7 @@ _VERSIONS = (
 _NOW_PLANNED = (
     update(IdentifierRow)
     .where(IdentifierRow.request_id == _VERSIONS.c.id, IdentifierRow.use == _PENDING)
-    .values({IdentifierRow.use: _PLANNED, IdentifierRow.plan_version: _VERSIONS.c.version})
+    .values({IdentifierRow.use: PLANNED, IdentifierRow.plan_version: _VERSIONS.c.version})
     .returning(IdentifierRow.request_id, IdentifierRow.keyed_hash, IdentifierRow.kind)
     .cte("planned")
 )
@@ -345,97 +338,3 @@ _PLAN = union_all(
     select(_NOW_PLANNED.c.request_id, _NOW_PLANNED.c.keyed_hash),
     select(_ADDED.c.request_id, null().label("keyed_hash")),
 )
-
-
-def not_planned_in(connection: Connection, request_id: UUID, others: Collection[UUID]) -> set[UUID]:
-    """Return those of the other requests that use an identifier which isn't in this request's plan."""
-    return set(execute(connection, _NOT_PLANNED, {"request": request_id, "ids": uuid_array(others)}).scalars())
-
-
-_IN_PLAN = aliased(IdentifierRow, name="p")
-_NOT_PLANNED = (
-    select(IdentifierRow.request_id)
-    .distinct()
-    .where(
-        _OF_REQUESTS,
-        _IS_USED,
-        ~exists(
-            select(1)
-            .select_from(_IN_PLAN)
-            .where(
-                _IN_PLAN.request_id == bindparam("request"),
-                _IN_PLAN.keyed_hash == IdentifierRow.keyed_hash,
-                _IN_PLAN.use == _PLANNED,
-            )
-            .correlate(IdentifierRow)
-        ),
-    )
-)
-
-
-class OverlappingRequest(NamedTuple):
-    """An unfinished request with the keyed hashes that it has in common with another one."""
-
-    request_id: UUID
-    duty: str | None
-    hashes: Sequence[bytes]
-
-
-def overlapping_requests(
-    connection: Connection, request_id: UUID, created_at: datetime, hashes: Collection[bytes]
-) -> list[OverlappingRequest]:
-    """Return the other unfinished requests that use one of these hashes, the earliest first.
-
-    A request that isn't resolved yet counts only if it is earlier, and by its verified identifiers: an unverified
-    request starts nothing, so that no other may wait for it. A request of a paused import doesn't count either: it
-    will find this one when its import is resumed.
-    """
-    values = {"hashes": BinaryArray(hashes), "key": request_id, "created": created_at}
-    return [OverlappingRequest._make(row) for row in execute(connection, _OVERLAPPING, values).all()]
-
-
-_OVERLAPPING = (
-    select(IdentifierRow.request_id, RequestRow.duty, func.array_agg(IdentifierRow.keyed_hash).label("hashes"))
-    .select_from(IdentifierRow)
-    .join(RequestRow, RequestRow.id == IdentifierRow.request_id)
-    .where(
-        IdentifierRow.keyed_hash == func.any(array_parameter("hashes", LargeBinary())),
-        _IS_USED,
-        UNFINISHED_STATE,
-        RequestRow.linked_to.is_(None),
-        RequestRow.id != bindparam("key"),
-        or_(
-            RequestRow.located_until.is_not(None),
-            and_(
-                tuple_(RequestRow.created_at, RequestRow.id)
-                < tuple_(bindparam("created", type_=DateTime(True)), bindparam("key", type_=Uuid())),
-                or_(IdentifierRow.verification_method.is_not(None), IdentifierRow.origin == literal_column("'graph'")),
-            ),
-        ),
-        REQUEST_IS_ACTIVE,
-    )
-    .group_by(IdentifierRow.request_id, RequestRow.duty, RequestRow.created_at)
-    .order_by(RequestRow.created_at, IdentifierRow.request_id)
-)
-
-
-def with_overlap(connection: Connection, hashes: Sequence[tuple[UUID, bytes]]) -> set[UUID]:
-    """Return those of these requests of whose keyed hashes one is used by another unfinished request."""
-    if not hashes:
-        return set()
-    values = {
-        "ids": uuid_array(each for each, _ in hashes),
-        "hashes": BinaryArray(keyed_hash for _, keyed_hash in hashes),
-    }
-    return set(execute(connection, _WITH_OVERLAP, values).scalars())
-
-
-_WITH_OVERLAP = load_sql(__package__, "with_overlap")
-
-
-def take_turns(connection: Connection) -> None:
-    """Wait until no other transaction resolves identities: two requests of one person must see each other."""
-    execute(connection, _TAKE_TURNS)
-
-
-_TAKE_TURNS = select(func.pg_advisory_xact_lock(literal_column(str(0x53544C45))))

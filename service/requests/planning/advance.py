@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.domain.requests.states import RequestState
-from service.requests.identity.store import not_planned_in
+from service.requests.identity.overlaps import not_planned_in
 from service.requests.planning.freeze import freeze_plans
 from service.requests.planning.next_transitions import DueTransitions, next_transitions
 from service.requests.planning.store import take_checks_of, take_oldest_checks
