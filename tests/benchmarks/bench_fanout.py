@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 import psutil
 
+from service.settings import EngineSettings
 from service.store.audit_log.log import oldest_pending_seconds
 from tests.benchmarks.fanout.finished import add_finished
 from tests.benchmarks.fanout.installation import (
@@ -43,6 +44,7 @@ from tests.benchmarks.results import tell
 
 _LONGEST_ROUND_SECONDS = 900.0
 _LAG_EVERY_SECONDS = 0.5
+_DEFAULT_TICK = EngineSettings().tick_seconds
 # Answered and in the log as well: that is paid for, too.
 _ALL_DONE = (
     "SELECT NOT EXISTS (SELECT 1 FROM audit_pending)"
@@ -201,9 +203,10 @@ def one_round(
     workers: int,
     latency_ms: float = 0.0,
     finished: int = 0,
+    **engine: float,
 ) -> Round:
     """A fresh installation, people submitted, and how long the rest takes. `finished` pairs are there before."""
-    with round_of(found, connector) as installation:
+    with round_of(found, connector, **engine) as installation:
         if finished:
             add_finished(installation.stores.engine, finished)
         found.reset(people, latency_ms)
@@ -244,12 +247,13 @@ def result(name: str, value: float, unit: str, yardstick: float, was: str, **mor
 
 
 def single(found: Vendor, path: str, people: int, rounds: int) -> list[dict[str, Any]]:
-    """(a) one person per call, a vendor that answers at once."""
-    ours, bare = [], []
+    """(a) one person per call, a vendor that answers at once; also at the engine's default of one tick a second."""
+    ours, bare, default = [], [], []
     for _ in range(rounds):
         found.reset(people)
         bare.append(bare_loop(found, people, 1))
         ours.append(one_round(found, "bench_one", path, people, workers=2))
+        default.append(one_round(found, "bench_one", path, people, workers=2, tick_seconds=_DEFAULT_TICK))
     cpu, loop = median(r.cpu_ms for r in ours), median(r.cpu_ms for r in bare)
     wall = median(b.wall_seconds / o.wall_seconds for o, b in zip(ours, bare, strict=True))
     more = {"pairs": ours[0].pairs, "parts": ours[-1].parts, "calls": ours[-1].calls}
@@ -258,6 +262,14 @@ def single(found: Vendor, path: str, people: int, rounds: int) -> list[dict[str,
         result("fanout.single.cpu_ms_per_pair", cpu, "ms", loop, was, target=4.5, **more),
         result("fanout.single.overhead_ms_per_pair", cpu - loop, "ms", loop, was, target=1.2),
         result("fanout.single.wall_ratio", wall, "x", 1.0, "pairs per second of that loop", target=1.0),
+        result(
+            "fanout.single_at_default_tick.overhead_ms_per_pair",
+            median(r.cpu_ms for r in default) - loop,
+            "ms",
+            loop,
+            was,
+            parts=default[-1].parts,
+        ),
     ]
 
 
