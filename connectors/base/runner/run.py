@@ -287,7 +287,9 @@ class _Results:
             person.located = result
             person.subject = replace(person.subject, records=result.records)
         elif result.left or result.found is not None:
-            person.left = all_left(result)
+            # What the erasing call kept on purpose stays named beside what a look finds.
+            kept = person.left if person.retained else ()
+            person.left = tuple({(each.object, each.id): each for each in (*kept, *all_left(result))}.values())
 
     def _retry(self, person: Person, result: Result) -> Retry | None:
         """The run's own retry policy; None parks."""

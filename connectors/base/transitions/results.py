@@ -189,8 +189,18 @@ def after_look(facts: StepFacts, erased: Transition, look: Answer, rules: System
         retained=erased.retained,
     )
     looked = after_confirm(between, look, rules, now)
-    kept = erased.left_over if looked.retained else {}
-    return replace(looked, erased=erased.erased, left_over=looked.left_over or kept)
+    return replace(looked, erased=erased.erased, left_over=remaining(erased.left_over, looked))
+
+
+def remaining(before: Mapping[str, int], to: Transition) -> dict[str, int]:
+    """Return the counts that remain after a transition, by object and reason; `before`: the counts until then.
+
+    What the erasing call kept on purpose stays named beside the findings of a look, because a look finds by identifiers
+    and a kept record may have none of them left.
+    """
+    if to.retained is None:
+        return dict(to.left_over)
+    return {name: max(before.get(name, 0), to.left_over.get(name, 0)) for name in {*before, *to.left_over}}
 
 
 def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime) -> Transition:

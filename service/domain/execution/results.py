@@ -17,6 +17,7 @@ from connectors.base.transitions.results import (
     first_phase,
     is_worth_a_look,
     looks_at_once,
+    remaining,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "first_phase",
     "is_worth_a_look",
     "looks_at_once",
+    "remaining",
 ]

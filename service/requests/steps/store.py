@@ -37,6 +37,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import NullType
 
 from service.domain.audit.schema import AuditValue
+from service.domain.execution.results import remaining
 from service.domain.execution.states import Membership, Phase, StepFacts, StepState, Transition
 from service.store.arrays import (
     BinaryArray,
@@ -284,9 +285,8 @@ def _erased(each: StepTransition) -> dict[str, int] | None:
 
 
 def _left_over(each: StepTransition) -> dict[str, int] | None:
-    # What was kept on purpose stays named until the step ends.
     before = each.step.left_over or {}
-    left = dict(each.entry.to.left_over) or (before if each.entry.to.retained else {})
+    left = remaining(before, each.entry.to)
     return None if left == before else left
 
 

@@ -254,6 +254,14 @@ def test_answers_that_end_a_person(answer: Answer, outcome: Outcome, reason: str
     assert line.left == answer.left
 
 
+def test_what_was_kept_on_purpose_is_named_beside_the_findings_of_the_look() -> None:
+    contract, user = Left("contract", "9", "activated"), Left("user", "1", "still_there")
+    kept, look = Answer.retained("tax_law", left=(contract, user)), Answer.retained("policy", left=(user,))
+    lines, _ = play(FakeConnector({"locate": finds(), "erase": in_turn(kept), "confirm": in_turn(look)}))
+    assert lines["ada"].outcome is Outcome.RETAINED
+    assert sorted(lines["ada"].left, key=lambda left: left.object) == [contract, user]
+
+
 def test_batches_keep_the_declared_limits() -> None:
     people = [person(f"p{n}") for n in range(5)]
     connector = FakeConnector({"locate": lambda s, *_: Located((Record("user", s.ref),))})

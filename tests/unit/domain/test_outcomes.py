@@ -21,6 +21,7 @@ from service.domain.execution.results import (
     after_unaddressable_search,
     first_phase,
     looks_at_once,
+    remaining,
 )
 from service.domain.execution.states import (
     EARLIER_SYSTEM,
@@ -331,7 +332,7 @@ def test_a_look_in_the_same_pass_says_what_one_of_its_own_would(
     alone = after_confirm(between, look, rules, NOW)
     assert replace(both, erased={}, left_over={}, tries=0) == replace(alone, erased={}, left_over={}, tries=0)
     assert both.erased == erased.erased, "what the erasing call told is told once"
-    assert both.left_over == (alone.left_over or (erased.left_over if alone.retained else {}))
+    assert both.left_over == remaining(erased.left_over, alone)
 
 
 def test_what_was_kept_on_purpose_stays_named_after_the_look() -> None:
@@ -340,3 +341,17 @@ def test_what_was_kept_on_purpose_stays_named_after_the_look() -> None:
     both = after_look(facts, kept, Answer.already_absent(), AT_ONCE, NOW)
     assert (both.state, both.reason, both.left_over) == (StepState.RETAINED, "tax_law", {"user:still_there": 1})
     assert both.erased == {"user": 1}
+
+
+def test_a_look_adds_to_what_was_kept_on_purpose() -> None:
+    """The kept record lost its identifiers, so that the look finds another one only: both are named."""
+    kept = after_erase(step(Phase.ERASE), Answer.retained("tax_law", left=LEFT), AT_ONCE, NOW)
+    found = Answer.retained("policy", left=(*LEFT, Left("order", "9", "activated")))
+    for look in (found, Answer.retained("policy", left=(Left("order", "9", "activated"),))):
+        both = after_look(step(Phase.ERASE), kept, look, AT_ONCE, NOW)
+        assert both.state is StepState.RETAINED
+        assert both.left_over == {"user:still_there": 1, "order:activated": 1}
+    erased = after_confirm(step(Phase.CONFIRM), Answer.partial(LEFT), AT_ONCE, NOW)
+    assert remaining({"order:activated": 2}, erased) == {"user:still_there": 1}, (
+        "kept without a purpose: the look counts"
+    )
