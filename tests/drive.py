@@ -14,7 +14,7 @@ from service.execution.run_batch import execute_batch
 from service.execution.worker_context import WorkerContext
 from service.requests.identity.resolve import lease_identities
 from service.requests.imports.control import revoke_cancelled
-from service.requests.imports.paused import lane_goes_on
+from service.requests.imports.paused import fair_queue_is_active
 from service.requests.planning.advance import advance_requests
 from service.requests.seal import seal_due_requests
 
@@ -51,8 +51,9 @@ def drive(runtime: WorkerContext, *, patience_seconds: float = 3.0, limit_second
                 text(
                     "SELECT min(extract(epoch FROM due_at - clock_timestamp())) FROM ("
                     " SELECT due_at FROM steps WHERE state IN ('due', 'accepted')"
-                    f" AND {lane_goes_on('lane')} UNION ALL SELECT due_at FROM requests WHERE duty IS NOT NULL"
-                    f" AND (duty <> 'identify' OR {lane_goes_on('lane')})) AS d"
+                    f" AND {fair_queue_is_active('fair_queue')}"
+                    " UNION ALL SELECT due_at FROM requests WHERE duty IS NOT NULL"
+                    f" AND (duty <> 'identify' OR {fair_queue_is_active('fair_queue')})) AS d"
                 )
             ).scalar_one()
         if soon is None or soon > patience_seconds:

@@ -1,11 +1,11 @@
 """Pick what a worker leases next in one system: an interrupted batch again, or due steps that make a new one.
 
-Decides the order (domain.execution.lanes has the rule) and whether it pays to wait for company. Locks nothing and
+Decides the order (domain.execution.fair_queues has the rule) and whether it pays to wait for company. Locks nothing and
 changes
 nothing: the lease and the dispatcher ask the same question here, so a worker is only nudged for what it can lease.
 
-The cost is that of the lines, not of who stands in them: deadlines end with a day, so the due steps of a system stand
-in few groups of one (phase, lane, respond_by), which a loose scan of the index walks; of each only the first are read.
+The cost grows with the number of groups, not of steps: deadlines end with a day, so the due steps of a system are
+few groups of one (phase, fair_queue, respond_by). A loose scan of the index finds them, and reads the first of each.
 The order by time left and the condition "due by now" can't both be the order of one index; that is why.
 """
 
@@ -20,8 +20,8 @@ from sqlalchemy import Connection, Row
 
 from connectors.base.interface import Operation
 from service.audit.evidence_standing import leasable_phases
-from service.domain.execution.lanes import (
-    URGENT_LANE,
+from service.domain.execution.fair_queues import (
+    URGENT_FAIR_QUEUE,
     Gathered,
     Head,
     in_turn,
@@ -79,7 +79,7 @@ def picks(
     heads = execute(connection, _HEADS, {"s": system, "phases": [each for each in _ORDER if each in phases]}).all()
     waits: set[Phase] = set()
     for head in in_turn([Head(*row) for row in heads], last_bulk):
-        bulk = head.lane if is_bulk(head.lane) else None
+        bulk = head.fair_queue if is_bulk(head.fair_queue) else None
         if head.phase not in phases:
             continue
         if head.batch_id is not None:
@@ -95,8 +95,8 @@ def picks(
             # One question per phase: all its lines were asked at once.
             waits.add(phase)
         if gathered and _may_leave(connection, settings, system, phase, gathered, limit):
-            lanes = {row.lane for row in gathered}
-            yield FreshPick(phase, tuple(row.id for row in gathered), bulk if lanes == {bulk} else None)
+            fair_queues = {row.fair_queue for row in gathered}
+            yield FreshPick(phase, tuple(row.id for row in gathered), bulk if fair_queues == {bulk} else None)
 
 
 def is_leasable(connection: Connection, settings: Settings, system: str) -> bool:
@@ -113,8 +113,8 @@ def oldest_due_seconds(connection: Connection, system: str) -> float:
 
 def _gather(connection: Connection, system: str, head: Head, limit: int) -> list[Row[Any]]:
     """Due steps of the head's phase by time left, at most half from one bulk submission while others wait."""
-    given = {"s": system, "p": head.phase, "n": limit, "half": most_of_one_bulk(limit), "lane": head.lane}
-    statement = _OF_ONE_LANE if limit == 1 else _OF_ALL_LANES
+    given = {"s": system, "p": head.phase, "n": limit, "half": most_of_one_bulk(limit), "fair_queue": head.fair_queue}
+    statement = _OF_ONE_QUEUE if limit == 1 else _OF_ALL_QUEUES
     return list(execute(connection, statement, given).all())
 
 
@@ -129,7 +129,7 @@ def _may_leave(
         limit=limit,
         oldest_due_at=min(row.due_at for row in people),
         respond_by=min(row.respond_by for row in people),
-        is_marked=any(row.lane == URGENT_LANE for row in people),
+        is_marked=any(row.fair_queue == URGENT_FAIR_QUEUE for row in people),
         others_may_come=_is_first(settings, system, phase) or _others_may_come(connection, system, phase),
     )
     return may_leave(gathered, people[0].now, window=window, urgent=settings.seconds("urgent"))
@@ -153,7 +153,7 @@ def _others_may_come(connection: Connection, system: str, phase: Phase) -> bool:
 
 # Loose scans of the partial indexes of due steps; their comments have the measured plans.
 _HEADS = load_sql(__package__, "heads")
-_OF_ALL_LANES = load_sql(__package__, "due_of_all_queues")
-_OF_ONE_LANE = load_sql(__package__, "due_of_one_queue")
+_OF_ALL_QUEUES = load_sql(__package__, "due_of_all_queues")
+_OF_ONE_QUEUE = load_sql(__package__, "due_of_one_queue")
 _OLDEST = load_sql(__package__, "oldest_due")
 _ON_THE_WAY = load_sql(__package__, "on_the_way")

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from service.domain.audit.schema import instant_text
 from service.domain.errors import WrongState
-from service.domain.execution.lanes import URGENT_LANE
+from service.domain.execution.fair_queues import URGENT_FAIR_QUEUE
 from service.domain.execution.states import ENDED
 from service.domain.requests.deadlines import REGIMES, extended_respond_by
 from service.domain.requests.states import UNFINISHED, ExtensionReason, Progress
@@ -55,7 +55,7 @@ def expedite_request(stores: Stores, request_id: UUID, *, actor: str) -> None:
             raise WrongState("every step has ended already")
         if row.urgent:
             return
-        write_queue(connection, request_id, URGENT_LANE)
+        write_queue(connection, request_id, URGENT_FAIR_QUEUE)
         change = request_change(row, "request_expedited")
         expedite(connection, change, actor=actor, at=database_now(connection))
 

@@ -1,4 +1,4 @@
-"""Old names of settings and metrics, from the tables of CHANGELOG.md, are gone: no alias, no document, no alert."""
+"""Old names of settings, metrics and columns, from the tables of CHANGELOG.md, are in no code and no document."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from connectors.base.config import ConfigurationError
 from service.settings import parse_settings
+from service.store.tables import metadata
 from tests.architecture.house import ROOT, sources
 
 _CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -20,6 +21,7 @@ def _table(kind: str) -> list[tuple[str, str]]:
 
 SETTINGS = _table("setting")
 METRICS = _table("metric")
+COLUMNS = _table("column")
 
 
 _VAULT = {"url": "https://vault.example.test", "token_file": "token"}
@@ -62,3 +64,22 @@ def test_no_document_and_no_code_has_an_old_name() -> None:
 def test_every_new_metric_is_in_the_table_of_metrics() -> None:
     page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
     assert [now for _, now in METRICS if f"`{now}`" not in page] == []
+
+
+@pytest.mark.parametrize(("before", "now"), COLUMNS)
+def test_an_old_column_is_gone_and_the_new_one_is_mapped(before: str, now: str) -> None:
+    columns = {f"{table.name}.{column.name}" for table in metadata.tables.values() for column in table.columns}
+    assert before not in columns
+    assert now in columns
+
+
+def test_no_statement_has_an_old_column() -> None:
+    """Columns whose old name is still another table's column, or a common word, are left out."""
+    words = {before.partition(".")[2] for before, _ in COLUMNS}
+    old = re.compile(r"\b(?:" + "|".join(sorted(words)) + r")\b")
+    texts = {source.path: source.text for source in sources() if "/migrations/" not in source.path}
+    for room in ("service", "workers"):
+        texts |= {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / room).rglob("*.sql")}
+    mine = {path: text for path, text in texts.items() if not path.startswith("connectors/")}
+    assert {path: set(old.findall(text)) for path, text in mine.items() if old.search(text)} == {}
+    assert len(COLUMNS) >= 2

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from service.domain.execution.lanes import SINGLE_LANE, URGENT_LANE
+from service.domain.execution.fair_queues import DEFAULT_FAIR_QUEUE, URGENT_FAIR_QUEUE
 from service.requests.imports.paused import HALTED_IMPORTS
 from service.store.sql_files import load_sql
 from service.store.tables.work import StepRow
@@ -36,7 +36,7 @@ def test_the_groups_of_due_steps_are_found_alike_in_all_statements() -> None:
 @pytest.mark.parametrize("name", [*SCANS, *LOCKS])
 def test_steps_of_halted_imports_are_left_out_by_the_one_rule(name: str) -> None:
     statement = load_sql(EXECUTION, name)
-    rules = re.findall(r"lane NOT IN \((SELECT .*?\))\)", " ".join(statement.split()))
+    rules = re.findall(r"fair_queue NOT IN \((SELECT .*?\))\)", " ".join(statement.split()))
     # Each branch that picks or locks due steps has the rule.
     assert len(rules) == (2 if name in SCANS[:2] else 1)
     assert set(rules) == {HALTED_IMPORTS}
@@ -45,7 +45,7 @@ def test_steps_of_halted_imports_are_left_out_by_the_one_rule(name: str) -> None
 def test_the_queues_in_the_statements_are_the_domains() -> None:
     statement = load_sql(EXECUTION, "due_of_all_queues")
     named = set(re.findall(r"'([0-9a-f-]{36})'", statement))
-    assert named == {str(SINGLE_LANE), str(URGENT_LANE)}
+    assert named == {str(DEFAULT_FAIR_QUEUE), str(URGENT_FAIR_QUEUE)}
 
 
 def test_the_scans_use_the_words_of_their_partial_indexes() -> None:

@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 from uuid import uuid4
 
-from service.domain.execution.lanes import URGENT_LANE
+from service.domain.execution.fair_queues import URGENT_FAIR_QUEUE
 from service.store.engine import open_engine
 from service.store.migrate import migrate
 from tests.benchmarks.own_servers import own_servers
@@ -36,9 +36,9 @@ def fill(desk: Desk, finished: int, due: int) -> None:
     desk.write("ANALYZE")
     bulk = uuid4()
     for day in range(10):
-        desk.add(due * 9 // 100, lane=bulk, days_left=3 + day)
+        desk.add(due * 9 // 100, fair_queue=bulk, days_left=3 + day)
     desk.add(due - 10 * (due * 9 // 100) - 1, days_left=20)
-    desk.add(1, days_left=28, lane=URGENT_LANE)
+    desk.add(1, days_left=28, fair_queue=URGENT_FAIR_QUEUE)
 
 
 def milliseconds(desk: Desk) -> float:

@@ -193,10 +193,10 @@ def after_look(facts: StepFacts, erased: Transition, look: Answer, rules: System
 
 
 def remaining(before: Mapping[str, int], to: Transition) -> dict[str, int]:
-    """Return the counts that remain after a transition, by object and reason; `before`: the counts until then.
+    """Return the counts that remain after a transition, by object and reason; `before`: those until then.
 
-    What the erasing call kept on purpose stays named beside the findings of a look, because a look finds by identifiers
-    and a kept record may have none of them left.
+    A record that the erasing call kept on purpose stays named beside the findings of a look, because a look finds by
+    identifiers and a kept record may have none of them left.
     """
     if to.retained is None:
         return dict(to.left_over)

@@ -2,7 +2,7 @@
 -- with the state beside it the planner takes the partial index of due steps for empty (measured).
 WITH locked AS MATERIALIZED (
     SELECT id, request_id, phase, attempts, tries, respond_by, plan_version, records, records_accepted,
-        effect_possible, effect_at, version, entry_hash, nullif(erased, '{}') AS erased, state, due_at, lane,
+        effect_possible, effect_at, version, entry_hash, nullif(erased, '{}') AS erased, state, due_at, fair_queue,
         batch_id
     FROM steps
     WHERE id = ANY(CAST(:ids AS uuid[]))
@@ -14,6 +14,6 @@ SELECT id, request_id, phase, attempts, tries, respond_by, plan_version, records
 FROM locked
 WHERE state IN ('due', 'accepted')
     AND due_at <= clock_timestamp()
-    AND lane NOT IN (SELECT id FROM imports WHERE state IN ('paused', 'cancelling'))
+    AND fair_queue NOT IN (SELECT id FROM imports WHERE state IN ('paused', 'cancelling'))
     AND batch_id IS NULL
     AND phase = :p

@@ -3,7 +3,7 @@
 -- NULL instead of '{}' for erased: the column is usually empty, and psycopg parses every JSON value that isn't NULL.
 WITH locked AS MATERIALIZED (
     SELECT id, request_id, phase, attempts, tries, respond_by, plan_version, records, records_accepted,
-        effect_possible, effect_at, version, entry_hash, nullif(erased, '{}') AS erased, state, due_at, lane
+        effect_possible, effect_at, version, entry_hash, nullif(erased, '{}') AS erased, state, due_at, fair_queue
     FROM steps
     WHERE batch_id = :b
     ORDER BY id
@@ -14,6 +14,6 @@ SELECT id, request_id, phase, attempts, tries, respond_by, plan_version, records
 FROM locked
 WHERE state IN ('due', 'accepted')
     AND due_at <= clock_timestamp()
-    AND lane NOT IN (SELECT id FROM imports WHERE state IN ('paused', 'cancelling'))
+    AND fair_queue NOT IN (SELECT id FROM imports WHERE state IN ('paused', 'cancelling'))
 ORDER BY id
 LIMIT CAST(:n AS bigint)

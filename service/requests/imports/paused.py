@@ -1,7 +1,7 @@
 """Stop the work of paused and cancelled imports: nothing of theirs is leased or resolved.
 
 Decides by the import's own row, so that pausing 100,000 requests writes one row. The work of an import is one queue
-(domain.execution.lanes), and a paused queue is passed over as a whole. Deadlines go on and are watched as before.
+(domain.execution.fair_queues), and a paused queue is passed over as a whole. Deadlines go on and are watched as before.
 A request that was marked as urgent is in another queue, and goes on.
 """
 
@@ -24,6 +24,6 @@ REQUEST_IS_ACTIVE = or_(RequestRow.import_id.is_(None), RequestRow.import_id.not
 """The condition for a request whose import, if it has one, isn't paused or cancelled."""
 
 
-def lane_goes_on(lane: str) -> str:
+def fair_queue_is_active(fair_queue: str) -> str:
     """Return the condition for a queue of due work that isn't paused, given its column."""
-    return f"{lane} NOT IN ({HALTED_IMPORTS})"
+    return f"{fair_queue} NOT IN ({HALTED_IMPORTS})"

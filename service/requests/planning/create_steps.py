@@ -115,7 +115,7 @@ def step_insert(
         reason=reason,
         due_at=due_at,
         respond_by=request.respond_by,
-        queue=request.lane,
+        queue=request.fair_queue,
         located=step.located,
         waits_for_order=waits_for_order,
         plan_version=plan_version,

@@ -297,7 +297,7 @@ _NEW_STEPS = (
         column("reason", Text),
         column("due_at", DateTime(timezone=True)),
         column("respond_by", DateTime(timezone=True)),
-        column("lane", Uuid),
+        column("fair_queue", Uuid),
         column("located", Boolean),
         column("waits_for_order", Boolean),
         column("plan_version", Integer),

@@ -59,12 +59,12 @@ class StoredRequest(NamedTuple):
 
 
 class PlannedRequest(NamedTuple):
-    """The columns that opening steps, freezing and releasing a plan read. `lane`: the queue of the request's steps."""
+    """The columns that opening steps, freezing and releasing a plan read. `fair_queue` is that of its steps."""
 
     id: UUID
     subject: str
     respond_by: datetime
-    lane: UUID
+    fair_queue: UUID
     doubts: Sequence[Mapping[str, object]]
     second_person_for: Sequence[str]
     plan_version: int

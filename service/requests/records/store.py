@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from service.domain.errors import NotFound
-from service.domain.execution.lanes import SINGLE_LANE, URGENT_LANE, most_of_one_bulk
+from service.domain.execution.fair_queues import DEFAULT_FAIR_QUEUE, URGENT_FAIR_QUEUE, most_of_one_bulk
 from service.requests.records.rows import PlannedRequest, StoredRequest
 from service.store.arrays import array_parameter, int_array, uuid_array
 from service.store.execute import execute
@@ -181,7 +181,7 @@ _LOCK_LEASED_PLAIN = (
 
 def pick_identities(connection: Connection, limit: int) -> list[UUID]:
     """Return up to `limit` requests to search next, by time left; at most half of them from one import first."""
-    values = {"n": limit, "half": most_of_one_bulk(limit), "urgent": URGENT_LANE, "single": SINGLE_LANE}
+    values = {"n": limit, "half": most_of_one_bulk(limit), "urgent": URGENT_FAIR_QUEUE, "single": DEFAULT_FAIR_QUEUE}
     return execute(connection, _PICK, values).scalars()
 
 

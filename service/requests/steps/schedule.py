@@ -189,7 +189,7 @@ def write_queue(connection: Connection, request_id: UUID, queue: UUID) -> None:
     execute(connection, _WRITE_QUEUE, {"request": request_id, "queue": queue})
 
 
-_WRITE_QUEUE = update(StepRow).where(*_UNFINISHED).values(lane=bindparam("queue"))
+_WRITE_QUEUE = update(StepRow).where(*_UNFINISHED).values(fair_queue=bindparam("queue"))
 
 
 def destroy_records(connection: Connection, request_id: UUID) -> None:

@@ -12,13 +12,15 @@ from sqlalchemy import Computed, DateTime, ForeignKey, Index, LargeBinary, Text,
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.domain.execution.lanes import SINGLE_LANE, URGENT_LANE
+from service.domain.execution.fair_queues import DEFAULT_FAIR_QUEUE, URGENT_FAIR_QUEUE
 from service.store.tables.base import Base
 
 Instant = DateTime(timezone=True)
 
-# In whose line a request and its steps stand: see domain.fairness.
-LANE = f"CASE WHEN urgent THEN '{URGENT_LANE}'::uuid ELSE COALESCE(import_id, '{SINGLE_LANE}'::uuid) END"
+# The queue of a request and its steps; domain.execution.fair_queues has the rule.
+FAIR_QUEUE = (
+    f"CASE WHEN urgent THEN '{URGENT_FAIR_QUEUE}'::uuid ELSE COALESCE(import_id, '{DEFAULT_FAIR_QUEUE}'::uuid) END"
+)
 
 # Each row is leased, or planned, soon after it was written: beside itself it can be updated without touching an index.
 _ROOM = {"postgresql_with": {"fillfactor": "65"}}
@@ -62,7 +64,7 @@ class RequestRow(Base):
     linked_to: Mapped[UUID | None] = mapped_column(ForeignKey("requests.id"))
     reappearance_of: Mapped[UUID | None] = mapped_column(ForeignKey("requests.id"))
     urgent: Mapped[bool] = mapped_column(server_default="false")
-    lane: Mapped[UUID] = mapped_column(Computed(LANE, persisted=True))
+    fair_queue: Mapped[UUID] = mapped_column(Computed(FAIR_QUEUE, persisted=True))
     plan_version: Mapped[int] = mapped_column(server_default="0")
     doubts: Mapped[list[dict[str, object]]] = mapped_column(JSONB, server_default="[]")
     doubts_version: Mapped[int] = mapped_column(server_default="0")
@@ -81,7 +83,7 @@ class RequestRow(Base):
         UniqueConstraint("external_reference", "submitted_by"),
         Index("ix_requests_due", "duty", "due_at", postgresql_where=text("duty IS NOT NULL")),
         Index("ix_requests_page", "created_at", "id"),
-        Index("ix_requests_identify", "lane", "respond_by", "due_at", postgresql_where=text("duty = 'identify'")),
+        Index("ix_requests_identify", "fair_queue", "respond_by", "due_at", postgresql_where=text("duty = 'identify'")),
         Index("ix_requests_sealed", "sealed_at", postgresql_where=text("sealed_at IS NOT NULL AND attempts_kept")),
         Index("ix_requests_import_state", "import_id", "state", postgresql_where=text("import_id IS NOT NULL")),
         Index("ix_requests_import_line", "import_id", "import_line", postgresql_where=text("import_id IS NOT NULL")),

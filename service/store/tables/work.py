@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, ForeignKey, Identity, Index, LargeBinary, Tex
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.domain.execution.lanes import SINGLE_LANE
+from service.domain.execution.fair_queues import DEFAULT_FAIR_QUEUE
 from service.store.tables.base import Base
 from service.store.tables.requests import Instant
 
@@ -94,9 +94,9 @@ class BatchRow(Base):
 class StepRow(Base):
     """One (person, system) pair. `records` is sealed JSON of frozen and newly found record ids of this system.
 
-    `attempts` counts all tries, `tries` those in a row that ended in an error. `lane` says in whose line the step
-    stands: its bulk submission's, or one of domain.fairness. `job_hashes` are keyed hashes of the vendor's jobs that an
-    accepted step waits for; `hinted_at` is when the last callback had it looked at.
+    `attempts` counts all tries, `tries` those in a row that ended in an error. `fair_queue` is the id of the
+    step's bulk submission, or one of domain.execution.fair_queues. `job_hashes` are keyed hashes of the vendor's jobs
+    that an accepted step waits for; `hinted_at` is when the last callback had it looked at.
 
     `request_id`, `system` and `batch_id` are no foreign keys: each is written in the transaction that has just read or
     written the other row, and the checks cost a tenth of all that the database did for a step (measured 2026-11-28).
@@ -115,7 +115,7 @@ class StepRow(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     due_at: Mapped[datetime | None] = mapped_column(Instant)
     respond_by: Mapped[datetime] = mapped_column(Instant)
-    lane: Mapped[UUID] = mapped_column(server_default=str(SINGLE_LANE))
+    fair_queue: Mapped[UUID] = mapped_column(server_default=str(DEFAULT_FAIR_QUEUE))
     batch_id: Mapped[UUID | None]
     plan_version: Mapped[int | None]
     located: Mapped[bool] = mapped_column(server_default="false")
@@ -141,8 +141,8 @@ class StepRow(Base):
 
     __table_args__ = (
         UniqueConstraint("request_id", "system"),
-        Index("ix_steps_fresh", "system", "phase", "lane", "respond_by", "due_at", postgresql_where=text(_FRESH)),
-        Index("ix_steps_again", "system", "lane", "respond_by", "due_at", postgresql_where=text(_AGAIN)),
+        Index("ix_steps_fresh", "system", "phase", "fair_queue", "respond_by", "due_at", postgresql_where=text(_FRESH)),
+        Index("ix_steps_again", "system", "fair_queue", "respond_by", "due_at", postgresql_where=text(_AGAIN)),
         Index("ix_steps_leased", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
         Index("ix_steps_parked", "system", "id", postgresql_where=text("state = 'parked'")),
         Index("ix_steps_waiting", "system", postgresql_where=text("state = 'waiting'")),

@@ -128,10 +128,10 @@ def test_without_the_gate_a_paused_import_goes_on(company: Company, monkeypatch:
     before = effects(company)
     pause_import(company.stores, importing.id, actor="cli")
 
-    selecting = [(pick_steps, name, "g.lane") for name in ("_HEADS", "_OF_ALL_LANES", "_OF_ONE_LANE")]
-    locking = [(lease_steps, name, "lane") for name in ("_LOCK_DUE_OF_BATCH", "_LOCK_DUE_BY_ID")]
+    selecting = [(pick_steps, name, "g.fair_queue") for name in ("_HEADS", "_OF_ALL_QUEUES", "_OF_ONE_QUEUE")]
+    locking = [(lease_steps, name, "fair_queue") for name in ("_LOCK_DUE_OF_BATCH", "_LOCK_DUE_BY_ID")]
     for module, name, column in selecting + locking:
-        gate = import_gate.lane_goes_on(column)
+        gate = import_gate.fair_queue_is_active(column)
         assert gate in getattr(module, name)
         monkeypatch.setattr(module, name, getattr(module, name).replace(gate, "true"))
     company.drive(patience_seconds=0.3)

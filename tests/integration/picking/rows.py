@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Engine, text
 
-from service.domain.execution.lanes import SINGLE_LANE
+from service.domain.execution.fair_queues import DEFAULT_FAIR_QUEUE
 from service.execution.select import AgainPick, FreshPick, is_leasable, picks
 from service.settings import Settings, parse_settings
 from service.store.stores import Stores
@@ -55,7 +55,7 @@ class Desk:
         *,
         phase: str = "locate",
         state: str = "due",
-        lane: UUID = SINGLE_LANE,
+        fair_queue: UUID = DEFAULT_FAIR_QUEUE,
         days_left: float = 20,
         due_for: float = 60,
         batch: UUID | None = None,
@@ -66,16 +66,16 @@ class Desk:
             " submitted_by) SELECT gen_random_uuid(), gen_random_uuid()::text, 'erasure', 'gdpr', 'in_progress',"
             " now(), date_trunc('day', now()) + make_interval(secs => :left), gen_random_uuid()"
             " FROM generate_series(1, :n) RETURNING id, respond_by)"
-            " INSERT INTO steps (id, request_id, system, position, phase, state, due_at, respond_by, lane, batch_id,"
-            " ended_at) SELECT gen_random_uuid(), id, :s, 50, :phase, CAST(:state AS text),"
+            " INSERT INTO steps (id, request_id, system, position, phase, state, due_at, respond_by, fair_queue,"
+            " batch_id, ended_at) SELECT gen_random_uuid(), id, :s, 50, :phase, CAST(:state AS text),"
             " CASE WHEN :state IN ('due', 'accepted') THEN clock_timestamp() - make_interval(secs => :due)"
             " + random() * interval '1 ms' END,"
-            " respond_by, :lane, :batch, CASE WHEN :state = 'absent' THEN now() END FROM made",
+            " respond_by, :fair_queue, :batch, CASE WHEN :state = 'absent' THEN now() END FROM made",
             n=people,
             s=SYSTEM,
             phase=phase,
             state=state,
-            lane=lane,
+            fair_queue=fair_queue,
             left=days_left * 86400.0,
             due=due_for,
             batch=batch,
@@ -106,11 +106,13 @@ class Desk:
         assert isinstance(pick, FreshPick)
         return pick
 
-    def lanes(self, pick: FreshPick) -> dict[UUID, int]:
-        """How many of each lane were picked."""
+    def fair_queues(self, pick: FreshPick) -> dict[UUID, int]:
+        """How many of each queue were picked."""
         ids = list(pick.step_ids)
-        rows = self.rows("SELECT lane, count(*) AS n FROM steps WHERE id = ANY(:ids) GROUP BY lane", ids=ids)
-        return {row.lane: row.n for row in rows}
+        rows = self.rows(
+            "SELECT fair_queue, count(*) AS n FROM steps WHERE id = ANY(:ids) GROUP BY fair_queue", ids=ids
+        )
+        return {row.fair_queue: row.n for row in rows}
 
     def is_leasable(self, settings: Settings) -> bool:
         """What the dispatcher sees."""

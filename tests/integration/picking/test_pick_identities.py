@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from uuid import UUID, uuid4
 
-from service.domain.execution.lanes import SINGLE_LANE, URGENT_LANE
+from service.domain.execution.fair_queues import DEFAULT_FAIR_QUEUE, URGENT_FAIR_QUEUE
 from service.execution.due import has_due_identities
 from service.requests.deadlines import expedite_request
 from service.requests.records.store import pick_identities
@@ -37,7 +37,7 @@ def submit(desk: Desk, people: int, *, bulk: UUID | None = None, days_left: floa
 def picked(desk: Desk, limit: int) -> Counter[UUID]:
     with desk.engine.begin() as connection:
         ids = pick_identities(connection, limit)
-    return Counter(row.lane for row in desk.rows("SELECT lane FROM requests WHERE id = ANY(:ids)", ids=ids))
+    return Counter(row.fair_queue for row in desk.rows("SELECT fair_queue FROM requests WHERE id = ANY(:ids)", ids=ids))
 
 
 def test_half_of_a_walk_is_the_most_of_one_bulk_submission_while_others_wait(desk: Desk) -> None:
@@ -45,9 +45,9 @@ def test_half_of_a_walk_is_the_most_of_one_bulk_submission_while_others_wait(des
     submit(desk, 100, bulk=BULK, days_left=2)
     assert picked(desk, 20) == {BULK: 20}
     submit(desk, 4)
-    assert picked(desk, 20) == {BULK: 16, SINGLE_LANE: 4}
+    assert picked(desk, 20) == {BULK: 16, DEFAULT_FAIR_QUEUE: 4}
     submit(desk, 40)
-    assert picked(desk, 20) == {BULK: 10, SINGLE_LANE: 10}
+    assert picked(desk, 20) == {BULK: 10, DEFAULT_FAIR_QUEUE: 10}
     desk.write("UPDATE requests SET lease_until = clock_timestamp() + interval '1 minute' WHERE import_id IS NULL")
     assert picked(desk, 20) == {BULK: 20}
     desk.write("UPDATE requests SET due_at = clock_timestamp() + interval '1 minute'")
@@ -61,7 +61,7 @@ def test_who_is_marked_as_urgent_goes_first_everywhere(desk: Desk) -> None:
     (marked,) = desk.rows("SELECT id FROM requests WHERE import_id IS NULL")
     for _ in range(2):
         expedite_request(desk.stores, marked.id, actor="cli")
-    assert picked(desk, 1) == {URGENT_LANE: 1}
+    assert picked(desk, 1) == {URGENT_FAIR_QUEUE: 1}
     # Marked once, logged once; steps that stand already change their line, ended ones don't.
     assert desk.rows("SELECT version FROM requests WHERE id = :id", id=marked.id)[0].version == 1
     desk.add(2, days_left=29)
@@ -69,5 +69,5 @@ def test_who_is_marked_as_urgent_goes_first_everywhere(desk: Desk) -> None:
     desk.write("UPDATE steps SET ended_at = now(), state = 'absent' WHERE id = :id", id=other.id)
     expedite_request(desk.stores, one.request_id, actor="cli")
     expedite_request(desk.stores, other.request_id, actor="cli")
-    lanes = {row.id: row.lane for row in desk.rows("SELECT id, lane FROM steps")}
-    assert lanes == {one.id: URGENT_LANE, other.id: SINGLE_LANE}
+    fair_queues = {row.id: row.fair_queue for row in desk.rows("SELECT id, fair_queue FROM steps")}
+    assert fair_queues == {one.id: URGENT_FAIR_QUEUE, other.id: DEFAULT_FAIR_QUEUE}

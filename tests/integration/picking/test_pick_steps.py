@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import TextClause, text
 
-from service.domain.execution.lanes import SINGLE_LANE, URGENT_LANE
+from service.domain.execution.fair_queues import DEFAULT_FAIR_QUEUE, URGENT_FAIR_QUEUE
 from service.execution import select as pick_steps
 from service.execution.due import due_systems
 from service.execution.lease import lease_steps
@@ -40,7 +40,7 @@ def test_a_batch_that_is_not_full_waits_for_company(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     "more",
-    [{"due_for": 31}, {"days_left": 1}, {"days_left": -9}, {"lane": URGENT_LANE}],
+    [{"due_for": 31}, {"days_left": 1}, {"days_left": -9}, {"fair_queue": URGENT_FAIR_QUEUE}],
     ids=lambda more: next(iter(more)),
 )
 def test_nobody_waits_too_long_nor_when_it_is_urgent(desk: Desk, more: dict[str, Any]) -> None:
@@ -72,42 +72,42 @@ def test_after_its_search_a_step_waits_only_if_somebody_is_on_the_way(desk: Desk
 
 
 def test_at_most_half_of_a_batch_is_one_bulk_submissions_while_others_wait(desk: Desk) -> None:
-    desk.add(100, lane=BULK, days_left=3)
+    desk.add(100, fair_queue=BULK, days_left=3)
     assert desk.first(AT_ONCE).bulk == BULK
     desk.add(40, days_left=20)
-    assert desk.lanes(desk.first(AT_ONCE)) == {BULK: 10, SINGLE_LANE: 10}
+    assert desk.fair_queues(desk.first(AT_ONCE)) == {BULK: 10, DEFAULT_FAIR_QUEUE: 10}
     assert desk.first(AT_ONCE).bulk is None
-    desk.add(5, lane=OTHER_BULK, days_left=4)
-    assert desk.lanes(desk.first(AT_ONCE)) == {BULK: 10, OTHER_BULK: 5, SINGLE_LANE: 5}
+    desk.add(5, fair_queue=OTHER_BULK, days_left=4)
+    assert desk.fair_queues(desk.first(AT_ONCE)) == {BULK: 10, OTHER_BULK: 5, DEFAULT_FAIR_QUEUE: 5}
 
 
 def test_what_the_others_leave_free_is_filled(desk: Desk) -> None:
-    desk.add(100, lane=BULK, days_left=3)
+    desk.add(100, fair_queue=BULK, days_left=3)
     desk.add(1, days_left=25)
-    desk.add(1, days_left=25, lane=URGENT_LANE)
-    assert desk.lanes(desk.first(AT_ONCE)) == {BULK: 18, SINGLE_LANE: 1, URGENT_LANE: 1}
+    desk.add(1, days_left=25, fair_queue=URGENT_FAIR_QUEUE)
+    assert desk.fair_queues(desk.first(AT_ONCE)) == {BULK: 18, DEFAULT_FAIR_QUEUE: 1, URGENT_FAIR_QUEUE: 1}
 
 
 def test_the_urgent_one_leaves_in_the_next_batch_before_a_hundred_thousand(desk: Desk) -> None:
     # A thousand here; tests/benchmarks has the hundred thousand. One person a call, the import older and sooner due.
     alone = settings_with(batch_size=1)
-    desk.add(1000, lane=BULK, days_left=3, due_for=600)
-    desk.add(1, lane=URGENT_LANE, days_left=28, due_for=0)
-    assert desk.lanes(desk.first(alone)) == {URGENT_LANE: 1}
+    desk.add(1000, fair_queue=BULK, days_left=3, due_for=600)
+    desk.add(1, fair_queue=URGENT_FAIR_QUEUE, days_left=28, due_for=0)
+    assert desk.fair_queues(desk.first(alone)) == {URGENT_FAIR_QUEUE: 1}
 
 
 def test_batches_of_one_take_turns(desk: Desk) -> None:
     alone = settings_with(batch_size=1)
-    desk.add(30, lane=BULK, days_left=3)
+    desk.add(30, fair_queue=BULK, days_left=3)
     desk.add(30, days_left=25)
-    lanes: list[UUID] = []
+    fair_queues: list[UUID] = []
     last: UUID | None = None
     for _ in range(6):
         pick = desk.first(alone, last_bulk=last)
-        lanes += desk.lanes(pick)
+        fair_queues += desk.fair_queues(pick)
         last = pick.bulk
         desk.write("DELETE FROM steps WHERE id = ANY(:ids)", ids=list(pick.step_ids))
-    assert lanes == [BULK, SINGLE_LANE] * 3
+    assert fair_queues == [BULK, DEFAULT_FAIR_QUEUE] * 3
 
 
 def test_the_store_remembers_who_had_the_last_batch_alone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_the_store_remembers_who_had_the_last_batch_alone(desk: Desk, monkeypatc
     real = pick_steps.in_turn
     monkeypatch.setattr(pick_steps, "in_turn", lambda heads, last: asked.append(last) or real(heads, last))
     monkeypatch.setattr("service.execution.lease._open", lambda stores, batch, *others: batch)
-    desk.add(30, lane=BULK, days_left=3)
+    desk.add(30, fair_queue=BULK, days_left=3)
     for _ in range(2):
         assert lease_steps(desk.stores, AT_ONCE, SYSTEM) is not None
     assert asked == [None, BULK]
@@ -189,10 +189,10 @@ def test_asking_costs_the_same_with_a_backlog_and_with_finished_work(desk: Desk)
     desk.add(4000, phase="confirm", state="absent")
     # Freshly analysed without one due row: then the planner takes the partial indexes for empty.
     desk.write("ANALYZE")
-    for n, lane in enumerate((SINGLE_LANE, BULK, OTHER_BULK)):
-        desk.add(1000, lane=lane, days_left=5 + n)
-        desk.add(1000, lane=lane, days_left=9 + n, due_for=-600)
-        desk.add(1000, lane=lane, days_left=9 + n, phase="confirm", due_for=-600)
+    for n, fair_queue in enumerate((DEFAULT_FAIR_QUEUE, BULK, OTHER_BULK)):
+        desk.add(1000, fair_queue=fair_queue, days_left=5 + n)
+        desk.add(1000, fair_queue=fair_queue, days_left=9 + n, due_for=-600)
+        desk.add(1000, fair_queue=fair_queue, days_left=9 + n, phase="confirm", due_for=-600)
     for _ in range(10):
         desk.add(50, batch=desk.batch(), phase="erase")
         desk.add(20, batch=desk.batch(lease=60), phase="erase", state="leased")
@@ -200,7 +200,7 @@ def test_asking_costs_the_same_with_a_backlog_and_with_finished_work(desk: Desk)
     half = {"p": "locate", "n": 20, "half": 10}
     for _ in ("with the statistics of an empty line", "with fresh ones"):
         heads, head_ways = read(desk, pick_steps._HEADS)
-        people, people_ways = read(desk, pick_steps._OF_ALL_LANES, **half)
+        people, people_ways = read(desk, pick_steps._OF_ALL_QUEUES, **half)
         # The groups, the first of each line, and the batch that is looked at for somebody who is still leased.
         assert heads <= 40 + 50
         assert people <= 3 * 20 + 20

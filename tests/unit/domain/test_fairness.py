@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from service.domain.execution.lanes import (
-    SINGLE_LANE,
-    URGENT_LANE,
+from service.domain.execution.fair_queues import (
+    DEFAULT_FAIR_QUEUE,
+    URGENT_FAIR_QUEUE,
     Gathered,
     Head,
     in_turn,
@@ -24,27 +24,32 @@ BULK = uuid4()
 DAY = timedelta(days=1)
 
 
-def head(lane: object, days: float, seconds: float = 0) -> Head:
-    return Head("locate", lane, NOW + days * DAY, NOW - timedelta(seconds=seconds))  # type: ignore[arg-type]
+def head(fair_queue: object, days: float, seconds: float = 0) -> Head:
+    return Head("locate", fair_queue, NOW + days * DAY, NOW - timedelta(seconds=seconds))  # type: ignore[arg-type]
 
 
 def test_what_is_marked_goes_first_then_what_has_least_time_left_then_what_waits_longest() -> None:
-    marked, late, soon, older = head(URGENT_LANE, 30), head(SINGLE_LANE, -3), head(BULK, 2), head(SINGLE_LANE, 2, 5)
+    marked, late, soon, older = (
+        head(URGENT_FAIR_QUEUE, 30),
+        head(DEFAULT_FAIR_QUEUE, -3),
+        head(BULK, 2),
+        head(DEFAULT_FAIR_QUEUE, 2, 5),
+    )
     assert in_turn([soon, late, older, marked], None) == [marked, late, older, soon]
 
 
 def test_who_had_the_last_batch_alone_comes_after_everybody_else() -> None:
-    bulk, single = head(BULK, 1), head(SINGLE_LANE, 20)
+    bulk, single = head(BULK, 1), head(DEFAULT_FAIR_QUEUE, 20)
     assert in_turn([single, bulk], None) == [bulk, single]
     assert in_turn([single, bulk], BULK) == [single, bulk]
     assert in_turn([bulk], BULK) == [bulk]
     # Only bulk submissions take turns: the line of single requests isn't one submission.
-    assert in_turn([head(SINGLE_LANE, 1), head(BULK, 2)], SINGLE_LANE)[0].lane == SINGLE_LANE
+    assert in_turn([head(DEFAULT_FAIR_QUEUE, 1), head(BULK, 2)], DEFAULT_FAIR_QUEUE)[0].fair_queue == DEFAULT_FAIR_QUEUE
 
 
 def test_half_of_a_batch_is_the_most_of_one_bulk_submission() -> None:
     assert [most_of_one_bulk(n) for n in (1, 2, 3, 100)] == [1, 1, 1, 50]
-    assert [is_bulk(lane) for lane in (URGENT_LANE, SINGLE_LANE, BULK)] == [False, False, True]
+    assert [is_bulk(fair_queue) for fair_queue in (URGENT_FAIR_QUEUE, DEFAULT_FAIR_QUEUE, BULK)] == [False, False, True]
 
 
 YOUNG = Gathered(

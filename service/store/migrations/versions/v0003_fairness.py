@@ -5,14 +5,17 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from service.domain.execution.lanes import SINGLE_LANE, URGENT_LANE
-
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-_LANE = f"CASE WHEN urgent THEN '{URGENT_LANE}'::uuid ELSE COALESCE(import_id, '{SINGLE_LANE}'::uuid) END"
+# Written out: what a migration does must not change with the constants of the code.
+_SINGLE = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+_LANE = (
+    "CASE WHEN urgent THEN '00000000-0000-0000-0000-000000000000'::uuid"
+    " ELSE COALESCE(import_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) END"
+)
 _DUE = "state IN ('due', 'accepted')"
 
 
@@ -37,7 +40,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("sealed_at IS NOT NULL AND attempts_kept"),
     )
     op.add_column("systems", sa.Column("last_bulk", sa.Uuid(), nullable=True))
-    op.add_column("steps", sa.Column("lane", sa.Uuid(), server_default=str(SINGLE_LANE), nullable=False))
+    op.add_column("steps", sa.Column("lane", sa.Uuid(), server_default=_SINGLE, nullable=False))
     op.drop_index("ix_steps_due", table_name="steps")
     op.create_index(
         "ix_steps_fresh",

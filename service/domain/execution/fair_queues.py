@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-URGENT_LANE = UUID(int=0)
+URGENT_FAIR_QUEUE = UUID(int=0)
 """The queue of requests that a human marked as urgent; it comes before all others."""
 
-SINGLE_LANE = UUID(int=2**128 - 1)
+DEFAULT_FAIR_QUEUE = UUID(int=2**128 - 1)
 """The queue of requests that were submitted one by one. Each bulk submission has its own queue, under its id."""
 
 
@@ -23,27 +23,27 @@ class Head:
     """The first step of a queue of due steps. `batch_id`: the batch in which it was leased before."""
 
     phase: str
-    lane: UUID
+    fair_queue: UUID
     respond_by: datetime
     due_at: datetime
     batch_id: UUID | None = None
 
 
-def is_bulk(lane: UUID) -> bool:
+def is_bulk(fair_queue: UUID) -> bool:
     """Return True for the queue of a bulk submission."""
-    return lane not in (URGENT_LANE, SINGLE_LANE)
+    return fair_queue not in (URGENT_FAIR_QUEUE, DEFAULT_FAIR_QUEUE)
 
 
-def in_turn(heads: Sequence[Head], last_lane: UUID | None) -> list[Head]:
+def in_turn(heads: Sequence[Head], last_fair_queue: UUID | None) -> list[Head]:
     """Return the queues' heads in the order of service: urgent first, then by deadline, then by due time.
 
-    `last_lane` is the queue of the bulk submission that filled the last batch alone; it comes after all others.
+    `last_fair_queue` is the queue of the bulk submission that filled the last batch alone; it comes after all others.
     """
     return sorted(
         heads,
         key=lambda head: (
-            head.lane != URGENT_LANE,
-            is_bulk(head.lane) and head.lane == last_lane,
+            head.fair_queue != URGENT_FAIR_QUEUE,
+            is_bulk(head.fair_queue) and head.fair_queue == last_fair_queue,
             head.respond_by,
             head.due_at,
         ),
@@ -53,7 +53,7 @@ def in_turn(heads: Sequence[Head], last_lane: UUID | None) -> list[Head]:
 def most_of_one_bulk(limit: int) -> int:
     """Return how many steps of a batch one bulk submission may fill while others wait; at least one.
 
-    With a limit of one, the queues alternate by `last_lane` instead.
+    With a limit of one, the queues alternate by `last_fair_queue` instead.
     """
     return max(1, limit // 2)
 
