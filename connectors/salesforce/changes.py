@@ -23,6 +23,7 @@ from connectors.base.values import ChangedRecord, ChangePage, Identifier, Record
 from connectors.salesforce.identifiers import ID_KINDS, PHONE, Rules, carried
 from connectors.salesforce.org.reading import Reader, Rows
 from connectors.salesforce.org.schema import ACCOUNT, CONTACT, PEOPLE, ObjectType, Schema
+from connectors.salesforce.org.soql import all_of, select
 from connectors.salesforce.org.visibility import check_own_record, check_rights, own_record_asked, rights_asked
 
 STAMP = "SystemModstamp"
@@ -54,7 +55,7 @@ class ChangeReader:
         """At most ROWS_PER_OBJECT records of each kind, or all of one single instant."""
         at = begin_at - self._overlap if cursor is None else _instant(cursor)
         names = [name for name in PEOPLE if self._tells(name)]
-        found = self._read(names, f">= {_literal(at)}", f" ORDER BY {STAMP} LIMIT {ROWS_PER_OBJECT}")
+        found = self._read(names, f">= {_literal(at)}", ROWS_PER_OBJECT)
         cut_off = [_changed_at(rows[-1]) for rows in found.values() if len(rows) >= ROWS_PER_OBJECT]
         if not cut_off:
             return ChangePage(self._seen(found), _literal(self._caught_up(at, found)), more=False)
@@ -63,7 +64,7 @@ class ChangeReader:
             # Of the last instant there may be more than was told: it is the next page's.
             whole = {name: [row for row in rows if _changed_at(row) < end] for name, rows in found.items()}
             return ChangePage(self._seen(whole), _literal(end), more=True)
-        found = self._read(names, f"= {_literal(at)}", "")
+        found = self._read(names, f"= {_literal(at)}")
         return ChangePage(self._seen(found), _literal(at + _SMALLEST_STEP), more=True)
 
     def _tells(self, name: str) -> bool:
@@ -75,13 +76,13 @@ class ChangeReader:
             raise AnswerNotUnderstood("changes_without_instant")
         return True
 
-    def _read(self, names: Sequence[str], when: str, tail: str) -> dict[str, Rows]:
+    def _read(self, names: Sequence[str], when: str, limit: int = 0) -> dict[str, Rows]:
         """Return rows by object.
 
         The same calls ask for our rights and our own record: an empty list from a user that doesn't see those is no
         answer.
         """
-        texts = [self._statement(self._schema.objects[name], when, tail) for name in names]
+        texts = [self._statement(self._schema.objects[name], when, limit) for name in names]
         rights = rights_asked(self._schema)
         proof = [*rights, own_record_asked(self._own_id)]
         answers = self._reader.run([*texts, *proof], range(len(texts), len(texts) + len(proof)))
@@ -89,14 +90,14 @@ class ChangeReader:
         check_own_record(answers[-1], self._own_id)
         return dict(zip(names, answers, strict=False))
 
-    def _statement(self, known: ObjectType, when: str, tail: str) -> str:
+    def _statement(self, known: ObjectType, when: str, limit: int) -> str:
         names = ["Id", STAMP, *self._rules.fields_of(known)]
         names += [name for name in ("IsPersonAccount", "AccountId") if known.has(name)]
         # All reading is queryAll, which shows the recycle bin as well.
-        live = " AND IsDeleted = false" if known.has("IsDeleted") else ""
-        person = " AND IsPersonAccount = true" if known.name == ACCOUNT else ""
-        fields = ", ".join(dict.fromkeys(names))
-        return f"SELECT {fields} FROM {known.name} WHERE {STAMP} {when}{live}{person}{tail}"  # noqa: S608 - describe's names
+        live = "IsDeleted = false" if known.has("IsDeleted") else ""
+        person = "IsPersonAccount = true" if known.name == ACCOUNT else ""
+        where = all_of(f"{STAMP} {when}", live, person)
+        return select(dict.fromkeys(names), known.name, where, order_by=STAMP if limit else "", limit=limit)
 
     def _caught_up(self, at: datetime, found: Mapping[str, Rows]) -> datetime:
         now = self._org_clock()

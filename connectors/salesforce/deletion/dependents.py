@@ -15,7 +15,7 @@ from connectors.salesforce.deletion.root_search import person_fields
 from connectors.salesforce.org.org import MAX_HEAVY_SUBREQUESTS
 from connectors.salesforce.org.reading import Reader, Rows
 from connectors.salesforce.org.schema import ACCOUNT, CONTACT, MAIL, PEOPLE, Relation, Schema
-from connectors.salesforce.org.soql import MAX_SUBSELECTS, by_id, selects
+from connectors.salesforce.org.soql import MAX_SUBSELECTS, by_id, select, selects
 
 Key = tuple[str, str]
 Group = tuple[str, frozenset[Relation]]
@@ -345,13 +345,12 @@ class DependentSearch:
 
     def _nested(self, question: _Question) -> list[str]:
         ids = list(map(by_id, question.ids))
-        return selects(
-            ["Id", *map(self._sub_select, question.branches)], question.group[0], [("Id", ids)], "", question.most
-        )
+        below = list(map(self._sub_select, question.branches))
+        return selects(["Id"], question.group[0], [("Id", ids)], most=question.most, sub_selects=below)
 
     def _sub_select(self, branch: Branch) -> str:
-        columns = [*self._columns(branch.relation.child), *map(self._sub_select, branch.below)]
-        return f"(SELECT {', '.join(columns)} FROM {branch.relation.name})"  # noqa: S608 - describe's names
+        columns = self._columns(branch.relation.child)
+        return select(columns, str(branch.relation.name), sub_selects=map(self._sub_select, branch.below))
 
     def _below(self, parent: str, row: Mapping[str, Any], branches: Sequence[Branch]) -> list[_Found]:
         key = (parent, str(row["Id"]))

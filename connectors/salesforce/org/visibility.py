@@ -11,7 +11,7 @@ from typing import Any
 
 from connectors.base.errors import CredentialsRefused
 from connectors.salesforce.org.schema import USER, Schema
-from connectors.salesforce.org.soql import quote
+from connectors.salesforce.org.soql import quote, select
 
 ACCESS = "UserPermissionAccess"
 _SEES_ALL = ("PermissionsViewAllData", "PermissionsModifyAllData")
@@ -40,7 +40,7 @@ def rights_asked(schema: Schema) -> list[str]:
     """The statement that asks for our own rights; none where the org doesn't tell them."""
     known = schema.objects.get(ACCESS)
     seen = [name for name in _SEES_ALL if known is not None and known.has(name)]
-    return [f"SELECT {', '.join(seen)} FROM {ACCESS} LIMIT 1"] if seen else []  # noqa: S608 - fixed names
+    return [select(seen, ACCESS, limit=1)] if seen else []
 
 
 def check_rights(answers: Sequence[Seen]) -> None:
@@ -54,7 +54,7 @@ def check_rights(answers: Sequence[Seen]) -> None:
 
 def own_record_asked(user_id: str) -> str:
     """The statement that finds our own user."""
-    return f"SELECT Id FROM {USER} WHERE Id = {quote(user_id)}"  # noqa: S608 - quoted
+    return select(["Id"], USER, f"Id = {quote(user_id)}")
 
 
 def check_own_record(rows: Seen, user_id: str) -> None:

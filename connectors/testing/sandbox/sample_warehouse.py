@@ -13,26 +13,88 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+from sqlalchemy import (
+    ClauseElement,
+    Column,
+    ColumnElement,
+    DateTime,
+    Double,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    cast,
+    column,
+    false,
+    func,
+    insert,
+    quoted_name,
+    select,
+    table,
+)
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.schema import CreateTable
 
 if TYPE_CHECKING:
     from connectors.testing.sandbox.sample_world import SamplePerson
 
-_SCHEMA = """
-CREATE TABLE customers (customer_id VARCHAR PRIMARY KEY, name VARCHAR, email VARCHAR, phone VARCHAR, since TIMESTAMP);
-CREATE TABLE addresses (
-    address_id INTEGER PRIMARY KEY, customer_id VARCHAR REFERENCES customers (customer_id),
-    street VARCHAR, city VARCHAR);
-CREATE TABLE orders (
-    order_id INTEGER PRIMARY KEY, customer_id VARCHAR REFERENCES customers (customer_id), contact_email VARCHAR,
-    total_cents INTEGER, placed_at TIMESTAMP);
-CREATE TABLE order_items (
-    item_id INTEGER PRIMARY KEY, order_id INTEGER REFERENCES orders (order_id), article VARCHAR, quantity INTEGER);
-CREATE TABLE events (
-    event_id INTEGER PRIMARY KEY, anonymous_id VARCHAR, email VARCHAR, page VARCHAR, seen_at TIMESTAMP);
-CREATE TABLE newsletter (email VARCHAR, subscribed_at TIMESTAMP);
-CREATE TABLE identity_edges (
-    kind_a VARCHAR, value_a VARCHAR, kind_b VARCHAR, value_b VARCHAR, source VARCHAR, confidence DOUBLE);
-"""
+_tables = MetaData()
+_customers = Table(
+    "customers",
+    _tables,
+    Column("customer_id", String, primary_key=True),
+    Column("name", String),
+    Column("email", String),
+    Column("phone", String),
+    Column("since", DateTime),
+)
+_addresses = Table(
+    "addresses",
+    _tables,
+    Column("address_id", Integer, primary_key=True, autoincrement=False),
+    Column("customer_id", ForeignKey(_customers.c.customer_id)),
+    Column("street", String),
+    Column("city", String),
+)
+_orders = Table(
+    "orders",
+    _tables,
+    Column("order_id", Integer, primary_key=True, autoincrement=False),
+    Column("customer_id", ForeignKey(_customers.c.customer_id)),
+    Column("contact_email", String),
+    Column("total_cents", Integer),
+    Column("placed_at", DateTime),
+)
+_order_items = Table(
+    "order_items",
+    _tables,
+    Column("item_id", Integer, primary_key=True, autoincrement=False),
+    Column("order_id", ForeignKey(_orders.c.order_id)),
+    Column("article", String),
+    Column("quantity", Integer),
+)
+_events = Table(
+    "events",
+    _tables,
+    Column("event_id", Integer, primary_key=True, autoincrement=False),
+    Column("anonymous_id", String),
+    Column("email", String),
+    Column("page", String),
+    Column("seen_at", DateTime),
+)
+_newsletter = Table("newsletter", _tables, Column("email", String), Column("subscribed_at", DateTime))
+_identity_edges = Table(
+    "identity_edges",
+    _tables,
+    Column("kind_a", String),
+    Column("value_a", String),
+    Column("kind_b", String),
+    Column("value_b", String),
+    Column("source", String),
+    Column("confidence", Double),
+)
 _START = datetime(2025, 1, 1)  # noqa: DTZ001 - a warehouse's column without a zone
 _ARTICLES = ("tea", "kettle", "cup", "spoon", "tray")
 _PAGES = ("/", "/tea", "/basket", "/help")
@@ -41,6 +103,13 @@ _PAGES = ("/", "/tea", "/basket", "/help")
 _VALUES_PER_LOOK = 500
 
 _Rows = list[tuple[Any, ...]]
+
+# DuckDB reads PostgreSQL's quoting and types; SQLAlchemy only compiles here and has no connection.
+_DIALECT = PGDialect(paramstyle="qmark")  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it so
+_every = func.duckdb_columns().table_valued("table_name", "column_name", "internal", name="every_column")
+_EVERY_COLUMN = (
+    select(_every.c.table_name, func.list(_every.c.column_name)).where(~_every.c.internal).group_by(_every.c.table_name)
+)
 
 
 def warehouse_policy() -> dict[str, Any]:
@@ -88,11 +157,19 @@ def write_warehouse(path: Path, people: Sequence[SamplePerson], edges: Iterable[
     tables = _rows(people)
     tables["identity_edges"] = list(edges)
     with duckdb.connect(str(path)) as connection:
-        connection.execute(_SCHEMA)
-        for table, rows in tables.items():
-            columns = [list(column) for column in zip(*rows, strict=True)]
-            lists = ", ".join("unnest(?)" for _ in columns)
-            connection.execute(f"INSERT INTO {table} SELECT {lists}", columns)
+        for rows in _tables.sorted_tables:
+            _run(connection, CreateTable(rows))
+            names = [each.name for each in rows.c]
+            given = select(*(func.unnest(bindparam(name)) for name in names))
+            lists = map(list, zip(*tables[rows.name], strict=True))
+            _run(connection, insert(rows).from_select(names, given), **dict(zip(names, lists, strict=True)))
+
+
+def _run(connection: duckdb.DuckDBPyConnection, statement: ClauseElement, **values: Any) -> _Rows:
+    """Return the rows of a statement with these values bound by name."""
+    compiled = statement.compile(dialect=_DIALECT)
+    bound = {**(compiled.params or {}), **values}
+    return connection.execute(str(compiled), [bound[name] for name in getattr(compiled, "positiontup", ())]).fetchall()
 
 
 def remains(path: Path, values: Iterable[str]) -> dict[str, int]:
@@ -100,20 +177,15 @@ def remains(path: Path, values: Iterable[str]) -> dict[str, int]:
     wanted = [re.escape(value.lower()) for value in values]
     found: dict[str, int] = {}
     with duckdb.connect(str(path), read_only=True) as connection:
-        tables = connection.execute(
-            "SELECT table_name, list(column_name) FROM duckdb_columns() WHERE NOT internal GROUP BY table_name"
-        ).fetchall()
-        for table, columns in tables:
+        for name, columns in _run(connection, _EVERY_COLUMN):
             # Column by column: the text of a whole row escapes apostrophes, and o'brien would not be found.
-            quoted = ", ".join(f'"{column}"' for column in columns)
-            text = f"lower(concat_ws(chr(10), {quoted}))"
+            text = func.lower(func.concat_ws("\n", *(column(quoted_name(each, quote=True)) for each in columns)))
+            rows = table(quoted_name(name, quote=True))
+            matching = select(func.count()).select_from(rows).where(func.regexp_matches(text, bindparam("pattern")))
             for start in range(0, len(wanted), _VALUES_PER_LOOK):
-                (n,) = connection.execute(
-                    f'SELECT count(*) FROM "{table}" WHERE regexp_matches({text}, ?)',  # noqa: S608 - from the catalogue
-                    ["|".join(wanted[start : start + _VALUES_PER_LOOK])],
-                ).fetchall()[0]
-                if n:
-                    found[table] = found.get(table, 0) + n
+                ((count,),) = _run(connection, matching, pattern="|".join(wanted[start : start + _VALUES_PER_LOOK]))
+                if count:
+                    found[name] = found.get(name, 0) + count
     return found
 
 
@@ -129,16 +201,22 @@ class HeldRows:
     others_hash: str
 
 
-_EDGE_VALUES = ", ".join(f"{column}, lower(trim({column}, E' \\t'))" for column in ("value_a", "value_b"))
-# Which rows belong to people, by their identifiers in normal form (the parameter, which each condition uses once).
-_OWNED = {
-    "customers": "customer_id IN (SELECT unnest(?))",
-    "addresses": "customer_id IN (SELECT unnest(?))",
-    "orders": "list_has_any(?, [customer_id, contact_email])",
-    "order_items": "order_id IN (SELECT order_id FROM orders WHERE list_has_any(?, [customer_id, contact_email]))",
-    "events": "list_has_any(?, [anonymous_id, email])",
-    "newsletter": "email IN (SELECT unnest(?))",
-    "identity_edges": f"list_has_any(?, [{_EDGE_VALUES}])",
+_values: ColumnElement[Any] = bindparam("values")
+_listed = select(func.unnest(_values))
+_of_orders = func.list_has_any(_values, func.list_value(_orders.c.customer_id, _orders.c.contact_email))
+_edge_values = (func.lower(func.trim(each, " \t")) for each in (_identity_edges.c.value_a, _identity_edges.c.value_b))
+# Which rows belong to people, by their identifiers in normal form, which are bound as `values`.
+_OWNED: dict[Table, ColumnElement[Any]] = {
+    _customers: _customers.c.customer_id.in_(_listed),
+    _addresses: _addresses.c.customer_id.in_(_listed),
+    _orders: _of_orders,
+    _order_items: _order_items.c.order_id.in_(select(_orders.c.order_id).where(_of_orders)),
+    _events: func.list_has_any(_values, func.list_value(_events.c.anonymous_id, _events.c.email)),
+    _newsletter: _newsletter.c.email.in_(_listed),
+    _identity_edges: func.list_has_any(
+        _values,
+        func.list_value(_identity_edges.c.value_a, *_edge_values, _identity_edges.c.value_b),
+    ),
 }
 
 
@@ -150,14 +228,17 @@ def held_rows(path: Path, people: Iterable[SamplePerson]) -> dict[str, HeldRows]
     values = sorted({value for person in people for value in person.residue_values})
     held: dict[str, HeldRows] = {}
     with duckdb.connect(str(path), read_only=True) as connection:
-        for table, condition in _OWNED.items():
-            look = (
-                "SELECT count(*) FILTER (owned), count(*) FILTER (NOT owned), "  # noqa: S608 - from our own table
-                "coalesce(sum(row_hash) FILTER (NOT owned), 0) FROM (SELECT "
-                f"coalesce({condition}, false) AS owned, hash(CAST(t AS VARCHAR)) AS row_hash FROM {table} t)"
-            )
-            theirs, others, content = connection.execute(look, [values]).fetchall()[0]
-            held[table] = HeldRows(theirs, others, str(content))
+        for rows, condition in _OWNED.items():
+            content = func.hash(cast(rows.table_valued(), String))
+            marked = select(func.coalesce(condition, false()).label("owned"), content.label("content")).subquery()
+            is_theirs, is_others = marked.c.owned, ~marked.c.owned
+            look = select(
+                func.count().filter(is_theirs),
+                func.count().filter(is_others),
+                func.coalesce(func.sum(marked.c.content).filter(is_others), 0),
+            ).select_from(marked)
+            ((theirs, others, others_hash),) = _run(connection, look, values=values)
+            held[rows.name] = HeldRows(theirs, others, str(others_hash))
     return held
 
 

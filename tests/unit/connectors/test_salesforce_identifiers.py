@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from connectors.base.errors import AnswerNotUnderstood
 from connectors.base.values import Identifier, Subject
 from connectors.salesforce.identifiers import Rules, long_id, wanted
-from connectors.salesforce.org.soql import MAX_STATEMENT, quote, selects
+from connectors.salesforce.org.soql import MAX_STATEMENT, all_of, quote, select, selects
 
 RULES = Rules({}, None)
 
@@ -67,6 +68,25 @@ def test_many_values_make_many_statements_and_none_is_lost() -> None:
 
 def test_no_values_ask_nothing() -> None:
     assert selects(["Id"], "Contact", [("Email", [])]) == []
+
+
+def test_a_statement_has_its_parts_in_soqls_order() -> None:
+    cases = select(["Id", "Subject"], "Cases")
+    assert select(["Id"], "Contact", all_of("A__c = true", "", "Id = 'x'"), sub_selects=[cases]) == (
+        "SELECT Id, (SELECT Id, Subject FROM Cases) FROM Contact WHERE A__c = true AND Id = 'x'"
+    )
+    assert select(["Id"], "ns__Thing__c", order_by="SystemModstamp", limit=5) == (
+        "SELECT Id FROM ns__Thing__c ORDER BY SystemModstamp LIMIT 5"
+    )
+
+
+@pytest.mark.parametrize("name", ["Id FROM User", "Id, Name", "", "Id--", "Name)", "Kelvin\u212a"])
+def test_a_described_name_that_isnt_one_word_is_refused(name: str) -> None:
+    for asked in (lambda: select([name], "Contact"), lambda: selects(["Id"], name, [("Id", ["x"])])):
+        with pytest.raises(AnswerNotUnderstood, match="name_form"):
+            asked()
+    with pytest.raises(AnswerNotUnderstood, match="name_form"):
+        selects(["Id"], "Contact", [(name, ["x"])])
 
 
 def test_blank_identifiers_are_not_asked_for() -> None:
