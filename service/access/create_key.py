@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from service.access.store import NewKey, insert_key, lock_key
+from service.access.store import NewKey, insert_key, lock_key, write_revocation
 from service.domain.access.api_key import PREFIX_BYTES, SECRET_BYTES, PresentedKey, Scope, hash_secret
 from service.domain.audit.schema import instant_text
 from service.domain.errors import Invalid, NotFound, WrongState
-from service.store.audit_log.record_change import Change, Version, change_rows, log_changes
+from service.store.audit_log.record_change import Change, Version, log_changes
 from service.store.locking import database_now
 from service.store.stores import Stores
 
@@ -64,4 +64,5 @@ def revoke_key(stores: Stores, *, prefix: str, actor: str) -> None:
             raise WrongState("the key was revoked already")
         now = database_now(connection)
         change = Change("key", str(key.id), key.version, "key_revoked")
-        change_rows(connection, "key", "revoked_at = :now", {"now": now}, [change], actor=actor, at=now)
+        write_revocation(connection, key.id, now)
+        log_changes(connection, [change], actor=actor, at=now)

@@ -1,4 +1,4 @@
-"""Read and write API keys. A key's audit entries are written with it, by the caller or by `change_rows`.
+"""Read and write API keys. The caller writes a key's audit entries in the same transaction.
 
 Decides nothing: `authenticate.py` says which key is valid, `create_key.py` how long it lives.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, DateTime, Text, any_, func, insert, literal_column, select
+from sqlalchemy import Connection, DateTime, Text, any_, func, insert, literal_column, select, update
 
 from service.domain.access.api_key import StoredKey
 from service.store.arrays import BinaryArray, array_parameter
@@ -100,6 +100,11 @@ def lock_key(connection: Connection, prefix: str) -> LockedKey | None:
         .with_for_update(key_share=True)
     ).one_or_none()
     return None if row is None else LockedKey(row.id, row.revoked_at, version_of(row))
+
+
+def write_revocation(connection: Connection, key_id: UUID, at: datetime) -> None:
+    """Write when a locked key was revoked."""
+    connection.execute(update(ApiKeyRow).where(ApiKeyRow.id == key_id).values(revoked_at=at))
 
 
 def read_keys(connection: Connection) -> list[ListedKey]:

@@ -15,10 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import starmap
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, func, select
 
 from service.audit.sign_checkpoint import sign_checkpoint
 from service.domain.audit.entry import AuditEntry, NotAuditable, Position, digest_of, position_of
@@ -30,16 +29,15 @@ from service.store.audit_log.heads import Head, LoggedObject, heads_of, move_hea
 from service.store.audit_log.log import append
 from service.store.audit_log.tree import add_leaves, stored_size, stored_tree
 from service.store.bulk_copy import copy_rows, rows_in_binary
+from service.store.execute import execute
+from service.store.locking import database_now
+from service.store.sql_files import load_sql
 
-# Any number of our own; the lock's name is the same for all who sequence this database's log.
-_LOCK = text("SELECT pg_advisory_xact_lock(7305816312)")
-# By where the rows lie: one look at the index for all of them, none for each. A row that somebody changes meanwhile is
-# elsewhere then, and stays for the next time.
-_TAKE = (
-    "DELETE FROM audit_pending WHERE ctid = ANY(ARRAY("
-    "SELECT ctid FROM audit_pending WHERE refused IS NULL ORDER BY id LIMIT %s)) RETURNING id, entry, created_at"
-)
-_REFUSED = {"id": "int8", "entry": "bytea", "created_at": "timestamptz", "refused": "varchar"}
+# The number is chosen by us and used for nothing else; every sequencer of this database's log takes the same lock.
+_LOCK = select(func.pg_advisory_xact_lock(7305816312))
+_TAKE = load_sql(__package__, "take_pending")
+_PUT_BACK = load_sql(__package__, "put_back_refused")
+_REFUSED = ("int8", "bytea", "timestamptz", "varchar")
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def sequence_audit(
 
 def lock_sequencer(connection: Connection) -> None:
     """No other transaction sequences or signs until this one ends."""
-    connection.execute(_LOCK)
+    execute(connection, _LOCK)
 
 
 def checkpoint_everything(engine: Engine, signing_key: SigningKey) -> str:
@@ -133,14 +131,14 @@ def _sequence(
     takes_over = last is not None and not is_signed_by(last.note, signing_key.trusted)
     if takes_over:
         _log_new_key(connection, signing_key.trusted)
-    rows = sorted(starmap(_Pending, rows_in_binary(connection, _TAKE, max_entries)))
+    rows = sorted(rows_in_binary(connection, _TAKE, {"most": max_entries}, _Pending))
     chained = _chain(connection, rows)
     before = stored_tree(connection, size_before)
     tree = GrowingTree(before.size, list(before.peaks))
     _log(connection, tree, chained)
     if chained.refused:
         put_back = ((*row, reason) for row, reason in chained.refused)
-        copy_rows(connection, "audit_pending", _REFUSED, put_back)
+        copy_rows(connection, _PUT_BACK, _REFUSED, put_back)
     note = None
     if checkpoint_now or takes_over or _is_due(last, tree.size, rule):
         note = sign_checkpoint(connection, signing_key, last, before, tree)
@@ -159,7 +157,7 @@ def _log_new_key(connection: Connection, key: TrustedKey) -> None:
         key.fingerprint,
         version + 1,
         digest,
-        connection.execute(text("SELECT clock_timestamp()")).scalar_one(),
+        database_now(connection),
         "service",
     )
     append(connection, [entry])

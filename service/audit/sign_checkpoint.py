@@ -7,7 +7,7 @@ a witness would be shown holds. Entries before the last checkpoint are not hashe
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, select
 
 from service.domain.audit.merkle import GrowingTree, is_consistent, leaf_hash
 from service.domain.audit.signed_note import Checkpoint, SigningKey
@@ -15,9 +15,13 @@ from service.domain.audit.signed_note import sign_checkpoint as signed_note_of
 from service.store.audit_log.checkpoints import StoredCheckpoint, add_checkpoint
 from service.store.audit_log.findings import AuditLogBroken
 from service.store.audit_log.tree import consistency_proof, stored_root, stored_tree
+from service.store.execute import execute
+from service.store.tables.audit import AuditLeaf
 
-_ENTRIES_SINCE = text(
-    "SELECT index AS place, entry, leaf_hash FROM audit_leaves WHERE index >= :start AND index < :end ORDER BY index"
+_ENTRIES_SINCE = (
+    select(AuditLeaf.index.label("place"), AuditLeaf.entry, AuditLeaf.leaf_hash)
+    .where(AuditLeaf.index >= bindparam("start"), AuditLeaf.index < bindparam("end"))
+    .order_by(AuditLeaf.index)
 )
 _CHUNK = 1_000
 
@@ -62,7 +66,7 @@ def _tree_at(connection: Connection, last: StoredCheckpoint | None) -> GrowingTr
 def _grow_from_bytes(connection: Connection, tree: GrowingTree, size: int) -> None:
     while tree.size < size:
         span = {"start": tree.size, "end": min(size, tree.size + _CHUNK)}
-        rows = connection.execute(_ENTRIES_SINCE, span).all()
+        rows = execute(connection, _ENTRIES_SINCE, span).all()
         if [row.place for row in rows] != list(range(span["start"], span["end"])):
             raise AuditLogBroken("index_missing", f"between {span['start']} and {span['end']}")
         for row in rows:

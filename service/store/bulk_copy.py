@@ -1,37 +1,49 @@
-"""Many rows in or out in PostgreSQL's binary form: what the audit log's sequencer lives on.
+"""Send or receive many rows in PostgreSQL's binary form, as the audit log's sequencer does.
 
 COPY fills whole pages at once: half the server's time and a third of the write-ahead log of an INSERT of arrays, and no
-array to build (measured 2026-11-22). Rows that come out in binary aren't spelled in hex first.
+array to build (measured 2026-11-22). The server doesn't write the bytes of received rows in hexadecimal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import starmap
+from typing import TypeVar
 
-from psycopg.sql import SQL, Identifier
-from sqlalchemy import Connection
+import psycopg
+from sqlalchemy import ClauseElement, Connection
+
+from service.store.execute import compile_once
+
+_Made = TypeVar("_Made")
 
 
-def copy_rows(connection: Connection, table: str, columns: Mapping[str, str], rows: Iterable[Sequence[object]]) -> None:
-    """Add rows to a table, in the caller's transaction. `columns`: name to PostgreSQL type, in the rows' order."""
-    statement = SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-        Identifier(table), SQL(", ").join(map(Identifier, columns))
-    )
-    with _driver(connection).cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(list(columns.values()))
+def copy_rows(connection: Connection, statement: str, types: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Add rows to a table, in the caller's transaction.
+
+    `statement` is a COPY FROM STDIN in the binary form, as `load_sql` returns it; `types` are its columns' types.
+    """
+    with _driver(connection).cursor() as cursor, cursor.copy(statement.encode()) as copy:
+        copy.set_types(types)
         for row in rows:
             copy.write_row(row)
 
 
-def rows_in_binary(connection: Connection, statement: str, *values: object) -> list[tuple[Any, ...]]:
-    """The rows of a statement of our own, with `%s` for each value, in the caller's transaction."""
+def rows_in_binary(
+    connection: Connection, statement: str | ClauseElement, values: Mapping[str, object], make: Callable[..., _Made]
+) -> list[_Made]:
+    """Execute a statement in the caller's transaction; return its rows, each made of its columns by `make`.
+
+    `statement` and `values` as for `execute`.
+    """
+    compiled = compile_once(statement)
+    assert compiled.is_direct, "a value that SQLAlchemy must convert or expand"
     with _driver(connection).cursor(binary=True) as cursor:
-        return list(cursor.execute(statement, values).fetchall())
+        cursor.execute(compiled.words.encode(), {**compiled.literals, **values})
+        return list(starmap(make, cursor.fetchall()))
 
 
-def _driver(connection: Connection) -> Any:
+def _driver(connection: Connection) -> psycopg.Connection[tuple[object, ...]]:
     driver = connection.connection.driver_connection
-    if driver is None:
-        raise AssertionError("an open transaction has a connection")
+    assert isinstance(driver, psycopg.Connection), "an open transaction has a connection"
     return driver

@@ -25,7 +25,6 @@ ALLOWED = {
     "connectors/base": (1, 21),
     "connectors/salesforce": (57, 84),
     "service": (2, 8),
-    "service/access": (0, 1),
     "service/api": (26, 43),
     "service/audit": (11, 24),
     "service/cli": (17, 49),
@@ -35,7 +34,7 @@ ALLOWED = {
     "service/execution": (34, 44),
     "service/monitoring": (0, 3),
     "service/requests": (22, 58),
-    "service/store": (21, 108),
+    "service/store": (18, 105),
     "workers": (7, 9),
     "workers/tasks": (1, 3),
 }

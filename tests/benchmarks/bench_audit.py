@@ -26,7 +26,7 @@ from uuid import UUID, uuid4
 
 import psutil
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, bindparam, text, update
 
 from service.audit.exports.full import export_audit
 from service.audit.sequence import sequence_audit
@@ -34,11 +34,12 @@ from service.cli.audit import verify_audit
 from service.domain.audit.entry import AuditEntry
 from service.domain.audit.signed_note import SigningKey
 from service.store.audit_log import log as audit_log
-from service.store.audit_log.record_change import Change, Version, change_rows
+from service.store.audit_log.record_change import Change, Version, chain_entries
 from service.store.audit_log.tree import inclusion_proof, stored_size
 from service.store.engine import open_engine
 from service.store.execute import compile_once
 from service.store.migrate import migrate
+from service.store.tables.requests import RequestRow
 from tests.benchmarks.own_servers import own_servers
 from tests.benchmarks.results import tell
 
@@ -74,9 +75,13 @@ _INSERT = text(
     "INSERT INTO requests (id, subject, kind, regime, state, received_at, respond_by, submitted_by)"
     " VALUES (:id, :subject, 'erasure', 'gdpr', 'open', now(), now(), :id)"
 )
-_CHANGED = "state = 'in_progress', reason = :reason"
-_CHANGE = text(f"UPDATE requests SET {_CHANGED} WHERE id = :id")
-_CHANGE_IN_DRIVER_WORDS = compile_once(f"UPDATE requests SET {_CHANGED} WHERE id = :id").words
+_CHANGE = (
+    update(RequestRow)
+    .where(RequestRow.id == bindparam("key"))
+    .values(state="in_progress", reason=bindparam("new_reason"))
+)
+_CHANGE_FOR_DRIVER = compile_once(_CHANGE)
+_CHANGE_WITH_VERSION = _CHANGE.values(version=bindparam("to_version"), entry_hash=bindparam("hash"))
 ROUNDS = 200
 _FIRST = 5
 
@@ -135,15 +140,19 @@ def _change_all(engine: Engine, pool: ThreadPoolExecutor, per_thread: int, chang
 def _change_audited(connection: Connection, row_id: UUID) -> None:
     data = {"reason": "locating"}
     change = Change("request", str(row_id), Version(), "request_in_progress", row_id.hex, data)
-    change_rows(connection, "request", _CHANGED, data, [change], actor="worker", at=AT)
+    entries, versions = chain_entries([change], actor="worker", at=AT)
+    (version,) = versions.values()
+    values = {"key": row_id, "new_reason": "locating", "to_version": version.number, "hash": version.entry_hash}
+    audit_log.append_with(connection, entries, _CHANGE_WITH_VERSION, values)
 
 
 def _change_bare(connection: Connection, row_id: UUID) -> None:
-    connection.exec_driver_sql(_CHANGE_IN_DRIVER_WORDS, {"id": row_id, "reason": "locating"})
+    values = {**_CHANGE_FOR_DRIVER.literals, "key": row_id, "new_reason": "locating"}
+    connection.exec_driver_sql(_CHANGE_FOR_DRIVER.words, values)
 
 
 def _change_as_usual(connection: Connection, row_id: UUID) -> None:
-    connection.execute(_CHANGE, {"id": row_id, "reason": "locating"})
+    connection.execute(_CHANGE, {"key": row_id, "new_reason": "locating"})
 
 
 # --- the sequencer ----------------------------------------------------------------------------------------------------

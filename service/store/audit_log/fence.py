@@ -1,29 +1,14 @@
-"""Triggers that refuse to change what was logged: a first fence against mistakes, no protection against the owner.
+"""Triggers that refuse changes of logged rows: a first fence against mistakes, no protection against the owner.
 
-Decides which audit tables only grow. A migration runs `FENCE` after it created the tables. Whoever owns the database
-can take the fence down; that is what the signed tree and the offline verifier are for.
+Decides which audit tables only grow. A migration executes `FENCE` after it created the tables. The owner of the
+database can disable the triggers; the signed tree and the offline verifier find a change that was made then.
 """
 
 from __future__ import annotations
 
+from service.store.sql_files import load_sql
+
 FENCED_TABLES = ("audit_leaves", "audit_nodes", "audit_checkpoints", "audit_findings")
 
-FENCE: tuple[str, ...] = (
-    """
-    CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        RAISE EXCEPTION 'table % only grows', TG_TABLE_NAME;
-    END
-    $$
-    """,
-    *(
-        f"CREATE TRIGGER only_grows BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
-        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change()"
-        for table in FENCED_TABLES
-    ),
-)
-
-UNFENCE: tuple[str, ...] = (
-    *(f"DROP TRIGGER only_grows ON {table}" for table in FENCED_TABLES),
-    "DROP FUNCTION refuse_audit_change()",
-)
+FENCE = load_sql(__package__, "fence")
+"""The trigger function, and the trigger `only_grows` of each of `FENCED_TABLES`."""

@@ -1,6 +1,6 @@
-"""Each object's newest logged entry: what the sequencer wants the next one to follow. A guard, no evidence.
+"""Each object's newest logged entry, which the next one must follow: a guard of the sequencer, no evidence.
 
-Only the sequencer writes here, under its lock, so what isn't there when it looks is still not there when it adds.
+Only the sequencer writes here, under its lock, so that an object without a head still has none when its first is added.
 """
 
 from __future__ import annotations
@@ -8,17 +8,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Text, column, func, update
+from sqlalchemy import BigInteger, Connection, Text, and_, column, func, select, update
 
 from service.store.arrays import BinaryArray, array_parameter, int_array
 from service.store.bulk_copy import copy_rows, rows_in_binary
 from service.store.execute import execute
+from service.store.sql_files import load_sql
 from service.store.tables.audit import AuditHead
 
-_HEADS = (
-    "SELECT object, object_id, version, digest FROM audit_heads "
-    "JOIN unnest(CAST(%s AS text[]), CAST(%s AS text[])) AS asked(object, object_id) "
-    "USING (object, object_id)"
+_ASKED = (
+    func.unnest(array_parameter("objects", Text()), array_parameter("object_ids", Text()))
+    .table_valued(column("object", Text), column("object_id", Text))
+    .render_derived(name="asked")
+)
+_HEADS = select(AuditHead.object, AuditHead.object_id, AuditHead.version, AuditHead.digest).join(
+    _ASKED, and_(AuditHead.object == _ASKED.c.object, AuditHead.object_id == _ASKED.c.object_id)
 )
 _MOVED = (
     func.unnest(
@@ -37,10 +41,11 @@ _MOVE = (
     .where(AuditHead.object == _MOVED.c.object, AuditHead.object_id == _MOVED.c.object_id)
     .values(version=_MOVED.c.version, digest=_MOVED.c.digest)
 )
-_HEAD = {"object": "varchar", "object_id": "varchar", "version": "int8", "digest": "varchar"}
+_COPY = load_sql(__package__, "copy_heads")
+_TYPES = ("varchar", "varchar", "int8", "varchar")
 
 LoggedObject = tuple[str, str]
-"""Its kind and its id."""
+"""The kind of an object and its id."""
 
 
 class Head(NamedTuple):
@@ -51,18 +56,25 @@ class Head(NamedTuple):
 
 
 def heads_of(connection: Connection, objects: Collection[LoggedObject]) -> dict[LoggedObject, Head]:
-    """The heads of those of the objects that have an entry."""
+    """Return the heads of those of the objects that have an entry."""
     if not objects:
         return {}
-    asked = BinaryArray([kind for kind, _ in objects]), BinaryArray([identity for _, identity in objects])
-    return {row[:2]: Head(*row[2:]) for row in rows_in_binary(connection, _HEADS, *asked)}
+    asked = {
+        "objects": BinaryArray([kind for kind, _ in objects]),
+        "object_ids": BinaryArray([identity for _, identity in objects]),
+    }
+    return dict(rows_in_binary(connection, _HEADS, asked, _stored))
+
+
+def _stored(kind: str, identity: str, version: int, digest: str) -> tuple[LoggedObject, Head]:
+    return (kind, identity), Head(version, digest)
 
 
 def move_heads(connection: Connection, before: Mapping[LoggedObject, Head], after: Mapping[LoggedObject, Head]) -> None:
-    """Write what changed; `before` is what `heads_of` said of these objects in this transaction."""
+    """Write the heads that changed; `before` is the result of `heads_of` for these objects in this transaction."""
     new = [(*each, *head) for each, head in after.items() if each not in before]
     if new:
-        copy_rows(connection, "audit_heads", _HEAD, new)
+        copy_rows(connection, _COPY, _TYPES, new)
     moved = {each: head for each, head in after.items() if each in before and before[each] != head}
     if moved:
         values = {

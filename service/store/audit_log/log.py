@@ -1,16 +1,15 @@
-"""The audit log as the rest of the service sees it: entries go in with the change, and come out by request.
+"""Log entries with their changes, and read a request's entries with their proofs.
 
-Decides how entries are stored before they are sequenced and how a request's entries are read with their proofs. Doesn't
-decide order (audit.sequence) or what an entry may say (domain.audit.entry).
+Decides how entries are stored before they are sequenced. Doesn't decide their order (audit.sequence) or what an entry
+may say (domain.audit.entry).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
-from sqlalchemy import ARRAY, Connection, LargeBinary, bindparam, cast, column, func, insert, select, text
+from sqlalchemy import Connection, LargeBinary, Select, bindparam, column, func, insert, select
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.types import NullType
 
@@ -19,33 +18,42 @@ from service.domain.audit.merkle import is_included, leaf_hash
 from service.domain.audit.proof_bundle import ProvenEntry
 from service.domain.audit.signed_note import Checkpoint
 from service.domain.errors import EvidenceRemoved
-from service.store.arrays import BinaryArray
+from service.store.arrays import BinaryArray, array_parameter
 from service.store.audit_log.findings import AuditLogBroken
 from service.store.audit_log.pruned import pruned_prefix
 from service.store.audit_log.tree import inclusion_proofs
 from service.store.execute import Result, execute
-from service.store.tables.audit import AuditPending
+from service.store.tables.audit import AuditLeaf, AuditPending
 
-# The order inside one call is kept, since one transaction may log several versions of one object.
-_APPEND = (
-    "INSERT INTO audit_pending (entry) "
-    "SELECT entry FROM unnest(CAST(:entries AS bytea[])) WITH ORDINALITY AS given(entry, place) ORDER BY place"
-)
-_APPEND_ONE = "INSERT INTO audit_pending (entry) VALUES (:entry)"
 _GIVEN = (
-    func.unnest(cast(bindparam("entries", type_=NullType()), ARRAY(LargeBinary)))
+    func.unnest(array_parameter("entries", LargeBinary()))
     .table_valued(column("entry", LargeBinary), with_ordinality="place")
     .render_derived(name="given")
 )
-_LOGGED = insert(AuditPending).from_select(["entry"], select(_GIVEN.c.entry).order_by(_GIVEN.c.place)).cte("logged")
+# The order inside one call is kept, since one transaction may log several versions of one object.
+_APPEND = insert(AuditPending).from_select(["entry"], select(_GIVEN.c.entry).order_by(_GIVEN.c.place))
+_LOGGED = _APPEND.cte("logged")
 _LOGGED_ONE = insert(AuditPending).values(entry=bindparam("entry", type_=NullType())).cte("logged")
-_OF_SUBJECT = text(
-    "SELECT index AS place, entry FROM audit_leaves WHERE subject = :subject AND index < :size ORDER BY index"
+_OF_SUBJECT = (
+    select(AuditLeaf.index.label("place"), AuditLeaf.entry)
+    .where(AuditLeaf.subject == bindparam("subject"), AuditLeaf.index < bindparam("size"))
+    .order_by(AuditLeaf.index)
+)
+_PENDING_COUNT = select(
+    (func.count() - func.count(AuditPending.refused)).label("waiting"),
+    func.count(AuditPending.refused).label("refused"),
+).select_from(AuditPending)
+# The oldest by id, which the database assigns when the entry is written, so that the table isn't read for it.
+_OLDEST_AGE = (
+    select(func.date_part("epoch", func.clock_timestamp() - AuditPending.created_at))
+    .where(AuditPending.refused.is_(None))
+    .order_by(AuditPending.id)
+    .limit(1)
 )
 
 
 def append(connection: Connection, entries: Sequence[AuditEntry]) -> None:
-    """Logs entries in the caller's transaction: they are in the log exactly if the change they tell of is.
+    """Log entries in the caller's transaction, so that they are logged if and only if their changes are committed.
 
     One statement for any number; takes no lock that another writer waits for.
     """
@@ -54,39 +62,37 @@ def append(connection: Connection, entries: Sequence[AuditEntry]) -> None:
 
 
 def append_with(
-    connection: Connection, entries: Sequence[AuditEntry], statement: str | UpdateBase, values: Mapping[str, Any]
+    connection: Connection,
+    entries: Sequence[AuditEntry],
+    statement: UpdateBase | Select[int],
+    values: Mapping[str, object],
 ) -> Result:
-    """Logs entries and runs the change that they tell of, in one statement: half the cost of two on a busy store.
+    """Log entries and execute their change in one statement: half the cost of two on a busy store.
 
-    `statement` is our own INSERT, UPDATE or DELETE, or a SELECT over further WITH queries that it begins with a comma
-    for. No part of it comes from outside. An expression is a module constant. `values` has no name `entry` or
-    `entries`.
+    `statement` is a module constant: an INSERT, UPDATE or DELETE, or a SELECT with such a statement in its WITH
+    clause. `values` has no name `entry` or `entries`.
     """
     one = len(entries) == 1
-    logged: dict[str, Any] = (
+    logged: Mapping[str, object] = (
         {"entry": entries[0].encode()} if one else {"entries": BinaryArray([e.encode() for e in entries])}
     )
-    if isinstance(statement, str):
-        return execute(
-            connection, f"WITH logged AS ({_APPEND_ONE if one else _APPEND}) {statement}", {**values, **logged}
-        )
     return execute(connection, _logging(statement, one), {**values, **logged})
 
 
 @lru_cache(maxsize=256)
-def _logging(statement: UpdateBase, one: bool) -> UpdateBase:
+def _logging(statement: UpdateBase | Select[int], one: bool) -> UpdateBase | Select[int]:
     return statement.add_cte(_LOGGED_ONE if one else _LOGGED)
 
 
 def proven_entries(connection: Connection, subject: str, checkpoint: Checkpoint) -> tuple[ProvenEntry, ...]:
-    """All entries of one request in a signed tree, oldest first, each with its inclusion proof, each proof verified.
+    """Return all entries of one request in a signed tree, oldest first, each with its verified inclusion proof.
 
     Entries that the checkpoint doesn't cover yet are not among them: run `sequence_audit(checkpoint_now=True)` first.
-    Raises EvidenceRemoved where the first of them were removed after their retention: what is left proves only the end
-    of a story. Raises AuditLogBroken where bytes, stored hashes and the checkpoint don't agree.
+    Raises EvidenceRemoved where the first of them were removed after their retention, because the others prove only
+    the end of the request's work. Raises AuditLogBroken where bytes, stored hashes and the checkpoint don't agree.
     """
     pruned = pruned_prefix(connection)
-    rows = connection.execute(_OF_SUBJECT, {"subject": subject, "size": checkpoint.size}).all()
+    rows = execute(connection, _OF_SUBJECT, {"subject": subject, "size": checkpoint.size}).all()
     proofs = inclusion_proofs(connection, [row.place for row in rows], checkpoint.size)
     proven = []
     begun: set[tuple[str, str]] = set()
@@ -111,23 +117,18 @@ def proven_entries(connection: Connection, subject: str, checkpoint: Checkpoint)
 
 
 def pending_count(connection: Connection) -> tuple[int, int]:
-    """How many entries wait for the sequencer, and how many it refused (each of those needs a human)."""
-    row = connection.execute(text("SELECT count(*) - count(refused), count(refused) FROM audit_pending")).one()
-    return row[0], row[1]
+    """Return how many entries wait for the sequencer, and how many it refused (each of those needs a human)."""
+    row = execute(connection, _PENDING_COUNT).one()
+    return row.waiting, row.refused
 
 
 def oldest_pending_seconds(connection: Connection) -> float:
-    """The sequencer's lag: the age of the oldest entry that waits for it, 0 if none does. Refused ones don't wait.
+    """Return the sequencer's lag: the age of the oldest entry that waits for it, 0 if none does.
 
-    The oldest by id, which is handed out as the entry is written: the table isn't read for it.
+    A refused entry doesn't wait.
     """
-    age: float | None = connection.execute(
-        text(
-            "SELECT extract(epoch FROM clock_timestamp() - created_at)::float8"
-            " FROM audit_pending WHERE refused IS NULL ORDER BY id LIMIT 1"
-        )
-    ).scalar()
-    return max(age or 0.0, 0.0)
+    ages = execute(connection, _OLDEST_AGE).scalars()
+    return max(ages[0], 0.0) if ages else 0.0
 
 
 def _position_of(entry: ProvenEntry) -> Position:

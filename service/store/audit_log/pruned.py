@@ -1,51 +1,57 @@
-"""The removed beginning of the log: how long it is, and taking it away behind the fence in one transaction.
+"""Read how much of the log's beginning was removed, and remove it, inside the fence, in one transaction.
 
-Decides nothing about what may go (audit.prune). The fence is down for this transaction only; whoever dies in
-it leaves everything as it was.
+Decides nothing about how much may be removed (audit.prune). The fence is down for this transaction only: if the process
+dies in it, nothing has changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, text
+from sqlalchemy import BigInteger, Connection, SmallInteger, bindparam, column, delete, exists, func, insert, select
 
 from service.domain.audit.merkle import Node
+from service.store.arrays import array_parameter, int_array
+from service.store.execute import execute
+from service.store.sql_files import load_sql
+from service.store.tables.anchors import PrunedLogRow
+from service.store.tables.audit import AuditLeaf, AuditNode
 
-_SIZE = text("SELECT coalesce(max(size), 0)::bigint FROM audit_pruned")
-_REMEMBER = text("INSERT INTO audit_pruned (size, root) VALUES (:size, :root)")
-_REMOVE_LEAVES = text("DELETE FROM audit_leaves WHERE index < :size")
-# A node goes if its last leaf is gone, unless it is one of the kept.
-_REMOVE_NODES = text(
-    "DELETE FROM audit_nodes n WHERE (n.index + 1) << n.level <= :size AND NOT EXISTS ("
-    " SELECT 1 FROM unnest(CAST(:levels AS smallint[]), CAST(:indexes AS bigint[])) AS kept(level, index)"
-    " WHERE kept.level = n.level AND kept.index = n.index)"
+_SIZE = select(func.coalesce(func.max(PrunedLogRow.size), 0))
+_REMEMBER = insert(PrunedLogRow).values(size=bindparam("size"), root=bindparam("root"))
+_REMOVE_LEAVES = delete(AuditLeaf).where(AuditLeaf.index < bindparam("size"))
+_KEPT = (
+    func.unnest(array_parameter("levels", SmallInteger()), array_parameter("indexes", BigInteger()))
+    .table_valued(column("level", SmallInteger), column("index", BigInteger))
+    .render_derived(name="kept")
 )
-_FENCED = ("audit_leaves", "audit_nodes")
+# A node is removed if its last leaf is, unless it is one of those to keep.
+_REMOVE_NODES = delete(AuditNode).where(
+    (AuditNode.index + 1).bitwise_lshift(AuditNode.level) <= bindparam("size", type_=BigInteger()),
+    ~exists().where(_KEPT.c.level == AuditNode.level, _KEPT.c.index == AuditNode.index),
+)
+_LOWER_FENCE = load_sql(__package__, "lower_fence")
+_RAISE_FENCE = load_sql(__package__, "raise_fence")
 
 
 def pruned_prefix(connection: Connection) -> int:
-    """How many of the log's first entries were removed."""
-    size: int = connection.execute(_SIZE).scalar_one()
+    """Return how many of the log's first entries were removed."""
+    size: int = execute(connection, _SIZE).scalar_one()
     return size
 
 
 def remember_pruned(connection: Connection, size: int, root: bytes) -> None:
-    """Note that the first `size` entries are gone, and the root over them."""
-    connection.execute(_REMEMBER, {"size": size, "root": root})
+    """Write that the first `size` entries were removed, and the root over them."""
+    execute(connection, _REMEMBER, {"size": size, "root": root})
 
 
 def remove_prefix(connection: Connection, size: int, *, keep: Iterable[Node]) -> None:
     """Delete the first `size` leaves and the nodes over them except `keep`, with the fence down meanwhile."""
     kept = list(keep)
     if any(node.level == 0 for node in kept):
-        raise ValueError("a leaf's hash goes with the leaf: prune an even number of entries")
-    for table in _FENCED:
-        connection.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER only_grows"))
-    connection.execute(_REMOVE_LEAVES, {"size": size})
-    connection.execute(
-        _REMOVE_NODES,
-        {"size": size, "levels": [node.level for node in kept], "indexes": [node.place for node in kept]},
-    )
-    for table in _FENCED:
-        connection.execute(text(f"ALTER TABLE {table} ENABLE TRIGGER only_grows"))
+        raise ValueError("a leaf's hash is removed with the leaf: prune an even number of entries")
+    execute(connection, _LOWER_FENCE)
+    execute(connection, _REMOVE_LEAVES, {"size": size})
+    nodes = {"levels": int_array(node.level for node in kept), "indexes": int_array(node.place for node in kept)}
+    execute(connection, _REMOVE_NODES, {"size": size, **nodes})
+    execute(connection, _RAISE_FENCE)

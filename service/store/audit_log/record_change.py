@@ -1,31 +1,46 @@
-"""A change of state and its audit entry, in one transaction: the only way in which the service's rows change state.
+"""Write audit entries in the transaction of their changes, chained to each row's last entry.
 
-Decides how a row's counter and previous-entry hash are carried on: entry, counter and hash travel in one statement,
-and with `change_rows` the change itself, too. What a change says is decided by the use case.
+Decides how a row's counter and previous-entry hash are continued: one statement writes the entries, counters and
+hashes. A store that writes the change itself in that statement, too, uses `chain_entries` and `log.append_with`.
+Doesn't decide what an entry says: the use case does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import (
+    Connection,
+    Integer,
+    LargeBinary,
+    Select,
+    Update,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.types import NullType
 
 from service.domain.audit.entry import AuditEntry
 from service.domain.audit.schema import AuditValue
-from service.store.arrays import BinaryArray, int_array
+from service.store.arrays import BinaryArray, array_parameter, int_array
 from service.store.audit_log.log import append, append_with
-from service.store.execute import execute
+from service.store.tables import metadata
 
 RowKey = tuple[str, str]
-"""Which kind of row, and which one: a change's `row` and `key`."""
+"""The kind of a row and its key: a change's `row` and `key`."""
 
 
 class Version(NamedTuple):
-    """Where a row stands: how many entries it has had, and the digest of the last."""
+    """The number of a row's entries so far, and the digest of the last one."""
 
     number: int = 0
     entry_hash: bytes | None = None
@@ -43,19 +58,20 @@ class Change(NamedTuple):
 
 
 _TABLES = {
-    "request": ("requests", "id", "uuid"),
-    "step": ("steps", "id", "uuid"),
-    "batch": ("batches", "id", "uuid"),
-    "hold": ("holds", "id", "uuid"),
-    "key": ("api_keys", "id", "uuid"),
-    "system": ("systems", "name", "text"),
-    "import": ("imports", "id", "uuid"),
-    "encryption_epoch": ("encryption_epochs", "id", "uuid"),
+    "request": "requests",
+    "step": "steps",
+    "batch": "batches",
+    "hold": "holds",
+    "key": "api_keys",
+    "system": "systems",
+    "import": "imports",
+    "encryption_epoch": "encryption_epochs",
 }
+"""The table of each kind of row. Its primary key is one column, `Change.key`."""
 
 
 class RowNotThere(Exception):  # noqa: N818 - says what is true of the row
-    """A change of a row that isn't in its table: nothing is logged about what didn't happen."""
+    """A changed row isn't in its table, so that nothing is logged."""
 
 
 def log_changes(
@@ -69,47 +85,23 @@ def log_changes(
     if not changes:
         return {}
     entries, versions = chain_entries(changes, actor=actor, at=at)
-    by_row = _by_row(versions)
-    values: dict[str, Any] = {}
+    by_row: dict[str, dict[RowKey, Version]] = {}
+    for each, version in versions.items():
+        by_row.setdefault(each[0], {})[each] = version
+    values: dict[str, object] = {}
     for row, of_row in by_row.items():
-        values |= _columns(row, of_row)
-    counts = tuple((row, len(of_row) == 1) for row, of_row in by_row.items())
-    found = append_with(connection, entries, _counting(counts), values).scalar_one()
-    _all_there(found, versions)
-    return versions
-
-
-def change_rows(
-    connection: Connection,
-    row: str,
-    assignments: str,
-    values: Mapping[str, Any],
-    changes: Sequence[Change],
-    *,
-    actor: str,
-    at: datetime,
-) -> dict[RowKey, Version]:
-    """The same together with the change itself, for changes of one kind of row that all get the same: one statement.
-
-    `assignments` is what stands behind SET, our own text, such as "state = :state, tries = r.tries + 1"; `values` are
-    its parameters. Version and hash go with them. Raises RowNotThere.
-    """
-    if not changes:
-        return {}
-    for change in changes:
-        if change.row != row:
-            raise ValueError("changes of another kind of row")
-    entries, versions = chain_entries(changes, actor=actor, at=at)
-    update = _update(row, len(versions) == 1, assignments)
-    done = append_with(connection, entries, update, {**values, **_columns(row, versions)})
-    _all_there(done.rowcount, versions)
+        values |= _parameters(row, of_row)
+    statement = _write_versions(tuple((row, len(of_row) == 1) for row, of_row in by_row.items()))
+    found = append_with(connection, entries, statement, values).scalar_one()
+    if found != len(versions):
+        raise RowNotThere(f"{len(versions)} rows changed, {found} are there")
     return versions
 
 
 def chain_entries(
     changes: Sequence[Change], *, actor: str, at: datetime
 ) -> tuple[list[AuditEntry], dict[RowKey, Version]]:
-    """The entries of these changes, each chained to its row's last one, and the versions that the rows then have."""
+    """Return the entries of these changes, each chained to its row's last one, and the rows' new versions."""
     entries: list[AuditEntry] = []
     versions: dict[RowKey, Version] = {}
     for change in changes:
@@ -131,22 +123,8 @@ def chain_entries(
     return entries, versions
 
 
-def write_versions(connection: Connection, versions: Mapping[RowKey, Version]) -> None:
-    """Write new counters and hashes, one statement per kind of row. Raises RowNotThere."""
-    for row, of_row in _by_row(versions).items():
-        done = execute(connection, _update(row, len(of_row) == 1), _columns(row, of_row))
-        _all_there(done.rowcount, of_row)
-
-
-def _by_row(versions: Mapping[RowKey, Version]) -> dict[str, dict[RowKey, Version]]:
-    by_row: dict[str, dict[RowKey, Version]] = {}
-    for each, version in versions.items():
-        by_row.setdefault(each[0], {})[each] = version
-    return by_row
-
-
-def _columns(row: str, versions: Mapping[RowKey, Version]) -> dict[str, Any]:
-    """The parameters of `_update`, from the new versions of rows of this kind."""
+def _parameters(row: str, versions: Mapping[RowKey, Version]) -> dict[str, object]:
+    """Return the parameters of `_update`, from the new versions of rows of this kind."""
     if len(versions) == 1:
         (((_, key), version),) = versions.items()
         return {f"{row}_key": key, f"{row}_version": version.number, f"{row}_hash": version.entry_hash}
@@ -157,34 +135,34 @@ def _columns(row: str, versions: Mapping[RowKey, Version]) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=256)
-def _update(row: str, one: bool, assignments: str = "") -> str:
-    """One row is told by plain values: arrays cost the server as much again."""
-    table, column, kind = _TABLES[row]
-    also = assignments and f"{assignments}, "
+@lru_cache(maxsize=64)
+def _write_versions(kinds: tuple[tuple[str, bool], ...]) -> Select[int]:
+    """Return the statement that writes counters of these kinds of row (one row or many), and counts the rows found."""
+    updates = [_update(row, one).returning(literal_column("1")).cte(f"of_{row}") for row, one in kinds]
+    counts = [select(func.count()).select_from(each).scalar_subquery() for each in updates]
+    return select(sum(counts[1:], start=counts[0]).label("found"))
+
+
+def _update(row: str, one: bool) -> Update:
+    """Return the UPDATE of one row, or of many. One row is named by plain values, because arrays cost twice as much."""
+    table = metadata.tables[_TABLES[row]]
+    (key,) = table.primary_key.columns
     if one:
         return (
-            f"UPDATE {table} AS r SET {also}version = :{row}_version, entry_hash = :{row}_hash"  # noqa: S608
-            f" WHERE r.{column} = CAST(:{row}_key AS {kind})"
+            update(table)
+            .where(key == cast(bindparam(f"{row}_key", type_=NullType()), key.type))
+            .values(version=bindparam(f"{row}_version"), entry_hash=bindparam(f"{row}_hash"))
         )
-    return (
-        f"UPDATE {table} AS r SET {also}version = n.version, entry_hash = n.hash"  # noqa: S608 - our own text
-        f" FROM unnest(CAST(:{row}_keys AS {kind}[]), CAST(:{row}_versions AS integer[]),"
-        f" CAST(:{row}_hashes AS bytea[])) AS n(key, version, hash) WHERE r.{column} = n.key"
+    n = (
+        func.unnest(
+            array_parameter(f"{row}_keys", key.type),
+            array_parameter(f"{row}_versions", Integer()),
+            array_parameter(f"{row}_hashes", LargeBinary()),
+        )
+        .table_valued(column("key", key.type), column("version", Integer), column("hash", LargeBinary))
+        .render_derived(name="n")
     )
-
-
-@lru_cache(maxsize=64)
-def _counting(kinds: tuple[tuple[str, bool], ...]) -> str:
-    """Further WITH queries that write counters of these kinds of row (one or many of each), and how many they found."""
-    updates = "".join(f", of_{row} AS ({_update(row, one)} RETURNING 1)" for row, one in kinds)
-    counts = " + ".join(f"(SELECT count(*) FROM of_{row})" for row, _ in kinds)  # noqa: S608 - our own text
-    return f"{updates} SELECT {counts}"
-
-
-def _all_there(found: int, wanted: Sized) -> None:
-    if found != len(wanted):
-        raise RowNotThere(f"{len(wanted)} rows changed, {found} are there")
+    return update(table).where(key == n.c.key).values(version=n.c.version, entry_hash=n.c.hash)
 
 
 def log_event(
@@ -198,7 +176,7 @@ def log_event(
     subject: str | None = None,
     data: Mapping[str, AuditValue] | None = None,
 ) -> None:
-    """Append the only entry of something that has no row of its own to count on, such as an export."""
+    """Append the only entry about an object without a row, such as an export."""
     append(
         connection,
         [

@@ -25,6 +25,7 @@ from service.store.arrays import array_parameter, int_array
 from service.store.audit_log.findings import AuditLogBroken
 from service.store.bulk_copy import copy_rows
 from service.store.execute import execute
+from service.store.sql_files import load_sql
 from service.store.tables.audit import AuditLeaf, AuditNode
 
 _SIZE = select(AuditLeaf.index + 1).order_by(AuditLeaf.index.desc()).limit(1)
@@ -50,8 +51,10 @@ _SPAN = (
 _NODES_COMPLETED = _NODE_HASH.join(
     _SPAN, and_(AuditNode.level == _SPAN.c.level, AuditNode.index >= _SPAN.c.low, AuditNode.index < _SPAN.c.high)
 )
-_LEAF = {"index": "int8", "entry": "bytea", "leaf_hash": "bytea", "subject": "varchar"}
-_NODE = {"level": "int2", "index": "int8", "hash": "bytea"}
+_COPY_LEAVES = load_sql(__package__, "copy_leaves")
+_LEAF = ("int8", "bytea", "bytea", "varchar")
+_COPY_NODES = load_sql(__package__, "copy_nodes")
+_NODE = ("int2", "int8", "bytea")
 
 
 def stored_size(connection: Connection) -> int:
@@ -132,6 +135,6 @@ def add_leaves(
     """Writes entries as the next leaves of `tree`, which grows, and every node that became complete."""
     indexes = range(tree.size, tree.size + len(leaf_hashes))
     nodes = tree.extend(leaf_hashes)
-    copy_rows(connection, "audit_leaves", _LEAF, zip(indexes, entries, leaf_hashes, subjects, strict=True))
+    copy_rows(connection, _COPY_LEAVES, _LEAF, zip(indexes, entries, leaf_hashes, subjects, strict=True))
     if nodes:
-        copy_rows(connection, "audit_nodes", _NODE, ((*node, hashed) for node, hashed in nodes))
+        copy_rows(connection, _COPY_NODES, _NODE, ((*node, hashed) for node, hashed in nodes))

@@ -6,13 +6,17 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import Format
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, Integer, bindparam, literal, text, update
 from sqlalchemy.exc import DBAPIError
 
-from service.domain.audit.entry import position_of
+from service.domain.audit.entry import digest_of, position_of
+from service.domain.requests.states import RequestState
+from service.requests.records.changes import withdraw
 from service.store.arrays import BinaryArray
-from service.store.audit_log.record_change import Change, RowNotThere, Version, change_rows, log_changes
+from service.store.audit_log.log import append_with
+from service.store.audit_log.record_change import Change, RowNotThere, Version, chain_entries, log_changes
 from service.store.engine import open_engine
+from service.store.tables.requests import RequestRow
 from tests.integration.statements_said import statements_said
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -51,24 +55,13 @@ def pending(connection: Connection) -> list[bytes]:
 def test_a_change_travels_with_its_entry_and_counter_in_one_statement(engine: Engine, rows: list[UUID]) -> None:
     with engine.begin() as connection, statements_said() as statements:
         changes = [change(row, says="request_denied", reason="no_match") for row in rows]
-        versions = change_rows(
-            connection, "request", "state = :state", {"state": "denied"}, changes, actor="worker", at=AT
-        )
+        withdraw(connection, changes, state=RequestState.DENIED, reason="no_match", actor="worker", at=AT)
     assert len(statements) == 1
     with engine.begin() as connection:
         entries = pending(connection)
         assert [position_of(entry).object_id for entry in entries] == [str(row) for row in rows]
-        for row in rows:
-            version = versions[("request", str(row))]
-            assert (
-                stored(connection, row)
-                == ("denied", version.number, version.entry_hash)
-                == (
-                    "denied",
-                    1,
-                    version.entry_hash,
-                )
-            )
+        for row, entry in zip(rows, entries, strict=True):
+            assert stored(connection, row) == ("denied", 1, bytes.fromhex(digest_of(entry)))
 
 
 def test_several_entries_of_one_row_and_of_several_kinds_are_one_statement(engine: Engine, rows: list[UUID]) -> None:
@@ -90,11 +83,15 @@ def test_several_entries_of_one_row_and_of_several_kinds_are_one_statement(engin
 
 
 def test_a_change_that_the_store_refuses_shows_no_value(engine: Engine, rows: list[UUID]) -> None:
-    values = {"reason": "said_by_ada", "none": 0}
+    divided = (
+        update(RequestRow)
+        .where(RequestRow.id == rows[0])
+        .values(reason=bindparam("reason"), tries=literal(100) % 7 / bindparam("none", type_=Integer()))
+    )
+    entries, _ = chain_entries([change(rows[0])], actor="worker", at=AT)
     refused = pytest.raises(DBAPIError, match="division by zero")
     with refused as error, engine.begin() as connection:
-        assignments = "reason = :reason, tries = 100 % 7 / :none"
-        change_rows(connection, "request", assignments, values, [change(rows[0])], actor="worker", at=AT)
+        append_with(connection, entries, divided, {"reason": "said_by_ada", "none": 0})
     assert "ada" not in f"{error.value}{error.value!r}"
     with engine.begin() as connection:
         assert pending(connection) == []
@@ -105,21 +102,15 @@ def test_nothing_is_logged_about_a_row_that_is_not_there(engine: Engine, rows: l
     with pytest.raises(RowNotThere), engine.begin() as connection:
         log_changes(connection, [change(rows[0]), gone], actor="worker", at=AT)
     with pytest.raises(RowNotThere), engine.begin() as connection:
-        change_rows(connection, "request", "state = 'denied'", {}, [gone], actor="worker", at=AT)
+        withdraw(connection, [gone], state=RequestState.DENIED, reason=None, actor="worker", at=AT)
     with engine.begin() as connection:
         assert pending(connection) == []
-
-
-def test_changes_of_another_kind_are_refused_where_one_kind_is_changed(engine: Engine, rows: list[UUID]) -> None:
-    other = Change("system", "desk", Version(), "system_removed")
-    with pytest.raises(ValueError, match="another kind"), engine.begin() as connection:
-        change_rows(connection, "request", "state = 'denied'", {}, [change(rows[0]), other], actor="worker", at=AT)
 
 
 def test_no_change_is_no_statement(engine: Engine) -> None:
     with engine.begin() as connection, statements_said() as statements:
         assert log_changes(connection, [], actor="worker", at=AT) == {}
-        assert change_rows(connection, "request", "state = 'open'", {}, [], actor="worker", at=AT) == {}
+        withdraw(connection, [], state=RequestState.DENIED, reason=None, actor="worker", at=AT)
     assert statements == []
 
 

@@ -336,5 +336,4 @@ def upgrade() -> None:
     op.create_index("ix_attempts_batch_id", "attempts", ["batch_id", "fence"], unique=False)
     op.create_index("ix_attempts_step_id", "attempts", ["step_id"], unique=False)
 
-    for statement in FENCE:
-        op.execute(statement)
+    op.execute(FENCE)
