@@ -202,7 +202,11 @@ class Connector(ABC):
         """
 
     def suppress(self, batch: Batch, lease: Lease) -> Answers:
-        """Keep these people from being contacted or re-imported, where the vendor offers it."""
+        """Keep these people from being contacted or re-imported, where the vendor offers it.
+
+        ACCEPTED: it will be in force without another call, and the erasure begins. ACCEPTED(resumes): a vendor's job is
+        running; `suppress` is called again with the resume token, and the erasure begins only after it is done.
+        """
         raise NotImplementedError(f"{self.declaration.name} declares no suppression")
 
     @abstractmethod

@@ -190,9 +190,9 @@ class Answer:
     counts of recorded answers up. Counts of an answer that was never recorded are reported again, those of a recorded
     one never (`Subject.already_reported`, `toolkit.counting`). `left`: what stays, each with a reason. `found`: records
     that were not in the frozen plan and were therefore *not* touched; the engine plans them anew. `resumes`: with
-    ACCEPTED, whether `erase` must be called again with the resume token (a vendor's job is running) or only a look is
-    owed; `jobs` are the vendor's names of the jobs that are waited for, by which a callback finds this person (hashed
-    before they are stored). `reason` is a code, never a vendor's text. `not_covered`: as in Located.
+    ACCEPTED, whether `erase` or `suppress` must be called again with the resume token (a vendor's job is running) or
+    only a look is owed; `jobs` are the vendor's names of the jobs that are waited for, by which a callback finds this
+    person (hashed before they are stored). `reason` is a code, never a vendor's text. `not_covered`: as in Located.
     """
 
     kind: AnswerKind

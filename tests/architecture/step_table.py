@@ -67,6 +67,7 @@ def example_events() -> Iterator[events.StepEvent]:
         Answer.erased({"contact": 1}),
         Answer.already_absent(),
         Answer.accepted(LATER),
+        Answer.accepted(LATER, resumes=True),
         Answer.partial(_LEFT),
         Answer.retained("legal_obligation"),
         Answer.ambiguous("shared"),

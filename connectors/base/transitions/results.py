@@ -65,7 +65,7 @@ def after_result(
     if isinstance(result, Located):
         return after_locate(facts, result, rules, now)
     if facts.phase is Phase.SUPPRESS:
-        return after_suppress(facts, result, now, found=rules.may_have_something(found=has_records))
+        return after_suppress(facts, result, rules, now, found=rules.may_have_something(found=has_records))
     if facts.phase is Phase.CONFIRM:
         return after_confirm(facts, result, rules, now)
     return after_erase(facts, result, rules, now)
@@ -119,12 +119,19 @@ def after_unaddressable_search(facts: StepFacts, rules: SystemRules) -> Transiti
     return _not_done(facts, Answer.not_addressable(), rules, facts.effect_possible)
 
 
-def after_suppress(facts: StepFacts, answer: Answer, now: datetime, *, found: bool) -> Transition:
-    """Suppression was said to be in force, accepted, or not possible for this person: erasure goes on."""
+def after_suppress(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime, *, found: bool) -> Transition:
+    """Return the erasure or look that follows a suppression, or the suppression again if it resumes.
+
+    A suppression that resumes isn't in force yet: the connector is called again with its token before anything is
+    erased, because the vendor could re-create the person meanwhile.
+    """
     if facts.withdrawn:
         return _withdrawn(facts, facts.effect_possible, now)
     if facts.held:
         return _next(facts, StepState.PARKED, reason=LEGAL_HOLD)
+    if answer.kind is AnswerKind.ACCEPTED and answer.resumes:
+        earliest = now + min(rules.poll_every, _SHORTEST_POLL)
+        return _next(facts, StepState.ACCEPTED, due_at=max(answer.look_again_at or earliest, earliest))
     return _next(facts, StepState.DUE, phase=Phase.ERASE if found else Phase.CONFIRM, due_at=now)
 
 

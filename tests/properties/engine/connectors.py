@@ -125,12 +125,24 @@ class ModelConnector(Connector):
             if (error := error_of(mood)) is not None:
                 answers[subject.ref] = error
             elif mood is not Mood.SILENT:
-                answers[subject.ref] = {
-                    Mood.UNADDRESSABLE: Answer.not_addressable(),
-                    Mood.WRONG_KIND: Answer.erased({}),
-                    Mood.ACCEPTS: Answer.accepted(self._now() + POLL_EVERY),
-                }.get(mood, Answer.suppressed())
+                answers[subject.ref] = self._suppress_one(subject, batch.key, mood)
         return answers
+
+    def _suppress_one(self, subject: Subject, key: str, mood: Mood) -> Answer:
+        """The vendor's job suppresses when it is ready; it is opened once and asked for until then."""
+        vendor, now = self._vendor, self._now()
+        if mood is Mood.JOB:
+            vendor.suppressions.setdefault((key, subject.ref), now + _PURGE_AFTER)
+        ready_at = vendor.suppressions.get((key, subject.ref), now)
+        if now < ready_at:
+            vendor.unfinished.add(subject.ref)
+            return Answer.accepted(ready_at, resumes=True)
+        vendor.unfinished.discard(subject.ref)
+        return {
+            Mood.UNADDRESSABLE: Answer.not_addressable(),
+            Mood.WRONG_KIND: Answer.erased({}),
+            Mood.ACCEPTS: Answer.accepted(now + POLL_EVERY),
+        }.get(mood, Answer.suppressed())
 
     def erase(self, batch: Batch, lease: Lease) -> Answers:
         answers: dict[str, Answer | ConnectorError] = {}

@@ -174,6 +174,8 @@ class Ledger:
             self._note(works_on, subject, "acted after the request was withdrawn")
         if not self._is_approved(step):
             self._note(works_on, subject, "acted on a plan that nobody approved")
+        if works_on.leased.phase is Phase.ERASE and subject.ref in self.world.vendors[step["system"]].unfinished:
+            self._note(works_on, subject, "erased while the suppression's job runs")
         if MODEL_CONNECTORS[self.world.kind_of(works_on.leased.system)].declaration.erases_by is ErasesBy.RECORDS:
             allowed = self._allowed_versions(request)
             frozen = {h for v in allowed for h in self._frozen.get((request, v, step["system"]), ())}

@@ -20,7 +20,7 @@ class Mood(StrEnum):
 
     HONEST = "honest"
     LATER = "later"  # accepted; purged later by itself
-    JOB = "job"  # accepted; a job that must be asked for again
+    JOB = "job"  # accepted, an erasure or a suppression; a job that must be asked for again
     LOCKED = "locked"  # all but one record
     RETAINS = "retains"  # keeps one on purpose
     AMBIGUOUS = "ambiguous"
@@ -62,7 +62,7 @@ _ERRORS = (
 _LIES = (Mood.LIES, Mood.LIES, Mood.LIES_ABSENT)
 MOODS: Mapping[Phase, tuple[Mood, ...]] = {
     Phase.LOCATE: (Mood.HONEST, *_ERRORS, Mood.UNADDRESSABLE),
-    Phase.SUPPRESS: (Mood.HONEST, *_ERRORS, Mood.UNADDRESSABLE, Mood.LOST, Mood.WRONG_KIND, Mood.ACCEPTS),
+    Phase.SUPPRESS: (Mood.HONEST, *_ERRORS, Mood.UNADDRESSABLE, Mood.LOST, Mood.WRONG_KIND, Mood.ACCEPTS, Mood.JOB),
     Phase.ERASE: (Mood.BUSY, *_LIES, *(m for m in Mood if m is not Mood.ACCEPTS)),
     Phase.CONFIRM: (
         Mood.HONEST,

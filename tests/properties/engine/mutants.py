@@ -182,6 +182,16 @@ def finds_at_once_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(step_rule, "after_look", after_look)
 
 
+def suppression_job_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """The erasure begins while the vendor's suppression job still runs."""
+    rule = outcomes.after_suppress
+
+    def after_suppress(facts: StepFacts, answer: Answer, *given: Any, **named: Any) -> Transition:
+        return rule(facts, replace(answer, resumes=False), *given, **named)
+
+    patch.setattr(outcomes, "after_suppress", after_suppress)
+
+
 def delay_ignored_at_once(patch: pytest.MonkeyPatch) -> None:
     """The look follows the erasing call at once where the vendor needs time, too."""
     for module in (run_batch, outcomes, system_rules):
@@ -219,6 +229,7 @@ MUTANTS: dict[str, tuple[Mutant, Focus]] = {
         (nobody_asked_to_look, Focus(_RESOLVING)),
         (parked_without_entry, Focus(frozenset({"configure", "hold"}))),
         (suppression_forgotten, Focus(_RESOLVING)),
+        (suppression_job_forgotten, Focus(_RESOLVING, _WITH_DELAY, frozenset({Mood.JOB}))),
     )
 }
 """Each with the acts, kinds and moods that are likeliest to show it: so that few runs suffice."""

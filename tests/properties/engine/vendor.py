@@ -57,11 +57,17 @@ class Look:
 
 @dataclass
 class ModelVendor:
-    """One account at a vendor."""
+    """One account at a vendor.
+
+    `suppressions`: jobs by batch key and person. `unfinished`: people whose job was
+    running when last asked.
+    """
 
     name: str
     holds: dict[str, HeldRecord] = field(default_factory=dict)
     jobs: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    suppressions: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    unfinished: set[str] = field(default_factory=set)
     effects: list[Effect] = field(default_factory=list)
     looks: dict[str, Look] = field(default_factory=dict)
 

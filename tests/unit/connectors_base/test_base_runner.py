@@ -158,6 +158,16 @@ def test_a_job_is_polled_and_then_looked_after() -> None:
     assert clock.slept == [10.0, 10.0, 30.0]
 
 
+def test_a_suppression_job_is_done_before_anything_is_erased() -> None:
+    clock = FakeClock()
+    job = Answer.accepted(clock.at + timedelta(seconds=10), resumes=True)
+    script = {"locate": finds(), "suppress": in_turn(job, Answer.suppressed())}
+    connector = FakeConnector(script, operations=frozenset(Operation))
+    assert play(connector, clock=clock)[0]["ada"].outcome is Outcome.ERASED_VERIFIED
+    assert names(connector) == ["locate", "suppress", "suppress", "erase", "confirm"]
+    assert len({key for name, key in connector.batches if name == "suppress"}) == 1
+
+
 def test_a_job_of_looks_about_nobody_ends_absent() -> None:
     clock = FakeClock()
     job = Answer.accepted(clock.at + timedelta(seconds=1), resumes=True)

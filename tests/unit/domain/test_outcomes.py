@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused, TemporarilyUnavailable
 from connectors.base.values import Answer, AnswerKind, Left, Located, Record
+from service.domain.execution.decide import decide
+from service.domain.execution.events import ResultReceived
 from service.domain.execution.results import (
     after_confirm,
     after_erase,
@@ -27,6 +29,7 @@ from service.domain.execution.states import (
     EARLIER_SYSTEM,
     LEGAL_HOLD,
     WITHDRAWN,
+    Membership,
     Phase,
     Retry,
     StepFacts,
@@ -83,6 +86,16 @@ erase_answers = st.sampled_from(
         Answer.not_addressable(),
     ]
 )
+suppress_answers = st.sampled_from(
+    [
+        Answer.suppressed(),
+        Answer.already_absent(),
+        Answer.not_addressable(),
+        Answer.accepted(NOW + timedelta(days=1)),
+        Answer.accepted(NOW + timedelta(seconds=9), resumes=True),
+        Answer.accepted(NOW - timedelta(days=1), resumes=True),
+    ]
+)
 confirm_answers = erase_answers.filter(lambda a: a.kind is not AnswerKind.ERASED)
 errors = st.sampled_from(
     [TemporarilyUnavailable("stopped"), CredentialsRefused("no_visibility"), AnswerNotUnderstood("html")]
@@ -102,8 +115,8 @@ def moves(draw: st.DrawFn) -> tuple[StepFacts, Transition, Answer | Located | Co
         result = draw(st.sampled_from([Located(), SOMETHING, Located((), {"orders": 3})]))
         return facts, after_locate(facts, result, rules, NOW, adds_to_plan=draw(st.booleans())), result
     if facts.phase is Phase.SUPPRESS:
-        result = draw(st.sampled_from([Answer.suppressed(), Answer.already_absent(), Answer.not_addressable()]))
-        return facts, after_suppress(facts, result, NOW, found=draw(st.booleans())), result
+        result = draw(suppress_answers)
+        return facts, after_suppress(facts, result, rules, NOW, found=draw(st.booleans())), result
     if facts.phase is Phase.ERASE:
         result = draw(erase_answers)
         return facts, after_erase(facts, result, rules, NOW), result
@@ -215,8 +228,25 @@ def test_suppression_goes_first_where_it_is_declared() -> None:
     assert first_phase(suppressing, found=False) is Phase.SUPPRESS
     assert after_locate(step(Phase.LOCATE), SOMETHING, suppressing, NOW).phase is Phase.SUPPRESS
     assert after_locate(step(Phase.LOCATE, rounds=1), SOMETHING, suppressing, NOW).phase is Phase.ERASE
-    after = after_suppress(step(Phase.SUPPRESS), Answer.suppressed(), NOW, found=False)
+    after = after_suppress(step(Phase.SUPPRESS), Answer.suppressed(), suppressing, NOW, found=False)
     assert after.phase is Phase.CONFIRM, "nobody is asked to erase what no search found"
+
+
+def test_a_suppression_job_is_resumed_before_anything_is_erased() -> None:
+    job = Answer.accepted(NOW + timedelta(minutes=3), resumes=True, jobs=["job-1"])
+    waits = after_suppress(step(Phase.SUPPRESS, tries=2), job, RULES, NOW, found=True)
+    assert (waits.state, waits.phase, waits.due_at) == (StepState.ACCEPTED, Phase.SUPPRESS, job.look_again_at)
+    at_once = after_suppress(
+        step(Phase.SUPPRESS), Answer.accepted(NOW - timedelta(days=1), resumes=True), RULES, NOW, found=True
+    )
+    assert at_once.due_at == NOW + timedelta(seconds=1)
+    in_force_later = after_suppress(step(Phase.SUPPRESS), Answer.accepted(NOW), RULES, NOW, found=True)
+    assert (in_force_later.state, in_force_later.phase) == (StepState.DUE, Phase.ERASE)
+    held = after_suppress(step(Phase.SUPPRESS, held=True), job, RULES, NOW, found=True)
+    assert (held.state, held.phase, held.reason) == (StepState.PARKED, Phase.SUPPRESS, LEGAL_HOLD)
+    kept = decide(step(Phase.SUPPRESS), ResultReceived(job, has_records=True), RULES, NOW)
+    assert isinstance(kept, Transition)
+    assert kept.membership is Membership.STAYS, "the batch key and the resume token are needed again"
 
 
 def test_a_look_comes_after_the_vendors_delay() -> None:
