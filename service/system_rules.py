@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from connectors.base.interface import ErasesBy, Operation
 from connectors.base.registry import connector_class
-from service.domain.execution.results import looks_at_once
-from service.domain.execution.states import SystemRules
+from connectors.base.transitions.results import looks_at_once
+from connectors.base.transitions.states import SystemRules
 from service.settings import Settings
 
 _NEARLY = 0.9

@@ -14,8 +14,8 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, Engine
 
+from connectors.base.transitions.states import Phase
 from service.domain.audit.evidence_bounds import EvidenceBounds, StopReason, why_effects_stop
-from service.domain.execution.states import Phase
 from service.settings import Settings
 from service.store.anchors.configured import anchor_names
 from service.store.audit_log.evidence_lag import read_evidence_lag

@@ -39,8 +39,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
+from connectors.base.transitions.states import Phase
 from connectors.base.values import AnswerKind
-from service.domain.execution.states import Phase
 from service.requests.steps.store import MARK_LEASED
 from service.store.arrays import BinaryArray, array_parameter, uuid_array
 from service.store.execute import execute

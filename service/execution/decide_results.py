@@ -14,11 +14,11 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
+from connectors.base.transitions.states import Phase, Retry, SystemRules, Transition
 from connectors.base.values import Answer, Located
 from service.domain.audit.schema import AuditValue, instant_text
 from service.domain.execution.decide import decide
 from service.domain.execution.events import Result, ResultReceived
-from service.domain.execution.states import Phase, Retry, SystemRules, Transition
 from service.execution.attempts import error_code, result_name
 from service.execution.facts import StepContext
 from service.execution.findings import adds_to_plan

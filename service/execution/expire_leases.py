@@ -14,9 +14,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
+from connectors.base.transitions.states import Phase
 from service.domain.execution.bisect import MOST_DEATHS, REPEATED, halves
 from service.domain.execution.events import LeaseExpired, SystemRemoved, WorkersCrashed
-from service.domain.execution.states import Phase
 from service.execution.batches import ExpiredBatch, end_empty, expire_leases, open_parts
 from service.requests.steps.move import apply_event
 from service.store import interlock

@@ -1,6 +1,6 @@
 """Read the facts of locked steps and of their requests that the rule needs.
 
-Decides nothing; domain.execution.results does.
+Decides nothing: `service.domain.execution.decide` does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from service.domain.execution.states import Phase, StepFacts, StepState
+from connectors.base.transitions.states import Phase, StepFacts, StepState
 from service.domain.requests.states import WITHDRAWN_STATES, Progress
 from service.requests.holds.active import held_requests
 from service.store.arrays import int_array, uuid_array

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
+from connectors.base.transitions.states import StepState, Transition
 from connectors.base.values import Answer, Located
-from service.domain.execution.states import StepState, Transition
 from service.execution.lease import LeasedStep
 from service.requests.identifiers import seal_records
 from service.requests.planning.freeze import freeze_plans

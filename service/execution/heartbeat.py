@@ -14,8 +14,8 @@ from sqlalchemy import Text, Uuid, func, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.base.errors import LeaseLost
+from connectors.base.transitions.states import Phase
 from service.audit.evidence_standing import effects_stopped
-from service.domain.execution.states import Phase
 from service.domain.requests.states import WITHDRAWN_STATES
 from service.execution import batches
 from service.execution.lease import LeasedBatch

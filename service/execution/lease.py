@@ -15,9 +15,9 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row
 
+from connectors.base.transitions.states import Phase, StepState
 from connectors.base.values import Batch, Identifier, Subject
 from service.audit.evidence_standing import leasable_phases
-from service.domain.execution.states import Phase, StepState
 from service.domain.identity.cluster import Exclusion
 from service.execution import batches
 from service.execution.batches import TAKE, TAKE_NEW, BatchBeforeLease

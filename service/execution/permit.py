@@ -14,8 +14,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
+from connectors.base.transitions.states import Phase
 from service.domain.execution.events import ApprovalMissing, HoldPlaced, RequestWithdrawn, StepEvent
-from service.domain.execution.states import Phase
 from service.domain.requests.states import WITHDRAWN_STATES
 from service.requests.holds.active import held_requests
 from service.requests.steps.move import apply_event, whole_rows

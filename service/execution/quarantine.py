@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from connectors.base.errors import ConnectorError
+from connectors.base.transitions.states import Phase
 from service.domain.execution.bisect import (
     REPEATED,
     SharedFailure,
@@ -22,7 +23,6 @@ from service.domain.execution.bisect import (
     select_group,
     who_shares_an_error,
 )
-from service.domain.execution.states import Phase
 from service.execution.batches import Family, family_of, open_parts
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Record what a connector answered: under the fence, for the whole batch in one transaction.
 
-Decides nothing about outcomes itself: `domain.execution.results` does, from facts that are read here under lock.
+Decides nothing about outcomes itself: `service.domain.execution.decide` does, from facts that are read here under lock.
 An answer that
 comes after the lease was lost changes no state; it is kept on its attempt, audited, and triggers a look.
 """
@@ -16,9 +16,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
+from connectors.base.transitions.states import Phase, Retry, StepState, Transition
 from connectors.base.values import Answer, Located
 from service.domain.execution.events import KeyMissing, Result
-from service.domain.execution.states import Phase, Retry, StepState, Transition
 from service.execution.attempts import end_attempts, result_name
 from service.execution.batches import give_back, lock_fence
 from service.execution.decide_results import BatchContext, BatchResults, ResultDecider

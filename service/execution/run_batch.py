@@ -16,11 +16,11 @@ import structlog
 from connectors.base import operations
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, LeaseLost, TemporarilyUnavailable
 from connectors.base.interface import Connector, Operation
+from connectors.base.transitions.results import is_worth_a_look, looks_at_once
+from connectors.base.transitions.states import Phase, Retry
 from connectors.base.values import Answer, Batch, Located
 from service.domain.execution.events import Result
-from service.domain.execution.results import is_worth_a_look, looks_at_once
 from service.domain.execution.retry_policy import decide
-from service.domain.execution.states import Phase, Retry
 from service.domain.identity.conflicts import somebody_elses, unexplained
 from service.execution.heartbeat import HeldLease
 from service.execution.lease import LeasedBatch, lease_steps

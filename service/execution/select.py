@@ -19,6 +19,8 @@ from uuid import UUID
 from sqlalchemy import Connection, Row
 
 from connectors.base.interface import Operation
+from connectors.base.transitions.results import first_phase
+from connectors.base.transitions.states import Phase
 from service.audit.evidence_standing import leasable_phases
 from service.domain.execution.fair_queues import (
     URGENT_FAIR_QUEUE,
@@ -29,8 +31,6 @@ from service.domain.execution.fair_queues import (
     may_leave,
     most_of_one_bulk,
 )
-from service.domain.execution.results import first_phase
-from service.domain.execution.states import Phase
 from service.settings import Settings
 from service.store.execute import execute
 from service.store.sql_files import load_sql

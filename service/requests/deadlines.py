@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from connectors.base.transitions.states import ENDED
 from service.domain.audit.schema import instant_text
 from service.domain.errors import WrongState
 from service.domain.execution.fair_queues import URGENT_FAIR_QUEUE
-from service.domain.execution.states import ENDED
 from service.domain.requests.deadlines import REGIMES, extended_respond_by
 from service.domain.requests.states import UNFINISHED, ExtensionReason, Progress
 from service.requests.intake.store import delete_expired_keys

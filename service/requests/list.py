@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, text
 
-from service.domain.execution.states import ENDED
+from connectors.base.transitions.states import ENDED
 from service.store.pagination import cursor_behind, read_cursor
 from service.store.stores import Stores
 

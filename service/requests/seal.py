@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
-from service.domain.execution.states import ENDED
+from connectors.base.transitions.states import ENDED
 from service.requests.holds.active import held_requests
 from service.requests.identity.explanations import delete_explanation
 from service.requests.identity.store import destroy_values

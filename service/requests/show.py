@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, text
 
+from connectors.base.transitions.states import StepState
 from service.domain.errors import NotFound
-from service.domain.execution.states import StepState
 from service.domain.identity.mask import distinct_mask
 from service.requests.identifiers import StoredIdentifier, read_identifiers
 from service.requests.identity.show import DoubtView, EdgeView, Picture, ReviewView, read_picture

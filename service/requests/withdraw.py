@@ -12,9 +12,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from connectors.base.transitions.states import WITHDRAWN
 from service.domain.errors import NotFound, WrongState
 from service.domain.execution.events import RequestWithdrawn
-from service.domain.execution.states import WITHDRAWN
 from service.domain.requests.states import UNFINISHED, DenialReason, RequestState
 from service.requests.planning.store import remove_entries
 from service.requests.records.changes import unlink, withdraw

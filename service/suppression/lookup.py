@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from service.domain.execution.states import ENDED, StepState
+from connectors.base.transitions.states import ENDED, StepState
 from service.domain.suppression.reappearance import Known, Origin, Sighting
 from service.requests.intake.duplicates import OPEN_REQUESTS
 from service.store.arrays import BinaryArray

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from service.domain.execution.states import StepState
+from connectors.base.transitions.states import StepState
 from service.domain.suppression.reappearance import Entry
 from service.store.arrays import BinaryArray, array_parameter, timestamp_array, uuid_array
 from service.store.execute import execute

@@ -36,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
-from service.domain.execution.states import ENDED
+from connectors.base.transitions.states import ENDED
 from service.store.arrays import BinaryArray, array_parameter, uuid_array
 from service.store.execute import execute
 from service.store.tables.requests import RequestRow, SuppressionRow

@@ -13,11 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from connectors.base.errors import RequestRefused, TemporarilyUnavailable
-from connectors.base.values import Answer, Left, Located
-from service.domain.errors import Refusal
-from service.domain.execution import events
-from service.domain.execution.decide import LEASE_EXPIRED, decide
-from service.domain.execution.states import (
+from connectors.base.transitions.states import (
     EARLIER_SYSTEM,
     LEGAL_HOLD,
     SYSTEM_REMOVED,
@@ -28,6 +24,10 @@ from service.domain.execution.states import (
     SystemRules,
     Transition,
 )
+from connectors.base.values import Answer, Left, Located
+from service.domain.errors import Refusal
+from service.domain.execution import events
+from service.domain.execution.decide import LEASE_EXPIRED, decide
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "develop" / "STEP_TRANSITIONS.md"
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)

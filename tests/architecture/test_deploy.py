@@ -12,12 +12,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import service.api.routes.metrics
 from connectors.base.registry import identity_sources
+from connectors.base.transitions.states import StepState
 from service import settings as settings_module
 from service.api.routes.metrics import Metrics
 from service.audit.evidence_standing import EvidenceStanding
 from service.domain.access.api_key import KeyRefusal
 from service.domain.encryption.epochs import EpochState
-from service.domain.execution.states import StepState
 from service.domain.requests.states import Progress, RequestState
 from service.encryption.count_epochs import EpochCounts
 from service.monitoring.work_counts import WorkCounts

@@ -25,6 +25,21 @@ from connectors.base.errors import ConnectorError
 from connectors.base.interface import Delays, Operation
 from connectors.base.registry import connectors
 from connectors.base.runner import Outcome
+from connectors.base.transitions.results import after_confirm
+from connectors.base.transitions.states import (
+    EARLIER_SYSTEM,
+    ENDED,
+    KEY_GONE,
+    LEGAL_HOLD,
+    PROCESS_DIED,
+    SYSTEM_REMOVED,
+    WITHDRAWN,
+    Phase,
+    StepFacts,
+    StepState,
+    SystemRules,
+    Transition,
+)
 from connectors.base.values import Answer, AnswerKind, Left, Located
 from service import settings as settings_module
 from service.api.app import _ROUTERS
@@ -39,22 +54,7 @@ from service.domain.audit.anchor import Disagreement
 from service.domain.execution.decide import AMBIGUOUS_RECORD
 from service.domain.execution.events import Decision, ResolutionReason
 from service.domain.execution.parked_reasons import CONNECTORS_OWN, EXPLANATIONS, explain
-from service.domain.execution.results import after_confirm
 from service.domain.execution.retry_policy import decide
-from service.domain.execution.states import (
-    EARLIER_SYSTEM,
-    ENDED,
-    KEY_GONE,
-    LEGAL_HOLD,
-    PROCESS_DIED,
-    SYSTEM_REMOVED,
-    WITHDRAWN,
-    Phase,
-    StepFacts,
-    StepState,
-    SystemRules,
-    Transition,
-)
 from service.domain.identity.cluster import DoubtReason
 from service.domain.identity.doubts import ALLOWED
 from service.domain.requests.blast_radius import ApprovalReason

@@ -88,7 +88,7 @@ def test_new_rooms_and_pages_have_no_allowance() -> None:
     assert [room for room in MUST_BE_CLEAN if room in ALLOWED] == []
     assert room_of("service/requests/steps/store.py") == "service/requests/steps"
     assert room_of("service/domain/execution/decide.py") == "service/domain/execution/decide.py"
-    assert room_of("service/domain/execution/states.py") == "service/domain"
+    assert room_of("service/domain/execution/bisect.py") == "service/domain"
     assert room_of("docs/develop/GLOSSARY.md") == "docs/develop"
     assert room_of("docs/api.md") == "docs"
 

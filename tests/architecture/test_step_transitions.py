@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from connectors.base.transitions.states import ENDED, Phase, StepFacts, StepState, Transition
 from service.domain.execution.decide import decide
 from service.domain.execution.events import DecisionMade, HoldPlaced, ResultReceived, StepEvent
-from service.domain.execution.states import ENDED, Phase, StepFacts, StepState, Transition
 from tests.architecture.step_table import DOCUMENT, NOW, RULES, example_events, example_facts, render
 
 _LOOKED = {StepState.ABSENT, StepState.ERASED_VERIFIED}

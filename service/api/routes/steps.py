@@ -9,12 +9,12 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from connectors.base.transitions.states import ListedState
 from service.api.authentication import GuardedRoute, needs
 from service.api.dependencies import Context, CurrentCaller
 from service.api.schemas import Body, ResolveBody
 from service.domain.access.api_key import Scope
 from service.domain.execution.events import Decision, ResolutionReason
-from service.domain.execution.states import ListedState
 from service.execution.steps.list import StepFilters, StepLine, StepPage, list_steps, show_step
 from service.execution.steps.resolve import decide_step
 from service.execution.steps.retry import retry_step, retry_steps

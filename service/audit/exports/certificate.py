@@ -12,12 +12,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
+from connectors.base.transitions.states import StepState
 from service.audit.sequence import sequence_audit
 from service.domain.audit.canonical_json import JsonValue
 from service.domain.audit.proof_bundle import seal_certificate
 from service.domain.audit.signed_note import SigningKey, open_checkpoint
 from service.domain.errors import WrongState
-from service.domain.execution.states import StepState
 from service.domain.requests.certificate import (
     CertifiedIdentifier,
     CertifiedPlan,

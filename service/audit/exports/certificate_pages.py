@@ -17,8 +17,8 @@ from typing import Any
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 
+from connectors.base.transitions.states import StepState
 from service.domain.audit.proof_bundle import ATTACHMENT
-from service.domain.execution.states import StepState
 
 _MEANINGS = {
     StepState.ERASED_VERIFIED: "erased; a later look by every identifier found nothing",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from connectors.base.transitions.states import StepState
 from service.cli.printing import note, say, show_json, show_table
 from service.cli.requests.identity import show_identity
-from service.domain.execution.states import StepState
 
 
 def standing(view: Mapping[str, Any]) -> str:

@@ -7,11 +7,11 @@ from uuid import UUID
 
 import typer
 
+from connectors.base.transitions.states import ListedState
 from service.cli.client import DEFAULT_URL, Api, Cursor, KeyFile, Limit, Unusable, Url, short_errors
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
 from service.domain.execution.events import Resolution, ResolutionReason
-from service.domain.execution.states import ListedState
 
 app = command_group("steps", "List, retry and resolve unfinished steps.")
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from connectors.base.transitions.states import Phase, StepState
 from service.domain.audit.entry import digest_of
-from service.domain.execution.states import Phase, StepState
 from service.domain.requests.imports import ImportState
 from service.domain.requests.states import Progress, RequestState
 

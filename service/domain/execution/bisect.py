@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, RequestRefused, TemporarilyUnavailable
-from service.domain.execution.states import Phase
+from connectors.base.transitions.states import Phase
 
 T = TypeVar("T")
 

@@ -10,6 +10,24 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from connectors.base.errors import ConnectorError
+from connectors.base.transitions.results import after_locate, after_look, after_result, first_phase
+from connectors.base.transitions.states import (
+    EARLIER_SYSTEM,
+    ENDED,
+    KEY_GONE,
+    LEGAL_HOLD,
+    NOT_DONE_YET,
+    PROCESS_DIED,
+    SYSTEM_REMOVED,
+    WITHDRAWN,
+    Membership,
+    Phase,
+    Retry,
+    StepFacts,
+    StepState,
+    SystemRules,
+    Transition,
+)
 from connectors.base.values import Located
 from service.domain.audit.schema import is_code
 from service.domain.errors import HeldPerson, Refusal, WrongState
@@ -34,24 +52,6 @@ from service.domain.execution.events import (
     SystemRemoved,
     SystemReturned,
     WorkersCrashed,
-)
-from service.domain.execution.results import after_locate, after_look, after_result, first_phase
-from service.domain.execution.states import (
-    EARLIER_SYSTEM,
-    ENDED,
-    KEY_GONE,
-    LEGAL_HOLD,
-    NOT_DONE_YET,
-    PROCESS_DIED,
-    SYSTEM_REMOVED,
-    WITHDRAWN,
-    Membership,
-    Phase,
-    Retry,
-    StepFacts,
-    StepState,
-    SystemRules,
-    Transition,
 )
 
 AMBIGUOUS_RECORD = "ambiguous:foreign_identifier"

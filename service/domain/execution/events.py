@@ -11,8 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from connectors.base.errors import ConnectorError
+from connectors.base.transitions.states import Retry
 from connectors.base.values import Answer, Located
-from service.domain.execution.states import Retry
 
 Result = Answer | Located | ConnectorError
 """What a connector said about one data subject in one call."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from service.domain.execution.states import KEY_GONE, LEGAL_HOLD, PROCESS_DIED, SYSTEM_REMOVED, WITHDRAWN
+from connectors.base.transitions.states import KEY_GONE, LEGAL_HOLD, PROCESS_DIED, SYSTEM_REMOVED, WITHDRAWN
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from connectors.base.errors import (
     TemporarilyUnavailable,
 )
 from connectors.base.pacing import RATE_GATE
-from service.domain.execution.states import Retry
+from connectors.base.transitions.states import Retry
 
 FIRST_WAIT = timedelta(seconds=2)
 SHORTEST_WAIT = timedelta(seconds=0.1)

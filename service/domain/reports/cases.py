@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from service.domain.execution.states import StepState
+from connectors.base.transitions.states import StepState
 
 DONE = frozenset({StepState.ERASED_VERIFIED, StepState.ERASED_UNVERIFIED, StepState.ABSENT, StepState.SUPPRESSED})
 """Outcomes after which the system holds no data of the person that had to be erased."""

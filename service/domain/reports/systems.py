@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from fractions import Fraction
 
-from service.domain.execution.states import ENDED, StepState
+from connectors.base.transitions.states import ENDED, StepState
 from service.domain.reports.cases import Recipient
 from service.domain.reports.csv_text import Cell
 from service.domain.reports.report import NOT_COVERED_NOTE, Bar, Chart, Question, Report, mean_text, median_text

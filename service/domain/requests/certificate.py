@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from connectors.base.transitions.states import ENDED, StepState
 from service.domain.audit.canonical_json import JsonValue, encode_canonical
 from service.domain.audit.schema import instant_text
-from service.domain.execution.states import ENDED, StepState
 
 VERSION = 1
 

@@ -30,9 +30,9 @@ from sqlalchemy import (
     union_all,
 )
 
+from connectors.base.transitions.states import ListedState, StepState
 from service.domain.errors import Invalid, NotFound
 from service.domain.execution.parked_reasons import Explanation, explain
-from service.domain.execution.states import ListedState, StepState
 from service.store.stores import Stores
 from service.store.tables.work import AttemptRow, StepRow
 

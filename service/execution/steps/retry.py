@@ -11,9 +11,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
+from connectors.base.transitions.states import LEGAL_HOLD, WITHDRAWN
 from service.domain.errors import NotFound, WrongState
 from service.domain.execution.events import Decision, DecisionMade, ResolutionReason
-from service.domain.execution.states import LEGAL_HOLD, WITHDRAWN
 from service.domain.requests.states import WITHDRAWN_STATES
 from service.execution.steps.resolve import decide_step
 from service.requests.holds.active import held_requests

@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass, field
 
 from connectors.base.pacing import RateLimit
+from connectors.base.transitions.states import Phase
 from service.domain.execution.health import CooldownReason
-from service.domain.execution.states import Phase
 from service.execution.lease import LeasedBatch
 from service.execution.systems.availability import Availability, read_availability, start_cooldown
 from service.execution.systems.quotas import Reservation, release, reserve

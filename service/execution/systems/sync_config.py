@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from connectors.base.registry import connector_class
+from connectors.base.transitions.states import NOT_DONE_YET, StepState
 from service.domain.audit.schema import AuditValue
 from service.domain.execution.events import SystemRemoved, SystemReturned
-from service.domain.execution.states import NOT_DONE_YET, StepState
 from service.execution.systems.store import KnownSystem, lock_systems, remove_system, write_system
 from service.requests.steps.move import apply_event
 from service.settings import ConfiguredSystem, Settings

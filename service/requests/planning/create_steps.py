@@ -13,8 +13,8 @@ from uuid import uuid4
 
 from sqlalchemy import Connection
 
+from connectors.base.transitions.states import Phase, StepState
 from service.domain.audit.schema import AuditValue
-from service.domain.execution.states import Phase, StepState
 from service.domain.identity.cluster import Cluster
 from service.requests.planning.store import StepInsert, StoredStep, active_positions
 from service.requests.records.rows import PlannedRequest, change_of

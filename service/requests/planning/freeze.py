@@ -16,7 +16,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from service.domain.execution.states import StepState
+from connectors.base.transitions.states import StepState
 from service.domain.requests.blast_radius import BlastRadius, BlastRadiusRules, needs_approval
 from service.domain.requests.plan import PlannedSystem, plan_hash
 from service.requests.identity.store import plan_identifiers, planned_hashes

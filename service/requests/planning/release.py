@@ -12,10 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from service.domain.errors import Refusal
-from service.domain.execution.decide import decide
-from service.domain.execution.events import PlanReleased
-from service.domain.execution.states import (
+from connectors.base.transitions.states import (
     ENDED,
     Phase,
     StepFacts,
@@ -23,6 +20,9 @@ from service.domain.execution.states import (
     SystemRules,
     Transition,
 )
+from service.domain.errors import Refusal
+from service.domain.execution.decide import decide
+from service.domain.execution.events import PlanReleased
 from service.requests.holds.active import held_requests
 from service.requests.planning.store import StoredStep, lock_plan_steps
 from service.requests.records.changes import release

@@ -23,7 +23,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from service.domain.execution.states import Phase, StepState, Transition
+from connectors.base.transitions.states import Phase, StepState, Transition
 from service.requests.planning.store import steps_before_others
 from service.store.locking import request_check
 

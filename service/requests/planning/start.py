@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from service.domain.execution.states import StepState
+from connectors.base.transitions.states import StepState
 from service.domain.identity.cluster import Cluster
 from service.requests.planning.create_steps import ActiveSystem, ResolvedRequest, create_steps, step_insert
 from service.requests.planning.freeze import freeze_without_search

@@ -34,7 +34,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import aliased
 from sqlalchemy.types import NullType
 
-from service.domain.execution.states import Phase, StepState
+from connectors.base.transitions.states import Phase, StepState
 from service.store.arrays import (
     BinaryArray,
     array_parameter,

@@ -12,11 +12,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, select
 
+from connectors.base.transitions.states import ENDED, StepState, SystemRules, Transition
 from service.domain.audit.schema import AuditValue
 from service.domain.errors import Refusal
 from service.domain.execution.decide import decide
 from service.domain.execution.events import StepEvent
-from service.domain.execution.states import ENDED, StepState, SystemRules, Transition
 from service.requests.steps.store import Entry, StepTransition, apply_transitions, facts_of
 from service.store.locking import request_check
 from service.store.tables.requests import RequestRow

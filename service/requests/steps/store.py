@@ -36,9 +36,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import NullType
 
+from connectors.base.transitions.results import remaining
+from connectors.base.transitions.states import Membership, Phase, StepFacts, StepState, Transition
 from service.domain.audit.schema import AuditValue
-from service.domain.execution.results import remaining
-from service.domain.execution.states import Membership, Phase, StepFacts, StepState, Transition
 from service.store.arrays import (
     BinaryArray,
     array_parameter,

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, text
 
-from service.domain.execution.states import EARLIER_SYSTEM, Phase, StepState, Transition
+from connectors.base.transitions.states import EARLIER_SYSTEM, Phase, StepState, Transition
 from service.execution.facts import load_context
 from service.requests.planning import request_checks as asking
 from service.requests.planning.next_transitions import DueTransitions, next_transitions

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, text
 
-from service.domain.execution.states import Phase, StepState, Transition
+from connectors.base.transitions.states import Phase, StepState, Transition
 from service.execution.facts import load_context
 from service.requests.planning import advance as advancing
 from service.requests.planning.advance import advance_requests

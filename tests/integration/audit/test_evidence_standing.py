@@ -10,12 +10,12 @@ from uuid import UUID
 
 import pytest
 
+from connectors.base.transitions.states import Phase
 from service.audit.anchor_checkpoint import anchor_checkpoint
 from service.audit.evidence_standing import evidence_standing
 from service.audit.sequence import checkpoint_everything
 from service.cli.running.evidence_watch import EvidenceWatch
 from service.configuration.audit import AnchorSettings
-from service.domain.execution.states import Phase
 from service.execution import heartbeat as hold_lease
 from service.execution import lease as lease_steps
 from service.execution.heartbeat import HeldLease

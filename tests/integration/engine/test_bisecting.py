@@ -17,11 +17,11 @@ from connectors.base.errors import (
     TemporarilyUnavailable,
 )
 from connectors.base.interface import Answers, Connector, Findings, Lease, Operation
+from connectors.base.transitions.states import PROCESS_DIED, Phase
 from connectors.base.values import Answer, Batch, Located, Record, Visibility
 from connectors.zendesk.connector import ZendeskConnector
 from service.domain.execution.bisect import MOST_DEATHS
 from service.domain.execution.events import ResolutionReason
-from service.domain.execution.states import PROCESS_DIED, Phase
 from service.execution import expire_leases as sweep_leases
 from service.execution import lease as lease_module
 from service.execution import quarantine as split_batch

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pytest
 
+from connectors.base.transitions.states import Phase
 from connectors.base.values import Answer, AnswerKind
 from connectors.salesforce import erasure
 from connectors.salesforce.deletion.preparation import Person, Preparation
@@ -22,7 +23,6 @@ from connectors.salesforce.sandbox.server import SalesforceSandbox
 from connectors.testing.sandbox.sample_world import SamplePerson
 from service.cli.demo.world import ORG
 from service.domain.execution.events import Decision, ResolutionReason
-from service.domain.execution.states import Phase
 from service.execution import run_batch
 from service.execution.expire_leases import sweep_leases
 from service.execution.steps.resolve import resolve_step

@@ -10,11 +10,11 @@ from uuid import UUID
 import pytest
 
 from connectors.base import operations
+from connectors.base.transitions.states import Phase
 from connectors.base.values import Identifier
 from connectors.testing.sandbox.sample_world import SamplePerson
 from service.domain.errors import SamePerson, StalePlan
 from service.domain.execution.events import Decision, ResolutionReason
-from service.domain.execution.states import Phase
 from service.execution import decide_results
 from service.execution import lease as lease_steps
 from service.execution import permit as guard_lease

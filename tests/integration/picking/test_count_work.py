@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from connectors.base.callbacks import Callback
-from service.domain.execution.states import ENDED, StepState
+from connectors.base.transitions.states import ENDED, StepState
 from service.execution import callbacks as hear_callback
 from service.monitoring import work_counts as count_work
 from service.store.encryption.keyed_hash import Pepper

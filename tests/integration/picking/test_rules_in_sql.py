@@ -17,9 +17,9 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, insert, select
 
+from connectors.base.transitions.states import EARLIER_SYSTEM, ENDED, Membership, Phase, StepState, Transition
 from service.domain.execution.decide import decide
 from service.domain.execution.events import CallbackReceived, EarlierSystemsDone, StepEvent, SystemRecovered
-from service.domain.execution.states import EARLIER_SYSTEM, ENDED, Membership, Phase, StepState, Transition
 from service.requests.steps.schedule import look_after_callback, retry_after_recovery, start_waiting_steps
 from service.requests.steps.store import facts_of
 from service.store.locking import database_now

@@ -11,7 +11,7 @@ from datetime import timedelta
 from random import Random
 from typing import TypeVar
 
-from service.domain.execution.states import Phase
+from connectors.base.transitions.states import Phase
 from tests.properties.engine.moods import MOODS, Mood, PassMood
 
 Chosen = TypeVar("Chosen")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from service.domain.execution.states import ENDED, StepState
+from connectors.base.transitions.states import ENDED, StepState
 from tests.properties.engine.connectors import MODEL_CONNECTORS
 from tests.properties.engine.ledger import WITHDRAWN
 from tests.properties.engine.snapshot import Row, Snapshot

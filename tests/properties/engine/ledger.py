@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from connectors.base.interface import ErasesBy
+from connectors.base.transitions.states import Phase
 from connectors.base.values import Identifier, Record, Subject
-from service.domain.execution.states import Phase
 from tests.properties.engine.connectors import MODEL_CONNECTORS
 from tests.properties.engine.people import ALL_IDENTIFIERS
 from tests.properties.engine.snapshot import Row, Snapshot

@@ -12,7 +12,7 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
-from service.domain.execution.states import Phase
+from connectors.base.transitions.states import Phase
 
 
 class Mood(StrEnum):

@@ -16,11 +16,11 @@ import pytest
 from sqlalchemy import Connection, delete
 
 from connectors.base.transitions import results as outcomes
+from connectors.base.transitions.results import is_worth_a_look, looks_at_once
+from connectors.base.transitions.states import Phase, StepFacts, StepState, SystemRules, Transition
 from connectors.base.values import Answer, AnswerKind
 from service import system_rules
 from service.domain.execution import decide as step_rule
-from service.domain.execution.results import is_worth_a_look, looks_at_once
-from service.domain.execution.states import Phase, StepFacts, StepState, SystemRules, Transition
 from service.execution import expire_leases as sweep_leases
 from service.execution import heartbeat, run_batch
 from service.execution import lease as lease_steps

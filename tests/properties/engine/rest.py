@@ -14,12 +14,12 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from connectors.base.transitions.states import EARLIER_SYSTEM, ENDED
 from service.audit.rebuild import replay_audit
 from service.audit.sequence import checkpoint_everything
 from service.domain.access.api_key import Caller, Scope
 from service.domain.errors import Refusal
 from service.domain.execution.events import Decision, ResolutionReason
-from service.domain.execution.states import EARLIER_SYSTEM, ENDED
 from service.domain.identity.doubts import DoubtDecision
 from service.domain.requests.holds import LiftReason
 from service.domain.requests.states import DenialReason

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
+from connectors.base.transitions.states import Phase
 from service.audit.sequence import sequence_audit
-from service.domain.execution.states import Phase
 from service.execution import expire_leases as sweeping
 from service.execution import lease as leasing
 from service.execution.resolve_identities import walk

@@ -14,6 +14,7 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
+from connectors.base.transitions.states import Phase
 from connectors.base.values import Located
 from service.domain.execution.bisect import (
     REPEATED,
@@ -23,7 +24,6 @@ from service.domain.execution.bisect import (
     select_group,
     who_shares_an_error,
 )
-from service.domain.execution.states import Phase
 
 REFUSED = RequestRefused("refused", status=400)
 FAILURE = SharedFailure(

@@ -10,10 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused, TemporarilyUnavailable
-from connectors.base.values import Answer, AnswerKind, Left, Located, Record
-from service.domain.execution.decide import decide
-from service.domain.execution.events import ResultReceived
-from service.domain.execution.results import (
+from connectors.base.transitions.results import (
     after_confirm,
     after_erase,
     after_error,
@@ -25,7 +22,7 @@ from service.domain.execution.results import (
     looks_at_once,
     remaining,
 )
-from service.domain.execution.states import (
+from connectors.base.transitions.states import (
     EARLIER_SYSTEM,
     LEGAL_HOLD,
     WITHDRAWN,
@@ -37,6 +34,9 @@ from service.domain.execution.states import (
     SystemRules,
     Transition,
 )
+from connectors.base.values import Answer, AnswerKind, Left, Located, Record
+from service.domain.execution.decide import decide
+from service.domain.execution.events import ResultReceived
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 EFFECTS = {Phase.SUPPRESS, Phase.ERASE}

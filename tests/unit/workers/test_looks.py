@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
+from connectors.base.transitions.states import Phase
 from connectors.base.values import AnswerKind, Identifier, Subject
-from service.domain.execution.states import Phase
 from service.execution import run_batch
 from service.execution.attempts import error_code, result_name
 from service.execution.lease import LeasedBatch, LeasedStep
