@@ -52,8 +52,8 @@ def drive(runtime: WorkerContext, *, patience_seconds: float = 3.0, limit_second
                     "SELECT min(extract(epoch FROM due_at - clock_timestamp())) FROM ("
                     " SELECT due_at FROM steps WHERE state IN ('due', 'accepted')"
                     f" AND {fair_queue_is_active('fair_queue')}"
-                    " UNION ALL SELECT due_at FROM requests WHERE duty IS NOT NULL"
-                    f" AND (duty <> 'identify' OR {fair_queue_is_active('fair_queue')})) AS d"
+                    " UNION ALL SELECT due_at FROM requests WHERE next_action IS NOT NULL"
+                    f" AND (next_action <> 'identify' OR {fair_queue_is_active('fair_queue')})) AS d"
                 )
             ).scalar_one()
         if soon is None or soon > patience_seconds:

@@ -41,7 +41,7 @@ def compare_with_anchors(
 ) -> Comparison:
     """Ask every anchor, and shut the gate for what they say. No transaction is open while they are asked.
 
-    Later than at the start, silence doesn't shut the gate: the log was compared, and the duties go on.
+    Later than at the start, silence doesn't shut the gate: the log was compared, and requests are processed.
     """
     log = StoredLog(engine, signing_key.trusted)
     agree: list[str] = []

@@ -50,7 +50,7 @@ def has_due_identities(stores: Stores) -> bool:
 _WAITING = text(
     "SELECT (SELECT id FROM request_checks WHERE look_at <= (SELECT clock_timestamp()) ORDER BY id LIMIT 1) IS NOT NULL"
     " OR EXISTS (SELECT 1 FROM requests"
-    " WHERE duty = 'freeze' AND due_at <= (SELECT clock_timestamp()))"
+    " WHERE next_action = 'freeze' AND due_at <= (SELECT clock_timestamp()))"
 )
 
 

@@ -1,6 +1,6 @@
 """Seal a request: when every step ended and the key's retention is over, its data key is destroyed.
 
-The key goes first: if the process dies in between, the duty is still due and the rest is repeated without it. Keyed
+The key is destroyed first: if the process dies in between, the action is still due and the rest is repeated. Keyed
 hashes of every frozen identifier and record id stay, so that "did you delete me?" can still be answered. A person under
 a legal hold isn't sealed: what we hold of them is evidence too.
 """
@@ -40,7 +40,7 @@ def seal_request(stores: Stores, request_id: UUID) -> None:
     with stores.engine.begin() as connection:
         request = lock_request(connection, request_id)
         steps = lock_steps(connection, [request_id])[request_id]
-        if request.duty != "seal" or any(s.state not in ENDED for s in steps):
+        if request.next_action != "seal" or any(s.state not in ENDED for s in steps):
             return
         now = database_now(connection)
         if held_requests(connection, [request_id]):

@@ -87,7 +87,7 @@ def _measure(settings: Settings, world: SampleWorld, journal: list[dict[str, Any
         _rest(stores, "clock_timestamp() + interval '1 hour'")
         _submit(stores, settings, world)
         with api_listeners(settings) as listeners, processes(settings, found, listeners):
-            while _count(stores, "SELECT count(*) FROM requests WHERE duty = 'identify'"):
+            while _count(stores, "SELECT count(*) FROM requests WHERE next_action = 'identify'"):
                 time.sleep(0.2)
             _rest(stores, "NULL")
             while not journal:

@@ -181,18 +181,18 @@ def test_a_held_person_is_not_sealed(company: Company) -> None:
     person = person_in(company, "support")
     request = company.submit(person)
     company.drive()
-    assert company.request(request).duty == "seal"
+    assert company.request(request).next_action == "seal"
     placed = hold(company, person)
     evidence = endings(company, request)
 
-    write(company, "UPDATE requests SET due_at = clock_timestamp() WHERE duty = 'seal'")
+    write(company, "UPDATE requests SET due_at = clock_timestamp() WHERE next_action = 'seal'")
     company.drive()
 
     assert company.request(request).sealed_at is None
     assert company.stores.keys.get([request_owner(request)])
     assert endings(company, request) == evidence
     lift(company, placed.id)
-    write(company, "UPDATE requests SET due_at = clock_timestamp() WHERE duty = 'seal'")
+    write(company, "UPDATE requests SET due_at = clock_timestamp() WHERE next_action = 'seal'")
     assert seal_due_requests(company.stores) == 1
     assert company.stores.keys.get([request_owner(request)]) == {}
 
@@ -208,9 +208,9 @@ def test_a_request_denied_before_its_plan_asks_nobody_for_anything(company: Comp
 
     assert set(endings(company, request).values()) == {("retained", "withdrawn")}
     freed = company.request(follower)
-    assert (freed.state, freed.linked_to, freed.duty) == ("open", None, "identify")
+    assert (freed.state, freed.linked_to, freed.next_action) == ("open", None, "identify")
     company.drive()
-    assert company.request(request).duty == "seal"
+    assert company.request(request).next_action == "seal"
     assert {s.attempts for s in company.steps(request).values()} == {0}
     # The freed request is carried out by itself, and its suppression entries are its own.
     assert company.residue(person) == []
@@ -245,7 +245,7 @@ def test_what_was_accepted_before_the_revocation_is_looked_at_and_nothing_more_b
     assert (ending.state, ending.reason, ending.phase) == ("retained", "withdrawn", "confirm")
     assert ending.left_over
     assert {r.removed_at is None for r in company.rows("SELECT removed_at FROM suppression_entries")} == {False}
-    assert company.request(request).duty == "seal"
+    assert company.request(request).next_action == "seal"
 
 
 def test_without_the_guard_a_revoked_request_goes_on(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def unfinished(company: Company) -> list[Any]:
     """Steps and requests that haven't ended, grouped; empty when all is done."""
     return company.rows(
         "SELECT system, phase, state, reason, count(*) FROM steps WHERE ended_at IS NULL GROUP BY 1, 2, 3, 4"
-        " UNION ALL SELECT 'request', state, reason, duty, count(*) FROM requests"
+        " UNION ALL SELECT 'request', state, reason, next_action, count(*) FROM requests"
         " WHERE state <> 'fulfilled' GROUP BY 1, 2, 3, 4"
     )
 

@@ -1,8 +1,8 @@
 """The retry policy: a pure function of error, tries and time left.
 
 A step whose vendor's answer was not understood parks and is never retried blindly. A temporary error is retried for
-ever: an overdue step is marked and alerted, but the duty to erase doesn't end. Retries of an overdue step are slower
-again, because a human knows of it.
+ever: an overdue step is marked and alerted, but the obligation to erase doesn't end. An overdue step is retried more
+slowly, because a person was alerted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""States and reasons of a request, as in the Data Rights Protocol 1.0, and its duties.
+"""States and reasons of a request, as in the Data Rights Protocol 1.0, and its next actions.
 
-Source of the states and reasons: Data Rights Protocol 1.0, §3.02 (read 2026-11-22). A duty is the engine's next action
-for a request. Decides which states are unfinished and which are withdrawn.
+Source of the states and reasons: Data Rights Protocol 1.0, §3.02 (read 2026-11-22). Decides which states
+are unfinished and which are withdrawn.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ExtensionReason(StrEnum):
     OTHER_NECESSITY = "other_necessity"
 
 
-class Duty(StrEnum):
+class NextAction(StrEnum):
     """The engine's next action for a request: settle the person's identifiers, freeze, answer, seal."""
 
     IDENTIFY = "identify"

@@ -3,7 +3,7 @@
 SELECT EXISTS (
     SELECT 1
     FROM requests
-    WHERE duty = 'freeze'
+    WHERE next_action = 'freeze'
 ) OR EXISTS (
     SELECT 1
     FROM steps s

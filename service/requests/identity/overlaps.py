@@ -65,7 +65,7 @@ class OverlappingRequest(NamedTuple):
     """An unfinished request with the keyed hashes that it has in common with another one."""
 
     request_id: UUID
-    duty: str | None
+    next_action: str | None
     hashes: Sequence[bytes]
 
 
@@ -83,7 +83,7 @@ def overlapping_requests(
 
 
 _OVERLAPPING = (
-    select(IdentifierRow.request_id, RequestRow.duty, func.array_agg(IdentifierRow.keyed_hash).label("hashes"))
+    select(IdentifierRow.request_id, RequestRow.next_action, func.array_agg(IdentifierRow.keyed_hash).label("hashes"))
     .select_from(IdentifierRow)
     .join(RequestRow, RequestRow.id == IdentifierRow.request_id)
     .where(
@@ -102,7 +102,7 @@ _OVERLAPPING = (
         ),
         REQUEST_IS_ACTIVE,
     )
-    .group_by(IdentifierRow.request_id, RequestRow.duty, RequestRow.created_at)
+    .group_by(IdentifierRow.request_id, RequestRow.next_action, RequestRow.created_at)
     .order_by(RequestRow.created_at, IdentifierRow.request_id)
 )
 

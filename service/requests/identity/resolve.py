@@ -29,7 +29,7 @@ from service.domain.identity.doubts import (
 )
 from service.domain.identity.explanation import Explanation, explain
 from service.domain.identity.normalise import InvalidIdentifier, normalise
-from service.domain.requests.states import Duty, Progress
+from service.domain.requests.states import NextAction, Progress
 from service.requests.identifiers import StoredIdentifier, read_identifiers
 from service.requests.identity.explanations import (
     StoredReview,
@@ -181,7 +181,7 @@ def record_identities(
             take_turns(connection)
             people = [(item.fence, item.person) for item in items]
             plain = resolve_batch(connection, stores, settings, people, clusters, keys)
-        # Only committed requests are done. If the commit itself fails, the rows' duties say which are left.
+        # Only committed requests are done. If the commit itself fails, the rows' next actions say which are left.
         done = plain
     for item in items:
         if item.request_id not in done:
@@ -286,7 +286,7 @@ class _Resolution:
         for row in rows:
             hashes = {bytes(h) for h in row.hashes}
             common = sorted(by_hash[h] for h in hashes)
-            met.append(_Overlap(row.request_id, common, hashes >= set(by_hash), row.duty == Duty.IDENTIFY))
+            met.append(_Overlap(row.request_id, common, hashes >= set(by_hash), row.next_action == NextAction.IDENTIFY))
         return min(met, key=lambda one: (not one.covers, not one.is_being_settled), default=None)
 
     def _link(self, other: UUID) -> None:

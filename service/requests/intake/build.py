@@ -1,6 +1,6 @@
 """What a new request's row and its first entry say, from a sealed submission and the database's clock.
 
-Decides state, duty, deadlines and the receipt. How rows get into the store is requests.intake.insert' business.
+Decides state, next action, deadlines and the receipt; requests.intake.insert writes the rows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from service.domain.audit.schema import instant_text
 from service.domain.requests.deadlines import REGIMES, acknowledge_by, respond_by
-from service.domain.requests.states import Duty, Progress, RequestState
+from service.domain.requests.states import NextAction, Progress, RequestState
 from service.requests.intake.insert import NewRequest
 from service.requests.intake.validate import SealedSubmission
 from service.settings import Settings
@@ -67,7 +67,7 @@ def new_request(
         "regime": submission.regime,
         "state": RequestState.IN_PROGRESS.value if linked_to else RequestState.OPEN.value,
         "reason": Progress.LINKED.value if linked_to else None,
-        "duty": None if linked_to else Duty.IDENTIFY.value,
+        "next_action": None if linked_to else NextAction.IDENTIFY.value,
         "due_at": None if linked_to else now,
         "received_at": submission.received_at,
         "created_at": created_at or now,

@@ -29,7 +29,7 @@ _COLUMNS: Mapping[str, str] = {
     "regime": "text",
     "state": "text",
     "reason": "text",
-    "duty": "text",
+    "next_action": "text",
     "due_at": "timestamptz",
     "received_at": "timestamptz",
     "created_at": "timestamptz",

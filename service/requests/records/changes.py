@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import NullType
 
 from service.domain.identity.doubts import OpenDoubt
-from service.domain.requests.states import Duty, Progress, RequestState
+from service.domain.requests.states import NextAction, Progress, RequestState
 from service.store.arrays import BinaryArray, array_parameter, int_array, uuid_array
 from service.store.audit_log.log import append_with
 from service.store.audit_log.record_change import Change, RowNotThere, chain_entries
@@ -109,9 +109,9 @@ def _instant(name: str) -> ColumnElement[datetime]:
 
 
 _NO_DOUBTS = literal_column("'[]'", JSONB)
-_NOTHING_NEXT: _Values = {RequestRow.duty: null(), RequestRow.due_at: null(), RequestRow.lease_until: null()}
+_NOTHING_NEXT: _Values = {RequestRow.next_action: null(), RequestRow.due_at: null(), RequestRow.lease_until: null()}
 _IDENTIFY_NOW: _Values = {
-    RequestRow.duty: Duty.IDENTIFY.value,
+    RequestRow.next_action: NextAction.IDENTIFY.value,
     RequestRow.due_at: _instant("now"),
     RequestRow.lease_until: null(),
     RequestRow.tries: 0,
@@ -194,7 +194,7 @@ _START_SEARCHES = _Transition(
     {
         RequestRow.state: RequestState.IN_PROGRESS.value,
         RequestRow.reason: Progress.LOCATING.value,
-        RequestRow.duty: Duty.FREEZE.value,
+        RequestRow.next_action: NextAction.FREEZE.value,
         RequestRow.due_at: _instant("until"),
         RequestRow.located_until: _instant("until"),
         RequestRow.lease_until: null(),
@@ -224,7 +224,7 @@ def enter_first_plan(
 _IN_WORK = case((RequestRow.state == RequestState.IN_PROGRESS.value, Progress.ERASING.value))
 _FROZEN: _Values = {
     RequestRow.plan_version: RequestRow.plan_version + 1,
-    RequestRow.duty: null(),
+    RequestRow.next_action: null(),
     RequestRow.due_at: null(),
     RequestRow.doubts: _NO_DOUBTS,
 }
@@ -270,7 +270,7 @@ _ANSWER = _Transition(
         RequestRow.state: RequestState.FULFILLED.value,
         RequestRow.reason: null(),
         RequestRow.answered_at: _instant("now"),
-        RequestRow.duty: case((_among("sealing"), Duty.SEAL.value), else_=RequestRow.duty),
+        RequestRow.next_action: case((_among("sealing"), NextAction.SEAL.value), else_=RequestRow.next_action),
         RequestRow.due_at: case((_among("sealing"), _instant("seal_at")), else_=RequestRow.due_at),
     }
 )
@@ -382,7 +382,7 @@ def seal(connection: Connection, change: Change, *, actor: str, at: datetime) ->
 _SEAL = _Transition(
     {
         RequestRow.sealed_at: _instant("now"),
-        RequestRow.duty: null(),
+        RequestRow.next_action: null(),
         RequestRow.due_at: null(),
         RequestRow.import_fingerprint: null(),
     }

@@ -33,7 +33,7 @@ class StoredRequest(NamedTuple):
     regime: str
     state: str
     reason: str | None
-    duty: str | None
+    next_action: str | None
     received_at: datetime
     created_at: datetime
     acknowledge_by: datetime | None

@@ -34,7 +34,7 @@ from service.store.execute import execute
 from service.store.tables.requests import RequestRow
 
 _BY_IDS = RequestRow.id == func.any(array_parameter("ids", Uuid()))
-_IDENTIFYING = RequestRow.duty == literal_column("'identify'")
+_IDENTIFYING = RequestRow.next_action == literal_column("'identify'")
 
 
 class LeasedRequest(NamedTuple):
@@ -133,7 +133,7 @@ _PLAN_SEALING = (
     .where(_BY_IDS)
     .values(
         {
-            RequestRow.duty: literal_column("'seal'"),
+            RequestRow.next_action: literal_column("'seal'"),
             RequestRow.due_at: bindparam("due"),
             RequestRow.lease_until: null(),
         }

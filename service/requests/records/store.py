@@ -136,7 +136,7 @@ def lock_leased(connection: Connection, request_id: UUID, fence: int) -> StoredR
     return None if row is None else StoredRequest._make(row)
 
 
-_IDENTIFYING = RequestRow.duty == literal_column("'identify'")
+_IDENTIFYING = RequestRow.next_action == literal_column("'identify'")
 _LOCK_LEASED = (
     select(*_WHOLE)
     .where(RequestRow.id == bindparam("id"), RequestRow.fence == bindparam("fence"), _IDENTIFYING)
@@ -153,7 +153,7 @@ def lock_leased_plain(connection: Connection, fences: Mapping[UUID, int]) -> lis
 # The rows are locked by primary key first and tested afterwards: in one step, all requests that wait for their search
 # were read once for each of these people (5,000 waiting: 190 ms instead of 3 for 200 people).
 _LOCKED = (
-    select(*_PLANNED, RequestRow.fence, RequestRow.duty, RequestRow.identity_reviewed, RequestRow.doubts_version)
+    select(*_PLANNED, RequestRow.fence, RequestRow.next_action, RequestRow.identity_reviewed, RequestRow.doubts_version)
     .where(_BY_IDS)
     .order_by(RequestRow.id)
     .with_for_update(key_share=True)
@@ -171,7 +171,7 @@ _LOCK_LEASED_PLAIN = (
     .join(_FENCES, _FENCES.c.id == _LOCKED.c.id)
     .where(
         _LOCKED.c.fence == _FENCES.c.fence,
-        _LOCKED.c.duty == literal_column("'identify'"),
+        _LOCKED.c.next_action == literal_column("'identify'"),
         ~_LOCKED.c.identity_reviewed,
         _LOCKED.c.doubts_version == 0,
     )
@@ -218,8 +218,8 @@ _DUE = (
     .order_by(RequestRow.due_at)
     .limit(bindparam("n"))
 )
-_DUE_TO_FREEZE = _DUE.where(RequestRow.duty == literal_column("'freeze'"))
-_DUE_TO_SEAL = _DUE.where(RequestRow.duty == literal_column("'seal'"))
+_DUE_TO_FREEZE = _DUE.where(RequestRow.next_action == literal_column("'freeze'"))
+_DUE_TO_SEAL = _DUE.where(RequestRow.next_action == literal_column("'seal'"))
 
 
 def unfinished_of_import(connection: Connection, import_id: UUID, limit: int) -> list[UUID]:

@@ -1,6 +1,7 @@
 """Requests and what is theirs: identifiers (sealed), plans, suppression entries.
 
-A request's row says what the engine owes it next: `duty` and `due_at`. No column holds personal data in clear.
+`next_action` and `due_at` of a request's row say which action is due, and when. No column holds
+personal data in clear.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class RequestRow(Base):
     regime: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
-    duty: Mapped[str | None] = mapped_column(Text)
+    next_action: Mapped[str | None] = mapped_column(Text)
     due_at: Mapped[datetime | None] = mapped_column(Instant)
     lease_until: Mapped[datetime | None] = mapped_column(Instant)
     fence: Mapped[int] = mapped_column(server_default="0")
@@ -81,9 +82,15 @@ class RequestRow(Base):
         # Unique for one API key only: a refusal because of another key's reference would disclose that key's request.
         # The reference is the first column, because the list's filter gives the reference without a key.
         UniqueConstraint("external_reference", "submitted_by"),
-        Index("ix_requests_due", "duty", "due_at", postgresql_where=text("duty IS NOT NULL")),
+        Index("ix_requests_due", "next_action", "due_at", postgresql_where=text("next_action IS NOT NULL")),
         Index("ix_requests_page", "created_at", "id"),
-        Index("ix_requests_identify", "fair_queue", "respond_by", "due_at", postgresql_where=text("duty = 'identify'")),
+        Index(
+            "ix_requests_identify",
+            "fair_queue",
+            "respond_by",
+            "due_at",
+            postgresql_where=text("next_action = 'identify'"),
+        ),
         Index("ix_requests_sealed", "sealed_at", postgresql_where=text("sealed_at IS NOT NULL AND attempts_kept")),
         Index("ix_requests_import_state", "import_id", "state", postgresql_where=text("import_id IS NOT NULL")),
         Index("ix_requests_import_line", "import_id", "import_line", postgresql_where=text("import_id IS NOT NULL")),

@@ -58,7 +58,7 @@ def test_whichever_is_committed_last_is_looked_at(company: Company, asked: UUID)
         assert advance_requests(company.stores, company.settings) == 1
         assert company.request(asked).state == "in_progress"
     assert advance_requests(company.stores, company.settings) == 1
-    assert (company.request(asked).state, company.request(asked).duty) == ("fulfilled", "seal")
+    assert (company.request(asked).state, company.request(asked).next_action) == ("fulfilled", "seal")
 
 
 def committed_while_somebody_looks(company: Company, request: UUID, patch: pytest.MonkeyPatch) -> str:

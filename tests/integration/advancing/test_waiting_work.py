@@ -21,7 +21,7 @@ def test_a_tick_sees_what_waits_and_waits_for_nobody(company: Company) -> None:
         rows.request_check(connection, [request])
     assert requests_wait(company.stores)
     write(company, "DELETE FROM request_checks")
-    write(company, "UPDATE requests SET due_at = clock_timestamp() WHERE duty = 'freeze'")
+    write(company, "UPDATE requests SET due_at = clock_timestamp() WHERE next_action = 'freeze'")
     assert requests_wait(company.stores)
 
     # A system that somebody is leasing right now is nudged with a later tick.

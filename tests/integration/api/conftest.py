@@ -178,7 +178,7 @@ def parked(office: Office) -> Callable[..., tuple[UUID, UUID]]:
 
     def make(reason: str, **columns: Any) -> tuple[UUID, UUID]:
         request_id = office.submit(f"{uuid4().hex}@example.test")
-        office.put(request_id, state="in_progress", reason="erasing", duty=None, due_at=None, plan_version=1)
+        office.put(request_id, state="in_progress", reason="erasing", next_action=None, due_at=None, plan_version=1)
         step_id = office.add_step(request_id, state="parked", reason=reason, due_at=None, **columns)
         return request_id, step_id
 

@@ -45,7 +45,9 @@ class Surroundings:
 
     def __post_init__(self) -> None:
         request_id = self.office.submit(external_reference="case-1")
-        self.office.put(request_id, state="in_progress", reason="erasing", duty=None, due_at=None, plan_version=1)
+        self.office.put(
+            request_id, state="in_progress", reason="erasing", next_action=None, due_at=None, plan_version=1
+        )
         step_id = self.office.add_step(request_id, state="parked", reason="credentials_refused", due_at=None)
         _, last = read(send(self.office, verified(self.office, "bob@example.test") + "\n{\n"))
         identifiers = [{"kind": "email", "value": EMAIL}]

@@ -19,7 +19,7 @@ def _needs_review(office: Office, *emails: str, reason: str = "needs_review", **
     request_id = office.submit(*emails, **more)
     ids = [UUID(each["id"]) for each in office.show(request_id)["identifiers"]] if reason == "needs_review" else []
     office.write(
-        "UPDATE requests SET state = 'in_progress', reason = :reason, duty = NULL, due_at = NULL,"
+        "UPDATE requests SET state = 'in_progress', reason = :reason, next_action = NULL, due_at = NULL,"
         " doubts = CAST(:doubts AS jsonb), doubts_version = 3 WHERE id = :id",
         reason=reason,
         doubts=json.dumps([OpenDoubt("supernode", (n,), identifiers=(i,)).as_json() for n, i in enumerate(ids, 1)]),
@@ -41,7 +41,7 @@ def test_a_review_drops_and_goes_on(office: Office) -> None:
     assert (answer.json()["state"], answer.json()["reason"]) == ("in_progress", "locating")
     assert [each["use"] for each in answer.json()["identifiers"] if each["id"] == drop] == ["dropped"]
     (row,) = office.rows("SELECT * FROM requests")
-    assert (row.duty, row.identity_reviewed) == ("identify", True)
+    assert (row.next_action, row.identity_reviewed) == ("identify", True)
     assert row.due_at is not None
     events = office.events(request_id)
     assert [name for name, _, _ in events[1:]] == ["review_decided", "request_resumed"]
@@ -154,7 +154,9 @@ def test_a_review_links_to_the_same_persons_request(office: Office) -> None:
 
 def _awaiting_approval(office: Office, key: object = None) -> tuple[UUID, str]:
     request_id, plan_hash = office.submit(key=key), "ab" * 32  # type: ignore[arg-type]  # None means the office's
-    office.put(request_id, state="in_progress", reason="awaiting_approval", duty=None, due_at=None, plan_version=2)
+    office.put(
+        request_id, state="in_progress", reason="awaiting_approval", next_action=None, due_at=None, plan_version=2
+    )
     for version, digest in ((1, "cd" * 32), (2, plan_hash)):
         office.write(
             "INSERT INTO plans (request_id, version, hash, frozen_at, approval_reasons)"
@@ -192,7 +194,9 @@ def test_a_denied_request_stops_and_what_happened_is_looked_at(office: Office) -
     request_id = office.submit()
     follower = office.submit()
     assert office.show(follower)["linked_to"] == str(request_id)
-    office.put(request_id, state="in_progress", reason="erasing", duty=None, due_at=None, plan_version=1, fence=3)
+    office.put(
+        request_id, state="in_progress", reason="erasing", next_action=None, due_at=None, plan_version=1, fence=3
+    )
     untouched = office.add_step(request_id, "support")
     touched = office.add_step(request_id, "support-eu", state="parked", due_at=None, effect_possible=True)
     office.write(
@@ -213,7 +217,7 @@ def test_a_denied_request_stops_and_what_happened_is_looked_at(office: Office) -
     assert office.rows("SELECT 1 FROM suppression_entries WHERE removed_at IS NULL") == []
     freed = office.show(follower)
     assert (freed["state"], freed["reason"], freed["linked_to"]) == ("open", None, None)
-    assert office.rows("SELECT duty FROM requests WHERE id = :id", id=follower)[0].duty == "identify"
+    assert office.rows("SELECT next_action FROM requests WHERE id = :id", id=follower)[0].next_action == "identify"
     assert office.rows("SELECT fence FROM requests WHERE id = :id", id=request_id)[0].fence == 4
     assert office.rows("SELECT 1 FROM request_checks WHERE request_id = :id", id=request_id)
     assert [n for n, _, _ in office.events(request_id)[1:]] == ["request_denied", "suppression_removed"]
@@ -271,7 +275,7 @@ def test_identifiers_are_revealed_on_record_and_not_after_sealing(office: Office
     )
     office.stores.keys.destroy([request_owner(request_id)])
     assert office.call("POST", path).status_code == 410
-    office.put(request_id, sealed_at=datetime.now(UTC), state="fulfilled", duty=None)
+    office.put(request_id, sealed_at=datetime.now(UTC), state="fulfilled", next_action=None)
     office.write("UPDATE identifiers SET sealed = NULL")
     gone = office.call("POST", path)
     assert (gone.status_code, gone.json()["code"]) == (410, "sealed")
@@ -281,7 +285,9 @@ def test_identifiers_are_revealed_on_record_and_not_after_sealing(office: Office
 
 def test_did_you_delete_me_is_answered_after_sealing_and_audited(office: Office) -> None:
     request_id = office.submit()
-    office.put(request_id, sealed_at=datetime.now(UTC), state="fulfilled", duty=None, answered_at=datetime.now(UTC))
+    office.put(
+        request_id, sealed_at=datetime.now(UTC), state="fulfilled", next_action=None, answered_at=datetime.now(UTC)
+    )
     office.write("UPDATE identifiers SET sealed = NULL")
     body = {"identifier": {"kind": "email", "value": f" {EMAIL.upper()} "}}
 

@@ -23,7 +23,7 @@ def _hold(office: Office, *emails: str, **more: Any) -> UUID:
 
 def _erasing(office: Office) -> tuple[UUID, UUID, UUID]:
     request_id = office.submit()
-    office.put(request_id, state="in_progress", reason="erasing", duty=None, due_at=None, plan_version=1)
+    office.put(request_id, state="in_progress", reason="erasing", next_action=None, due_at=None, plan_version=1)
     erase = office.add_step(request_id, "support")
     look = office.add_step(request_id, "support-eu", phase="confirm")
     return request_id, erase, look

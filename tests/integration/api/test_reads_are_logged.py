@@ -111,7 +111,7 @@ DECISIONS |= {"hearCallback"}
 def request_id(office: Office) -> UUID:
     """An answered request that isn't sealed yet, and a hold about somebody else."""
     made = office.submit(EMAIL)
-    office.put(made, state="fulfilled", reason=None, answered_at=datetime.now(UTC), duty=None, due_at=None)
+    office.put(made, state="fulfilled", reason=None, answered_at=datetime.now(UTC), next_action=None, due_at=None)
     office.add_step(made, state="parked", reason="still_there", due_at=None)
     _place(office, "somebody.else@example.test")
     assert _import(office, "import-1").status_code == 202

@@ -62,7 +62,7 @@ def doubted(office: Office) -> UUID:
         request_id,
         state="in_progress",
         reason="needs_review",
-        duty=None,
+        next_action=None,
         due_at=None,
         doubts=json.dumps([doubt.as_json() for doubt in doubts]),
         doubts_version=1,

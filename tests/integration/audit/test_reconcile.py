@@ -93,7 +93,7 @@ def restored(company: Company, main_databases: Databases, monkeypatch: pytest.Mo
 
 def test_a_restored_service_calls_nobody(restored: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     assert restored.rows("SELECT 1 FROM steps WHERE state = 'due' AND due_at < clock_timestamp()")
-    assert restored.rows("SELECT 1 FROM requests WHERE duty = 'identify'")
+    assert restored.rows("SELECT 1 FROM requests WHERE next_action = 'identify'")
     before = heard(restored)
     assert works(restored, monkeypatch) == 0
     assert heard(restored) == before

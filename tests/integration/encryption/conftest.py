@@ -36,7 +36,8 @@ def let_seal(stores: Stores, *requests: UUID) -> None:
     """As if everything had ended and the key's retention were over."""
     with stores.engine.begin() as connection:
         connection.execute(
-            text("UPDATE requests SET duty = 'seal', due_at = now() WHERE id = ANY(:ids)"), {"ids": list(requests)}
+            text("UPDATE requests SET next_action = 'seal', due_at = now() WHERE id = ANY(:ids)"),
+            {"ids": list(requests)},
         )
 
 

@@ -319,7 +319,7 @@ def test_what_explains_a_request_is_sealed_and_goes_with_it(company: Company) ->
     assert not [value for value in values_of([person, *others]) if value.encode() in bytes(row.sealed).lower()]
     decide(company, request, *values_of(others))
     company.drive()
-    write(company, "UPDATE requests SET due_at = clock_timestamp() WHERE id = :id AND duty = 'seal'", id=request)
+    write(company, "UPDATE requests SET due_at = clock_timestamp() WHERE id = :id AND next_action = 'seal'", id=request)
     assert seal_due_requests(company.stores) == 1
 
     view = show_request(company.stores, request)

@@ -291,7 +291,7 @@ def test_the_order_is_kept_and_soft(company: Company) -> None:
     assert set(endings(company, impatient).values()) <= DONE
     # Not sealed before the key's retention is over; afterwards nothing but keyed hashes is left.
     assert company.request(request).sealed_at is None
-    write(company, "UPDATE requests SET due_at = clock_timestamp() WHERE duty = 'seal'")
+    write(company, "UPDATE requests SET due_at = clock_timestamp() WHERE next_action = 'seal'")
     company.drive()
     assert company.request(request).sealed_at is not None
     assert company.stores.keys.get([request_owner(request)]) == {}

@@ -62,9 +62,11 @@ def test_after_its_search_a_step_waits_only_if_somebody_is_on_the_way(desk: Desk
     desk.add(1, phase="locate", due_for=-60)
     assert not leaves(desk)
     desk.write("DELETE FROM steps WHERE phase = 'locate'")
-    desk.write("UPDATE requests SET duty = 'freeze', due_at = now() WHERE id IN (SELECT id FROM requests LIMIT 1)")
+    desk.write(
+        "UPDATE requests SET next_action = 'freeze', due_at = now() WHERE id IN (SELECT id FROM requests LIMIT 1)"
+    )
     assert not leaves(desk)
-    desk.write("UPDATE requests SET duty = NULL")
+    desk.write("UPDATE requests SET next_action = NULL")
     held = desk.batch(phase="suppress", lease=30)
     assert not leaves(desk)
     desk.write("UPDATE batches SET lease_until = NULL WHERE id = :id", id=held)

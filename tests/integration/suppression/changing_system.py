@@ -114,7 +114,7 @@ class ChangingSystem:
 
     def end(self, request: UUID) -> None:
         """As when every step of it has ended."""
-        self.write("UPDATE requests SET state = 'fulfilled', duty = NULL WHERE id = :r", r=request)
+        self.write("UPDATE requests SET state = 'fulfilled', next_action = NULL WHERE id = :r", r=request)
 
     def erased(self, *identifiers: Identifier, **more: Any) -> UUID:
         """The request of somebody who was erased, and is on the list."""

@@ -38,7 +38,7 @@ def only_what_stands_on_the_list_is_taken_from_a_record(changing: ChangingSystem
     changing.shows(Identifier("email", " ADA@Example.TEST "), STRANGER, Identifier("phone", "not a number"))
     assert changing.sync() == 1
     (again,) = changing.opened()
-    assert (again.reappearance_of, again.regime, again.state, again.duty) == (first, "ccpa", "open", "identify")
+    assert (again.reappearance_of, again.regime, again.state, again.next_action) == (first, "ccpa", "open", "identify")
     (row,) = changing.read("SELECT * FROM identifiers WHERE request_id = :r", r=again.id)
     assert (row.kind, row.verification_method) == ("email", "suppression_list")
     assert changing.row.found == 1
@@ -289,7 +289,7 @@ def test_the_policy_report_waits_for_a_review(changing: ChangingSystem) -> None:
     changing.shows(ADA)
     assert changing.sync() == 1
     (again,) = changing.opened()
-    assert (again.state, again.reason, again.duty) == ("in_progress", "needs_review", None)
+    assert (again.state, again.reason, again.next_action) == ("in_progress", "needs_review", None)
     assert again.doubts[0]["reason"] == "reappeared"
     assert sum('"review_opened"' in entry for entry in changing.entries()) == 1
 

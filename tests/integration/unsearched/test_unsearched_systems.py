@@ -57,7 +57,7 @@ def test_who_needs_no_search_is_released_as_they_are_settled(
     for request in (known, unknown):
         assert office.places(request) == {"news": _DUE, "mail": ("suppress", "due", None)}
         row = office.request(request)
-        assert (row.state, row.reason, row.duty, row.plan_version) == ("in_progress", "erasing", None, 1)
+        assert (row.state, row.reason, row.next_action, row.plan_version) == ("in_progress", "erasing", None, 1)
         told = office.events(request)
         assert told == ["request_submitted", "request_settled", "plan_frozen"]
     assert {row.plan_version for row in office.rows("SELECT plan_version FROM steps")} == {1}

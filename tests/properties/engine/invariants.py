@@ -52,13 +52,13 @@ def _nothing_is_lost(world: World, before: Snapshot, after: Snapshot) -> Iterato
 
 
 def _request_goes_on(rows: Snapshot, request: Row) -> Iterator[str]:
-    """I3 for requests: each has a duty, steps on their way, a human to wait for, or somebody asked to look at it."""
+    """I3 for requests: each has a next action, unfinished steps, a decision to wait for, or a scheduled check."""
     where = f"request {request['state']} {request['reason']}"
     if request["id"] in rows.checks:
         return
-    if request["duty"] is not None:
+    if request["next_action"] is not None:
         if request["due_at"] is None:
-            yield f"I3: {where} owes {request['duty']} at no time"
+            yield f"I3: {where} owes {request['next_action']} at no time"
         return
     steps = rows.steps_of(request["id"])
     all_ended = all(s["state"] in ENDED for s in steps)
@@ -82,7 +82,7 @@ def _step_goes_on(rows: Snapshot, step: Row) -> Iterator[str]:
         yield f"I3: {where} has no due time, or one that nobody looks at"
     if state == "parked" and not step["reason"]:
         yield f"I3: {where} doesn't say why"
-    if state == "waiting" and request["duty"] != "freeze" and request["reason"] != "awaiting_approval":
+    if state == "waiting" and request["next_action"] != "freeze" and request["reason"] != "awaiting_approval":
         yield f"I3: {where} waits for nothing"
     batch = rows.batches.get(step["batch_id"] or "")
     if state == "leased" and batch is None:

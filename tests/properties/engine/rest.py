@@ -79,9 +79,9 @@ def _next(world: World) -> timedelta | None:
     instants += [
         r["due_at"]
         for r in rows.requests.values()
-        if r["duty"] is not None and not (r["duty"] == "seal" and world.ledger.is_held(r["id"]))
+        if r["next_action"] is not None and not (r["next_action"] == "seal" and world.ledger.is_held(r["id"]))
     ]
-    instants += [r["lease_until"] for r in rows.requests.values() if r["duty"] is not None]
+    instants += [r["lease_until"] for r in rows.requests.values() if r["next_action"] is not None]
     instants += [b["lease_until"] for b in rows.batches.values()]
     instants += rows.checks.values()
     instants += [h.until for h in world.ledger.holds.values() if not h.is_lifted and h.until and h.until > now]
@@ -189,7 +189,7 @@ def _nothing_is_left(world: World) -> None:
         if request["state"] in ("open", "in_progress"):
             wrong.append(f"unanswered: request {request['state']} {request['reason']}")
         elif request["sealed_at"] is None:
-            wrong.append(f"unsealed: request {request['state']}, duty {request['duty']}")
+            wrong.append(f"unsealed: request {request['state']}, next_action {request['next_action']}")
     if rows.batches:
         wrong.append(f"{len(rows.batches)} batches are still open")
     sweep_orphan_keys(world.stores, older_than_seconds=0)
@@ -215,7 +215,11 @@ def _canaries(world: World) -> Iterator[str]:
 
 def _unfinished(world: World) -> str:
     steps = [_told(s) for s in world.rows.steps.values() if s["state"] not in ENDED]
-    requests = [f"request {r['state']} {r['reason']} {r['duty']}" for r in world.rows.requests.values() if r["duty"]]
+    requests = [
+        f"request {r['state']} {r['reason']} {r['next_action']}"
+        for r in world.rows.requests.values()
+        if r["next_action"]
+    ]
     return "; ".join(steps + requests)
 
 

@@ -101,7 +101,7 @@ def work(world: World, system: str) -> int:
 def turn(world: World) -> int:
     """What falls due now, each once, with honest vendors; what is only tidied, when nothing else was to do."""
     done = 0
-    if any(r["duty"] == "identify" for r in world.rows.requests.values()):
+    if any(r["next_action"] == "identify" for r in world.rows.requests.values()):
         done += identify(world)
         world.check()
     done += _advanced(world)
@@ -119,7 +119,7 @@ def _advanced(world: World) -> int:
     # The database counts its own readings of the clock, as in due_systems.
     now = world.clock.now() + timedelta(milliseconds=100)
     is_asked = any(at <= now for at in world.rows.checks.values())
-    if not is_asked and not any(r["duty"] == "freeze" for r in world.rows.requests.values()):
+    if not is_asked and not any(r["next_action"] == "freeze" for r in world.rows.requests.values()):
         return 0
     done = advance(world)
     world.check()
@@ -144,7 +144,7 @@ def next_due(world: World) -> datetime | None:
     now = world.clock.now()
     rows = world.rows
     instants = [s["due_at"] for s in rows.steps.values()]
-    instants += [r["due_at"] for r in rows.requests.values() if r["duty"] is not None]
+    instants += [r["due_at"] for r in rows.requests.values() if r["next_action"] is not None]
     instants += [r["lease_until"] for r in rows.requests.values()]
     instants += rows.checks.values()
     instants += [b["lease_until"] for b in rows.batches.values()]

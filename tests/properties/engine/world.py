@@ -120,7 +120,7 @@ class World:
         names = {row["id"]: place for place, row in enumerate(by_age)}
         for key, request in after.requests.items():
             if before.requests.get(key, {}).get("version") != request["version"]:
-                self.tell(f"  request {names[key]}: {request['state']} {request['reason']} {request['duty']}")
+                self.tell(f"  request {names[key]}: {request['state']} {request['reason']} {request['next_action']}")
         for key, step in after.steps.items():
             if before.steps.get(key, {}).get("version") != step["version"]:
                 what = " ".join(str(step[n]) for n in ("phase", "state", "reason", "rounds", "effect_possible"))

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from service.domain.audit.schema import is_code
-from service.domain.requests.states import UNFINISHED, WITHDRAWN_STATES, DenialReason, Duty, Progress, RequestState
+from service.domain.requests.states import (
+    UNFINISHED,
+    WITHDRAWN_STATES,
+    DenialReason,
+    NextAction,
+    Progress,
+    RequestState,
+)
 
 
 def test_the_states_are_those_of_the_protocol() -> None:
@@ -26,4 +33,4 @@ def test_an_unfinished_request_is_neither_answered_nor_withdrawn() -> None:
 
 
 def test_every_word_may_stand_in_the_audit_log() -> None:
-    assert all(is_code(word.value) for kind in (RequestState, Progress, DenialReason, Duty) for word in kind)
+    assert all(is_code(word.value) for kind in (RequestState, Progress, DenialReason, NextAction) for word in kind)

@@ -41,7 +41,7 @@ CROSS JOIN LATERAL (
     SELECT
         r.state IN ('denied', 'expired', 'fulfilled', 'revoked') AS is_finished,
         coalesce(
-            r.duty = 'freeze' AND (r.due_at <= (SELECT clock_timestamp()) OR NOT s.searching), false
+            r.next_action = 'freeze' AND (r.due_at <= (SELECT clock_timestamp()) OR NOT s.searching), false
         ) AS freezes
 ) AS a
 CROSS JOIN LATERAL (
@@ -62,7 +62,7 @@ CROSS JOIN LATERAL (
                 WHERE l.linked_to = r.id AND l.state = 'in_progress' AND l.reason = 'linked'
             ) AS frees,
         (b.is_planned AND a.is_finished OR c.answers)
-            AND r.duty IS NULL AND r.sealed_at IS NULL AND s.all_ended AS seals
+            AND r.next_action IS NULL AND r.sealed_at IS NULL AND s.all_ended AS seals
 ) AS d
 WHERE r.id = ANY(CAST(:ids AS uuid[]))
     AND (a.freezes OR c.starts_later OR c.answers OR d.frees OR d.seals OR b.is_planned AND s.leased)

@@ -7,7 +7,7 @@
 WITH RECURSIVE queues AS (
     (
         SELECT r.fair_queue, r.respond_by FROM requests r
-        WHERE r.duty = 'identify'
+        WHERE r.next_action = 'identify'
         ORDER BY r.fair_queue, r.respond_by LIMIT 1
     )
     UNION ALL
@@ -15,7 +15,7 @@ WITH RECURSIVE queues AS (
     FROM queues g
     CROSS JOIN LATERAL (
         SELECT r.fair_queue, r.respond_by FROM requests r
-        WHERE r.duty = 'identify' AND (r.fair_queue, r.respond_by) > (g.fair_queue, g.respond_by)
+        WHERE r.next_action = 'identify' AND (r.fair_queue, r.respond_by) > (g.fair_queue, g.respond_by)
         ORDER BY r.fair_queue, r.respond_by LIMIT 1
     ) AS n
 )
@@ -28,7 +28,7 @@ FROM (
         FROM queues g
         CROSS JOIN LATERAL (
             SELECT r.id, r.fair_queue, r.respond_by, r.due_at FROM requests r
-            WHERE r.duty = 'identify' AND r.fair_queue = g.fair_queue AND r.respond_by = g.respond_by
+            WHERE r.next_action = 'identify' AND r.fair_queue = g.fair_queue AND r.respond_by = g.respond_by
                 AND r.due_at <= (SELECT clock_timestamp())
                 AND g.fair_queue NOT IN (SELECT id FROM imports WHERE state IN ('paused', 'cancelling'))
                 AND (r.lease_until IS NULL OR r.lease_until < clock_timestamp())

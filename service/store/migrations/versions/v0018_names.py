@@ -17,3 +17,4 @@ def upgrade() -> None:
     """Rename columns in place. PostgreSQL adapts indexes, generated columns and constraints by itself."""
     op.alter_column("requests", "lane", new_column_name="fair_queue")
     op.alter_column("steps", "lane", new_column_name="fair_queue")
+    op.alter_column("requests", "duty", new_column_name="next_action")
