@@ -17,7 +17,7 @@ def print_certificate(content: bytes) -> bytes:
 
     try:
         document = decode_canonical(content.removesuffix(b"\n"))
-        if document["format"] != CERTIFICATE_FORMAT:
+        if not isinstance(document, dict) or document["format"] != CERTIFICATE_FORMAT:
             raise NotACertificate(NotACertificate.__doc__)
         return CertificatePages(content, document).printed()
     except (NotCanonical, KeyError, TypeError, AttributeError, IndexError):

@@ -22,17 +22,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import Engine
 
 from service.audit.exports.full import EXPORT_FORMAT
 from service.audit.sequence import checkpoint_everything
 from service.domain.audit.canonical_json import JsonValue, encode_canonical
-from service.domain.audit.entry import NotAuditable, decode_entry
+from service.domain.audit.entry import EntryMembers, NotAuditable, decode_entry
 from service.domain.audit.merkle import GrowingTree, is_included, leaf_hash
 from service.domain.audit.selection import Choice, Selection
 from service.domain.audit.signed_note import Checkpoint, SigningKey, open_logged_checkpoint
@@ -99,7 +98,7 @@ def excerpt_lines(engine: Engine, signing_key: SigningKey, excerpt: Excerpt, *, 
             yield from _slice(engine, signing_key, excerpt, start)
 
 
-def chosen_entries(engine: Engine, excerpt: Excerpt) -> Iterator[tuple[LoggedEntry, Mapping[str, Any]]]:
+def chosen_entries(engine: Engine, excerpt: Excerpt) -> Iterator[tuple[LoggedEntry, EntryMembers]]:
     """The excerpt's entries and their members, without proofs. Raises AuditLogBroken, if need be instead of ending."""
     with findings_kept(engine):
         for entry in signed_entries(engine, excerpt.checkpoint):
@@ -188,7 +187,7 @@ def _see(choice: Choice, entry: LoggedEntry) -> None:
         raise AuditLogBroken("not_an_entry", f"leaf {entry.index}") from None
 
 
-def decoded(entry: LoggedEntry) -> Mapping[str, Any]:
+def decoded(entry: LoggedEntry) -> EntryMembers:
     """An entry's members. Raises AuditLogBroken for bytes that aren't an entry."""
     try:
         return decode_entry(entry.raw)

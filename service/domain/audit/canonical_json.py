@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias
 
 JsonValue: TypeAlias = "str | int | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
@@ -24,18 +24,21 @@ class NotCanonical(ValueError):  # noqa: N818 - says what is true of the value
     """The value has no canonical encoding, or the bytes aren't canonical. Never shows the value."""
 
 
-def encode_canonical(value: JsonValue) -> bytes:
-    """Return the only encoding of `value`. Raises NotCanonical for a value outside the restricted set."""
+def encode_canonical(value: JsonValue | Mapping[str, object]) -> bytes:
+    """Return the only encoding of `value`. Raises NotCanonical for a value outside the restricted set.
+
+    A mapping may also be a TypedDict, for which the type checker knows only that its members are objects.
+    """
     try:
         return _encode(_checked(value, 0)).encode("utf-8")
     except UnicodeEncodeError:
         raise NotCanonical("a string holds a lone surrogate") from None
 
 
-def decode_canonical(raw: bytes) -> Any:
+def decode_canonical(raw: bytes) -> JsonValue:
     """Return the value of canonical bytes. Raises NotCanonical if the value's encoding isn't these bytes."""
     try:
-        value = _decode(raw.decode("utf-8"))
+        value: JsonValue = _decode(raw.decode("utf-8"))
         if not _is_surely_in_the_set(raw):
             value = _checked(value, 0)
         again = _encode(value).encode("utf-8")
@@ -56,7 +59,7 @@ def _is_surely_in_the_set(raw: bytes) -> bool:
     return raw.isascii() and raw.count(b"[") + raw.count(b"{") <= _DEEPEST
 
 
-def _checked(value: object, depth: int) -> object:
+def _checked(value: object, depth: int) -> JsonValue:
     if depth > _DEEPEST:
         raise NotCanonical("nested too deeply")
     # Fast path first: nearly all hashed values are plain strings in lists and dictionaries.

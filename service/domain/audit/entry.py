@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, TypeGuard
 
-from service.domain.audit.canonical_json import LARGEST_INT, NotCanonical, decode_canonical
-from service.domain.audit.events import EVENTS
+from service.domain.audit.canonical_json import LARGEST_INT, JsonValue, NotCanonical, decode_canonical
+from service.domain.audit.events import EVENTS, EventData
 from service.domain.audit.schema import (
     AuditValue,
     instant_text,
@@ -35,6 +35,21 @@ _SCALARS = frozenset({str, int, bool, type(None)})
 _MEMBERS = frozenset(
     {"actor", "at", "data", "event", "format", "object", "object_id", "previous", "subject", "version"}
 )
+
+
+class EntryMembers(TypedDict):
+    """The members of an entry as its bytes hold them."""
+
+    actor: str
+    at: str
+    data: EventData
+    event: str
+    format: int
+    object: str
+    object_id: str
+    previous: str | None
+    subject: str | None
+    version: int
 
 
 class NotAuditable(ValueError):  # noqa: N818 - says what is true of the entry
@@ -76,7 +91,7 @@ class AuditEntry:
         # in the members' canonical order, because that is faster than sorting them.
         who, previous, subject = _who_and_when(self.actor, self.at), self.previous, self.subject
         if _SCALARS.issuperset(map(type, data.values())):
-            what = _known_what(self.event, self.object, *data, *data.values())
+            what = _known_what(self.event, self.object, tuple(data), *data.values())
         else:
             what = _what(self.event, self.object, data)
         before = '","previous":null,' if previous is None else '","previous":"' + previous + '",'
@@ -140,14 +155,13 @@ def _what(event: str, object_: str, data: Mapping[str, AuditValue]) -> str:
 
 
 @lru_cache(maxsize=4096, typed=True)
-def _known_what(event: str, object_: str, *told: Any) -> str:
-    """Return `_what` of names followed by their values, from a cache.
+def _known_what(event: str, object_: str, names: tuple[str, ...], *values: AuditValue) -> str:
+    """Return `_what` of fields' names and values, from a cache.
 
     Most entries of one batch have the same data.
     The cache is typed, because True equals 1 but is encoded differently. It takes scalars only, because it doesn't
     compare the types of a tuple's items.
     """
-    names, values = told[: len(told) // 2], told[len(told) // 2 :]
     return _what(event, object_, dict(zip(names, values, strict=True)))
 
 
@@ -166,7 +180,7 @@ def digest_of(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def decode_entry(raw: bytes) -> Mapping[str, Any]:
+def decode_entry(raw: bytes) -> EntryMembers:
     """Return the members of an entry's bytes. Raises NotAuditable for bytes of another form.
 
     Checks the form only, not the table of events, because an entry stays valid when its row of the table changes.
@@ -175,15 +189,30 @@ def decode_entry(raw: bytes) -> Mapping[str, Any]:
         members = decode_canonical(raw)
     except NotCanonical:
         raise NotAuditable("not canonical") from None
-    if (
-        not isinstance(members, dict)
-        or members.keys() != _MEMBERS
-        or members["format"] is True
-        or members["format"] != FORMAT
-    ):
+    if not _is_of_this_format(members):
         raise NotAuditable("not an entry of this format")
+    if not _is_well_formed(members):
+        raise NotAuditable("a member that isn't of its shape")
+    return members
+
+
+def _is_of_this_format(members: JsonValue) -> TypeGuard[EntryMembers]:
+    """Return whether the value has the members of an entry.
+
+    Their types are a promise of the writer: `_is_well_formed` tests each member, and only the table of events, which
+    may have changed since, says the types of `data`.
+    """
+    return (
+        isinstance(members, dict)
+        and members.keys() == _MEMBERS
+        and members["format"] is not True
+        and members["format"] == FORMAT
+    )
+
+
+def _is_well_formed(members: EntryMembers) -> bool:
     version, previous = members["version"], members["previous"]
-    well_formed = (
+    return (
         is_code(members["event"])
         and is_code(members["object"])
         and is_id(members["object_id"])
@@ -197,9 +226,6 @@ def decode_entry(raw: bytes) -> Mapping[str, Any]:
         and (previous is None) == (version == 1)
         and (previous is None or _is_digest(previous))
     )
-    if not well_formed:
-        raise NotAuditable("a member that isn't of its shape")
-    return members
 
 
 # An entry of format 1, with `data` as one unparsed group. The members after `data` hold no brace and no bracket, so at
@@ -248,9 +274,10 @@ def _envelope_fits(actor: bytes, at: bytes, event: bytes, object_: bytes) -> boo
 def _is_data(data: bytes) -> bool:
     try:
         # At the same depth as in the entry; the check of the keys refuses a text with more than one member.
-        return list(decode_canonical(b'{"data":%b}' % data)) == ["data"]
+        members = decode_canonical(b'{"data":%b}' % data)
     except NotCanonical:
         return False
+    return isinstance(members, dict) and members.keys() == {"data"}
 
 
 # Entries about the steps of one batch mostly differ in their ids only.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TypedDict
 
 from service.domain.audit.schema import (
     CODE,
@@ -27,6 +28,81 @@ from service.domain.audit.schema import (
     one_of,
     optional,
 )
+
+
+class EventData(TypedDict, total=False):
+    """The fields of all events, for code that reads entries: each name has one type in the whole table.
+
+    A field that an event needn't have may also be None: read it with `get`.
+    """
+
+    about: list[list[int]]
+    accepted: int
+    after: str
+    anchor: str
+    answer: str
+    attempt: int
+    certificate_hash: str
+    code: str
+    configuration_hash: str
+    conflict: str
+    connector: str
+    count: int
+    decision: str
+    decisions: list[str]
+    doubts: list[str]
+    doubts_version: int
+    dropped: int
+    due_at: str
+    effective_at: str
+    entries: int
+    excluded: int
+    expires_at: str
+    fence: int
+    final: bool
+    format: str
+    found: int
+    hashes: int
+    identifier_kinds: list[str]
+    identifiers: int
+    kind: str
+    left: int
+    lines: int
+    linked_to: str
+    look: str
+    needs_approval: list[str]
+    not_covered: list[str]
+    origin: str
+    outcome: str
+    phase: str
+    phases: list[str]
+    plan: int
+    plan_hash: str
+    reason: str
+    reasons: list[str]
+    received_at: str
+    records: int
+    refused: int
+    regime: str
+    request: str
+    respond_by: str
+    roles: list[str]
+    root: str
+    second_person_for: list[str]
+    size: int
+    state: str
+    steps: list[str]
+    submission: str
+    suppressed: int
+    system: str
+    systems: list[str]
+    to: str
+    unsearched: list[str]
+    until: str
+    verified: int
+    version: int
+    what: str
+
 
 _KIND = one_of("erasure", "suppression", "access")
 

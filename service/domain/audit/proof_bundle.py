@@ -45,7 +45,7 @@ def seal_certificate(
     decoded = [decode_entry(entry.raw) for entry in entries]
     if not decoded or {entry["subject"] for entry in decoded} != {certificate.get("subject")}:
         raise ValueError("a certificate is about one subject and holds that subject's entries")
-    document: dict[str, JsonValue] = {
+    document: dict[str, object] = {
         "certificate": certificate,
         "checkpoint": checkpoint_note,
         "entries": [

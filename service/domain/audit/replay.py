@@ -10,18 +10,52 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TypeAlias, TypedDict
 
 from connectors.base.transitions.states import Phase, StepState
-from service.domain.audit.entry import digest_of
+from service.domain.audit.entry import EntryMembers, digest_of
+from service.domain.audit.events import EventData
 from service.domain.requests.imports import ImportState
 from service.domain.requests.states import Progress, RequestState
 
-Fields = dict[str, Any]
 REPLAYED_OBJECTS = ("request", "step", "batch", "hold", "key", "system", "import", "encryption_epoch")
 # The retention of attempts deletes rows of these; their entries stay in the log.
 _DELETED_IN_THE_END = frozenset({"batch"})
 _RECORDS_ACCEPTED = "records_accepted"
+
+
+FieldValue: TypeAlias = object
+
+
+class Fields(TypedDict, total=False):
+    """The fields of all replayed objects; a row has those of its own kind."""
+
+    attempts: int
+    connector: str
+    doubts_version: int
+    effective_at: str
+    expires_at: str | None
+    extended: bool
+    fingerprint: str
+    format: str
+    kind: str
+    lifted: bool
+    linked_to: str | None
+    overdue: bool
+    phase: str
+    plan_version: int
+    reappearance_of: str | None
+    reason: str | None
+    regime: str
+    request: str
+    respond_by: str
+    revoked: bool
+    scopes: list[str]
+    sealed: bool
+    state: str
+    subject: str | None
+    system: str
+    until: str | None
 
 
 @dataclass
@@ -31,7 +65,7 @@ class ReplayedObject:
     `has_begun`: the log has the entry with which the object began, so none of its own entries is missing.
     """
 
-    fields: Fields = field(default_factory=dict)
+    fields: Fields = field(default_factory=Fields)
     version: int = 0
     digest: str | None = None
     has_begun: bool = False
@@ -44,8 +78,8 @@ class Difference:
     object: str
     object_id: str
     field: str
-    logged: Any
-    stored: Any
+    logged: FieldValue
+    stored: FieldValue
 
 
 class Replay:
@@ -61,7 +95,7 @@ class Replay:
         self.breaks: list[Difference] = []
         self.opened: set[str] = set()
 
-    def take(self, entry: Mapping[str, Any], raw: bytes) -> None:
+    def take(self, entry: EntryMembers, raw: bytes) -> None:
         """Apply the next entry, decoded, with its bytes."""
         if entry["object"] not in REPLAYED_OBJECTS:
             return
@@ -89,7 +123,7 @@ class Replay:
             self.opened.add(entry["object_id"])
         self._take_beside(entry)
 
-    def _take_beside(self, entry: Mapping[str, Any]) -> None:
+    def _take_beside(self, entry: EntryMembers) -> None:
         """Apply the entry to the other objects that it lists, because they have no entry of their own for it."""
         for begins, kind, key, fields in _TOLD_BESIDE.get(entry["event"], _nothing)(entry):
             told = self.objects.setdefault((kind, key), ReplayedObject())
@@ -98,11 +132,11 @@ class Replay:
             told.has_begun = told.has_begun or begins
             told.fields.update(fields)
 
-    def _lease(self, data: Mapping[str, Any]) -> None:
+    def _lease(self, data: EventData) -> None:
         """Apply the entry of a leased batch to all its steps."""
         for step_id in data["steps"]:
             step = self.objects.setdefault(("step", step_id), ReplayedObject())
-            step.fields.update(phase=data["phase"], state=data["state"])
+            step.fields.update({"phase": data["phase"], "state": data["state"]})
             if step.has_begun or not self.is_pruned:
                 step.fields["attempts"] = step.fields.get("attempts", 0) + 1
 
@@ -113,7 +147,7 @@ class StoredObject:
 
     object: str
     object_id: str
-    fields: Mapping[str, Any]
+    fields: Mapping[str, FieldValue]
     version: int
     digest: str | None
 
@@ -136,7 +170,7 @@ def differences(replay: Replay, rows: Iterable[StoredObject]) -> tuple[list[Diff
             else:
                 found.append(Difference(row.object, row.object_id, "row", None, "stored"))
             continue
-        expected = dict(logged.fields)
+        expected: dict[str, FieldValue] = dict(logged.fields)
         if logged.version or logged.has_begun or not pruned:
             expected |= {"version": logged.version, "entry_hash": logged.digest}
         actual = dict(row.fields) | {"version": row.version, "entry_hash": row.digest}
@@ -155,11 +189,11 @@ def differences(replay: Replay, rows: Iterable[StoredObject]) -> tuple[list[Diff
     return found, beyond
 
 
-def _state(state: str, reason: str | None = None, **more: Any) -> Fields:
-    return {"state": state, "reason": reason, **more}
+def _state(state: str, reason: str | None = None) -> Fields:
+    return {"state": state, "reason": reason}
 
 
-def _submitted(data: Mapping[str, Any]) -> Fields:
+def _submitted(data: EventData) -> Fields:
     linked_to = data.get("linked_to")
     return {
         **(_state(RequestState.IN_PROGRESS, Progress.LINKED) if linked_to else _state(RequestState.OPEN)),
@@ -176,73 +210,78 @@ def _submitted(data: Mapping[str, Any]) -> Fields:
     }
 
 
-def _set_aside(reason: str, data: Mapping[str, Any]) -> Fields:
+def _set_aside(reason: str, data: EventData) -> Fields:
     # Entries of earlier versions of Expunge have no `doubts_version`, and their requests have none either.
     version = data.get("doubts_version")
-    return _state(RequestState.IN_PROGRESS, reason, **({} if version is None else {"doubts_version": version}))
+    return _state(RequestState.IN_PROGRESS, reason) | ({} if version is None else {"doubts_version": version})
 
 
-def _resumed(data: Mapping[str, Any]) -> Fields:
+def _resumed(data: EventData) -> Fields:
     if data.get("reason") == Progress.LOCATING:
         return _state(RequestState.IN_PROGRESS, Progress.LOCATING)
     # The request to which it was linked covers it no longer, so it is processed on its own again.
-    return _state(RequestState.OPEN, linked_to=None)
+    return _state(RequestState.OPEN) | {"linked_to": None}
 
 
-def _frozen(data: Mapping[str, Any]) -> Fields:
+def _frozen(data: EventData) -> Fields:
     return {"plan_version": data["plan"], **({"reason": Progress.AWAITING_APPROVAL} if data["needs_approval"] else {})}
 
 
-def _step(data: Mapping[str, Any]) -> Fields:
+def _step(data: EventData) -> Fields:
     return {"phase": data["phase"], "state": data["state"], "reason": data.get("reason")}
 
 
-def _unparked(data: Mapping[str, Any]) -> Fields:
+def _unparked(data: EventData) -> Fields:
     # The entry's reason is the human's; the row has a reason only if the next search depends on it.
     accepted = data.get("decision") == "accept_records"
     return _step(data) | {"reason": _RECORDS_ACCEPTED if accepted else None}
 
 
-def _configured(data: Mapping[str, Any]) -> Fields:
+def _configured(data: EventData) -> Fields:
     return {"connector": data["connector"], "fingerprint": data["configuration_hash"], "state": "active"}
 
 
-def _opened(entry: Mapping[str, Any]) -> Iterator[_Told]:
+def _opened(entry: EntryMembers) -> Iterator[_Told]:
     unsearched = entry["data"].get("unsearched") or ()
     for step, system in zip(entry["data"]["steps"], entry["data"]["systems"], strict=True):
-        where = {"request": entry["object_id"], "system": system}
-        state = StepState.WAITING if system in unsearched else StepState.DUE
-        place = {"phase": Phase.LOCATE, "state": state, "reason": None, "attempts": 0}
-        yield True, "step", step, where | place
+        fields: Fields = {
+            "request": entry["object_id"],
+            "system": system,
+            "phase": Phase.LOCATE,
+            "state": StepState.WAITING if system in unsearched else StepState.DUE,
+            "reason": None,
+            "attempts": 0,
+        }
+        yield True, "step", step, fields
 
 
-def _released(entry: Mapping[str, Any]) -> Iterator[_Told]:
+def _released(entry: EntryMembers) -> Iterator[_Told]:
     told = entry["data"]
     for step, phase in zip(told.get("steps") or (), told.get("phases") or (), strict=True):
         yield False, "step", step, {"phase": phase, "state": StepState.DUE, "reason": None}
 
 
-def _nothing(entry: Mapping[str, Any]) -> Iterator[_Told]:
+def _nothing(entry: EntryMembers) -> Iterator[_Told]:
     return iter(())
 
 
 # Whether the object begins with this entry, its kind, its id, and its new fields.
 _Told = tuple[bool, str, str, Fields]
-_TOLD_BESIDE: Mapping[str, Callable[[Mapping[str, Any]], Iterator[_Told]]] = MappingProxyType(
+_TOLD_BESIDE: Mapping[str, Callable[[EntryMembers], Iterator[_Told]]] = MappingProxyType(
     {"request_settled": _opened, "plan_frozen": _released, "plan_released": _released}
 )
-_EFFECTS: Mapping[str, Callable[[Mapping[str, Any]], Fields]] = MappingProxyType(
+_EFFECTS: Mapping[str, Callable[[EventData], Fields]] = MappingProxyType(
     {
         "request_submitted": _submitted,
         "person_reappeared": lambda data: {"reappearance_of": data["origin"]},
         "request_extended": lambda data: {"respond_by": data["respond_by"], "extended": True},
         "request_settled": lambda data: _state(RequestState.IN_PROGRESS, Progress.LOCATING),
         "request_in_progress": lambda data: _set_aside(data["reason"], data),
-        "request_linked": lambda data: _state(RequestState.IN_PROGRESS, Progress.LINKED, linked_to=data["to"]),
+        "request_linked": lambda data: _state(RequestState.IN_PROGRESS, Progress.LINKED) | {"linked_to": data["to"]},
         "request_resumed": _resumed,
         "request_denied": lambda data: _state(RequestState.DENIED, data["reason"]),
         "request_revoked": lambda data: _state(RequestState.REVOKED, data.get("reason")),
-        "request_expired": lambda data: _state(RequestState.EXPIRED, overdue=True),
+        "request_expired": lambda data: _state(RequestState.EXPIRED) | {"overdue": True},
         "request_fulfilled": lambda data: _state(RequestState.FULFILLED),
         "request_overdue": lambda data: {"overdue": True},
         "request_sealed": lambda data: {"sealed": True},

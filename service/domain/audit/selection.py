@@ -16,13 +16,11 @@ Decides nothing about reading or proving entries.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from service.domain.audit.canonical_json import JsonValue
-from service.domain.audit.entry import NotAuditable, decode_entry
+from service.domain.audit.entry import EntryMembers, NotAuditable, decode_entry
 from service.domain.audit.schema import instant_text
 
 # Avoids decoding every entry: in the canonical form `actor` and `at` are first, and neither has a quotation mark.
@@ -73,7 +71,7 @@ class Choice:
     end: int = 0
     _steps: set[str] = field(default_factory=set)
     _requests: set[str] = field(default_factory=set)
-    _subjects: set[str] = field(default_factory=set)
+    _subjects: set[str | None] = field(default_factory=set)
 
     def see(self, index: int, raw: bytes) -> None:
         """Read one entry of the log. Raises NotAuditable for bytes that aren't an entry."""
@@ -95,7 +93,7 @@ class Choice:
         """Return the range's first index and its end."""
         return (self.end, self.end) if self.first is None else (self.first, self.end)
 
-    def wants(self, entry: Mapping[str, Any]) -> bool:
+    def wants(self, entry: EntryMembers) -> bool:
         """Return whether an entry of the range belongs to the excerpt."""
         system, regime = self.selection.system, self.selection.regime
         if system is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any
+from typing import NotRequired, TypedDict
 from uuid import UUID
 
 from connectors.base.values import Identifier
@@ -66,6 +66,20 @@ _TAKES_A_SECOND_PERSON: Mapping[str, ApprovalReason] = MappingProxyType(
 )
 
 
+class StoredDoubt(TypedDict):
+    """A doubt as JSON in the request's row.
+
+    Earlier versions of Expunge stored the reason and the rows only.
+    """
+
+    reason: str
+    identifiers: Sequence[str | None]
+    about: NotRequired[Sequence[int]]
+    is_edge: NotRequired[bool]
+    leads_to: NotRequired[Sequence[int]]
+    request: NotRequired[str | None]
+
+
 @dataclass(frozen=True)
 class OpenDoubt:
     """One doubt that waits for its decision.
@@ -113,7 +127,7 @@ class OpenDoubt:
         """Return whether keeping the identifiers or link in doubt needs a second person's approval."""
         return self.reason in _TAKES_A_SECOND_PERSON
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> StoredDoubt:
         """Return the doubt as JSON for the request's row. Holds no personal data."""
         return {
             "reason": self.reason,
@@ -125,7 +139,7 @@ class OpenDoubt:
         }
 
     @classmethod
-    def of_json(cls, stored: Mapping[str, Any]) -> OpenDoubt:
+    def of_json(cls, stored: StoredDoubt) -> OpenDoubt:
         """Read the output of `as_json`.
 
         A doubt of an earlier version of Expunge has its rows only; its walk is repeated.

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import TypeAlias
 
 from connectors.base.values import Identifier
 from service.domain.identity.cluster import Cluster, Evidence, Exclusion, Link
 
+_Claim: TypeAlias = tuple[str | None, float | None, str | None, str | None]
+"""A link's evidence as JSON: its source, its confidence, when it was first and last seen."""
 Ends = tuple[int, int]
 """The ordinals of a link's ends, the smaller one first."""
 
@@ -125,15 +127,15 @@ def _ends(pair: Link, ordinals: Mapping[Identifier, int]) -> Ends:
     return one, other
 
 
-def _evidence_to_json(evidence: Evidence) -> list[Any]:
+def _evidence_to_json(evidence: Evidence) -> _Claim:
     # JSON has no NaN and no infinity. None loses nothing, because the walk has already judged the link's confidence.
     confidence = evidence.confidence
     sure = None if confidence is None or not math.isfinite(confidence) else confidence
-    seen = (evidence.first_seen_at, evidence.last_seen_at)
-    return [evidence.source, sure, *(None if at is None else at.isoformat() for at in seen)]
+    first, last = (None if at is None else at.isoformat() for at in (evidence.first_seen_at, evidence.last_seen_at))
+    return evidence.source, sure, first, last
 
 
-def _evidence_of_json(stored: list[Any]) -> Evidence:
+def _evidence_of_json(stored: _Claim) -> Evidence:
     source, confidence, *seen = stored
     first, last = (None if at is None else datetime.fromisoformat(at) for at in seen)
     return Evidence(source, confidence, first, last)

@@ -7,12 +7,12 @@ requests, not of entries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from connectors.base.transitions.states import StepState
+from service.domain.audit.entry import EntryMembers
+from service.domain.audit.events import EventData
 
 DONE = frozenset({StepState.ERASED_VERIFIED, StepState.ERASED_UNVERIFIED, StepState.ABSENT, StepState.SUPPRESSED})
 """Outcomes after which the system holds no data of the person that had to be erased."""
@@ -71,7 +71,6 @@ class Case:
     """
 
     request_id: str
-    subject: str
     kind: str
     regime: str
     received_at: datetime
@@ -101,7 +100,7 @@ class Register:
     """The data that each system's connector last declared as not covered."""
     _steps: dict[str, Recipient] = field(default_factory=dict)
 
-    def see(self, entry: Mapping[str, Any]) -> None:
+    def see(self, entry: EntryMembers) -> None:
         """Add one decoded entry. Entries that no report needs are ignored."""
         event, data = entry["event"], entry["data"]
         if event == "request_submitted":
@@ -134,11 +133,10 @@ class Register:
             seen.add(case.request_id)
         return case.steps
 
-    def _submitted(self, entry: Mapping[str, Any]) -> None:
+    def _submitted(self, entry: EntryMembers) -> None:
         data, respond_by = entry["data"], _instant(entry["data"]["respond_by"])
         self.cases[entry["object_id"]] = Case(
             request_id=entry["object_id"],
-            subject=entry["subject"],
             kind=data["kind"],
             regime=data["regime"],
             # The oldest entries have no time of receipt; the time of acceptance replaces it.
@@ -150,7 +148,7 @@ class Register:
             linked_to=data.get("linked_to"),
         )
 
-    def _opened(self, case: Case, entry: Mapping[str, Any]) -> None:
+    def _opened(self, case: Case, entry: EntryMembers) -> None:
         """Add the steps that begin with the entry."""
         at = _instant(entry["at"])
         for step_id, system in zip(entry["data"]["steps"], entry["data"]["systems"], strict=True):
@@ -159,7 +157,7 @@ class Register:
             self._steps[step.step_id] = step
 
 
-def _request(case: Case, event: str, data: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
+def _request(case: Case, event: str, data: EventData, entry: EntryMembers) -> None:
     at = _instant(entry["at"])
     if event in _ANSWERED:
         case.answer, case.answered_at = _ANSWERED[event], at
@@ -179,7 +177,7 @@ def _request(case: Case, event: str, data: Mapping[str, Any], entry: Mapping[str
         case.linked_to = None
 
 
-def _step(step: Recipient, event: str, data: Mapping[str, Any], at: datetime) -> None:
+def _step(step: Recipient, event: str, data: EventData, at: datetime) -> None:
     if event in ("step_answered", "step_ended", "step_answered_late"):
         answer = data.get("answer")
         if step.telling and step.told_at is None and answer in _HEARD:

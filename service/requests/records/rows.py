@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from service.domain.audit.schema import AuditValue
+from service.domain.identity.doubts import StoredDoubt
 from service.store.audit_log.record_change import Change, Version
 
 
@@ -48,7 +49,7 @@ class StoredRequest(NamedTuple):
     reappearance_of: UUID | None
     urgent: bool
     plan_version: int
-    doubts: Sequence[Mapping[str, object]]
+    doubts: Sequence[StoredDoubt]
     doubts_version: int
     second_person_for: Sequence[str]
     identity_reviewed: bool
@@ -65,7 +66,7 @@ class PlannedRequest(NamedTuple):
     subject: str
     respond_by: datetime
     fair_queue: UUID
-    doubts: Sequence[Mapping[str, object]]
+    doubts: Sequence[StoredDoubt]
     second_person_for: Sequence[str]
     plan_version: int
     reappearance_of: UUID | None

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum
-from typing import Any
+from typing import Any, get_type_hints
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from service.domain.audit.canonical_json import encode_canonical
 from service.domain.audit.entry import AuditEntry, NotAuditable, Position, decode_entry, digest_of, position_of
-from service.domain.audit.events import EVENTS
+from service.domain.audit.events import EVENTS, EventData
 from service.domain.audit.schema import AuditValue, Shape, instant_text, is_code, is_id, is_instant, is_pseudonym
 
 REQUEST = "6f1c2a34-0b5d-4c1e-9a77-3d1f5b2c8e90"
@@ -160,6 +161,31 @@ def sample(shape: Shape) -> AuditValue:
         [[7]],
     ]
     return next(value for value in found if shape.accepts(value))
+
+
+def test_the_type_of_event_data_agrees_with_the_table() -> None:
+    typed = {name: _typed_by(shape) for rule in EVENTS.values() for name, shape in rule.fields.items()}
+    assert get_type_hints(EventData) == typed
+    for rule in EVENTS.values():
+        assert {name: _typed_by(shape) for name, shape in rule.fields.items()}.items() <= typed.items()
+
+
+def _typed_by(shape: Shape) -> object:
+    """Return the type of the values that the shape accepts: an item of each type is tried."""
+    items: tuple[tuple[type, tuple[AuditValue, ...]], ...] = (
+        (bool, (True,)),
+        (int, (1,)),
+        (str, ("jsonl", "erasure", "keep", "email", "ab" * 16, str(UUID(int=1)), "2026-11-22T10:56:48.000000Z")),
+    )
+    for kind, values in items:
+        for value in values:
+            if shape.accepts(value):
+                return kind
+            if shape.accepts([value]):
+                return list[kind]  # type: ignore[valid-type]  # computed
+            if shape.accepts([[value]]):
+                return list[list[kind]]  # type: ignore[valid-type]  # computed
+    raise AssertionError(f"no value of the test is a {shape.name}")
 
 
 @pytest.mark.parametrize("name", EVENTS)

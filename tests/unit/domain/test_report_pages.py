@@ -23,7 +23,7 @@ SOURCE = Source("Tea and Kettles", Checkpoint("expunge.example/log", 7, b"r" * 3
 def metrics_of(*received: tuple[datetime, str | None]) -> Report:
     register = Register()
     for number, (at, answer) in enumerate(received):
-        case = Case(str(number), "ab" * 16, "erasure", "gdpr", at, "api", at, 1, at)
+        case = Case(str(number), "erasure", "gdpr", at, "api", at, 1, at)
         case.answer, case.answered_at = answer, at + timedelta(days=2) if answer else None
         case.denial_reason = "no_match" if answer == "denied" else None
         register.cases[case.request_id] = case
