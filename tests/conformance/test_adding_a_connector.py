@@ -56,6 +56,7 @@ def test_the_tutorials_files_are_all_there() -> None:
     assert all(text.count("\n") <= _MOST_LINES for text in files().values())
 
 
+@pytest.mark.slow(seconds=14)
 def test_the_tutorials_connector_passes_the_suite(package: Path) -> None:
     done = run(package, "pytest", "-q", "-p", "no:cacheprovider", "test_acme.py")
     assert done.returncode == 0, done.stdout[-3000:]

@@ -44,6 +44,7 @@ def harm(installation: Installation, rounds: int) -> int:
     return rounds
 
 
+@pytest.mark.slow(seconds=50)
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("company", [{"people": 140, "accounts": ["support"]}], indirect=True)
 def test_every_pair_ends_although_workers_die_and_the_broker_is_emptied(

@@ -28,6 +28,7 @@ OUTPUT = {
 }
 
 
+@pytest.mark.slow(seconds=47)
 @pytest.mark.timeout(200)
 def test_the_demo_ends_well_and_leaves_verifiable_evidence(tmp_path: Path) -> None:
     output = tmp_path / "demo-output"
@@ -64,6 +65,7 @@ def _verify_as_told(stdout: str, output: Path) -> None:
     assert subprocess.run(printed, shell=True, capture_output=True, check=False).returncode == 1
 
 
+@pytest.mark.slow(seconds=25)
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("told", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGINT])
 def test_an_interrupted_demo_leaves_nothing_running_and_the_earlier_output(

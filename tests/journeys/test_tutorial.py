@@ -86,6 +86,7 @@ class Reader:
             each.close()
 
 
+@pytest.mark.slow(seconds=110)
 @pytest.mark.timeout(600)
 def test_the_tutorial_ends_with_verified_evidence(home: Path) -> None:
     text, url = with_free_ports(TUTORIAL)

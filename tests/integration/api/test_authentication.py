@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from service.domain.access.api_key import Scope
 from tests.integration.api.conftest import Office
 
@@ -27,6 +29,7 @@ def _path(path: str) -> str:
     return re.sub(r"\{(hold|import|step)_id\}", str(uuid4()), path)
 
 
+@pytest.mark.slow(seconds=12)
 def test_every_route_wants_a_valid_key_with_its_scope(office: Office) -> None:
     revoked, expired = office.new_key(), office.new_key()
     now = datetime.now(UTC)
@@ -60,6 +63,7 @@ def _suffices(operation: Any) -> set[str]:
     return {scope for requirement in operation["security"] for scope in requirement["apiKey"]}
 
 
+@pytest.mark.slow(seconds=18)
 def test_each_scope_opens_its_own_operations_and_no_other(office: Office) -> None:
     """All operations by all scopes, each scope as a key's only one."""
     guarded = [(m, p, o) for m, p, o in _operations(office) if p not in ANYBODY | SIGNED]

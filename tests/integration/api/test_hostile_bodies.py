@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from tests.integration.api.conftest import Office
 
 # As they stand in a body: some of them no JSON library writes.
@@ -29,6 +31,7 @@ HOSTILE = {
 _MARK = "replaced-by-something-hostile"
 
 
+@pytest.mark.slow(seconds=26)
 def test_no_operation_answers_hostile_json_with_500(office: Office) -> None:
     described = office.call("GET", "/openapi.json").json()
     asked = 0

@@ -197,6 +197,7 @@ def test_a_size_that_nobody_signed_is_refused(asked: Any) -> None:
         asked(ALL, size + 1)
 
 
+@pytest.mark.slow(seconds=13)
 def test_memory_does_not_grow_with_the_log(
     engine: Engine, signing_key: SigningKey, lines: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

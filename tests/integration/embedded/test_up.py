@@ -133,6 +133,7 @@ def refusing_vendor() -> Iterator[int]:
         server.shutdown()
 
 
+@pytest.mark.slow(seconds=36)
 def test_a_refused_credential_is_told_at_the_start_and_listed(directory: Path) -> None:
     with refusing_vendor() as port:
         system = (
