@@ -40,6 +40,9 @@ class MailchimpFixture(HttpVendorFixture):
         email = person.identifier.value
         return frozenset({email, hashlib.md5(email.lower().encode()).hexdigest()})
 
+    def is_contacted(self, row: Mapping[str, Any]) -> bool:
+        return row["object"] == "member" and row["status"] in ("subscribed", "pending")
+
     def error_body(self, status: int) -> Any:
         return {"type": "about:blank", "title": "Refused", "status": status, "detail": "no", "instance": "1"}
 

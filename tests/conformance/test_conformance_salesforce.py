@@ -44,6 +44,9 @@ class SalesforceFixture(HttpVendorFixture):
     def account(self) -> Any:
         return {"records": [{"object": "Account", "ref": "acme", "fields": {"Name": "Acme"}}]}
 
+    def is_contacted(self, row: Mapping[str, Any]) -> bool:
+        return row["object"] == "Contact" and not row.get("HasOptedOutOfEmail")
+
     def error_body(self, status: int) -> Any:
         return [{"message": "refused", "errorCode": "INVALID_SESSION_ID" if status == 401 else "UNKNOWN_EXCEPTION"}]
 

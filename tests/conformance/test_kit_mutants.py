@@ -1,8 +1,8 @@
-"""Each rule of the kit, switched off, fails the case of the suite that exists for it, in Intercom or in Amplitude."""
+"""Each rule of the kit, switched off, fails the case of the suite that exists for it, in one of its vendors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,20 +11,28 @@ from test_conformance_intercom import IntercomFixture
 from test_conformance_mailchimp import MailchimpFixture, MailchimpJobsFixture
 from test_conformance_zendesk import ZendeskFixture
 
-from connectors.base.kit import calls, look, progress, rest
+from connectors.base.errors import TemporarilyUnavailable
+from connectors.base.interface import Answers, Lease
+from connectors.base.kit import calls, look, progress, rest, stages
 from connectors.base.kit.jobs import JobConnector
 from connectors.base.kit.look import Look
 from connectors.base.kit.people import each_person
 from connectors.base.kit.rest import Hanging, RestConnector
-from connectors.base.values import Answer, Subject
+from connectors.base.kit.suppression import SuppressingConnector
+from connectors.base.values import Answer, Batch, Record, Subject
+from connectors.mailchimp.connector import MailchimpConnector
 from connectors.testing.conformance import Case, ConformanceSuite, HttpVendorFixture
+from connectors.testing.conformance.lease import SuiteLease
+from connectors.testing.conformance.people import look_alikes
 from connectors.testing.sandbox.faults import FaultKind
+from connectors.zendesk.connector import ZendeskConnector
 
 Patch = pytest.MonkeyPatch
 _RECORDS: tuple[HttpVendorFixture, ...] = (IntercomFixture(),)
 _JOBS: tuple[HttpVendorFixture, ...] = (AmplitudeFixture(),)
 _STAGES: tuple[HttpVendorFixture, ...] = (ZendeskFixture(),)
 _OPERATIONS: tuple[HttpVendorFixture, ...] = (MailchimpFixture(), MailchimpJobsFixture())
+_SUPPRESSION: tuple[HttpVendorFixture, ...] = (MailchimpFixture(),)
 _ALL = _RECORDS + _JOBS
 _MANY = _STAGES + _OPERATIONS
 
@@ -84,6 +92,89 @@ def _no_look_afterwards(patch: Patch) -> None:
     )
 
 
+def _running_jobs_forgotten(patch: Patch) -> None:
+    patch.setattr(stages.StagedErasure, "_settle_jobs", lambda _: None)
+
+
+def _no_look_after_a_stage(patch: Patch) -> None:
+    patch.setattr(ZendeskConnector, "still_there", lambda *_: ())
+
+
+def _kept_records_taken_for_erased(patch: Patch) -> None:
+    patch.setattr(stages.StagedErasure, "_refuse", lambda *_: None)
+
+
+def _asks_before_the_first_stage_only(patch: Patch) -> None:
+    ask, asked = progress.Progress.require_permission, set[str]()
+
+    def once(self: progress.Progress, subject: Subject) -> None:
+        if subject.ref not in asked:
+            asked.add(subject.ref)
+            ask(self, subject)
+
+    patch.setattr(progress.Progress, "require_permission", once)
+
+
+def _suppression_only_claimed(patch: Patch) -> None:
+    patch.setattr(MailchimpConnector, "suppress_record", lambda *_: None)
+
+
+def _every_record_taken_for_suppressed(patch: Patch) -> None:
+    patch.setattr(MailchimpConnector, "needs_suppression", lambda *_: False)
+
+
+def _look_alikes_suppressed(patch: Patch) -> None:
+    """The kit's exact comparison is off, and the vendor's looks ask for look-alikes, too."""
+    places = MailchimpConnector.places
+
+    def careless(self: MailchimpConnector, subject: Subject) -> list[Record]:
+        others = (other for one in subject.identifiers for other in (one, *look_alikes(one)))
+        return places(self, Subject(subject.ref, tuple(others)))
+
+    patch.setattr(MailchimpConnector, "places", careless)
+    patch.setattr(look.KitConnector, "is_own", lambda *_: True)
+
+
+def _others_rows_suppressed(patch: Patch) -> None:
+    """The record of one person is suppressed under another person's permission."""
+    look_at = look.KitConnector.look_at
+
+    def exchanged(self: look.KitConnector, people: Sequence[Subject]) -> Any:
+        looks = look_at(self, people)
+        return dict(zip(looks, reversed(looks.values()), strict=True))
+
+    patch.setattr(look.KitConnector, "look_at", exchanged)
+
+
+def _suppresses_before_asking(patch: Patch) -> None:
+    def suppress(self: SuppressingConnector, batch: Batch, lease: Lease) -> Answers:
+        def one(subject: Subject, seen: Look) -> Answer:
+            for record, row in seen.rows.items():
+                if self.needs_suppression(row):
+                    self.suppress_record(record)
+                    if not lease.may_proceed(subject.ref):
+                        raise TemporarilyUnavailable("stopped")
+            return Answer.suppressed() if seen.rows else Answer.already_absent()
+
+        return self.after_look(batch.subjects, one, at_most=1)
+
+    patch.setattr(SuppressingConnector, "suppress", suppress)
+
+
+def _suppresses_without_asking(patch: Patch) -> None:
+    suppress = SuppressingConnector.suppress
+
+    class Deaf(SuiteLease):
+        def may_proceed(self, ref: str) -> bool:
+            return True
+
+    patch.setattr(SuppressingConnector, "suppress", lambda self, batch, _: suppress(self, batch, Deaf()))
+
+
+def _suppresses_concurrently(patch: Patch) -> None:
+    patch.setattr(look, "each_person", lambda people, act, at_most, **more: each_person(people, act, at_most=4, **more))
+
+
 _Mutant = tuple[Callable[[Patch], None], tuple[HttpVendorFixture, ...], str, dict[str, object]]
 _MUTANTS: tuple[_Mutant, ...] = (
     (_holds_ignored, _ALL, "test_a_stopped_person_is_not_touched_and_others_go_on", {}),
@@ -103,6 +194,18 @@ _MUTANTS: tuple[_Mutant, ...] = (
     (_counts_told_twice, _MANY, "test_what_went_is_told_once", {}),
     (_token_not_saved, _MANY, "test_who_dies_at_a_call_leaves_a_true_sum", {}),
     (_lost_effects_forgotten, _STAGES, "test_who_dies_at_a_call_leaves_a_true_sum", {}),
+    (_running_jobs_forgotten, _STAGES, "test_a_running_job_is_polled_and_not_opened_again", {}),
+    (_no_look_after_a_stage, _STAGES, "test_one_bad_answer_never_makes_a_false_ending", {"bad": "lie"}),
+    (_kept_records_taken_for_erased, _STAGES, "test_one_bad_answer_never_makes_a_false_ending", {"bad": "lie"}),
+    (_asks_before_the_first_stage_only, _STAGES, "test_asks_before_each_effect", {}),
+    (_suppression_only_claimed, _SUPPRESSION, "test_a_suppressed_person_is_contacted_no_more", {}),
+    (_every_record_taken_for_suppressed, _SUPPRESSION, "test_a_suppressed_person_is_contacted_no_more", {}),
+    (_look_alikes_suppressed, _SUPPRESSION, "test_suppresses_without_creating_anybody", {}),
+    (_others_rows_suppressed, _SUPPRESSION, "test_a_stopped_person_is_not_suppressed_and_others_are", {}),
+    (_suppresses_before_asking, _SUPPRESSION, "test_a_stopped_person_is_not_suppressed_and_others_are", {}),
+    (_suppresses_before_asking, _SUPPRESSION, "test_asks_before_each_suppression", {}),
+    (_suppresses_without_asking, _SUPPRESSION, "test_nothing_is_suppressed_afterwards", {"event": "hold"}),
+    (_suppresses_concurrently, _SUPPRESSION, "test_nothing_is_suppressed_afterwards", {"event": "lost_lease"}),
 )
 _RUNS = [(mutate, vendor, test_name, values) for mutate, fixtures, test_name, values in _MUTANTS for vendor in fixtures]
 

@@ -172,6 +172,10 @@ class Case:
         """One pass of `erase`."""
         return self._keep(operations.erase(connector, batch, lease))
 
+    def suppress(self, connector: Connector, batch: Batch, lease: Lease) -> Answers:
+        """One pass of `suppress`."""
+        return self._keep(operations.suppress(connector, batch, lease))
+
     def confirm(self, connector: Connector, batch: Batch) -> Answers:
         """One pass of `confirm_absence`."""
         return self._keep(operations.confirm_absence(connector, batch))
@@ -297,6 +301,12 @@ class Case:
             if not self._is_somebody_elses(key, person) and any(name in row.casefold() for name in names)
         }
         return sorted(f"{key[0]} {key[1]}" for key in same | told)
+
+    def contacted(self, person: TestPerson) -> list[str]:
+        """List a person's rows through which the vendor would still contact the person."""
+        own = self.own_rows[person.ref]
+        found = [(str(row["object"]), str(row["id"])) for row in self.running.rows() if self.vendor.is_contacted(row)]
+        return sorted(f"{key[0]} {key[1]}" for key in found if key in own)
 
     def _is_somebody_elses(self, key: tuple[str, str], person: TestPerson) -> bool:
         return any(key in own for ref, own in self.own_rows.items() if ref != person.ref)

@@ -13,9 +13,9 @@ from connectors.testing.conformance.case import Case, Rows
 from connectors.testing.conformance.lease import SuiteLease
 from connectors.testing.conformance.vendor_fixture import Need
 
-_MOST_ASKS = 30
+MOST_ASKS = 30
 # Longer than the wait from which on `toolkit.concurrently` starts threads.
-_LATENCY_SECONDS = 0.01
+LATENCY_SECONDS = 0.01
 
 
 class LeaseCases:
@@ -45,14 +45,14 @@ class LeaseCases:
 
     def test_a_hold_in_the_middle_stops_what_is_left(self, case: Case) -> None:
         """Held from the nth question on, for every n: from that moment not one of the person's rows changes."""
-        for n in range(1, _MOST_ASKS):
+        for n in range(1, MOST_ASKS):
             case.reset()
             ada = case.seed_with_neighbours()
             connector = case.connect()
             batch = case.frozen(connector, ada)
             at_stop: list[Rows] = []
             lease = SuiteLease()
-            lease.on_ask = _stop_at(n, lease, at_stop, case)
+            lease.on_ask = stop_at(n, lease, at_stop, case)
             case.erase_to_the_end(connector, batch, lease)
             if not at_stop:
                 assert n > 1, "may_proceed was never asked"
@@ -76,7 +76,7 @@ class LeaseCases:
     @pytest.mark.parametrize("moment", ["ask", "save"])
     def test_a_lost_lease_stops_everything(self, case: Case, moment: str) -> None:
         """Another process works on the batch: LeaseLost passes through, and from then on nothing changes."""
-        for n in range(1, _MOST_ASKS):
+        for n in range(1, MOST_ASKS):
             case.reset()
             ada, other = case.person("ada"), case.person("other")
             case.seed(ada, other)
@@ -85,13 +85,13 @@ class LeaseCases:
             lease = SuiteLease()
             if case.running.sandbox is not None:
                 # With an immediate answer no second call would be under way when the lease is lost.
-                case.sandbox.latency_seconds = _LATENCY_SECONDS
+                case.sandbox.latency_seconds = LATENCY_SECONDS
             if moment == "ask":
                 lease.lost_at_ask = n
             else:
                 lease.lost_at_save = n
             at_loss: list[Rows] = []
-            lease.on_loss = _keeper(at_loss, case)
+            lease.on_loss = keeper(at_loss, case)
             try:
                 case.erase_to_the_end(connector, batch, lease)
             except LeaseLost:
@@ -103,7 +103,7 @@ class LeaseCases:
             return
 
 
-def _stop_at(n: int, lease: SuiteLease, at_stop: list[Rows], case: Case) -> Callable[[str], None]:
+def stop_at(n: int, lease: SuiteLease, at_stop: list[Rows], case: Case) -> Callable[[str], None]:
     """From the nth question on the asked person is held; the first time the ground truth is kept."""
 
     def on_ask(ref: str) -> None:
@@ -115,5 +115,6 @@ def _stop_at(n: int, lease: SuiteLease, at_stop: list[Rows], case: Case) -> Call
     return on_ask
 
 
-def _keeper(kept: list[Rows], case: Case) -> Callable[[], None]:
+def keeper(kept: list[Rows], case: Case) -> Callable[[], None]:
+    """Return a function that keeps the ground truth."""
     return lambda: kept.append(case.peoples_rows())

@@ -169,18 +169,6 @@ class PeopleCases:
         assert answer.found.records
         assert case.peoples_rows() == before, "an unplanned record was touched"
 
-    def test_suppresses_without_creating_anybody(self, case: Case) -> None:
-        """Known people are suppressed; unknown ones aren't created in order to be."""
-        connector = case.connect()
-        if Operation.SUPPRESS not in connector.declaration.operations:
-            pytest.skip(f"{case.vendor.name} declares no suppress")
-        ada, nobody = case.seed_with_neighbours(), case.person("nobody")
-        lines = case.run(ada, nobody, operation=Operation.SUPPRESS, connector=connector)
-        case.assert_ending(lines[ada.ref], Outcome.SUPPRESSED, Outcome.ACCEPTED)
-        case.assert_ending(lines[nobody.ref], Outcome.NOTHING_FOUND, Outcome.SUPPRESSED, Outcome.ACCEPTED)
-        case.assert_untouched(ada)
-        assert not case.residue(nobody), "a person was created"
-
     def test_sends_no_foreign_identifier(self, case: Case) -> None:
         """Everything that goes to the vendor about a person is this person's, however near the others are."""
         case.needs(Need.HTTP)

@@ -24,11 +24,20 @@ from connectors.testing.conformance.cases_crash import CrashCases
 from connectors.testing.conformance.cases_lease import LeaseCases
 from connectors.testing.conformance.cases_people import PeopleCases
 from connectors.testing.conformance.cases_silence import SilenceCases
+from connectors.testing.conformance.cases_suppression import SuppressionCases
 from connectors.testing.conformance.vendor_fixture import RunningVendor, VendorFixture
 
 
 class ConformanceSuite(
-    PeopleCases, LeaseCases, AccessCases, CrashCases, CountingCases, CallbackCases, ChangesCases, SilenceCases
+    PeopleCases,
+    LeaseCases,
+    SuppressionCases,
+    AccessCases,
+    CrashCases,
+    CountingCases,
+    CallbackCases,
+    ChangesCases,
+    SilenceCases,
 ):
     """All cases, for the connector of `vendor`. One system per class, an empty account per case."""
 

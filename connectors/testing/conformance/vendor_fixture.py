@@ -97,6 +97,13 @@ class VendorFixture(ABC):
         """Options under which the vendor's jobs take a moment. Needed unless JOBS is lacking."""
         return {}
 
+    def is_contacted(self, row: Mapping[str, Any]) -> bool:
+        """True if the vendor would contact the person through this row of the ground truth.
+
+        Needed where the connector declares `Operation.SUPPRESS`.
+        """
+        raise NotImplementedError(f"the fixture of {self.name} doesn't say which records the vendor contacts")
+
     def callback(self, job: str, body_padding: str, at: datetime, *, secret: str) -> CallbackCall:
         """Return the call by which the vendor reports a job, signed at `at` with `secret`.
 
