@@ -12,7 +12,7 @@ import threading
 import traceback
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TextIO
 
 import structlog
 
@@ -37,15 +37,15 @@ class _StandardError(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
-def fault_of(error: BaseException) -> dict[str, Any]:
-    """What a log line may say about an exception: its type and where it was raised, never its text."""
+def fault_of(error: BaseException) -> dict[str, object]:
+    """Return the fields of a log line about an exception: its type and its places, never its text."""
     frames = traceback.extract_tb(error.__traceback__)[-_PLACES:]
     places = [f"{Path(frame.filename).stem}:{frame.lineno}" for frame in frames]
     return {"error": type(error).__name__, "raised_at": places}
 
 
 def configure_logs(level: str = "INFO") -> None:
-    """Set up structlog, the standard library's logging, and what is said of warnings and uncaught exceptions."""
+    """Set up structlog, the standard library's logging, and the lines about uncaught exceptions."""
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     shared: list[structlog.typing.Processor] = [
@@ -95,7 +95,10 @@ def _renderer(stream: TextIO) -> structlog.typing.Processor:
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """As of any other exception, the type and the place: the text may carry what a vendor or a driver said."""
+    """Log the type and the place of an uncaught exception.
+
+    Its text may contain a vendor's or a driver's words.
+    """
     if issubclass(kind, KeyboardInterrupt | SystemExit):
         sys.__excepthook__(kind, error, trace)
         return
@@ -105,7 +108,9 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceb
 def _no_text_of_exceptions(
     logger: object, method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Of other libraries' lines about an exception keep the template only: they format the exception's text into it.
+    """Keep only the template of another library's line about an exception.
+
+    Such a line is formatted with the exception's text.
 
     Celery does ("Task ... raised unexpected: ..."), and a driver's text may carry a row's values.
     """
@@ -122,7 +127,10 @@ def _no_text_of_exceptions(
 def _only_types_of_exceptions(
     logger: object, method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Replace a traceback by the exception's type and where it was raised: its text may carry what a vendor said."""
+    """Replace a traceback by the exception's type and places.
+
+    A traceback's text may contain a vendor's words.
+    """
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()

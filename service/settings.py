@@ -104,7 +104,10 @@ class EpochVaultSettings(VaultSettings):
 
 
 class KeySettings(SystemModel):
-    """`[keys]`: secrets that live outside every database. Made in `data_directory/keys` on first start if absent."""
+    """`[keys]`: secrets outside every database.
+
+    They are created in `data_directory/keys` at the first start if absent.
+    """
 
     key_encryption_key: SecretStr | None = Field(None, description="64 hex digits; wraps the epoch keys")
     previous_key_encryption_keys: tuple[SecretStr, ...] = Field(
@@ -307,7 +310,10 @@ def queue_of_kind(connector: str) -> str:
 
 
 def load_settings(path: Path) -> Settings:
-    """Read and check a configuration file. Raises ConfigurationError naming the file, the key and the reason."""
+    """Read and check a configuration file.
+
+    Raises ConfigurationError that names the file, the key and the reason.
+    """
     table = read_configuration(path)
     try:
         return parse_settings(table, origin=path)
@@ -344,7 +350,10 @@ def parse_settings(table: Mapping[str, object], *, origin: Path | None = None) -
 
 
 def _check_hold_delay(engine: EngineSettings) -> None:
-    """A lease is believed for 0.8 of its length, and for as long a hold may go unseen by whoever works under it."""
+    """Raise ConfigurationError if a hold could be unseen for longer than the promised delay.
+
+    A worker believes in a lease for 0.8 of its length, and doesn't see a new hold in that time.
+    """
     if engine.lease_seconds * BELIEVED_SHARE_OF_A_LEASE > engine.hold_delay_seconds:
         raise ConfigurationError("engine.lease_seconds: at most hold_delay_seconds / 0.8, or holds come too late")
 

@@ -1,4 +1,7 @@
-"""What the rules of steps need to know of a system: from its connector's declaration and from the configuration."""
+"""Read the facts about a system that the rules of steps need.
+
+They come from its connector's declaration and from the configuration.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`[audit]` and `[[audit.anchors]]`: how long the audit log and its signed heads are kept, and where. Opens nothing."""
+"""Read `[audit]` and `[[audit.anchors]]`: how long and where the audit log and its heads are kept.
+
+Opens nothing.
+"""
 
 from __future__ import annotations
 

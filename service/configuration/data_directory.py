@@ -1,4 +1,7 @@
-"""Directories under `service.data_directory`: made when needed, or refused with the key and the system's reason."""
+"""Create directories under `service.data_directory` when they are needed.
+
+A directory that can't be used is refused with the setting's key and the operating system's reason.
+"""
 
 from __future__ import annotations
 
@@ -17,5 +20,5 @@ def private_directory(path: Path) -> Path:
 
 
 def unusable(error: OSError) -> ConfigurationError:
-    """What to say about a file in there that can't be read or written."""
+    """Return the error for a file in the data directory that can't be read or written."""
     return ConfigurationError(f"service.data_directory: {error.filename} can't be used: {error.strerror}")

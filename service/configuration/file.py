@@ -1,18 +1,20 @@
-"""Read a configuration file, the same for every command: UTF-8 (with or without a byte order mark) that is TOML."""
+"""Read a TOML configuration file in UTF-8, with or without a byte order mark, for every command."""
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
 
 from connectors.base.config import ConfigurationError
 
 _LONGEST_BYTES = 4 * 1024 * 1024
 
 
-def read_configuration(path: Path) -> dict[str, Any]:
-    """Return the file's tables. Raises ConfigurationError naming the file, the reason and the line; quotes no value."""
+def read_configuration(path: Path) -> dict[str, object]:
+    """Return the file's tables.
+
+    Raises ConfigurationError that names the file, the reason and the line, but no value.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(_LONGEST_BYTES + 1)

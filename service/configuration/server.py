@@ -1,4 +1,7 @@
-"""`[database]` and `[broker]`: servers that run elsewhere, and which URLs of them can be used. Opens nothing."""
+"""Read `[database]` and `[broker]`: servers that run elsewhere, and the allowed forms of their URLs.
+
+Opens nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ _BY_PATH = frozenset({"redis+socket"})
 
 
 def check_server_url(url: str, schemes: Collection[str]) -> None:
-    """Return if the URL has one of the schemes and can be read. Raises ValueError without the URL: it holds secrets."""
+    """Return if the URL has one of the schemes and can be parsed.
+
+    Raises ValueError; its text doesn't contain the URL, because a URL holds secrets.
+    """
     known = " or ".join(f"{scheme}://" for scheme in schemes)
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in schemes:

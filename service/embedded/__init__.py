@@ -1,4 +1,4 @@
-"""PostgreSQL and Valkey servers of our own, for `expunge up` without configured URLs and for the tests.
+"""Run PostgreSQL and Valkey for `expunge up` without configured URLs, and for the tests.
 
 Decides how the servers of the two wheels are run, as whom, and where their files lie; not what is stored in them.
 """

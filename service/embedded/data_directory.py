@@ -1,4 +1,6 @@
-"""Where the servers' files lie: beside the rest, or outside when the account can't get there. Doesn't run anything.
+"""Choose the servers' directory: beside the other data, or outside if the account can't reach it.
+
+Doesn't start a server.
 
     <directory>/servers.lock        who uses it
     <directory>/secrets/            0700, ours: passwords, which the servers' account can't read
@@ -52,7 +54,10 @@ class DataDirectory:
         return self.root.parent != self.directory
 
     def prepare(self) -> None:
-        """Create what is missing, with its owner and mode. Raises DataUnfit if existing data is another account's."""
+        """Create missing directories with their owner and mode.
+
+        Raises DataUnfit if existing data belongs to another account.
+        """
         self.secrets.mkdir(mode=0o700, exist_ok=True)
         self.secrets.chmod(0o700)
         for directory in (self.postgres, self.valkey):
@@ -88,7 +93,10 @@ class DataDirectory:
             (self.root / "sockets.location").unlink(missing_ok=True)
 
     def _recorded_sockets(self, record: Path) -> Path | None:
-        """The directory an earlier run created, unless somebody cleaned it away or it isn't the account's alone."""
+        """Return the directory that an earlier run created.
+
+        None if it was removed meanwhile, or if another account may use it.
+        """
         if not record.exists():
             return None
         recorded = Path(record.read_text(encoding="utf-8"))
@@ -124,8 +132,9 @@ def create_passage(directory: Path, account: Account) -> None:
 
 
 def choose_data_directory(directory: Path, account: Account, outside: Path) -> DataDirectory:
-    """The place used before; else `<directory>/servers`; else, if `account` can't enter that, a fresh one in `outside`.
+    """Return the directory of the servers' files.
 
+    It is the one used before, else `<directory>/servers`, else a new one in `outside` if `account` can't enter that.
     Raises DataUnfit if the place used before is gone or can't be entered any more.
     """
     inside = directory / "servers"

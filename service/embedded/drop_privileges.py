@@ -1,8 +1,10 @@
-"""Who runs the servers: ourselves, or `nobody` when we are root. Doesn't decide where files lie.
+"""Choose the account that runs the servers: our own, or `nobody` if we are root.
+
+Doesn't decide where files are.
 
 PostgreSQL refuses to run as root, and neither server needs anything of ours: its account must not be able to read our
-keys. What the account can reach is tried as that account rather than computed from mode bits, which know nothing of
-access lists or mount options.
+keys. Whether the account can reach a file is tried as that account, because mode bits show neither access lists nor
+mount options.
 """
 
 import os
@@ -62,9 +64,10 @@ class Account:
         return self._succeeds([str(binary), "--version"])
 
     def those_working_in(self, directories: Sequence[Path], pids: Sequence[int]) -> tuple[int, ...]:
-        """Those of `pids` whose working directory is one of `directories`, by the kernel's word: the same inode.
+        """Return those of `pids` whose working directory is one of `directories`: the same inode.
 
-        Asked as the account: it may look at its own processes, root in a container without CAP_SYS_PTRACE may not.
+        The account itself asks the kernel, because root in a container without CAP_SYS_PTRACE may not read another
+        account's processes.
         """
         if not pids:
             return ()
@@ -102,7 +105,10 @@ class Account:
 
 
 def choose_account() -> Account:
-    """The account for this process. Raises AccountUnfit if initdb couldn't run as it: it looks up its user's name."""
+    """Return the account for this process.
+
+    Raises AccountUnfit if initdb can't run under it, because initdb looks up its user's name.
+    """
     uid = os.geteuid()
     try:
         entry = pwd.getpwnam(UNPRIVILEGED_NAME) if uid == 0 else pwd.getpwuid(uid)

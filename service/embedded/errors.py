@@ -1,4 +1,6 @@
-"""Why the embedded servers can't run. Decides names and wording only; every message says what a person can do.
+"""Errors of the embedded servers; every message names an action for a person.
+
+Decides names and wording only.
 
 EmbeddedServersError
 ├── DirectoryInUse      another process runs the servers of this directory
@@ -33,7 +35,10 @@ class BinariesUnusable(EmbeddedServersError):  # noqa: N818 - named after what i
 
 
 class DataUnfit(EmbeddedServersError):  # noqa: N818 - named after what is the matter
-    """Existing data can't be used: unreachable, missing where it was recorded, another owner, version or password."""
+    """Existing data can't be used.
+
+    It is unreachable, missing where it was recorded, or has another owner, version or password.
+    """
 
 
 class ServerDidNotStart(EmbeddedServersError):  # noqa: N818 - named after what is the matter

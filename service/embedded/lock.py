@@ -1,4 +1,6 @@
-"""One process per directory: the lock that refuses a second start. Doesn't decide what lies in the directory.
+"""Lock a directory for one process, so that a second start is refused.
+
+Doesn't decide what is in the directory.
 
 A flock belongs to the open file, so the kernel gives it up when its holder dies, however it dies; and as Python opens
 files close-on-exec, a server left over by a killed process doesn't hold it.

@@ -1,4 +1,7 @@
-"""The servers' passwords: random, one per role, each in a 0600 file of ours. Doesn't decide who signs in where."""
+"""Create the servers' passwords: random, one per role, each in a 0600 file of ours.
+
+Doesn't decide which role signs in to which server.
+"""
 
 import secrets
 from pathlib import Path
@@ -10,7 +13,10 @@ PASSWORD_BYTES = 32
 
 
 def password(directory: Path, role: str, may_create: bool) -> str:
-    """The password of `role`, created once. Raises DataUnfit if it is missing although the data it opens exists."""
+    """Return the password of `role`, created once.
+
+    Raises DataUnfit if it is missing although the data that it opens exists.
+    """
     file = directory / f"{role}.password"
     if file.exists():
         return file.read_text(encoding="utf-8")

@@ -75,7 +75,7 @@ def cluster_directory(directory: DataDirectory) -> Path:
 
 
 def start_postgres(directory: DataDirectory, binaries: Binaries, sockets: Path, durable: bool) -> RunningPostgres:
-    """Start the server, on existing data or new; returns when it answers and all roles and databases exist.
+    """Start the server on existing or new data; return when all roles and databases exist.
 
     Expects that no other server of this place is alive (end_stale_processes).
     """
@@ -114,7 +114,10 @@ def _answers(sockets: Path) -> bool:
 
 
 def _create_data(directory: DataDirectory, binaries: Binaries, durable: bool) -> None:
-    """Create the data directory under another name and rename it when it is complete: a crash leaves no half of it."""
+    """Create the data directory under another name and rename it when it is complete.
+
+    So a crash leaves no partial data directory.
+    """
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=directory.postgres))
     directory.account.own(unfinished)
     data, password_file = unfinished / "data", unfinished / "password"
@@ -164,7 +167,7 @@ def _refuse_another_version(data: Path, binaries: Binaries) -> None:
 
 
 def _remove_pid_file_of_another(directory: DataDirectory) -> None:
-    """Remove a postmaster.pid whose process id now belongs to something that is no server of this data directory.
+    """Remove a postmaster.pid with the process id of a process that isn't a server of this directory.
 
     PostgreSQL itself refuses to start while any process of its user has that id, which after a restart of the machine
     or the container is often another one of ours. Removing it is safe only because the directory is locked and

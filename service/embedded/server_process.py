@@ -70,7 +70,9 @@ def start_server(
     log: Path,
     config: Path | None = None,
 ) -> ServerProcess:
-    """Start `command` as the account in a session of its own, so that the terminal's Ctrl-C reaches us and not it.
+    """Start `command` as the account in a session of its own.
+
+    So the terminal's Ctrl-C reaches this process and not the server.
 
     The log file, and the configuration that it reads from its standard input, are opened by us: the account has no
     right to either.

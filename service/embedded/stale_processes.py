@@ -1,6 +1,6 @@
-"""Servers that a killed process left behind: finds those of one very directory, and ends processes in stages.
+"""Find the servers of one directory that a killed process left running, and end them in stages.
 
-What proves that a process is a server of this directory: it runs as the account, its program has the server's name,
+A process is a server of this directory if it runs as the account, its program has the server's name,
 and the kernel says that its working directory is the data directory (both servers go there; the same inode, not the
 same text). A process id read from a file proves nothing. Signals go through a pidfd, so that an id used again in
 between hits nobody else. Where the kernel doesn't tell (no /proc, as on macOS) nothing is found, and the server
@@ -71,7 +71,10 @@ def end_stale_processes(kind: ServerKind, directories: Sequence[Path], account: 
 
 
 def _without_parent_in(pids: Sequence[int]) -> list[int]:
-    """Leaders: children end with their parent, and to a PostgreSQL session SIGINT would only cancel its query."""
+    """Return the processes that have no parent in `pids`.
+
+    Children end with their parent, and a PostgreSQL session would only cancel its query on SIGINT.
+    """
     return [pid for pid in pids if _parent(pid) not in pids]
 
 

@@ -1,5 +1,6 @@
-"""Runs the Valkey server: the broker's messages and the short rate windows, none of which needs to survive.
+"""Run the Valkey server for the broker's messages and the short rate windows.
 
+None of this data must survive a restart.
 Decides the server's settings. Doesn't decide what is sent through it.
 """
 

@@ -10,7 +10,10 @@ from service.store.stores import Stores
 
 
 def check_readiness(stores: Stores) -> None:
-    """Return if both stores answer and no epoch key is missing. Raises the driver's errors, EpochKeyUnusable."""
+    """Return if both stores answer and no epoch key is missing.
+
+    Raises the driver's errors, EpochKeyUnusable.
+    """
     with stores.engine.connect() as connection:
         can_read(connection)
     stores.keys.get(["readiness"])

@@ -53,7 +53,10 @@ class SystemStatus(NamedTuple):
 
 
 class SyncStatus(NamedTuple):
-    """An active system's suppression sync; `tries` counts consecutive failures, whose last code is `last_error`."""
+    """The suppression sync of an active system.
+
+    `tries` counts consecutive failures; `last_error` is the code of the last one.
+    """
 
     system: str
     found: int

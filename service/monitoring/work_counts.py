@@ -18,12 +18,13 @@ from service.store.stores import Stores
 
 @dataclass(frozen=True)
 class WorkCounts:
-    """One reading: unfinished requests by (state, reason), unfinished steps by (system, state), and single counts.
+    """One reading of the counts of unfinished work.
 
-    `parked` is by (system, the reason's part before the colon). `oldest_due_seconds`: per active system, the time for
-    which its longest due step has been due. `system_cooldowns`: by (system, reason), the seconds until work is sent to
-    it again. `reappearances`: how many the suppression sync has ever found in a system; `sync_age_seconds`: since its
-    changes were last read; `sync_failures`: consecutive ones by (system, code of the last).
+    `requests` is by (state, reason), `steps` by (system, state), `parked` by (system, the reason's part before the
+    colon). `oldest_due_seconds`: per active system, the time for which its longest due step has been due.
+    `system_cooldowns`: by (system, reason), the seconds until work is sent to it again. `reappearances`: how many the
+    suppression sync has ever found in a system; `sync_age_seconds`: since its changes were last read; `sync_failures`:
+    consecutive ones by (system, code of the last).
     """
 
     requests: Mapping[tuple[str, str], int]
