@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, bindparam, select
 
 from service.audit.sequence import checkpoint_everything, lock_sequencer
 from service.domain.audit.entry import NotAuditable, decode_entry
@@ -24,12 +24,17 @@ from service.store.audit_log.findings import AuditLogBroken, keep_findings
 from service.store.audit_log.pruned import pruned_prefix, remember_pruned, remove_prefix
 from service.store.audit_log.record_change import log_event
 from service.store.audit_log.tree import stored_root, stored_tree
-from service.store.locking import database_now
+from service.store.execute import execute
+from service.store.locking import database_now, set_local
+from service.store.tables.audit import AuditLeaf
+from service.store.tables.requests import RequestRow
 
-_LEAVES = text(
-    "SELECT index AS place, entry, subject FROM audit_leaves WHERE index >= :start AND index < :end ORDER BY index"
+_LEAVES = (
+    select(AuditLeaf.index.label("place"), AuditLeaf.entry, AuditLeaf.subject)
+    .where(AuditLeaf.index >= bindparam("start"), AuditLeaf.index < bindparam("end"))
+    .order_by(AuditLeaf.index)
 )
-_UNFINISHED = text("SELECT subject FROM requests WHERE sealed_at IS NULL")
+_UNFINISHED = select(RequestRow.subject).where(RequestRow.sealed_at.is_(None))
 _CHUNK = 1_000
 
 
@@ -46,7 +51,7 @@ def prune_audit(engine: Engine, signing_key: SigningKey, *, retention: timedelta
     checkpoint_everything(engine, signing_key)
     try:
         with engine.begin() as connection:
-            connection.execute(text("SET LOCAL lock_timeout = '30s'"))
+            set_local(connection, "lock_timeout", "30s")
             lock_sequencer(connection)
             pruning = _prune(connection, signing_key.current(), retention, operator)
     except AuditLogBroken as broken:
@@ -80,11 +85,11 @@ def _prune(connection: Connection, signing_key: SigningKey, retention: timedelta
 
 def _removable(connection: Connection, start: int, end: int, cutoff: datetime) -> GrowingTree:
     """The tree over the prefix that may go, hashed from bytes. Its size is even: no leaf hash is needed after it."""
-    unfinished = {row.subject for row in connection.execute(_UNFINISHED)}
+    unfinished = set(execute(connection, _UNFINISHED).scalars())
     tree = stored_tree(connection, start)
     pair: list[bytes] = []
     for first in range(start, end, _CHUNK):
-        rows = connection.execute(_LEAVES, {"start": first, "end": min(end, first + _CHUNK)}).all()
+        rows = execute(connection, _LEAVES, {"start": first, "end": min(end, first + _CHUNK)}).all()
         if [row.place for row in rows] != list(range(first, min(end, first + _CHUNK))):
             raise AuditLogBroken("index_missing", f"from {first}")
         for row in rows:

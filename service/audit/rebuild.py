@@ -8,37 +8,100 @@ is what the rows are measured by. Memory grows with the objects, not with the en
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import BinaryIO
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, Select, Text, bindparam, cast, select
 
 from service.domain.audit.entry import NotAuditable, decode_entry
 from service.domain.audit.replay import Difference, Replay, StoredObject, differences
 from service.domain.audit.schema import instant_text
 from service.store.audit_log.findings import AuditLogBroken
 from service.store.audit_log.pruned import pruned_prefix
+from service.store.tables.access import ApiKeyRow, HoldRow
+from service.store.tables.audit import AuditLeaf, AuditPending
+from service.store.tables.encryption import EncryptionEpochRow
+from service.store.tables.imports import ImportRow
+from service.store.tables.requests import RequestRow
+from service.store.tables.work import BatchRow, StepRow, SystemRow
 
 _CHUNK = 1_000
 _STREAMED = {"stream_results": True, "max_row_buffer": _CHUNK}
-_LEAVES = text("SELECT index AS place, entry FROM audit_leaves WHERE index >= :start ORDER BY index")
-_PENDING = text("SELECT entry FROM audit_pending ORDER BY id")
-_ROWS = {
-    "request": "SELECT id, state, reason, subject, kind, regime, respond_by, linked_to::text AS linked_to,"
-    " reappearance_of::text AS reappearance_of,"
-    " plan_version, overdue_at IS NOT NULL AS overdue, extended_at IS NOT NULL AS extended,"
-    " sealed_at IS NOT NULL AS sealed, doubts_version, version, entry_hash FROM requests",
-    "step": "SELECT id, request_id::text AS request, system, phase, state, reason, attempts, version, entry_hash"
-    " FROM steps",
-    # A part of a batch that was split, and not leased since, has no entry yet.
-    "batch": "SELECT id, system, phase, version, entry_hash FROM batches WHERE version > 0",
-    "hold": "SELECT id, reason, effective_at, until, lifted_at IS NOT NULL AS lifted, version, entry_hash FROM holds",
-    "key": "SELECT id, scopes, expires_at, revoked_at IS NOT NULL AS revoked, version, entry_hash FROM api_keys",
-    "import": "SELECT id, state, format, version, entry_hash FROM imports",
-    "encryption_epoch": "SELECT id, state, version, entry_hash FROM encryption_epochs",
-    "system": "SELECT name AS id, connector, fingerprint, state, version, entry_hash FROM systems",
-}
+_LEAVES = (
+    select(AuditLeaf.index.label("place"), AuditLeaf.entry)
+    .where(AuditLeaf.index >= bindparam("start"))
+    .order_by(AuditLeaf.index)
+)
+_PENDING = select(AuditPending.entry).order_by(AuditPending.id)
+_ROWS: Mapping[str, Select[*tuple[object, ...]]] = MappingProxyType(
+    {
+        "request": select(
+            RequestRow.id,
+            RequestRow.state,
+            RequestRow.reason,
+            RequestRow.subject,
+            RequestRow.kind,
+            RequestRow.regime,
+            RequestRow.respond_by,
+            cast(RequestRow.linked_to, Text).label("linked_to"),
+            cast(RequestRow.reappearance_of, Text).label("reappearance_of"),
+            RequestRow.plan_version,
+            RequestRow.overdue_at.is_not(None).label("overdue"),
+            RequestRow.extended_at.is_not(None).label("extended"),
+            RequestRow.sealed_at.is_not(None).label("sealed"),
+            RequestRow.doubts_version,
+            RequestRow.version,
+            RequestRow.entry_hash,
+        ),
+        "step": select(
+            StepRow.id,
+            cast(StepRow.request_id, Text).label("request"),
+            StepRow.system,
+            StepRow.phase,
+            StepRow.state,
+            StepRow.reason,
+            StepRow.attempts,
+            StepRow.version,
+            StepRow.entry_hash,
+        ),
+        # A part of a batch that was split, and not leased since, has no entry yet.
+        "batch": select(BatchRow.id, BatchRow.system, BatchRow.phase, BatchRow.version, BatchRow.entry_hash).where(
+            BatchRow.version > 0
+        ),
+        "hold": select(
+            HoldRow.id,
+            HoldRow.reason,
+            HoldRow.effective_at,
+            HoldRow.until,
+            HoldRow.lifted_at.is_not(None).label("lifted"),
+            HoldRow.version,
+            HoldRow.entry_hash,
+        ),
+        "key": select(
+            ApiKeyRow.id,
+            ApiKeyRow.scopes,
+            ApiKeyRow.expires_at,
+            ApiKeyRow.revoked_at.is_not(None).label("revoked"),
+            ApiKeyRow.version,
+            ApiKeyRow.entry_hash,
+        ),
+        "import": select(ImportRow.id, ImportRow.state, ImportRow.format, ImportRow.version, ImportRow.entry_hash),
+        "encryption_epoch": select(
+            EncryptionEpochRow.id, EncryptionEpochRow.state, EncryptionEpochRow.version, EncryptionEpochRow.entry_hash
+        ),
+        "system": select(
+            SystemRow.name.label("id"),
+            SystemRow.connector,
+            SystemRow.fingerprint,
+            SystemRow.state,
+            SystemRow.version,
+            SystemRow.entry_hash,
+        ),
+    }
+)
+"""Per kind of row, the columns that its entries tell, under the names of `domain.audit.replay`."""
 _INSTANTS = frozenset({"respond_by", "effective_at", "until", "expires_at"})
 
 
@@ -55,8 +118,8 @@ class ReplayReport:
 def replay_audit(engine: Engine, export: BinaryIO | None = None) -> ReplayReport:
     """Replay everything committed by now. Raises AuditLogBroken for bytes that are no entry, or an unfit file."""
     entries = 0
-    with engine.execution_options(isolation_level="REPEATABLE READ").begin() as connection:
-        connection.execute(text("SET TRANSACTION READ ONLY"))
+    reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    with reading.begin() as connection:
         replay = Replay(is_pruned=pruned_prefix(connection) > 0)
         for place, raw in _entries(connection, export):
             try:
@@ -73,11 +136,11 @@ def _entries(connection: Connection, export: BinaryIO | None) -> Iterator[tuple[
     if export is not None:
         for start, raw in _exported(export):
             yield f"leaf {start - 1}", raw
-    for row in connection.execute(_LEAVES, {"start": start}, execution_options=_STREAMED):
-        yield f"leaf {row.place}", bytes(row.entry)
+    for place, raw in connection.execute(_LEAVES, {"start": start}, execution_options=_STREAMED):
+        yield f"leaf {place}", bytes(raw)
     # An object's entries are written under its row's lock, so their ids are in their order.
-    for row in connection.execute(_PENDING, execution_options=_STREAMED):
-        yield "pending", bytes(row.entry)
+    for raw in connection.execute(_PENDING, execution_options=_STREAMED).scalars():
+        yield "pending", bytes(raw)
 
 
 def _exported(export: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -100,7 +163,7 @@ def _exported(export: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 def _stored(connection: Connection) -> Iterator[StoredObject]:
     for kind, statement in _ROWS.items():
-        for row in connection.execute(text(statement), execution_options=_STREAMED):
+        for row in connection.execute(statement, execution_options=_STREAMED):
             fields = {
                 name: instant_text(value) if name in _INSTANTS and value is not None else value
                 for name, value in row._mapping.items()

@@ -11,18 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from service.audit.sequence import checkpoint_everything, lock_sequencer
 from service.domain.audit.signed_note import SigningKey, TrustedKey, sign_handover
 from service.domain.errors import Invalid
 from service.store.audit_log.checkpoints import last_checkpoint
+from service.store.audit_log.heads import heads_of
 from service.store.audit_log.record_change import log_event
 from service.store.audit_log.signing_key import keep_handover, load_signing_key, prepare_next_key, take_next_key
 from service.store.key_services.interface import KeyService
 from service.store.locking import database_now
-
-_ANNOUNCED = text("SELECT EXISTS (SELECT 1 FROM audit_heads WHERE object = 'signing_key' AND object_id = :fingerprint)")
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def rotate_signing_key(
 
 def _announce(connection: Connection, old: SigningKey, new: SigningKey, operator: str) -> None:
     fingerprint = new.trusted.fingerprint
-    if connection.execute(_ANNOUNCED, {"fingerprint": fingerprint}).scalar_one():
+    if heads_of(connection, [("signing_key", fingerprint)]):
         return
     try:
         log_event(

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, select, text
 
 from connectors.base.transitions.states import StepState
 from service.domain.errors import NotFound
@@ -25,6 +25,7 @@ from service.store.audit_log.record_change import log_event
 from service.store.encryption.key_store import request_owner
 from service.store.locking import EVERY_GAP, database_now
 from service.store.stores import Stores
+from service.store.tables.work import StepRow, SystemRow
 
 
 @dataclass(frozen=True)
@@ -242,11 +243,10 @@ def _steps(connection: Connection, request_id: UUID) -> list[StepView]:
         view = AttemptView(row.number, row.phase, row.started_at, row.ended_at, row.answer, row.code, row.look)
         attempts.setdefault(row.step_id, []).append(view)
     steps = connection.execute(
-        text(
-            f"SELECT s.*, {EVERY_GAP} AS gaps FROM steps s JOIN systems y ON y.name = s.system"  # noqa: S608 - our own words
-            " WHERE s.request_id = :id ORDER BY s.position, s.system"
-        ),
-        {"id": request_id},
+        select(StepRow.__table__, EVERY_GAP.label("gaps"))
+        .join(SystemRow, SystemRow.name == StepRow.system)
+        .where(StepRow.request_id == request_id)
+        .order_by(StepRow.position, StepRow.system)
     )
     return [_step(step, attempts.get(step.id, [])) for step in steps]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import psycopg
@@ -18,6 +18,7 @@ from psycopg.types.array import ListBinaryDumper
 from sqlalchemy import ARRAY, ColumnElement, bindparam, cast
 from sqlalchemy.types import NullType, TypeEngine
 
+_Element = TypeVar("_Element")
 _Item = TypeVar("_Item", bytes, bytes | None, str, str | None)
 
 
@@ -57,10 +58,10 @@ def timestamp_array(instants: Iterable[datetime | None]) -> str:
     return _array_text(["NULL" if one is None else known.get(one) or _formatted(one, known) for one in instants])
 
 
-def array_parameter(name: str, of: TypeEngine[Any]) -> ColumnElement[Any]:
+def array_parameter(name: str, of: TypeEngine[_Element]) -> ColumnElement[Sequence[_Element]]:
     """Return the parameter `name` of an expression, cast to an array of the type `of`.
 
-    Its value is one of this module's arrays. `Any`: SQLAlchemy's own type of the elements isn't known here.
+    Its value is one of this module's arrays.
     """
     return cast(bindparam(name, type_=NullType()), ARRAY(of))
 

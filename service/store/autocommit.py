@@ -8,14 +8,13 @@ two more round trips. Errors are SQLAlchemy's, and show no parameters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import psycopg
 from psycopg.rows import namedtuple_row
 from sqlalchemy import ClauseElement, Engine
 from sqlalchemy.exc import DBAPIError
 
-from service.store.execute import compile_once
+from service.store.execute import Record, compile_once
 
 
 class Autocommit:
@@ -24,11 +23,11 @@ class Autocommit:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def execute(self, statement: str | ClauseElement, values: Mapping[str, Any]) -> list[Any]:
+    def execute(self, statement: str | ClauseElement, values: Mapping[str, object]) -> list[Record]:
         """Return the rows, with their columns as attributes; an empty list for a statement without any.
 
-        `statement` is an expression that is a module's constant, or text with the driver's `%(name)s`. `Any`: as for
-        `execute.Result`. Raises SQLAlchemy's errors.
+        `statement` is an expression that is a module's constant, or text with the driver's `%(name)s`.
+        Raises SQLAlchemy's errors.
         """
         words = statement
         if not isinstance(words, str):

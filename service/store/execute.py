@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 import psycopg
 from psycopg.rows import namedtuple_row
@@ -24,21 +24,22 @@ from sqlalchemy.types import TypeEngine
 _DIALECT = dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy has no annotation for it
 
 
+Record: TypeAlias = Any
+"""A row as the driver returns it, with its columns as attributes: only the statement knows them. A store builds a
+dataclass from each, so that no caller of the store sees one."""
+
+
 class _Rows(Protocol):
     """The part of a cursor, psycopg's or SQLAlchemy's, that a `Result` reads."""
 
     @property
     def rowcount(self) -> int: ...
 
-    def fetchall(self) -> Sequence[Any]: ...
+    def fetchall(self) -> Sequence[Record]: ...
 
 
 class Result:
-    """The rows of a statement, read once; the columns are attributes.
-
-    A row's type is `Any`: the columns are known only to the statement. A store builds a dataclass from each row, so
-    that no caller of the store sees one.
-    """
+    """The rows of a statement, read once."""
 
     __slots__ = ("_rows",)
 
@@ -50,29 +51,29 @@ class Result:
         """The number of rows that the statement found or changed."""
         return self._rows.rowcount
 
-    def all(self) -> list[Any]:
+    def all(self) -> list[Record]:
         """Return all rows."""
         return list(self._rows.fetchall())
 
-    def scalars(self) -> list[Any]:
+    def scalars(self) -> list[Record]:
         """Return the first column of all rows."""
         return [row[0] for row in self._rows.fetchall()]
 
-    def one_or_none(self) -> Any:
+    def one_or_none(self) -> Record:
         """Return the only row, or None. Raises MultipleResultsFound."""
         rows = self._rows.fetchall()
         if len(rows) > 1:
             raise MultipleResultsFound("more than one row where one at most was expected")
         return rows[0] if rows else None
 
-    def one(self) -> Any:
+    def one(self) -> Record:
         """Return the only row. Raises NoResultFound, MultipleResultsFound."""
         row = self.one_or_none()
         if row is None:
             raise NoResultFound("no row where one was expected")
         return row
 
-    def scalar_one(self) -> Any:
+    def scalar_one(self) -> Record:
         """Return the first column of the only row. Raises like `one`."""
         return self.one()[0]
 
@@ -89,7 +90,9 @@ class Compiled:
     is_direct: bool
 
 
-def execute(connection: Connection, statement: str | ClauseElement, values: Mapping[str, Any] | None = None) -> Result:
+def execute(
+    connection: Connection, statement: str | ClauseElement, values: Mapping[str, object] | None = None
+) -> Result:
     """Execute one statement in the caller's transaction, and begin one where the caller has none yet.
 
     `statement` is a constant of a module: an expression with a `bindparam` for each of `values`, or the text of a
@@ -116,7 +119,7 @@ def execute(connection: Connection, statement: str | ClauseElement, values: Mapp
     return Result(cursor)
 
 
-def _raise(connection: Connection, driver: psycopg.Connection[Any], words: str, error: psycopg.Error) -> NoReturn:
+def _raise(connection: Connection, driver: psycopg.Connection, words: str, error: psycopg.Error) -> NoReturn:
     lost = driver.closed
     if lost:
         connection.invalidate(error)
@@ -147,11 +150,8 @@ def compile_once(statement: str | ClauseElement) -> Compiled:
     return Compiled(str(compiled), MappingProxyType(literals), is_direct)
 
 
-def _is_converted(kind: TypeEngine[Any]) -> bool:
-    """Return True if SQLAlchemy changes the values of this type before the driver gets them.
-
-    `Any`: values of every type.
-    """
+def _is_converted(kind: TypeEngine[object]) -> bool:
+    """Return True if SQLAlchemy changes the values of this type before the driver gets them."""
     if isinstance(kind, ARRAY):
         return _is_converted(kind.item_type)
     if isinstance(kind, Boolean):

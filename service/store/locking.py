@@ -11,31 +11,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Connection,
     DateTime,
     Double,
     Interval,
-    Row,
+    Text,
+    any_,
     bindparam,
     column,
     func,
     insert,
+    literal_column,
     select,
 )
 from sqlalchemy import Uuid as UuidType
 
 from service.store.arrays import array_parameter, uuid_array
 from service.store.audit_log.record_change import Version
-from service.store.execute import execute
-from service.store.tables.work import RequestCheckRow
+from service.store.execute import Record, execute
+from service.store.tables.work import RequestCheckRow, StepRow, SystemRow
 
-# For a step `s` in its system `y`: what was noted of this step, and what the system's connector declares.
-EVERY_GAP = "ARRAY(SELECT DISTINCT unnest(s.not_covered || y.not_covered) ORDER BY 1)"
+EVERY_GAP: ColumnElement[Sequence[str]] = func.array(
+    select(func.unnest(StepRow.not_covered + SystemRow.not_covered).label("gap"))
+    .correlate(StepRow, SystemRow)
+    .distinct()
+    .order_by("gap")
+    .scalar_subquery(),
+    type_=ARRAY(Text),
+)
+"""For a step joined with its system: the gaps noted for this step and those that the system's connector declares."""
 
 _NOW: ColumnElement[datetime] = func.clock_timestamp(type_=DateTime(timezone=True))
 _CLOCK = select(_NOW)
@@ -45,7 +55,15 @@ _DELAY = func.make_interval(0, 0, 0, 0, 0, 0, bindparam("seconds", type_=Double(
 _CHECK_AFTER = insert(RequestCheckRow).from_select(
     ["request_id", "look_at"], select(_IDS.c.id, _NOW + _DELAY), include_defaults=False
 )
-_WITHOUT_SEQSCAN = select(func.set_config("enable_seqscan", "off", True))  # SET LOCAL, as an expression.
+_SET_LOCAL = select(
+    func.set_config(bindparam("setting", type_=Text()), bindparam("value", type_=Text()), literal_column("true"))
+)
+_STEPS = (
+    select(*StepRow.__table__.c)
+    .where(StepRow.request_id == any_(array_parameter("ids", UuidType())))
+    .order_by(StepRow.id)
+    .with_for_update(key_share=True)
+)
 
 
 def database_now(connection: Connection) -> datetime:
@@ -54,18 +72,18 @@ def database_now(connection: Connection) -> datetime:
     return now
 
 
-def lock_steps(connection: Connection, request_ids: Sequence[UUID], columns: str = "*") -> dict[UUID, list[Row[Any]]]:
-    """All steps of these requests by position, locked in the one order that everybody keeps: by id, like a batch's.
+def set_local(connection: Connection, setting: str, value: str) -> None:
+    """Change a setting of PostgreSQL for the rest of this transaction, as SET LOCAL does."""
+    execute(connection, _SET_LOCAL, {"setting": setting, "value": value})
 
-    `columns` is our own text and has `id`, `request_id` and `position`: whoever locks many reads what is needed.
+
+def lock_steps(connection: Connection, request_ids: Sequence[UUID]) -> dict[UUID, list[Record]]:
+    """Return all steps of these requests by position, with all columns, and lock them.
+
+    They are locked by id: every transaction that locks several steps keeps this order, so that none deadlock.
     """
-    rows = execute(
-        connection,
-        f"SELECT {columns} FROM steps WHERE request_id = ANY(CAST(:ids AS uuid[]))"  # noqa: S608 - our own text
-        " ORDER BY id FOR NO KEY UPDATE",
-        {"ids": uuid_array(request_ids)},
-    ).all()
-    found: dict[UUID, list[Row[Any]]] = {request_id: [] for request_id in request_ids}
+    rows = execute(connection, _STEPS, {"ids": uuid_array(request_ids)}).all()
+    found: dict[UUID, list[Record]] = {request_id: [] for request_id in request_ids}
     for row in sorted(rows, key=lambda row: (row.position, row.id)):
         found[row.request_id].append(row)
     return found
@@ -83,7 +101,7 @@ class Versioned(Protocol):
         """The digest of the last entry; None before the first."""
 
 
-def version_of(row: Row[Any] | Versioned) -> Version:
+def version_of(row: Versioned) -> Version:
     """Return a row's version in the audit log."""
     return Version(row.version, None if row.entry_hash is None else bytes(row.entry_hash))
 
@@ -94,7 +112,7 @@ def disable_seqscan(connection: Connection) -> None:
     With the statistics of a day on which every row was unfinished, the planner would read all rows that have ended
     since.
     """
-    execute(connection, _WITHOUT_SEQSCAN)
+    set_local(connection, "enable_seqscan", "off")
 
 
 def request_check(connection: Connection, request_ids: Sequence[UUID]) -> None:

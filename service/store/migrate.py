@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema: the main store by Alembic, the key store by adding its two tables.
+"""Bring a database to the newest schema: the main store by Alembic, the key store by adding its two tables.
 
 Several processes may start at once: an advisory lock lets one migrate while the others wait.
 """
@@ -9,12 +9,13 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import text
+from sqlalchemy import func, select
 
 from service.store.encryption.key_tables import KEY_METADATA
 from service.store.engine import open_engine
+from service.store.locking import set_local
 
-MIGRATION_LOCK = 0x45585055  # "EXPU"
+_LOCK = select(func.pg_advisory_xact_lock(0x45585055))  # "EXPU"
 _HERE = Path(__file__).parent / "migrations"
 
 
@@ -25,9 +26,9 @@ def migrate(database_url: str) -> None:
     config.set_main_option("script_location", str(_HERE).replace("%", "%%"))
     try:
         with engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
-            connection.execute(text("SET LOCAL lock_timeout = '30s'"))
-            connection.execute(text("SET LOCAL statement_timeout = '10min'"))
+            connection.execute(_LOCK)
+            set_local(connection, "lock_timeout", "30s")
+            set_local(connection, "statement_timeout", "10min")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     finally:
@@ -39,7 +40,7 @@ def migrate_keys(key_database_url: str) -> None:
     engine = open_engine(key_database_url, pool_size=1)
     try:
         with engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+            connection.execute(_LOCK)
             KEY_METADATA.create_all(connection)
     finally:
         engine.dispose()

@@ -10,10 +10,10 @@ import secrets
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Uuid, bindparam, select
 
 from connectors.base.transitions.states import StepState
-from service.audit.sequence import sequence_audit
+from service.audit.sequence import checkpoint_everything
 from service.domain.audit.canonical_json import JsonValue
 from service.domain.audit.proof_bundle import seal_certificate
 from service.domain.audit.signed_note import SigningKey, open_checkpoint
@@ -32,8 +32,53 @@ from service.requests.records.store import lock_request
 from service.settings import Settings
 from service.store.audit_log.log import proven_entries
 from service.store.audit_log.record_change import log_changes
+from service.store.execute import execute
 from service.store.locking import EVERY_GAP, database_now
 from service.store.stores import Stores
+from service.store.tables.requests import IdentifierRow, PlanRow
+from service.store.tables.work import StepRow, SystemRow
+
+_REQUEST = bindparam("request", type_=Uuid())
+_IDENTIFIERS = (
+    select(
+        IdentifierRow.kind,
+        IdentifierRow.origin,
+        IdentifierRow.use,
+        IdentifierRow.verification_method,
+        IdentifierRow.verified_at,
+    )
+    .where(IdentifierRow.request_id == _REQUEST)
+    .order_by(IdentifierRow.origin.desc(), IdentifierRow.kind, IdentifierRow.id)
+)
+_PLANS = (
+    select(
+        PlanRow.version,
+        PlanRow.hash,
+        PlanRow.frozen_at,
+        PlanRow.approval_reasons,
+        PlanRow.approved_by,
+        PlanRow.approved_at,
+    )
+    .where(PlanRow.request_id == _REQUEST)
+    .order_by(PlanRow.version)
+)
+_STEPS = (
+    select(
+        StepRow.system,
+        SystemRow.connector,
+        StepRow.state,
+        StepRow.reason,
+        StepRow.ended_at,
+        StepRow.due_at,
+        StepRow.attempts,
+        StepRow.erased,
+        StepRow.left_over,
+        EVERY_GAP.label("gaps"),
+    )
+    .join(SystemRow, SystemRow.name == StepRow.system)
+    .where(StepRow.request_id == _REQUEST)
+    .order_by(StepRow.position, StepRow.system)
+)
 
 
 @dataclass(frozen=True)
@@ -56,20 +101,11 @@ def issue_certificate(
         final = row.sealed_at is not None
         change = request_change(row, "certificate_issued", certificate_hash=claims_hash(claims), final=final)
         log_changes(connection, [change], actor=actor, at=database_now(connection))
-    note = _checkpoint_everything(stores.engine, signing_key)
+    note = checkpoint_everything(stores.engine, signing_key)
     checkpoint = open_checkpoint(note, signing_key.trusted)
     with stores.engine.begin() as connection:
         entries = proven_entries(connection, row.subject, checkpoint)
     return IssuedCertificate(seal_certificate(claims, entries, note, signing_key), final)
-
-
-def _checkpoint_everything(engine: Engine, signing_key: SigningKey) -> str:
-    while sequence_audit(engine, signing_key).more:
-        pass
-    batch = sequence_audit(engine, signing_key, checkpoint_now=True)
-    if batch.note is None:
-        raise AssertionError("a checkpoint that was asked for is always answered")
-    return batch.note
 
 
 def _claims(connection: Connection, settings: Settings, row: StoredRequest) -> dict[str, JsonValue]:
@@ -103,18 +139,12 @@ def _claims(connection: Connection, settings: Settings, row: StoredRequest) -> d
 
 
 def _identifiers(connection: Connection, request_id: UUID) -> list[CertifiedIdentifier]:
-    rows = connection.execute(
-        text(
-            "SELECT kind, origin, use, verification_method, verified_at FROM identifiers WHERE request_id = :id"
-            " ORDER BY origin DESC, kind, id"
-        ),
-        {"id": request_id},
-    )
+    rows = execute(connection, _IDENTIFIERS, {"request": request_id}).all()
     return [CertifiedIdentifier(r.kind, r.origin, r.use, r.verification_method, r.verified_at) for r in rows]
 
 
 def _plans(connection: Connection, request_id: UUID) -> list[CertifiedPlan]:
-    rows = connection.execute(text("SELECT * FROM plans WHERE request_id = :id ORDER BY version"), {"id": request_id})
+    rows = execute(connection, _PLANS, {"request": request_id}).all()
     return [
         CertifiedPlan(
             version=r.version,
@@ -129,13 +159,7 @@ def _plans(connection: Connection, request_id: UUID) -> list[CertifiedPlan]:
 
 
 def _steps(connection: Connection, request_id: UUID) -> list[CertifiedStep]:
-    rows = connection.execute(
-        text(
-            f"SELECT s.*, y.connector, s.attempts AS tried, {EVERY_GAP} AS gaps"  # noqa: S608 - our own words
-            " FROM steps s JOIN systems y ON y.name = s.system WHERE s.request_id = :id ORDER BY s.position, s.system"
-        ),
-        {"id": request_id},
-    )
+    rows = execute(connection, _STEPS, {"request": request_id}).all()
     return [
         CertifiedStep(
             system=r.system,
@@ -144,7 +168,7 @@ def _steps(connection: Connection, request_id: UUID) -> list[CertifiedStep]:
             reason=r.reason,
             ended_at=r.ended_at,
             look_again_at=r.due_at if r.state == StepState.ACCEPTED else None,
-            attempts=r.tried,
+            attempts=r.attempts,
             erased=dict(r.erased),
             left_over=dict(r.left_over),
             not_covered=list(r.gaps),

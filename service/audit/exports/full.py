@@ -20,9 +20,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import BigInteger, Connection, Engine, bindparam, cast, func, select
 
 from service.audit.sequence import checkpoint_everything
 from service.domain.audit.canonical_json import JsonValue, encode_canonical
@@ -33,14 +33,21 @@ from service.store.audit_log.checkpoints import checkpoints_between
 from service.store.audit_log.findings import AuditLogBroken, keep_findings
 from service.store.audit_log.pruned import pruned_prefix
 from service.store.audit_log.tree import nodes_completed_between, stored_tree
+from service.store.execute import execute
+from service.store.tables.audit import AuditHead, AuditLeaf
 
 EXPORT_FORMAT = "expunge-audit-export/1"
 _CHUNK = 1_024
 _MOST_FINDINGS = 20
-_LEAVES = text("SELECT index AS place, entry, leaf_hash, subject FROM audit_leaves WHERE index < :size ORDER BY index")
-# Each object's newest version is how many entries it has, so both numbers are the size of the log.
-_COUNTS = text(
-    "SELECT (SELECT count(*) FROM audit_leaves), (SELECT coalesce(sum(version), 0)::bigint FROM audit_heads)"
+_LEAVES = (
+    select(AuditLeaf.index, AuditLeaf.entry, AuditLeaf.leaf_hash, AuditLeaf.subject)
+    .where(AuditLeaf.index < bindparam("size"))
+    .order_by(AuditLeaf.index)
+)
+# An object's newest version is the number of its entries, so that both numbers are the size of the log.
+_COUNTS = select(
+    select(func.count()).select_from(AuditLeaf).scalar_subquery().label("leaves"),
+    select(cast(func.coalesce(func.sum(AuditHead.version), 0), BigInteger)).scalar_subquery().label("versions"),
 )
 
 
@@ -60,8 +67,8 @@ def export_audit(engine: Engine, signing_key: SigningKey, out: BinaryIO) -> Expo
     note = checkpoint_everything(engine, signing_key)
     checkpoint = open_checkpoint(note, signing_key.trusted)
     findings = _Findings()
-    with engine.execution_options(isolation_level="REPEATABLE READ").begin() as connection:
-        connection.execute(text("SET TRANSACTION READ ONLY"))
+    reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    with reading.begin() as connection:
         _write(connection, checkpoint, note, out, _Recheck(connection, signing_key.trusted, findings))
     if findings.found:
         keep_findings(engine, *findings.found)
@@ -80,11 +87,21 @@ def _write(connection: Connection, checkpoint: Checkpoint, note: str, out: Binar
         _LEAVES, {"size": checkpoint.size}, execution_options={"stream_results": True, "max_row_buffer": _CHUNK}
     )
     for rows in leaves.partitions(_CHUNK):
-        # The bytes go out as they are stored, never decoded and encoded again: the verifier hashes what it reads.
-        out.write(b"".join(b'{"entry":%b,"index":%d}\n' % (bytes(row.entry), row.place) for row in rows))
-        recheck.chunk(rows)
+        chunk = [_StoredLeaf(place, bytes(raw), bytes(hashed), subject) for place, raw, hashed, subject in rows]
+        # The bytes are written as they are stored, never decoded and encoded again: the verifier hashes what it reads.
+        out.write(b"".join(b'{"entry":%b,"index":%d}\n' % (leaf.raw, leaf.place) for leaf in chunk))
+        recheck.chunk(chunk)
     recheck.end(checkpoint)
     out.write(encode_canonical({"checkpoint": note}) + b"\n")
+
+
+class _StoredLeaf(NamedTuple):
+    """A row of the log."""
+
+    place: int
+    raw: bytes
+    hash: bytes
+    subject: str | None
 
 
 @dataclass
@@ -108,17 +125,16 @@ class _Recheck:
         self._tree = GrowingTree(size, list(self.start.peaks))
         self._compare(self._signed(size - 1, size), {size: self._tree.root()})
 
-    def chunk(self, rows: Sequence[Any]) -> None:
+    def chunk(self, leaves: Sequence[_StoredLeaf]) -> None:
         start = self._tree.size
         roots: dict[int, bytes] = {}
         complete: dict[Node, bytes] = {}
-        signed = self._signed(start, start + len(rows))
+        signed = self._signed(start, start + len(leaves))
         sizes = {checkpoint.size for checkpoint in signed}
-        for row in rows:
-            raw = bytes(row.entry)
-            leaf = leaf_hash(raw)
-            self._leaf(row, raw, leaf)
-            complete.update(self._tree.append(leaf))
+        for leaf in leaves:
+            hashed = leaf_hash(leaf.raw)
+            self._leaf(leaf, hashed)
+            complete.update(self._tree.append(hashed))
             if self._tree.size in sizes:
                 roots[self._tree.size] = self._tree.root()
         self._compare(signed, roots)
@@ -131,25 +147,25 @@ class _Recheck:
     def end(self, checkpoint: Checkpoint) -> None:
         if (self._tree.size, self._tree.root()) != (checkpoint.size, checkpoint.root):
             self._findings.add("entries_differ_from_checkpoint", f"size {checkpoint.size}")
-        leaves, counted = self._connection.execute(_COUNTS).one()
-        if leaves + self.start.size != counted:
-            self._findings.add("heads_differ", f"{leaves} leaves, {counted} by the objects' counters")
+        counted = execute(self._connection, _COUNTS).one()
+        if counted.leaves + self.start.size != counted.versions:
+            self._findings.add("heads_differ", f"{counted.leaves} leaves, {counted.versions} by the objects' counters")
 
     def _compare(self, signed: Sequence[Checkpoint], roots: Mapping[int, bytes]) -> None:
         for checkpoint in signed:
             if checkpoint.root != roots[checkpoint.size]:
                 self._findings.add("signed_root_differs", f"size {checkpoint.size}")
 
-    def _leaf(self, row: Any, raw: bytes, leaf: bytes) -> None:
-        if row.place != self._tree.size:
+    def _leaf(self, leaf: _StoredLeaf, hashed: bytes) -> None:
+        if leaf.place != self._tree.size:
             self._findings.add("index_missing", f"leaf {self._tree.size}")
-        if leaf != bytes(row.leaf_hash):
-            self._findings.add("leaf_hash_differs", f"leaf {row.place}")
+        if hashed != leaf.hash:
+            self._findings.add("leaf_hash_differs", f"leaf {leaf.place}")
         try:
-            if position_of(raw).subject != row.subject:
-                self._findings.add("subject_differs", f"leaf {row.place}")
+            if position_of(leaf.raw).subject != leaf.subject:
+                self._findings.add("subject_differs", f"leaf {leaf.place}")
         except NotAuditable:
-            self._findings.add("not_an_entry", f"leaf {row.place}")
+            self._findings.add("not_an_entry", f"leaf {leaf.place}")
 
     def _signed(self, after: int, upto: int) -> list[Checkpoint]:
         try:

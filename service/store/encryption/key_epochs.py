@@ -14,15 +14,19 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Engine, Text, cast, exists, func, insert, not_, select, text, update
+from sqlalchemy import Connection, Engine, Text, cast, exists, func, insert, not_, select, update
 
 from service.domain.encryption.epochs import EncryptionEpoch, EpochState, is_due_for_rotation
 from service.store.encryption.epoch_secrets import EpochSecrets
 from service.store.encryption.key_tables import data_keys, key_epochs
+from service.store.execute import execute
+from service.store.locking import set_local
+from service.store.sql_files import load_sql
 
 _ONE_ROTATION = 0x45504F43  # "EPOC": one process at a time looks after the epochs.
 _BEGINNING = 0x45504F42  # "EPOB": one process at a time makes or removes an epoch key.
 _LOCK_PATIENCE = "5s"
+_LOCK_DATA_KEYS = load_sql(__package__, "lock_data_keys")
 _LOST = select(cast(key_epochs.c.id, Text)).where(key_epochs.c.state == EpochState.LOST)
 
 
@@ -73,8 +77,8 @@ class KeyEpochs:
             self._secrets.create(epoch_id)
             self._secrets.read(epoch_id)
             _durable(connection)
-            connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_PATIENCE}'"))
-            connection.execute(text("LOCK TABLE data_keys IN SHARE MODE"))
+            set_local(connection, "lock_timeout", _LOCK_PATIENCE)
+            execute(connection, _LOCK_DATA_KEYS)
             connection.execute(
                 update(key_epochs)
                 .where(key_epochs.c.state == EpochState.CURRENT)
@@ -218,4 +222,4 @@ def _now(connection: Connection) -> datetime:
 
 def _durable(connection: Connection) -> None:
     """Have this transaction's commit wait for the disk, whatever the server's default is."""
-    connection.execute(text("SET LOCAL synchronous_commit = on"))
+    set_local(connection, "synchronous_commit", "on")

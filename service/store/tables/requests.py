@@ -9,7 +9,22 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Computed, DateTime, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, text
+from sqlalchemy import (
+    Boolean,
+    Computed,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    case,
+    column,
+    func,
+    literal,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -19,8 +34,9 @@ from service.store.tables.base import Base
 Instant = DateTime(timezone=True)
 
 # The queue of a request and its steps; domain.execution.fair_queues has the rule.
-FAIR_QUEUE = (
-    f"CASE WHEN urgent THEN '{URGENT_FAIR_QUEUE}'::uuid ELSE COALESCE(import_id, '{DEFAULT_FAIR_QUEUE}'::uuid) END"
+FAIR_QUEUE = case(
+    (column("urgent", Boolean), literal(URGENT_FAIR_QUEUE, Uuid)),
+    else_=func.coalesce(column("import_id", Uuid), literal(DEFAULT_FAIR_QUEUE, Uuid)),
 )
 
 # Each row is leased, or planned, soon after it was written: beside itself it can be updated without touching an index.
