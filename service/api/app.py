@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TypedDict
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -56,7 +57,7 @@ def create_app(stores: Stores, settings: Settings) -> FastAPI:
     return app
 
 
-def _describe(app: FastAPI) -> dict[str, Any]:
+def _describe(app: FastAPI) -> dict[str, object]:
     """The OpenAPI description with the problems' schema and the way to authenticate."""
     if app.openapi_schema is None:
         schema = get_openapi(
@@ -67,7 +68,9 @@ def _describe(app: FastAPI) -> dict[str, Any]:
         )
         components = schema.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
-        _drop_frameworks_own_errors(schema)
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        _drop_frameworks_own_errors(schema["paths"].values())
         for model in (Problem, FieldError):
             own = model.model_json_schema(ref_template="#/components/schemas/{model}")
             own.pop("$defs", None)
@@ -84,11 +87,17 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _drop_frameworks_own_errors(schema: dict[str, Any]) -> None:
-    """FastAPI adds a 422 of its own form to every operation with a parameter; ours are problems, or can't happen."""
-    for name in ("HTTPValidationError", "ValidationError"):
-        schema["components"]["schemas"].pop(name, None)
-    for methods in schema["paths"].values():
+class _ResponseObject(TypedDict, total=False):
+    content: dict[str, object]
+
+
+class _OperationObject(TypedDict):
+    responses: dict[str, _ResponseObject]
+
+
+def _drop_frameworks_own_errors(paths: Iterable[Mapping[str, _OperationObject]]) -> None:
+    """Remove FastAPI's own 422 from each operation; ours are problems, or they can't happen."""
+    for methods in paths:
         for operation in methods.values():
             if "application/problem+json" not in operation["responses"].get("422", {}).get("content", {}):
                 operation["responses"].pop("422", None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from itertools import islice
-from typing import Any
+from typing import TypedDict
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -26,35 +26,42 @@ _SIGNED = "x-signed-by-vendor"
 _CHALLENGE = 'Bearer realm="expunge"'
 
 
+class RouteArguments(TypedDict):
+    """Arguments of a router's decorator (`@router.get`, ...); `responses` is by status."""
+
+    openapi_extra: dict[str, object]
+    responses: dict[int | str, dict[str, object]]
+
+
 def needs(
     scope: Scope, *problems: int, or_scope: Scope | None = None, when_refused: str | None = None
-) -> dict[str, Any]:
+) -> RouteArguments:
     """Arguments of a route that asks for `scope`; `problems`: the statuses that it has beside 401, 403, 422, 500, 503.
 
     With `or_scope` either of the two suffices. `when_refused` stands in the answer of each refusal.
     """
     scopes = [scope] if or_scope is None else [scope, or_scope]
-    extra: dict[str, Any] = {"security": [{SECURITY_SCHEME: [each.value]} for each in scopes]}
+    extra: dict[str, object] = {"security": [{SECURITY_SCHEME: [each.value]} for each in scopes]}
     if when_refused is not None:
         extra[WHEN_REFUSED] = when_refused
     return {"openapi_extra": extra, "responses": documented(401, 403, *problems, 422, 500, 503)}
 
 
-def open_to_anybody(*problems: int) -> dict[str, Any]:
+def open_to_anybody(*problems: int) -> RouteArguments:
     """Arguments of a route that needs no key: health, and nothing else."""
     return {"openapi_extra": {"security": [], _ANYBODY: True}, "responses": documented(*problems, 500)}
 
 
-def signed_by_vendor(*problems: int) -> dict[str, Any]:
+def signed_by_vendor(*problems: int) -> RouteArguments:
     """Arguments of a route whose endpoint checks a vendor's signature over the body: callbacks, and nothing else."""
-    extra = {"security": [], _ANYBODY: True, _SIGNED: True}
+    extra: dict[str, object] = {"security": [], _ANYBODY: True, _SIGNED: True}
     return {"openapi_extra": extra, "responses": documented(*problems, 500, 503)}
 
 
 class GuardedRoute(APIRoute):
     """A route that checks the key and its scope first, then reads the body, then runs the endpoint."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[object, object, Response]]:
         """The endpoint behind its guard."""
         handle = super().get_route_handler()
         scopes = _scopes_of(self)

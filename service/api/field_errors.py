@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import get_args
 
 from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 
 from service.domain.field_problems import MOST_PROBLEMS, FieldProblem, names_a_field, nearest
 
@@ -53,7 +54,7 @@ _BOUNDS: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 
 def field_problems(
-    found: Iterable[Mapping[str, Any]],
+    found: Iterable[ErrorDetails],
     model: object,
     *,
     may_repeat: Callable[[str, str | None], bool] = lambda name, near: names_a_field(name),
@@ -94,7 +95,7 @@ def field_names(model: object, path: Sequence[str | int] = ()) -> tuple[str, ...
     return tuple(each.alias or name for name, each in current.model_fields.items())
 
 
-def _problem(item: Mapping[str, Any], model: object, may_repeat: Callable[[str, str | None], bool]) -> FieldProblem:
+def _problem(item: ErrorDetails, model: object, may_repeat: Callable[[str, str | None], bool]) -> FieldProblem:
     loc, reason, context = item["loc"], str(item["type"]), item.get("ctx", {})
     if reason == _UNKNOWN:
         *place, name = loc

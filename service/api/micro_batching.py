@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
@@ -64,7 +64,7 @@ class MicroBatcher(Generic[_Asked, _Answered]):
                 self._in_time += 1
                 self._begin(self._serve_in_turn(members))
 
-    def _begin(self, serving: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, serving: Coroutine[object, object, None]) -> None:
         # A task of its own: if the first caller disconnects, the others' calls must go on.
         task = asyncio.get_running_loop().create_task(serving)
         self._tasks.add(task)
@@ -112,7 +112,7 @@ class MicroBatcher(Generic[_Asked, _Answered]):
                 answer.set_result(result)
 
 
-def _fail(members: Sequence[_Member[Any, Any]], error: Exception) -> None:
+def _fail(members: Sequence[_Member[_Asked, _Answered]], error: Exception) -> None:
     for _, answer in members:
         if not answer.done():
             answer.set_exception(error)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -100,7 +99,7 @@ class FieldError(BaseModel):
         )
 
     @model_serializer(mode="wrap")
-    def _without_nulls(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_nulls(self, serialise: SerializerFunctionWrapHandler) -> dict[str, object]:
         return {name: value for name, value in serialise(self).items() if value is not None}
 
 
@@ -165,7 +164,7 @@ def problem_response(trouble: Trouble) -> Response:
     return JSONResponse(problem_of(trouble).model_dump(), trouble.status, headers, media_type=MEDIA_TYPE)
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
     """The entries of an operation's `responses` for these problems."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}

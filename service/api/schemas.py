@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -47,7 +47,7 @@ RequestKind = StrEnum("RequestKind", {kind.upper(): kind for kind in KINDS})  # 
 RegimeCode = StrEnum("RegimeCode", {code.upper(): code for code in REGIMES})  # type: ignore[misc]  # names from a table
 
 
-def _only_text(value: object) -> Any:
+def _only_text(value: object) -> str:
     """Numbers would be read as seconds since 1970: whoever sends one means something else."""
     if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
         raise PydanticCustomError("not_rfc_3339", "an RFC 3339 date-time is required")

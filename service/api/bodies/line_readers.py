@@ -11,10 +11,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from service.api.bodies.request_body import check_json
 from service.api.bodies.split_lines import RawLine
@@ -192,7 +193,7 @@ def _places(columns: tuple[str, ...]) -> Mapping[str, str]:
     return MappingProxyType(places)
 
 
-def _line(number: int, value: Any, submitted_by: UUID, places: Mapping[str, str]) -> Line:
+def _line(number: int, value: object, submitted_by: UUID, places: Mapping[str, str]) -> Line:
     try:
         body = SubmitBody.model_validate(value)
     except ValidationError as error:
@@ -200,9 +201,9 @@ def _line(number: int, value: Any, submitted_by: UUID, places: Mapping[str, str]
     return Line(number, submission_of(body, submitted_by), places)
 
 
-def _errors(found: Sequence[Any], places: Mapping[str, str]) -> tuple[FieldProblem, ...]:
+def _errors(found: Sequence[ErrorDetails], places: Mapping[str, str]) -> tuple[FieldProblem, ...]:
     """Refusals of lines are stored, so that the name of an unknown field is told only if it is nearly one of ours."""
-    in_body = [{**item, "loc": ("body", *item["loc"])} for item in found]
+    in_body: list[ErrorDetails] = [{**item, "loc": ("body", *item["loc"])} for item in found]
     problems = field_problems(
         in_body, SubmitBody, may_repeat=lambda name, near: near is not None and names_a_field(name)
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from email.message import Message
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -44,7 +44,7 @@ class _ReadRequest(Request):
         """The body as it came."""
         return self._read
 
-    async def json(self) -> Any:
+    async def json(self) -> object:
         """The body's value."""
         return self._value
 
@@ -72,10 +72,10 @@ def _check_media_type(content_type: str | None) -> None:
         raise Trouble(415, "unsupported_media_type")
 
 
-def check_json(body: bytes) -> Any:
+def check_json(body: bytes) -> object:
     """The value. Raises Trouble for anything but one JSON value with one meaning."""
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+        value: object = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
     except _Twice:
         raise Trouble(422, "validation", errors=[FieldError(field="", reason="duplicate_member")]) from None
     except (ValueError, RecursionError):
@@ -85,7 +85,7 @@ def check_json(body: bytes) -> Any:
     return value
 
 
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise _Twice
@@ -99,7 +99,7 @@ def _no_constant(_: str) -> NoReturn:
 def _is_deep(value: object) -> bool:
     level = [value]
     for _ in range(_DEEPEST):
-        inner: list[Any] = []
+        inner: list[object] = []
         for item in level:
             if isinstance(item, dict):
                 inner.extend(item.values())

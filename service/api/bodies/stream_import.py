@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
 
 import anyio
 from starlette.concurrency import run_in_threadpool
@@ -111,17 +110,21 @@ class ArrivingLines:
             self._has_ended = True
 
 
+def _spool_file() -> tempfile.SpooledTemporaryFile[bytes]:
+    return tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)
+
+
 @dataclass
 class _Spool:
     """The answer as far as it is written, to be sent as fast as it is read."""
 
-    file: Any = field(default_factory=lambda: tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES))  # noqa: SIM115 - closed by the answer
+    file: tempfile.SpooledTemporaryFile[bytes] = field(default_factory=_spool_file)
     written: int = 0
     sent: int = 0
     is_whole: bool = False
     grown: anyio.Event = field(default_factory=anyio.Event)
 
-    def write(self, lines: Sequence[dict[str, Any]], *, last: bool = False) -> None:
+    def write(self, lines: Sequence[dict[str, object]], *, last: bool = False) -> None:
         """Append; wake whoever waits."""
         self.file.seek(self.written)
         self.written += self.file.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
@@ -224,7 +227,7 @@ class ImportAnswer(Response):
             return verdict
         return replace(verdict, result=replace(verdict.result, linked_to=None))
 
-    def _last_line(self, problem: Problem | None) -> dict[str, Any]:
+    def _last_line(self, problem: Problem | None) -> dict[str, object]:
         words = {word: self._counts[word] for word in ("accepted", "linked", "replayed", "refused")}
         return {
             "import": str(self._import.id),
@@ -243,9 +246,9 @@ def _word(verdict: Verdict) -> str:
     return "linked" if verdict.result.linked_to else "accepted"
 
 
-def _shown(verdict: Verdict) -> dict[str, Any]:
+def _shown(verdict: Verdict) -> dict[str, object]:
     result = verdict.result
-    shown: dict[str, Any] = {"line": verdict.line, "status": _word(verdict)}
+    shown: dict[str, object] = {"line": verdict.line, "status": _word(verdict)}
     if isinstance(result, Accepted):
         return shown | {
             "id": str(result.request_id),

@@ -10,14 +10,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, BinaryIO, Literal
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from service.api.authentication import GuardedRoute, needs
+from service.api.authentication import GuardedRoute, RouteArguments, needs
 from service.api.dependencies import AppContext, Context, CurrentCaller
 from service.api.schemas import AnyInstant, RegimeCode
 from service.audit.exports.certificate import issue_certificate
@@ -80,7 +80,7 @@ class ReportQuery(PinnedQuery):
     regime: RegimeCode | None = None
 
 
-def _files(arguments: dict[str, Any], *types: str, description: str) -> dict[str, Any]:
+def _files(arguments: RouteArguments, *types: str, description: str) -> RouteArguments:
     schema = {"schema": {"type": "string", "format": "binary"}}
     content = {name: {"schema": {"type": "object"}} if name == "application/json" else schema for name in types}
     arguments["responses"][200] = {"description": description, "content": content}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from email.message import Message
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from service.api.authentication import GuardedRoute, needs
+from service.api.authentication import GuardedRoute, RouteArguments, needs
 from service.api.bodies.line_readers import reader_of
 from service.api.bodies.stream_import import MEDIA_TYPE, ArrivingLines, ImportAnswer, SenderGone
 from service.api.dependencies import AppContext, Context, CurrentCaller
@@ -59,9 +59,9 @@ _VERDICTS = (
 _TEXT = {"type": "string"}
 
 
-def _streamed(route: dict[str, Any]) -> dict[str, Any]:
+def _streamed(route: RouteArguments) -> RouteArguments:
     """The body and the answer of a batch, which no schema of one JSON value describes."""
-    content: dict[str, Any] = {name: {"schema": _TEXT, "example": _JSON_LINE} for name in _FORMATS}
+    content: dict[str, object] = {name: {"schema": _TEXT, "example": _JSON_LINE} for name in _FORMATS}
     content["text/csv"] = {"schema": _TEXT, "example": _ROWS}
     route["openapi_extra"]["requestBody"] = {"required": True, "content": content}
     route["responses"][202] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -21,11 +21,8 @@ def limited_protocol(gate: ConnectionGate) -> type[asyncio.Protocol]:
 
 class _LimitedProtocol(H11Protocol):
     gate: ClassVar[ConnectionGate]
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._something_came = False
-        self._writing_stopped = False
+    _something_came = False
+    _writing_stopped = False
 
     @property
     def client_address(self) -> str | None:
