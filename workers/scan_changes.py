@@ -111,8 +111,8 @@ def _record(context: WorkerContext, leased: LeasedSync, changes: ChangePage, wai
 def _postpone(context: WorkerContext, leased: LeasedSync, error: ConnectorError) -> None:
     """What may pass soon is tried again as any work is; what a human must mend, at the next regular time."""
     now = context.clock.now()
-    retry = decide(error, tries=leased.tries + 1, time_left=_NO_DEADLINE, now=now)
+    retry = decide(error, consecutive_attempts=leased.consecutive_errors + 1, time_left=_NO_DEADLINE, now=now)
     every = context.settings.suppression.sync_interval_seconds
     seconds = every if retry.due_at is None else max((retry.due_at - now).total_seconds(), 0.0)
-    postpone_sync(context.stores, leased, seconds=seconds, error=error.code if retry.is_try else None)
+    postpone_sync(context.stores, leased, seconds=seconds, error=error.code if retry.is_attempt else None)
     log.warning("sync_not_done", system=leased.system, code=error.code)

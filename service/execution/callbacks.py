@@ -1,8 +1,8 @@
 """Bring the looks of accepted steps forward when a vendor's signed callback comes.
 
 Decides when: now, but not before the vendor's own delay is over, and not twice within `min_callback_interval_seconds`,
-however often the same call comes. Never decides what became of anybody: states, answers and tries stay, only due times
-move, of which the audit log doesn't tell. A callback that is lost, refused or late costs nothing but the wait for the
+however often the same call comes. Changes no state, answer or attempt: only due times move, which the
+audit log doesn't record. A callback that is lost, refused or late costs nothing but the wait for the
 poll.
 """
 

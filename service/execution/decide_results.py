@@ -91,7 +91,7 @@ class ResultDecider:
             return None
         return (
             row.phase,
-            row.tries,
+            row.consecutive_attempts,
             row.rounds,
             row.effect_possible,
             row.retained,

@@ -69,7 +69,7 @@ def _free_expired(connection: Connection, limit: int) -> int:
 def _park_killers(connection: Connection, steps: Sequence[Row[Any]], now: datetime) -> None:
     """Who was alone in the lease, and with whom process after process died: trying for ever would kill for ever."""
     leased = Counter(s.batch_id for s in steps)
-    alone = [s.id for s in steps if s.tries >= MOST_DEATHS and leased[s.batch_id] == 1]
+    alone = [s.id for s in steps if s.consecutive_attempts >= MOST_DEATHS and leased[s.batch_id] == 1]
     if not alone:
         return
     killers = connection.execute(
@@ -93,7 +93,7 @@ def _batches_after(
     stays: dict[UUID, UUID] = {}
     for batch in batches:
         mine = [s for s in steps if s.batch_id == batch.id]
-        suspects = [s.id for s in mine if s.tries >= REPEATED]
+        suspects = [s.id for s in mine if s.consecutive_attempts >= REPEATED]
         if batch.phase in (Phase.SUPPRESS, Phase.ERASE):
             stays |= {s.id: batch.id for s in mine}
         elif len(mine) > 1 and suspects:

@@ -56,7 +56,7 @@ class StepContext:
         held, withdrawn, unapproved, waiting = self.of(row)
         return StepFacts(
             phase=Phase(row.phase),
-            tries=row.tries,
+            consecutive_attempts=row.consecutive_attempts,
             rounds=row.rounds,
             effect_possible=row.effect_possible,
             frozen=row.plan_version is not None,

@@ -57,7 +57,7 @@ class LeasedStep:
     request_id: UUID
     ref: str
     attempt: int
-    tries: int
+    consecutive_attempts: int
     respond_by: datetime
     subject: Subject = field(repr=False)
     stored: Sequence[OpenIdentifier] = field(repr=False)
@@ -256,7 +256,7 @@ def _open(
                 request_id=row.request_id,
                 ref=ref,
                 attempt=row.attempts + 1,
-                tries=row.tries + 1,
+                consecutive_attempts=row.consecutive_attempts + 1,
                 respond_by=row.respond_by,
                 subject=Subject(
                     ref,

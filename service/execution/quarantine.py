@@ -61,7 +61,7 @@ def split_failed(
             phase=leased.phase,
             error=error,
             people=len(people),
-            tries=min(rows[step_id].tries for step_id in people),
+            consecutive_attempts=min(rows[step_id].consecutive_attempts for step_id in people),
             has_token=facts.has_token,
             family=family,
             root_people=root_people or len(ids),
@@ -79,14 +79,15 @@ _EFFECTS = frozenset({Phase.SUPPRESS, Phase.ERASE})
 
 def isolate_suspects(connection: Connection, batch_id: UUID, phase: str, steps: Sequence[Row[Any]]) -> list[Row[Any]]:
     """Those of the locked due steps of a batch who may travel together now; all of them, but for a batch that kills."""
-    if phase not in _EFFECTS or not any(s.tries >= REPEATED for s in steps):
+    if phase not in _EFFECTS or not any(s.consecutive_attempts >= REPEATED for s in steps):
         return list(steps)
     # Tries count every error in a row; only attempts without any answer tell of a process that died.
     rows = connection.execute(
         text(
-            "SELECT s.id, least(s.tries, count(*)) AS deaths FROM steps s JOIN attempts a ON a.step_id = s.id"
-            " AND a.batch_id = s.batch_id AND a.ended_at IS NULL WHERE s.batch_id = :b AND s.reason = :expired"
-            " GROUP BY s.id, s.tries"
+            "SELECT s.id, least(s.consecutive_attempts, count(*)) AS deaths FROM steps s"
+            " JOIN attempts a ON a.step_id = s.id AND a.batch_id = s.batch_id AND a.ended_at IS NULL"
+            " WHERE s.batch_id = :b AND s.reason = :expired"
+            " GROUP BY s.id, s.consecutive_attempts"
         ),
         {"b": batch_id, "expired": LEASE_EXPIRED},
     )

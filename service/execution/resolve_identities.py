@@ -27,7 +27,12 @@ def walk(runtime: WorkerContext, leased: list[LeasedIdentity]) -> None:
         now = runtime.clock.now()
         # Whatever the error is called, a request whose person can't be found is tried again: it has no step to park.
         again = TemporarilyUnavailable(error.code, retry_after_seconds=getattr(error, "retry_after_seconds", None))
-        retry = decide(again, tries=max(item.tries for item in leased), time_left=leased[0].time_left(now), now=now)
+        retry = decide(
+            again,
+            consecutive_attempts=max(item.consecutive_attempts for item in leased),
+            time_left=leased[0].time_left(now),
+            now=now,
+        )
         assert retry.due_at is not None
         postpone_identities(runtime.stores, leased, retry.due_at)
         log.warning("identity_graph_unavailable", code=error.code, requests=len(leased))

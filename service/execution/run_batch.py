@@ -171,7 +171,9 @@ def retry_times(context: WorkerContext, batch: LeasedBatch, results: Mapping[str
     """Return the retry policy's answer for each error, by `ref`."""
     now = context.clock.now()
     return {
-        step.ref: decide(error, tries=step.tries, time_left=step.respond_by - now, now=now)
+        step.ref: decide(
+            error, consecutive_attempts=step.consecutive_attempts, time_left=step.respond_by - now, now=now
+        )
         for step in batch.steps
         if isinstance(error := results[step.ref], ConnectorError)
     }

@@ -55,13 +55,13 @@ class SystemStatus(NamedTuple):
 class SyncStatus(NamedTuple):
     """The suppression sync of an active system.
 
-    `tries` counts consecutive failures; `last_error` is the code of the last one.
+    `last_error` is the code of the last of `consecutive_errors`.
     """
 
     system: str
     found: int
     last_error: str | None
-    tries: int
+    consecutive_errors: int
     age_seconds: float
 
 
@@ -150,7 +150,7 @@ _SYNCS = (
         SuppressionSyncRow.system,
         SuppressionSyncRow.found,
         SuppressionSyncRow.last_error,
-        SuppressionSyncRow.tries,
+        SuppressionSyncRow.consecutive_errors,
         cast(
             extract(
                 "epoch",

@@ -69,7 +69,9 @@ def count_work(stores: Stores) -> WorkCounts:
             imports=store.count_imports(connection),
             reappearances={each.system: each.found for each in syncs},
             sync_age_seconds={each.system: each.age_seconds for each in syncs},
-            sync_failures={(each.system, each.last_error): each.tries for each in syncs if each.last_error},
+            sync_failures={
+                (each.system, each.last_error): each.consecutive_errors for each in syncs if each.last_error
+            },
             overdue=sum(each.overdue for each in requests),
             holds=store.count_holds(connection),
             audit_pending=pending,

@@ -101,7 +101,7 @@ class StepView:
     due_at: datetime | None
     look_again_at: datetime | None
     ended_at: datetime | None
-    tries: int
+    consecutive_attempts: int
     erased: dict[str, int]
     remaining: dict[str, int]
     not_covered: list[str]
@@ -261,7 +261,7 @@ def _step(row: Row[Any], attempts: list[AttemptView]) -> StepView:
         due_at=row.due_at if row.state == StepState.DUE else None,
         look_again_at=row.due_at if row.state == StepState.ACCEPTED else None,
         ended_at=row.ended_at,
-        tries=row.tries,
+        consecutive_attempts=row.consecutive_attempts,
         erased=dict(row.erased),
         remaining=dict(row.left_over),
         not_covered=list(row.gaps),

@@ -26,17 +26,17 @@ LEASE = timedelta(seconds=120)
 
 @dataclass(frozen=True)
 class LeasedSync:
-    """A leased sync; `tries` counts its consecutive errors, and its first page begins at `begin_at`."""
+    """A leased sync, whose first page begins at `begin_at`."""
 
     system: str
     fence: int
     cursor: str | None
     begin_at: datetime
-    tries: int
+    consecutive_errors: int
 
     def at(self, cursor: str) -> LeasedSync:
         """The same lease, one page on."""
-        return replace(self, cursor=cursor, tries=0)
+        return replace(self, cursor=cursor, consecutive_errors=0)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def lease_sync(stores: Stores, system: str, *, admission: UUID | None = None) ->
         if leased is None:
             return None
         begin_at = _begin_at(connection, is_needed=leased.cursor is None)
-    return LeasedSync(system, leased.fence, leased.cursor, begin_at, leased.tries)
+    return LeasedSync(system, leased.fence, leased.cursor, begin_at, leased.consecutive_errors)
 
 
 def waits_that_are_over(stores: Stores, system: str, *, limit: int) -> list[Waited]:

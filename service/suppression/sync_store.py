@@ -55,7 +55,7 @@ class LeasedRow(NamedTuple):
 
     fence: int
     cursor: str | None
-    tries: int
+    consecutive_errors: int
 
 
 class WaitedPage(NamedTuple):
@@ -125,7 +125,7 @@ _LEASE = (
             .with_for_update(key_share=True, skip_locked=True)
         )
     )
-    .returning(SuppressionSyncRow.fence, SuppressionSyncRow.cursor, SuppressionSyncRow.tries)
+    .returning(SuppressionSyncRow.fence, SuppressionSyncRow.cursor, SuppressionSyncRow.consecutive_errors)
 )
 
 
@@ -176,7 +176,7 @@ _ADVANCE = (
         due_at=func.coalesce(_NOW + _DUE_IN, SuppressionSyncRow.due_at),
         lease_until=_NOW + bindparam("length", type_=Interval()),
         last_error=null(),
-        tries=literal_column("0"),
+        consecutive_errors=literal_column("0"),
         found=SuppressionSyncRow.found + bindparam("more", type_=Integer()),
     )
     .where(
@@ -212,7 +212,8 @@ _POSTPONE = (
         lease_until=null(),
         nudged_at=null(),
         last_error=func.coalesce(_ERROR, SuppressionSyncRow.last_error),
-        tries=SuppressionSyncRow.tries + case((_ERROR.is_(None), literal_column("0")), else_=literal_column("1")),
+        consecutive_errors=SuppressionSyncRow.consecutive_errors
+        + case((_ERROR.is_(None), literal_column("0")), else_=literal_column("1")),
         due_at=_NOW + _DUE_IN,
     )
     .where(SuppressionSyncRow.system == _SYSTEM, SuppressionSyncRow.fence == bindparam("of_fence"))
@@ -232,7 +233,7 @@ def ensure_syncs(connection: Connection, systems: Sequence[str], interval: timed
     read_at = func.coalesce(SuppressionSyncRow.last_success_at, _NOW)
     connection.execute(
         update(SuppressionSyncRow)
-        .where(SuppressionSyncRow.tries == 0)
+        .where(SuppressionSyncRow.consecutive_errors == 0)
         .values(due_at=func.least(SuppressionSyncRow.due_at, read_at + interval))
     )
 

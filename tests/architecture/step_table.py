@@ -103,7 +103,7 @@ def example_facts() -> Iterator[StepFacts]:
         for reason, (effect, frozen, held, withdrawn, waits) in itertools.product(reasons.get(state, (None,)), flags):
             yield StepFacts(
                 phase=phase,
-                tries=1,
+                consecutive_attempts=1,
                 rounds=1,
                 effect_possible=effect,
                 frozen=frozen,

@@ -239,7 +239,7 @@ def park_reasons() -> set[str]:
     """Reasons as the rules themselves give them; codes after a colon are the connectors'."""
     reasons = {LEGAL_HOLD, WITHDRAWN, SYSTEM_REMOVED, KEY_GONE, PROCESS_DIED, AMBIGUOUS_RECORD}
     for kind in ConnectorError.__subclasses__():
-        reason = decide(kind("code"), tries=1, time_left=timedelta(days=1), now=NOW).reason
+        reason = decide(kind("code"), consecutive_attempts=1, time_left=timedelta(days=1), now=NOW).reason
         if reason is not None:
             reasons.add(reason.replace(":code", ":<code>"))
     left = (Left("thing", "1"),)
@@ -249,7 +249,7 @@ def park_reasons() -> set[str]:
 
 
 def _parked(answer: Answer) -> Transition:
-    facts = StepFacts(Phase.CONFIRM, tries=0, rounds=RULES.max_rounds, effect_possible=True, frozen=True)
+    facts = StepFacts(Phase.CONFIRM, consecutive_attempts=0, rounds=RULES.max_rounds, effect_possible=True, frozen=True)
     move = after_confirm(facts, answer, RULES, NOW)
     assert move.state is StepState.PARKED
     return move

@@ -27,7 +27,7 @@ class Person:
     effect_possible: bool = False
     retained: str | None = None
     rounds: int = 0
-    tries: int = 0
+    consecutive_attempts: int = 0
 
     def records(self) -> dict[str, int]:
         """Return the erased records so far, per object."""
@@ -37,7 +37,7 @@ class Person:
         """Return the facts that the rule of transitions reads."""
         return StepFacts(
             phase=self.phase,
-            tries=self.tries,
+            consecutive_attempts=self.consecutive_attempts,
             rounds=self.rounds,
             effect_possible=self.effect_possible,
             frozen=False,

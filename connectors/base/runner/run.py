@@ -294,10 +294,10 @@ class _Results:
     def _retry(self, person: Person, result: Result) -> Retry | None:
         """The run's own retry policy; None parks."""
         patience = self.whole.patience
-        if not isinstance(result, TemporarilyUnavailable) or person.tries >= patience.retries:
+        if not isinstance(result, TemporarilyUnavailable) or person.consecutive_attempts >= patience.retries:
             return None
-        person.tries += 1
-        pause = min(patience.pause * 2 ** (person.tries - 1), _LONGEST_PAUSE)
+        person.consecutive_attempts += 1
+        pause = min(patience.pause * 2 ** (person.consecutive_attempts - 1), _LONGEST_PAUSE)
         if result.retry_after_seconds is not None:
             pause = timedelta(seconds=result.retry_after_seconds)
         return Retry(due_at=patience.now() + pause)
@@ -305,7 +305,7 @@ class _Results:
     def _move(self, ref: str, person: Person, to: Transition, result: Result) -> None:
         had_effect = to.effect_possible and (person.effect_possible or self._says_effect(person, result))
         person.effect_possible, person.retained = had_effect, to.retained
-        person.rounds, person.tries = to.rounds, to.tries
+        person.rounds, person.consecutive_attempts = to.rounds, to.consecutive_attempts
         person.erased.update(to.erased)
         if isinstance(result, ConnectorError) and to.due_at is not None:
             self.retries[ref], self.error = to.due_at, result.code

@@ -88,8 +88,10 @@ def after_error(
         return _next(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched)
     if retry.due_at is None:
         return _next(facts, StepState.PARKED, reason=retry.reason or error.code, effect_possible=touched)
-    tries = facts.tries if retry.is_try else max(facts.tries - 1, 0)
-    return _next(facts, StepState.DUE, due_at=retry.due_at, tries=tries, effect_possible=touched)
+    consecutive_attempts = facts.consecutive_attempts if retry.is_attempt else max(facts.consecutive_attempts - 1, 0)
+    return _next(
+        facts, StepState.DUE, due_at=retry.due_at, consecutive_attempts=consecutive_attempts, effect_possible=touched
+    )
 
 
 def after_locate(
@@ -324,7 +326,7 @@ def _next(
     phase: Phase | None = None,
     due_at: datetime | None = None,
     reason: str | None = None,
-    tries: int = 0,
+    consecutive_attempts: int = 0,
     rounds: int | None = None,
     effect_possible: bool | None = None,
     erased: Mapping[str, int] | None = None,
@@ -336,7 +338,7 @@ def _next(
         phase=phase or facts.phase,
         due_at=due_at,
         reason=reason,
-        tries=tries,
+        consecutive_attempts=consecutive_attempts,
         rounds=facts.rounds if rounds is None else rounds,
         effect_possible=facts.effect_possible if effect_possible is None else effect_possible,
         erased=dict(erased or {}),

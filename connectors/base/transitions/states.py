@@ -94,7 +94,7 @@ class StepFacts:
     """
 
     phase: Phase
-    tries: int
+    consecutive_attempts: int
     rounds: int
     effect_possible: bool
     frozen: bool
@@ -114,12 +114,12 @@ class StepFacts:
 class Retry:
     """The retry policy's word on an error: try again at `due_at`, or park with `reason`.
 
-    `is_try` is False where the system was not called: it counts as no try.
+    `is_attempt` is False where the system was not called: this counts as no attempt.
     """
 
     due_at: datetime | None = None
     reason: str | None = None
-    is_try: bool = True
+    is_attempt: bool = True
 
 
 class Membership(StrEnum):
@@ -146,7 +146,7 @@ class Transition:
     phase: Phase
     due_at: datetime | None = None
     reason: str | None = None
-    tries: int = 0
+    consecutive_attempts: int = 0
     rounds: int = 0
     effect_possible: bool = False
     erased: Mapping[str, int] = field(default_factory=dict)

@@ -33,15 +33,15 @@ _BREAKS_DOWN = frozenset({408, 500, 504})
 class SharedFailure:
     """One error of one call that several people share.
 
-    `tries`: the smallest number of failures in a row among these people. `has_token`: the connector stored a resume
-    token, so a vendor's job may belong to exactly this batch. `family`: the number of batches that came from splitting
-    a batch of `root_people`; `answered`: a person of them, or of this batch, had an answer.
+    `consecutive_attempts`: the smallest number of failures in a row among these people. `has_token`: the connector
+    stored a resume token, so a vendor's job may belong to exactly this batch. `family`: the number of batches that came
+    from splitting a batch of `root_people`; `answered`: a person of them, or of this batch, had an answer.
     """
 
     phase: Phase
     error: ConnectorError
     people: int
-    tries: int
+    consecutive_attempts: int
     has_token: bool
     family: int
     root_people: int
@@ -69,7 +69,7 @@ def may_split(failure: SharedFailure) -> bool:
         return isinstance(error, RequestRefused) and not error.effect_unknown and not failure.has_token
     if isinstance(error, TemporarilyUnavailable):
         broke_down = error.code == "timeout" or error.status in _BREAKS_DOWN
-        return broke_down and (failure.tries >= REPEATED or failure.family > 0)
+        return broke_down and (failure.consecutive_attempts >= REPEATED or failure.family > 0)
     return isinstance(error, RequestRefused | AnswerNotUnderstood)
 
 

@@ -125,7 +125,7 @@ def _own_transition(step: StepFacts, event: ResultReceived, rules: SystemRules, 
     if isinstance(result, Located):
         return _after_search(step, event, result, rules, now)
     if isinstance(result, ConnectorError) and event.repeats_in_part:
-        return replace(after_result(step, result, rules, now, retry=Retry(due_at=now)), tries=0)
+        return replace(after_result(step, result, rules, now, retry=Retry(due_at=now)), consecutive_attempts=0)
     to = after_result(step, result, rules, now, retry=event.retry, has_records=event.has_records)
     if event.look is None or step.phase is not Phase.ERASE or isinstance(result, ConnectorError):
         return to
@@ -156,8 +156,8 @@ def _after_expiry(step: StepFacts, event: LeaseExpired, now: datetime) -> Transi
     touched = step.phase is Phase.ERASE
     stays = step.phase in _EFFECTS or event.batch_was_split
     pause = timedelta(0)
-    if step.tries > REPEATED:
-        pause = min(_LONGEST_PAUSE, timedelta(seconds=2.0 ** min(step.tries - REPEATED, 12)))
+    if step.consecutive_attempts > REPEATED:
+        pause = min(_LONGEST_PAUSE, timedelta(seconds=2.0 ** min(step.consecutive_attempts - REPEATED, 12)))
     again = _same(step, StepState.DUE, reason=LEASE_EXPIRED, due_at=now + pause, had_effect=touched, effect=touched)
     return replace(again, membership=Membership.STAYS if stays else Membership.LEAVES)
 
@@ -175,7 +175,7 @@ def _after_permission_change(
         case HoldLifted():
             if step.state is not StepState.PARKED or step.reason != LEGAL_HOLD:
                 return None
-            return _same(step, StepState.DUE, due_at=now, tries=0, membership=Membership.STAYS_IF_OPEN)
+            return _same(step, StepState.DUE, due_at=now, consecutive_attempts=0, membership=Membership.STAYS_IF_OPEN)
         case RequestWithdrawn():
             return _after_withdrawal(step, event)
         case ApprovalMissing():
@@ -189,7 +189,7 @@ def _after_withdrawal(step: StepFacts, event: RequestWithdrawn) -> Transition | 
     """Nothing more begins. A step that may have had an effect is still looked at."""
     if step.state is StepState.LEASED or (step.state is StepState.ACCEPTED and not event.at_lease):
         return None
-    ended = _same(step, StepState.RETAINED, reason=WITHDRAWN, tries=0, membership=Membership.LEAVES)
+    ended = _same(step, StepState.RETAINED, reason=WITHDRAWN, consecutive_attempts=0, membership=Membership.LEAVES)
     if not step.effect_possible:
         return replace(ended, waits_for_order=False)
     return replace(ended, state=StepState.DUE, phase=Phase.CONFIRM, due_at=event.look_at, waits_for_order=False)
@@ -206,7 +206,12 @@ def _after_system_change(
                 return None
             return _after_return(step, rules, now)
         case SystemRecovered():
-            is_paused = step.state is StepState.DUE and step.tries > 0 and step.due_at is not None and step.due_at > now
+            is_paused = (
+                step.state is StepState.DUE
+                and step.consecutive_attempts > 0
+                and step.due_at is not None
+                and step.due_at > now
+            )
             return _same(step, StepState.DUE, reason=step.reason, due_at=now) if is_paused else None
 
 
@@ -267,15 +272,15 @@ def _after_decision(step: StepFacts, event: DecisionMade, now: datetime) -> Tran
     if refusal is not None:
         return refusal
     if event.decision is Decision.RETRY:
-        again = _same(step, StepState.DUE, due_at=now, tries=0, membership=Membership.STAYS_IF_OPEN)
+        again = _same(step, StepState.DUE, due_at=now, consecutive_attempts=0, membership=Membership.STAYS_IF_OPEN)
         # Plan rounds begin anew: otherwise a step that was parked after the last round would park again at once.
         return replace(again, rounds=0)
     if event.decision is Decision.ACCEPT_RECORDS:
         # The search is repeated, and its findings may be planned: only a search can be in doubt.
-        again = _same(step, StepState.DUE, reason=RECORDS_ACCEPTED, due_at=now, tries=0)
+        again = _same(step, StepState.DUE, reason=RECORDS_ACCEPTED, due_at=now, consecutive_attempts=0)
         again = replace(again, phase=Phase.LOCATE, rounds=0, accepts_records=True)
         return replace(again, membership=Membership.STAYS_IF_OPEN)
-    ended = _same(step, StepState(event.decision.value), reason=event.reason.value, tries=0)
+    ended = _same(step, StepState(event.decision.value), reason=event.reason.value, consecutive_attempts=0)
     return replace(ended, rounds=0, membership=Membership.LEAVES)
 
 
@@ -306,7 +311,7 @@ def _same(
     *,
     reason: str | None = None,
     due_at: datetime | None = None,
-    tries: int | None = None,
+    consecutive_attempts: int | None = None,
     membership: Membership = Membership.STAYS,
     had_effect: bool = False,
     effect: bool = False,
@@ -317,7 +322,7 @@ def _same(
         phase=step.phase,
         due_at=due_at,
         reason=reason,
-        tries=step.tries if tries is None else tries,
+        consecutive_attempts=step.consecutive_attempts if consecutive_attempts is None else consecutive_attempts,
         rounds=step.rounds,
         effect_possible=step.effect_possible or effect,
         retained=step.retained,

@@ -1,4 +1,4 @@
-"""The retry policy: a pure function of error, tries and time left.
+"""The retry policy: a pure function of error, attempts and time left.
 
 A step whose vendor's answer was not understood parks and is never retried blindly. A temporary error is retried for
 ever: an overdue step is marked and alerted, but the obligation to erase doesn't end. An overdue step is retried more
@@ -26,18 +26,18 @@ LONGEST_WAIT_WHEN_URGENT = timedelta(minutes=2)
 URGENT = timedelta(days=2)
 
 
-def decide(error: ConnectorError, *, tries: int, time_left: timedelta, now: datetime) -> Retry:
+def decide(error: ConnectorError, *, consecutive_attempts: int, time_left: timedelta, now: datetime) -> Retry:
     """Return when to try again, or why to park.
 
-    `tries` counts the errors in a row, this one included; `time_left` may be negative. A vendor's Retry-After is obeyed
-    even if it is longer than LONGEST_WAIT.
+    `consecutive_attempts` counts those since the last success, this one included; `time_left` may be negative. A
+    vendor's Retry-After is obeyed even if it is longer than LONGEST_WAIT.
     """
     if error.code == RATE_GATE:
-        # The service's own rate limiter stopped the call before it was sent, so this is no try and no failure.
-        return Retry(due_at=now + timedelta(seconds=getattr(error, "retry_after_seconds", None) or 0), is_try=False)
+        # The service's own rate limiter stopped the call before it was sent, so this is no attempt and no failure.
+        return Retry(due_at=now + timedelta(seconds=getattr(error, "retry_after_seconds", None) or 0), is_attempt=False)
     if isinstance(error, TemporarilyUnavailable):
         longest = LONGEST_WAIT_WHEN_URGENT if timedelta(0) <= time_left < URGENT else LONGEST_WAIT
-        doublings = 2 ** min(max(tries - 1, 0), 14)
+        doublings = 2 ** min(max(consecutive_attempts - 1, 0), 14)
         wait = min(FIRST_WAIT * doublings, longest)
         if error.retry_after_seconds is not None:
             # If a vendor answers "at once" again and again, the wait grows nevertheless.

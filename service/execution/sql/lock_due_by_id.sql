@@ -1,7 +1,7 @@
 -- The selected steps that are still due and in no batch, locked. They are locked by primary key first and tested afterwards:
 -- with the state beside it the planner takes the partial index of due steps for empty (measured).
 WITH locked AS MATERIALIZED (
-    SELECT id, request_id, phase, attempts, tries, respond_by, plan_version, records, records_accepted,
+    SELECT id, request_id, phase, attempts, consecutive_attempts, respond_by, plan_version, records, records_accepted,
         effect_possible, effect_at, version, entry_hash, nullif(erased, '{}') AS erased, state, due_at, fair_queue,
         batch_id
     FROM steps
@@ -9,7 +9,7 @@ WITH locked AS MATERIALIZED (
     ORDER BY id
     FOR NO KEY UPDATE SKIP LOCKED
 )
-SELECT id, request_id, phase, attempts, tries, respond_by, plan_version, records, records_accepted, effect_possible,
+SELECT id, request_id, phase, attempts, consecutive_attempts, respond_by, plan_version, records, records_accepted, effect_possible,
     effect_at, version, entry_hash, erased, clock_timestamp() AS now
 FROM locked
 WHERE state IN ('due', 'accepted')

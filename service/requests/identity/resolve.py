@@ -75,7 +75,7 @@ class LeasedIdentity:
 
     request_id: UUID
     fence: int
-    tries: int
+    consecutive_attempts: int
     respond_by: datetime
     person: Person[UUID]
 
@@ -105,7 +105,7 @@ def lease_identities(
         LeasedIdentity(
             row.id,
             row.fence,
-            row.tries,
+            row.consecutive_attempts,
             row.respond_by,
             _person(
                 row.id,

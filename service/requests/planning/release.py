@@ -79,7 +79,7 @@ def _start(
     )
     facts = StepFacts(
         phase=Phase(step.phase),
-        tries=0,
+        consecutive_attempts=0,
         rounds=0,
         effect_possible=False,
         frozen=True,

@@ -114,7 +114,7 @@ _IDENTIFY_NOW: _Values = {
     RequestRow.next_action: NextAction.IDENTIFY.value,
     RequestRow.due_at: _instant("now"),
     RequestRow.lease_until: null(),
-    RequestRow.tries: 0,
+    RequestRow.consecutive_attempts: 0,
 }
 
 
@@ -198,7 +198,7 @@ _START_SEARCHES = _Transition(
         RequestRow.due_at: _instant("until"),
         RequestRow.located_until: _instant("until"),
         RequestRow.lease_until: null(),
-        RequestRow.tries: 0,
+        RequestRow.consecutive_attempts: 0,
     }
 )
 
@@ -238,7 +238,7 @@ _ENTER_FIRST_PLAN = _Transition(
         RequestRow.reason: case((_among("unapproved"), Progress.AWAITING_APPROVAL.value), else_=Progress.ERASING.value),
         RequestRow.located_until: _instant("now"),
         RequestRow.lease_until: null(),
-        RequestRow.tries: 0,
+        RequestRow.consecutive_attempts: 0,
     }
 )
 
@@ -287,7 +287,7 @@ _ANSWER_LINKED = _Transition(
         RequestRow.state: RequestState.FULFILLED.value,
         RequestRow.reason: null(),
         RequestRow.answered_at: _instant("now"),
-        RequestRow.tries: 0,
+        RequestRow.consecutive_attempts: 0,
     }
 )
 

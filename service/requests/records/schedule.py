@@ -42,7 +42,7 @@ class LeasedRequest(NamedTuple):
 
     id: UUID
     fence: int
-    tries: int
+    consecutive_attempts: int
     respond_by: datetime
     created_at: datetime
     doubts_version: int
@@ -72,7 +72,7 @@ _LEASE = (
         {
             RequestRow.lease_until: func.clock_timestamp() + cast(bindparam("lease", type_=NullType()), Interval),
             RequestRow.fence: RequestRow.fence + 1,
-            RequestRow.tries: RequestRow.tries + 1,
+            RequestRow.consecutive_attempts: RequestRow.consecutive_attempts + 1,
         }
     )
     .returning(*(RequestRow.__table__.c[name] for name in LeasedRequest._fields))

@@ -70,7 +70,7 @@ _PAUSED = (
     .where(
         StepRow.system == bindparam("system"),
         StepRow.state == literal_column("'due'"),
-        StepRow.tries > 0,
+        StepRow.consecutive_attempts > 0,
         StepRow.due_at > func.clock_timestamp(),
     )
     .order_by(StepRow.id)

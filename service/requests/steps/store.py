@@ -136,7 +136,7 @@ def _write(*, with_findings: bool) -> Update:
         StepRow.state: e.c.state,
         StepRow.reason: e.c.reason,
         StepRow.due_at: e.c.due_at,
-        StepRow.tries: e.c.tries,
+        StepRow.consecutive_attempts: e.c.consecutive_attempts,
         StepRow.rounds: e.c.rounds,
         StepRow.effect_possible: e.c.effect_possible,
         StepRow.effect_at: case((e.c.had_effect, now), else_=StepRow.effect_at),
@@ -177,7 +177,7 @@ _ENTRY_COLUMNS = (
     column("state", Text),
     column("reason", Text),
     column("due_at", DateTime(timezone=True)),
-    column("tries", Integer),
+    column("consecutive_attempts", Integer),
     column("rounds", Integer),
     column("effect_possible", Boolean),
     column("had_effect", Boolean),
@@ -246,7 +246,7 @@ def _columns(each: StepTransition) -> dict[str, Any]:
         "state": to.state,
         "reason": to.reason,
         "due_at": None if to.due_at is None else to.due_at.isoformat(),
-        "tries": to.tries,
+        "consecutive_attempts": to.consecutive_attempts,
         "rounds": to.rounds,
         "effect_possible": to.effect_possible,
         "had_effect": to.had_effect,
@@ -373,7 +373,7 @@ MARK_LEASED = (
             StepRow.state: StepState.LEASED.value,
             StepRow.batch_id: bindparam("batch", type_=Uuid()),
             StepRow.attempts: StepRow.attempts + 1,
-            StepRow.tries: StepRow.tries + 1,
+            StepRow.consecutive_attempts: StepRow.consecutive_attempts + 1,
             StepRow.due_at: null(),
         }
     )
@@ -385,7 +385,7 @@ def facts_of(step: Any) -> StepFacts:
     """Return the facts of a locked step's whole row that the rule reads, outside a lease's result."""
     return StepFacts(
         phase=Phase(step.phase),
-        tries=step.tries,
+        consecutive_attempts=step.consecutive_attempts,
         rounds=step.rounds,
         effect_possible=step.effect_possible,
         frozen=step.plan_version is not None,

@@ -65,7 +65,7 @@ class RequestRow(Base):
     due_at: Mapped[datetime | None] = mapped_column(Instant)
     lease_until: Mapped[datetime | None] = mapped_column(Instant)
     fence: Mapped[int] = mapped_column(server_default="0")
-    tries: Mapped[int] = mapped_column(server_default="0")
+    consecutive_attempts: Mapped[int] = mapped_column(server_default="0")
     received_at: Mapped[datetime] = mapped_column(Instant)
     created_at: Mapped[datetime] = mapped_column(Instant, server_default=text("clock_timestamp()"))
     acknowledge_by: Mapped[datetime | None] = mapped_column(Instant)

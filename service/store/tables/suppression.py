@@ -18,8 +18,8 @@ from service.store.tables.requests import Instant
 class SuppressionSyncRow(Base):
     """One system's sync. `cursor` is its connector's own; none before the first page.
 
-    `fence` grows with each lease; only its holder may write. `tries` counts the errors in a row, `last_error` is the
-    code of the last one while there is no success after it. `found` is how many re-appearances were found in all.
+    `fence` grows with each lease; only its holder may write. `last_error` is the code of
+    the last of `consecutive_errors`, until the next success. `found` is the number of all re-appearances.
     """
 
     __tablename__ = "suppression_syncs"
@@ -30,7 +30,7 @@ class SuppressionSyncRow(Base):
     nudged_at: Mapped[datetime | None] = mapped_column(Instant)
     lease_until: Mapped[datetime | None] = mapped_column(Instant)
     fence: Mapped[int] = mapped_column(BigInteger, server_default="0")
-    tries: Mapped[int] = mapped_column(server_default="0")
+    consecutive_errors: Mapped[int] = mapped_column(server_default="0")
     last_error: Mapped[str | None] = mapped_column(Text)
     last_success_at: Mapped[datetime | None] = mapped_column(Instant)
     found: Mapped[int] = mapped_column(BigInteger, server_default="0")

@@ -94,7 +94,7 @@ class BatchRow(Base):
 class StepRow(Base):
     """One (person, system) pair. `records` is sealed JSON of frozen and newly found record ids of this system.
 
-    `attempts` counts all tries, `tries` those in a row that ended in an error. `fair_queue` is the id of the
+    `attempts` counts all attempts, `consecutive_attempts` those since the last success. `fair_queue` is the id of the
     step's bulk submission, or one of domain.execution.fair_queues. `job_hashes` are keyed hashes of the vendor's jobs
     that an accepted step waits for; `hinted_at` is when the last callback had it looked at.
 
@@ -122,7 +122,7 @@ class StepRow(Base):
     waits_for_order: Mapped[bool] = mapped_column(server_default="false")
     records_accepted: Mapped[bool] = mapped_column(server_default="false")
     attempts: Mapped[int] = mapped_column(server_default="0")
-    tries: Mapped[int] = mapped_column(server_default="0")
+    consecutive_attempts: Mapped[int] = mapped_column(server_default="0")
     rounds: Mapped[int] = mapped_column(server_default="0")
     effect_possible: Mapped[bool] = mapped_column(server_default="false")
     retained: Mapped[str | None] = mapped_column(Text)

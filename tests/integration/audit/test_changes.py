@@ -86,7 +86,7 @@ def test_a_change_that_the_store_refuses_shows_no_value(engine: Engine, rows: li
     divided = (
         update(RequestRow)
         .where(RequestRow.id == rows[0])
-        .values(reason=bindparam("reason"), tries=literal(100) % 7 / bindparam("none", type_=Integer()))
+        .values(reason=bindparam("reason"), consecutive_attempts=literal(100) % 7 / bindparam("none", type_=Integer()))
     )
     entries, _ = chain_entries([change(rows[0])], actor="worker", at=AT)
     refused = pytest.raises(DBAPIError, match="division by zero")

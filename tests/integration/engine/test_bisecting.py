@@ -176,10 +176,10 @@ def test_a_slow_person_ends_up_alone_and_stays_alone(company: Company) -> None:
     bad: list[str] = []
     stub, steps = begin(company, 8, fail_with(lambda: TemporarilyUnavailable("timeout"), bad, "locate"))
     bad.append(sorted(steps)[0])
-    for tries in (1, 2):
+    for consecutive_attempts in (1, 2):
         work(company)
-        rows = company.rows("SELECT tries, due_at > clock_timestamp() AS later FROM steps")
-        assert {(row.tries, row.later) for row in rows} == {(tries, True)}
+        rows = company.rows("SELECT consecutive_attempts, due_at > clock_timestamp() AS later FROM steps")
+        assert {(row.consecutive_attempts, row.later) for row in rows} == {(consecutive_attempts, True)}
         write(company, "UPDATE steps SET due_at = clock_timestamp()")
     work(company)
     # The third time in halves, down to the one, who waits for the next turn alone.
@@ -309,7 +309,7 @@ def test_errors_in_a_row_are_no_deaths(company: Company) -> None:
 def test_nobody_parks_for_the_deaths_of_a_whole_batch(company: Company) -> None:
     """A machine that kills whatever runs on it is nobody's fault who was in a batch just then."""
     _, steps = begin(company, 4, lambda what, batch, lease: None)
-    write(company, "UPDATE steps SET tries = :n WHERE system = 'support'", n=MOST_DEATHS)
+    write(company, "UPDATE steps SET consecutive_attempts = :n WHERE system = 'support'", n=MOST_DEATHS)
     leased = lease_steps(company.stores, company.settings, "support")
     assert leased is not None
     assert len(leased.steps) > 1

@@ -86,7 +86,10 @@ def rewrite_its_rows(company: Company, request: UUID) -> None:
     with company.stores.engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '300ms'"))
         for _ in range(2):
-            connection.execute(text("UPDATE steps SET tries = tries WHERE request_id = :id"), {"id": request})
+            connection.execute(
+                text("UPDATE steps SET consecutive_attempts = consecutive_attempts WHERE request_id = :id"),
+                {"id": request},
+            )
             connection.execute(text("UPDATE identifiers SET use = use WHERE request_id = :id"), {"id": request})
 
 

@@ -56,7 +56,7 @@ def a_step(now: datetime, **columns: Any) -> dict[str, Any]:
     """One step's columns; it has ended if its state says so."""
     ended = now if columns["state"] in ENDED else None
     defaults = {"id": uuid4(), "request_id": uuid4(), "system": SYSTEM, "position": 50, "ended_at": ended}
-    return defaults | {"respond_by": now + 30 * 24 * HOUR, "rounds": 1, "tries": 0} | columns
+    return defaults | {"respond_by": now + 30 * 24 * HOUR, "rounds": 1, "consecutive_attempts": 0} | columns
 
 
 def combinations(**columns: Sequence[Any]) -> Iterator[dict[str, Any]]:
@@ -114,7 +114,11 @@ def _moved(step: Row, to: Transition) -> Row:
     assert not any((to.had_effect, to.erased, to.left_over, to.accepts_records))
     waits = step.waits_for_order if to.waits_for_order is None else to.waits_for_order
     columns = {"state": to.state.value, "phase": to.phase.value, "reason": to.reason, "due_at": to.due_at}
-    columns |= {"tries": to.tries, "rounds": to.rounds, "effect_possible": to.effect_possible}
+    columns |= {
+        "consecutive_attempts": to.consecutive_attempts,
+        "rounds": to.rounds,
+        "effect_possible": to.effect_possible,
+    }
     return Row(**(vars(step) | columns | {"retained": to.retained, "waits_for_order": waits}))
 
 
@@ -173,7 +177,7 @@ def test_recovery_retries_the_steps_that_decide_retries(engine: Engine) -> None:
             phase=(Phase.LOCATE, Phase.CONFIRM),
             due_at=(None, now - HOUR, now + HOUR),
             reason=(None, EARLIER_SYSTEM),
-            tries=(0, 1),
+            consecutive_attempts=(0, 1),
             waits_for_order=(False, True),
             system=(SYSTEM, OTHER),
         )
@@ -233,7 +237,7 @@ def test_a_callback_hastens_the_looks_that_decide_hastens(engine: Engine, any_jo
 
 def test_a_step_that_another_worker_holds_is_left_alone(engine: Engine) -> None:
     now = datetime.now(UTC)
-    paused = a_step(now, state="due", phase="erase", due_at=now + HOUR, tries=1)
+    paused = a_step(now, state="due", phase="erase", due_at=now + HOUR, consecutive_attempts=1)
     accepted = a_step(now, state="accepted", phase="erase", due_at=now + HOUR)
     with engine.begin() as holder:
         with engine.begin() as connection:

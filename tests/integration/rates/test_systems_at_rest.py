@@ -139,11 +139,11 @@ def test_what_the_gate_refuses_comes_back_and_counts_as_no_try(company: Company)
     share = len(company.sandboxes["mailing"].journal)
     assert share <= 3, "without a broker this process takes no more than its share"
     steps = company.rows(
-        "SELECT state, tries, due_at > clock_timestamp() + interval '5 minutes' AS later FROM steps"
+        "SELECT state, consecutive_attempts, due_at > clock_timestamp() + interval '5 minutes' AS later FROM steps"
         " WHERE system = 'mailing' AND attempts = 1"
     )
     assert steps
-    assert {(s.state, s.tries, s.later) for s in steps} == {("due", 0, True)}
+    assert {(s.state, s.consecutive_attempts, s.later) for s in steps} == {("due", 0, True)}
     answers = company.rows(
         "SELECT DISTINCT code FROM attempts a JOIN steps s ON s.id = a.step_id WHERE s.system = 'mailing'"
     )

@@ -303,11 +303,11 @@ def test_a_blind_credential_moves_nothing_and_is_told(changing: ChangingSystem) 
     changing.refuses = CredentialsRefused("no_visibility")
     assert changing.sync() == 0
     row = changing.row
-    assert (row.cursor, row.last_error, row.tries, row.last_success_at) == (None, "no_visibility", 1, None)
+    assert (row.cursor, row.last_error, row.consecutive_errors, row.last_success_at) == (None, "no_visibility", 1, None)
     assert row.lease_until is None
     changing.refuses = None
     assert changing.sync() == 1
-    assert (changing.row.last_error, changing.row.tries) == (None, 0)
+    assert (changing.row.last_error, changing.row.consecutive_errors) == (None, 0)
 
 
 def test_trouble_that_passes_is_tried_again_sooner(changing: ChangingSystem) -> None:

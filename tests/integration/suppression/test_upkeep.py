@@ -52,7 +52,7 @@ def test_a_shorter_interval_counts_from_the_restart_on(changing: ChangingSystem)
     sync_systems(changing.stores, with_org(sync_interval_seconds=86400.0))
 
     def seconds_until_due(every: float, **columns: Any) -> float:
-        known = {"last_success_at": "clock_timestamp() - interval '1 hour'", "tries": "0"} | columns
+        known = {"last_success_at": "clock_timestamp() - interval '1 hour'", "consecutive_errors": "0"} | columns
         assignments = ", ".join(f"{name} = {value}" for name, value in known.items())
         changing.write(f"UPDATE suppression_syncs SET due_at = clock_timestamp() + interval '23 hours', {assignments}")
         sync_systems(changing.stores, with_org(sync_interval_seconds=every))
@@ -65,7 +65,7 @@ def test_a_shorter_interval_counts_from_the_restart_on(changing: ChangingSystem)
     assert seconds_until_due(900.0, last_success_at="NULL") == pytest.approx(900, abs=120)
     # A longer one counts after the next look, and what failed waits as it was told to.
     assert seconds_until_due(48.0 * hour) == pytest.approx(23 * hour, abs=120)
-    assert seconds_until_due(900.0, tries="3") == pytest.approx(23 * hour, abs=120)
+    assert seconds_until_due(900.0, consecutive_errors="3") == pytest.approx(23 * hour, abs=120)
 
 
 def test_the_first_page_begins_where_the_list_does(changing: ChangingSystem) -> None:

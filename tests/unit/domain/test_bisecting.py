@@ -27,7 +27,7 @@ from service.domain.execution.bisect import (
 
 REFUSED = RequestRefused("refused", status=400)
 FAILURE = SharedFailure(
-    Phase.LOCATE, REFUSED, people=2, tries=1, has_token=False, family=0, root_people=64, answered=False
+    Phase.LOCATE, REFUSED, people=2, consecutive_attempts=1, has_token=False, family=0, root_people=64, answered=False
 )
 LOOKS = (Phase.LOCATE, Phase.CONFIRM)
 EFFECTS = (Phase.SUPPRESS, Phase.ERASE)
@@ -53,13 +53,13 @@ def test_an_effect_is_repeated_only_if_nothing_was_done(phase: Phase) -> None:
         AnswerNotUnderstood("bad_json", effect_unknown=True),
         TemporarilyUnavailable("timeout"),
     ):
-        assert not may_split(replace(effect, error=error, tries=99, answered=True, family=4))
+        assert not may_split(replace(effect, error=error, consecutive_attempts=99, answered=True, family=4))
 
 
 def test_a_break_down_is_a_persons_only_if_it_repeats_itself() -> None:
     slow = replace(FAILURE, error=TemporarilyUnavailable("timeout", effect_unknown=True))
-    assert not may_split(replace(slow, tries=REPEATED - 1))
-    assert may_split(replace(slow, tries=REPEATED))
+    assert not may_split(replace(slow, consecutive_attempts=REPEATED - 1))
+    assert may_split(replace(slow, consecutive_attempts=REPEATED))
     # In a part of a batch that failed so often, once is enough.
     assert may_split(replace(slow, family=2))
     for error in (
@@ -68,8 +68,10 @@ def test_a_break_down_is_a_persons_only_if_it_repeats_itself() -> None:
         TemporarilyUnavailable("no_connection"),
         CredentialsRefused("unauthorized", status=401),
     ):
-        assert not may_split(replace(slow, error=error, tries=99))
-    assert may_split(replace(slow, error=TemporarilyUnavailable("vendor_unavailable", status=500), tries=REPEATED))
+        assert not may_split(replace(slow, error=error, consecutive_attempts=99))
+    assert may_split(
+        replace(slow, error=TemporarilyUnavailable("vendor_unavailable", status=500), consecutive_attempts=REPEATED)
+    )
 
 
 def test_where_nobody_is_answered_it_is_the_system() -> None:

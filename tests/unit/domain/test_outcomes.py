@@ -60,7 +60,7 @@ def facts_in(*phases: Phase) -> st.SearchStrategy[StepFacts]:
     return st.builds(
         StepFacts,
         phase=st.sampled_from(phases),
-        tries=st.integers(0, 9),
+        consecutive_attempts=st.integers(0, 9),
         rounds=st.integers(0, 5),
         effect_possible=st.booleans(),
         frozen=st.booleans(),
@@ -178,11 +178,11 @@ def test_an_error_ends_nothing(facts: StepFacts, error: ConnectorError, retry: R
     if facts.phase is Phase.ERASE:
         assert move.effect_possible
     if move.state is StepState.DUE and not facts.withdrawn:
-        assert move.tries == facts.tries
+        assert move.consecutive_attempts == facts.consecutive_attempts
 
 
 def step(phase: Phase, **more: object) -> StepFacts:
-    given_facts = {"tries": 0, "rounds": 0, "effect_possible": False, "frozen": True} | more
+    given_facts = {"consecutive_attempts": 0, "rounds": 0, "effect_possible": False, "frozen": True} | more
     return StepFacts(phase=phase, **given_facts)  # type: ignore[arg-type]
 
 
@@ -234,7 +234,7 @@ def test_suppression_goes_first_where_it_is_declared() -> None:
 
 def test_a_suppression_job_is_resumed_before_anything_is_erased() -> None:
     job = Answer.accepted(NOW + timedelta(minutes=3), resumes=True, jobs=["job-1"])
-    waits = after_suppress(step(Phase.SUPPRESS, tries=2), job, RULES, NOW, found=True)
+    waits = after_suppress(step(Phase.SUPPRESS, consecutive_attempts=2), job, RULES, NOW, found=True)
     assert (waits.state, waits.phase, waits.due_at) == (StepState.ACCEPTED, Phase.SUPPRESS, job.look_again_at)
     at_once = after_suppress(
         step(Phase.SUPPRESS), Answer.accepted(NOW - timedelta(days=1), resumes=True), RULES, NOW, found=True
@@ -306,7 +306,7 @@ def test_what_was_kept_on_purpose_never_ends_as_erased() -> None:
         confirm_after=timedelta(0),
         poll_every=timedelta(seconds=1),
     )
-    facts = StepFacts(phase=Phase.ERASE, tries=1, rounds=0, effect_possible=False, frozen=True)
+    facts = StepFacts(phase=Phase.ERASE, consecutive_attempts=1, rounds=0, effect_possible=False, frozen=True)
     kept = after_erase(facts, Answer.retained("contract", records={"user": 1}), rules, NOW)
     assert (kept.state, kept.phase, kept.retained) == (StepState.DUE, Phase.CONFIRM, "contract")
 
@@ -321,7 +321,7 @@ def test_what_was_kept_on_purpose_never_ends_as_erased() -> None:
 def test_where_nobody_can_look_nothing_is_verified_and_nobody_is_left_unasked() -> None:
     blind = replace(RULES, can_confirm=False, suppresses=False)
     assert first_phase(blind, found=False) is Phase.ERASE
-    facts = StepFacts(Phase.LOCATE, tries=1, rounds=1, effect_possible=False, frozen=True)
+    facts = StepFacts(Phase.LOCATE, consecutive_attempts=1, rounds=1, effect_possible=False, frozen=True)
     assert after_locate(facts, Located(), blind, NOW).phase is Phase.ERASE
     erasing = replace(facts, phase=Phase.ERASE)
     gone = after_erase(erasing, Answer.already_absent(), blind, NOW)
@@ -354,13 +354,15 @@ def test_a_look_in_the_same_pass_says_what_one_of_its_own_would(
     between = replace(
         facts,
         phase=Phase.CONFIRM,
-        tries=erased.tries,
+        consecutive_attempts=erased.consecutive_attempts,
         rounds=erased.rounds,
         effect_possible=erased.effect_possible,
         retained=erased.retained,
     )
     alone = after_confirm(between, look, rules, NOW)
-    assert replace(both, erased={}, left_over={}, tries=0) == replace(alone, erased={}, left_over={}, tries=0)
+    assert replace(both, erased={}, left_over={}, consecutive_attempts=0) == replace(
+        alone, erased={}, left_over={}, consecutive_attempts=0
+    )
     assert both.erased == erased.erased, "what the erasing call told is told once"
     assert both.left_over == remaining(erased.left_over, alone)
 

@@ -25,25 +25,25 @@ from service.domain.execution.retry_policy import (
 )
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-tries = st.integers(0, 10_000)
+attempts = st.integers(0, 10_000)
 times_left = st.timedeltas(timedelta(days=-400), timedelta(days=400))
 
 
 def wait(error: ConnectorError, n: int, left: timedelta) -> timedelta:
-    retry = decide(error, tries=n, time_left=left, now=NOW)
+    retry = decide(error, consecutive_attempts=n, time_left=left, now=NOW)
     assert retry.due_at is not None
     assert retry.reason is None
     return retry.due_at - NOW
 
 
-@given(tries, times_left)
+@given(attempts, times_left)
 def test_temporary_trouble_is_tried_for_ever_and_within_bounds(n: int, left: timedelta) -> None:
     waited = wait(TemporarilyUnavailable("x"), n, left)
     assert FIRST_WAIT <= waited <= LONGEST_WAIT
     assert wait(TemporarilyUnavailable("x"), n + 1, left) >= waited
 
 
-@given(tries, times_left, st.floats(0, 86_400))
+@given(attempts, times_left, st.floats(0, 86_400))
 def test_the_vendors_word_is_obeyed(n: int, left: timedelta, seconds: float) -> None:
     waited = wait(TemporarilyUnavailable("x", retry_after_seconds=seconds), n, left)
     assert waited >= max(timedelta(seconds=seconds), SHORTEST_WAIT)
@@ -64,9 +64,9 @@ def test_urgent_work_is_tried_more_often_and_overdue_work_is_not() -> None:
 
 
 @pytest.mark.parametrize("kind", [CredentialsRefused, RequestRefused, AnswerNotUnderstood])
-@given(n=tries, left=times_left)
+@given(n=attempts, left=times_left)
 def test_nothing_else_is_tried_blindly(kind: type[ConnectorError], n: int, left: timedelta) -> None:
-    retry = decide(kind("c" * 80), tries=n, time_left=left, now=NOW)
+    retry = decide(kind("c" * 80), consecutive_attempts=n, time_left=left, now=NOW)
     assert retry.due_at is None
     assert retry.reason is not None
     assert is_code(retry.reason)
