@@ -87,7 +87,7 @@ class ResultDecider:
             of_answer = (result.is_empty, result.not_covered)
         else:
             return None
-        if row.erased is not None or row.left_over is not None or row.not_covered is not None:
+        if row.erased is not None or row.remaining is not None or row.not_covered is not None:
             return None
         return (
             row.phase,
@@ -148,7 +148,7 @@ def _audit_data(step: LeasedStep, to: Transition, result: Result, look: Answer |
         "answer": result_name(result),
         "code": error_code(result),
         "records": sum(to.erased.values()),
-        "left": sum(to.left_over.values()),
+        "left": sum(to.remaining.values()),
     }
     if look is not None:
         data["look"] = result_name(look)

@@ -44,7 +44,7 @@ _LOCK = (
     " s.plan_version, s.located, s.waits_for_order,"
     " s.record_hashes <> '{}' AS has_records, s.counts, s.version, s.entry_hash,"
     # Mostly empty, and nothing is quicker to read than nothing.
-    " nullif(s.erased, '{}') AS erased, nullif(s.left_over, '{}') AS left_over,"
+    " nullif(s.erased, '{}') AS erased, nullif(s.remaining, '{}') AS remaining,"
     " nullif(s.not_covered, '{}') AS not_covered, s.job_hashes,"
     " r.subject FROM steps s JOIN requests r ON r.id = s.request_id WHERE s.id = ANY(CAST(:ids AS uuid[]))"
     " ORDER BY s.id FOR NO KEY UPDATE OF s"

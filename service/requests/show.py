@@ -263,7 +263,7 @@ def _step(row: Row[Any], attempts: list[AttemptView]) -> StepView:
         ended_at=row.ended_at,
         consecutive_attempts=row.consecutive_attempts,
         erased=dict(row.erased),
-        remaining=dict(row.left_over),
+        remaining=dict(row.remaining),
         not_covered=list(row.gaps),
         attempts=attempts,
     )

@@ -74,12 +74,12 @@ def test_an_old_column_is_gone_and_the_new_one_is_mapped(before: str, now: str) 
 
 
 def test_no_statement_has_an_old_column() -> None:
-    """Columns whose old name is still another table's column, or a common word, are left out."""
-    words = {before.partition(".")[2] for before, _ in COLUMNS}
+    # Certificates keep the field `left_over`, because issued ones are checked by the verifier.
+    words = {before.partition(".")[2] for before, _ in COLUMNS} - {"left_over"}
     old = re.compile(r"\b(?:" + "|".join(sorted(words)) + r")\b")
     texts = {source.path: source.text for source in sources() if "/migrations/" not in source.path}
     for room in ("service", "workers"):
         texts |= {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / room).rglob("*.sql")}
     mine = {path: text for path, text in texts.items() if not path.startswith("connectors/")}
     assert {path: set(old.findall(text)) for path, text in mine.items() if old.search(text)} == {}
-    assert len(COLUMNS) >= 2
+    assert len(COLUMNS) >= 7

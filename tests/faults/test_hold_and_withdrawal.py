@@ -243,7 +243,7 @@ def test_what_was_accepted_before_the_revocation_is_looked_at_and_nothing_more_b
     assert company.sandboxes["support"].residue(set(person.residue_values)) != []
     ending = company.steps(request)["support"]
     assert (ending.state, ending.reason, ending.phase) == ("retained", "withdrawn", "confirm")
-    assert ending.left_over
+    assert ending.remaining
     assert {r.removed_at is None for r in company.rows("SELECT removed_at FROM suppression_entries")} == {False}
     assert company.request(request).next_action == "seal"
 

@@ -155,7 +155,7 @@ def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: datet
             due_at=look_at,
             effect_possible=touched,
             erased=answer.records,
-            left_over=_left(answer),
+            remaining=_left(answer),
             retained=(answer.reason or "policy") if kind is AnswerKind.RETAINED else None,
         )
     if kind is AnswerKind.ACCEPTED:
@@ -198,18 +198,18 @@ def after_look(facts: StepFacts, erased: Transition, look: Answer, rules: System
         retained=erased.retained,
     )
     looked = after_confirm(between, look, rules, now)
-    return replace(looked, erased=erased.erased, left_over=remaining(erased.left_over, looked))
+    return replace(looked, erased=erased.erased, remaining=remaining_counts(erased.remaining, looked))
 
 
-def remaining(before: Mapping[str, int], to: Transition) -> dict[str, int]:
+def remaining_counts(before: Mapping[str, int], to: Transition) -> dict[str, int]:
     """Return the counts that remain after a transition, by object and reason; `before`: those until then.
 
     A record that the erasing call kept on purpose stays named beside the findings of a look, because a look finds by
     identifiers and a kept record may have none of them left.
     """
     if to.retained is None:
-        return dict(to.left_over)
-    return {name: max(before.get(name, 0), to.left_over.get(name, 0)) for name in {*before, *to.left_over}}
+        return dict(to.remaining)
+    return {name: max(before.get(name, 0), to.remaining.get(name, 0)) for name in {*before, *to.remaining}}
 
 
 def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime) -> Transition:
@@ -232,12 +232,12 @@ def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: dat
     if kind is AnswerKind.ACCEPTED:
         return _accepted(facts, answer, Phase.CONFIRM, now + rules.poll_every, facts.effect_possible)
     if facts.withdrawn:
-        return _next(facts, StepState.RETAINED, reason=WITHDRAWN, left_over=_left(answer))
+        return _next(facts, StepState.RETAINED, reason=WITHDRAWN, remaining=_left(answer))
     if kind is AnswerKind.RETAINED:
-        return _next(facts, StepState.RETAINED, reason=answer.reason or "policy", left_over=_left(answer))
+        return _next(facts, StepState.RETAINED, reason=answer.reason or "policy", remaining=_left(answer))
     if kind is AnswerKind.PARTIAL:
         if facts.held:
-            return _next(facts, StepState.PARKED, phase=Phase.ERASE, reason=LEGAL_HOLD, left_over=_left(answer))
+            return _next(facts, StepState.PARKED, phase=Phase.ERASE, reason=LEGAL_HOLD, remaining=_left(answer))
         return _partial(facts, answer, rules, now, facts.effect_possible)
     return _not_done(facts, answer, rules, facts.effect_possible)
 
@@ -264,7 +264,7 @@ def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime
             reason=reason,
             effect_possible=touched,
             erased=answer.records,
-            left_over=_left(answer),
+            remaining=_left(answer),
         )
     # Who is erased by identifiers alone has nothing to plan anew: they are told once more.
     again = Phase.LOCATE if answer.found is not None and rules.searches_first else Phase.ERASE
@@ -277,7 +277,7 @@ def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime
         rounds=facts.rounds + 1,
         effect_possible=touched,
         erased=answer.records,
-        left_over=_left(answer),
+        remaining=_left(answer),
     )
 
 
@@ -286,7 +286,7 @@ def _not_done(facts: StepFacts, answer: Answer, rules: SystemRules, touched: boo
     if answer.kind is AnswerKind.NOT_ADDRESSABLE and rules.accept_not_addressable and not touched:
         return _next(facts, StepState.NOT_ADDRESSABLE, reason=answer.reason)
     reason = answer.kind.value if answer.kind is AnswerKind.NOT_ADDRESSABLE else f"ambiguous:{answer.reason}"
-    return _next(facts, StepState.PARKED, reason=reason, effect_possible=touched, left_over=_left(answer))
+    return _next(facts, StepState.PARKED, reason=reason, effect_possible=touched, remaining=_left(answer))
 
 
 def _accepted(facts: StepFacts, answer: Answer, phase: Phase, earliest: datetime, touched: bool) -> Transition:
@@ -297,7 +297,7 @@ def _accepted(facts: StepFacts, answer: Answer, phase: Phase, earliest: datetime
         due_at=max(answer.look_again_at or earliest, earliest),
         effect_possible=touched,
         erased=answer.records,
-        left_over=_left(answer),
+        remaining=_left(answer),
     )
 
 
@@ -330,7 +330,7 @@ def _next(
     rounds: int | None = None,
     effect_possible: bool | None = None,
     erased: Mapping[str, int] | None = None,
-    left_over: Mapping[str, int] | None = None,
+    remaining: Mapping[str, int] | None = None,
     retained: str | None = None,
 ) -> Transition:
     return Transition(
@@ -342,6 +342,6 @@ def _next(
         rounds=facts.rounds if rounds is None else rounds,
         effect_possible=facts.effect_possible if effect_possible is None else effect_possible,
         erased=dict(erased or {}),
-        left_over=dict(left_over or {}),
+        remaining=dict(remaining or {}),
         retained=retained or facts.retained,
     )

@@ -150,7 +150,7 @@ class Transition:
     rounds: int = 0
     effect_possible: bool = False
     erased: Mapping[str, int] = field(default_factory=dict)
-    left_over: Mapping[str, int] = field(default_factory=dict)
+    remaining: Mapping[str, int] = field(default_factory=dict)
     retained: str | None = None
     membership: Membership = Membership.LEAVES
     had_effect: bool = False

@@ -72,7 +72,7 @@ _STEPS = (
         StepRow.due_at,
         StepRow.attempts,
         StepRow.erased,
-        StepRow.left_over,
+        StepRow.remaining,
         EVERY_GAP.label("gaps"),
     )
     .join(SystemRow, SystemRow.name == StepRow.system)
@@ -170,7 +170,7 @@ def _steps(connection: Connection, request_id: UUID) -> list[CertifiedStep]:
             look_again_at=r.due_at if r.state == StepState.ACCEPTED else None,
             attempts=r.attempts,
             erased=dict(r.erased),
-            left_over=dict(r.left_over),
+            left_over=dict(r.remaining),
             not_covered=list(r.gaps),
         )
         for r in rows

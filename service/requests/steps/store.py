@@ -36,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import NullType
 
-from connectors.base.transitions.results import remaining
+from connectors.base.transitions.results import remaining_counts
 from connectors.base.transitions.states import Membership, Phase, StepFacts, StepState, Transition
 from service.domain.audit.schema import AuditValue
 from service.store.arrays import (
@@ -67,7 +67,7 @@ class LockedStep(Protocol):
     @property
     def erased(self) -> Mapping[str, int] | None: ...
     @property
-    def left_over(self) -> Mapping[str, int] | None: ...
+    def remaining(self) -> Mapping[str, int] | None: ...
     @property
     def not_covered(self) -> Sequence[str] | None: ...
 
@@ -141,7 +141,7 @@ def _write(*, with_findings: bool) -> Update:
         StepRow.effect_possible: e.c.effect_possible,
         StepRow.effect_at: case((e.c.had_effect, now), else_=StepRow.effect_at),
         StepRow.erased: func.coalesce(e.c.erased, StepRow.erased),
-        StepRow.left_over: func.coalesce(e.c.left_over, StepRow.left_over),
+        StepRow.remaining: func.coalesce(e.c.remaining, StepRow.remaining),
         StepRow.retained: e.c.retained,
         StepRow.not_covered: func.coalesce(e.c.not_covered, StepRow.not_covered),
         StepRow.waits_for_order: func.coalesce(e.c.waits_for_order, StepRow.waits_for_order),
@@ -182,7 +182,7 @@ _ENTRY_COLUMNS = (
     column("effect_possible", Boolean),
     column("had_effect", Boolean),
     column("erased", JSONB),
-    column("left_over", JSONB),
+    column("remaining", JSONB),
     column("retained", Text),
     column("not_covered", ARRAY(Text)),
     column("waits_for_order", Boolean),
@@ -225,7 +225,7 @@ def _values(transitions: Sequence[StepTransition], now: datetime) -> dict[str, A
     of: list[int] = []
     for each in transitions:
         step = each.step
-        key = (id(each.entry), step.id if step.erased or step.left_over or step.not_covered else None)
+        key = (id(each.entry), step.id if step.erased or step.remaining or step.not_covered else None)
         number = numbers.get(key)
         if number is None:
             number = numbers[key] = len(entries)
@@ -251,7 +251,7 @@ def _columns(each: StepTransition) -> dict[str, Any]:
         "effect_possible": to.effect_possible,
         "had_effect": to.had_effect,
         "erased": _erased(each),
-        "left_over": _left_over(each),
+        "remaining": _remaining(each),
         "retained": to.retained,
         "not_covered": _not_covered(each),
         "waits_for_order": to.waits_for_order,
@@ -284,9 +284,9 @@ def _erased(each: StepTransition) -> dict[str, int] | None:
     return {name: before.get(name, 0) + more.get(name, 0) for name in {*before, *more}}
 
 
-def _left_over(each: StepTransition) -> dict[str, int] | None:
-    before = each.step.left_over or {}
-    left = remaining(before, each.entry.to)
+def _remaining(each: StepTransition) -> dict[str, int] | None:
+    before = each.step.remaining or {}
+    left = remaining_counts(before, each.entry.to)
     return None if left == before else left
 
 

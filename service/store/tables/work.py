@@ -131,7 +131,7 @@ class StepRow(Base):
     record_hashes: Mapped[list[bytes]] = mapped_column(ARRAY(LargeBinary), server_default="{}")
     counts: Mapped[dict[str, int]] = mapped_column(JSONB, server_default="{}")
     erased: Mapped[dict[str, int]] = mapped_column(JSONB, server_default="{}")
-    left_over: Mapped[dict[str, int]] = mapped_column(JSONB, server_default="{}")
+    remaining: Mapped[dict[str, int]] = mapped_column(JSONB, server_default="{}")
     not_covered: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     job_hashes: Mapped[list[bytes] | None] = mapped_column(ARRAY(LargeBinary))
     hinted_at: Mapped[datetime | None] = mapped_column(Instant)

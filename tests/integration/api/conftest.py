@@ -101,7 +101,7 @@ class Office:
             "located": True,
             "plan_version": 1,
         } | columns
-        for name in ("erased", "left_over"):
+        for name in ("erased", "remaining"):
             if name in values:
                 values[name] = json.dumps(values[name])
         names = ", ".join(values)

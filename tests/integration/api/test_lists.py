@@ -100,6 +100,6 @@ def test_a_system_in_cooldown_says_until_when_and_why(office: Office) -> None:
 
 def test_a_step_says_which_records_remain(office: Office) -> None:
     request_id = office.submit("ada@example.test")
-    office.add_step(request_id, state="parked", due_at=None, reason="still_there", left_over={"users:still_there": 2})
+    office.add_step(request_id, state="parked", due_at=None, reason="still_there", remaining={"users:still_there": 2})
     (step,) = office.show(request_id)["steps"]
     assert step["remaining"] == {"users:still_there": 2}

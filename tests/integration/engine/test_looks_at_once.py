@@ -111,7 +111,7 @@ def test_who_is_still_there_is_erased_again_under_a_new_key(company: Company) ->
     assert rows[liar].state == "parked", "a vendor that says it is gone, again and again, is not believed"
     assert rows[liar].reason == "still_there"
     assert len(set(vendor.batch_keys)) == len(vendor.batch_keys) > 1
-    assert rows[liar].left_over == {"users:still_there": 1}
+    assert rows[liar].remaining == {"users:still_there": 1}
     assert differences(company.stores.engine) == []
 
 

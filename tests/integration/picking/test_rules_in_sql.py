@@ -111,7 +111,7 @@ def _moved(step: Row, to: Transition) -> Row:
     """The row as `apply_transitions` would write it, without its audit entry: these events write none."""
     assert to.membership is Membership.STAYS
     assert to.state not in ENDED
-    assert not any((to.had_effect, to.erased, to.left_over, to.accepts_records))
+    assert not any((to.had_effect, to.erased, to.remaining, to.accepts_records))
     waits = step.waits_for_order if to.waits_for_order is None else to.waits_for_order
     columns = {"state": to.state.value, "phase": to.phase.value, "reason": to.reason, "due_at": to.due_at}
     columns |= {

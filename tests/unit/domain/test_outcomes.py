@@ -20,7 +20,7 @@ from connectors.base.transitions.results import (
     after_unaddressable_search,
     first_phase,
     looks_at_once,
-    remaining,
+    remaining_counts,
 )
 from connectors.base.transitions.states import (
     EARLIER_SYSTEM,
@@ -280,7 +280,7 @@ def test_rounds_end_with_a_human() -> None:
     over = after_confirm(step(Phase.CONFIRM, rounds=2), Answer.partial(LEFT, found=SOMETHING), RULES, NOW)
     assert (over.state, over.reason) == (StepState.PARKED, "found_again")
     stuck = after_confirm(step(Phase.CONFIRM, rounds=2), Answer.partial(LEFT), RULES, NOW)
-    assert (stuck.state, stuck.reason, stuck.left_over) == (StepState.PARKED, "still_there", {"user:still_there": 1})
+    assert (stuck.state, stuck.reason, stuck.remaining) == (StepState.PARKED, "still_there", {"user:still_there": 1})
     counted = after_erase(step(Phase.ERASE, rounds=2), Answer.partial(LEFT, records={"ticket": 2}), RULES, NOW)
     assert counted.erased == {"ticket": 2}, "what was erased counts, also where a human must go on"
 
@@ -360,18 +360,18 @@ def test_a_look_in_the_same_pass_says_what_one_of_its_own_would(
         retained=erased.retained,
     )
     alone = after_confirm(between, look, rules, NOW)
-    assert replace(both, erased={}, left_over={}, consecutive_attempts=0) == replace(
-        alone, erased={}, left_over={}, consecutive_attempts=0
+    assert replace(both, erased={}, remaining={}, consecutive_attempts=0) == replace(
+        alone, erased={}, remaining={}, consecutive_attempts=0
     )
     assert both.erased == erased.erased, "what the erasing call told is told once"
-    assert both.left_over == remaining(erased.left_over, alone)
+    assert both.remaining == remaining_counts(erased.remaining, alone)
 
 
 def test_what_was_kept_on_purpose_stays_named_after_the_look() -> None:
     facts = step(Phase.ERASE)
     kept = after_erase(facts, Answer.retained("tax_law", left=LEFT, records={"user": 1}), AT_ONCE, NOW)
     both = after_look(facts, kept, Answer.already_absent(), AT_ONCE, NOW)
-    assert (both.state, both.reason, both.left_over) == (StepState.RETAINED, "tax_law", {"user:still_there": 1})
+    assert (both.state, both.reason, both.remaining) == (StepState.RETAINED, "tax_law", {"user:still_there": 1})
     assert both.erased == {"user": 1}
 
 
@@ -382,8 +382,8 @@ def test_a_look_adds_to_what_was_kept_on_purpose() -> None:
     for look in (found, Answer.retained("policy", left=(Left("order", "9", "activated"),))):
         both = after_look(step(Phase.ERASE), kept, look, AT_ONCE, NOW)
         assert both.state is StepState.RETAINED
-        assert both.left_over == {"user:still_there": 1, "order:activated": 1}
+        assert both.remaining == {"user:still_there": 1, "order:activated": 1}
     erased = after_confirm(step(Phase.CONFIRM), Answer.partial(LEFT), AT_ONCE, NOW)
-    assert remaining({"order:activated": 2}, erased) == {"user:still_there": 1}, (
+    assert remaining_counts({"order:activated": 2}, erased) == {"user:still_there": 1}, (
         "kept without a purpose: the look counts"
     )
