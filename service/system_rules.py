@@ -27,7 +27,7 @@ def rules_of(settings: Settings, system: str) -> SystemRules:
         confirm_after=delays.get("confirm_after", declaration.delays.confirm_after),
         searches_first=declaration.searches_first,
         poll_every=delays.get("poll_every", declaration.delays.poll_every),
-        max_rounds=settings.engine.max_plan_rounds,
+        max_plan_rounds=settings.engine.max_plan_rounds,
         not_covered=declaration.not_covered,
     )
 

@@ -92,7 +92,7 @@ class ResultDecider:
         return (
             row.phase,
             row.consecutive_attempts,
-            row.rounds,
+            row.plan_rounds,
             row.effect_possible,
             row.retained,
             row.plan_version is None,

@@ -57,7 +57,7 @@ class StepContext:
         return StepFacts(
             phase=Phase(row.phase),
             consecutive_attempts=row.consecutive_attempts,
-            rounds=row.rounds,
+            plan_rounds=row.plan_rounds,
             effect_possible=row.effect_possible,
             frozen=row.plan_version is not None,
             held=held,

@@ -40,8 +40,8 @@ from service.store.stores import Stores
 from service.system_rules import rules_of
 
 _LOCK = (
-    "SELECT s.id, s.request_id, s.position, s.phase, s.consecutive_attempts, s.rounds, s.effect_possible, s.retained,"
-    " s.plan_version, s.located, s.waits_for_order,"
+    "SELECT s.id, s.request_id, s.position, s.phase, s.consecutive_attempts, s.plan_rounds, s.effect_possible,"
+    " s.retained, s.plan_version, s.located, s.waits_for_order,"
     " s.record_hashes <> '{}' AS has_records, s.counts, s.version, s.entry_hash,"
     # Mostly empty, and nothing is quicker to read than nothing.
     " nullif(s.erased, '{}') AS erased, nullif(s.remaining, '{}') AS remaining,"

@@ -104,7 +104,7 @@ def example_facts() -> Iterator[StepFacts]:
             yield StepFacts(
                 phase=phase,
                 consecutive_attempts=1,
-                rounds=1,
+                plan_rounds=1,
                 effect_possible=effect,
                 frozen=frozen,
                 held=held,

@@ -249,7 +249,9 @@ def park_reasons() -> set[str]:
 
 
 def _parked(answer: Answer) -> Transition:
-    facts = StepFacts(Phase.CONFIRM, consecutive_attempts=0, rounds=RULES.max_rounds, effect_possible=True, frozen=True)
+    facts = StepFacts(
+        Phase.CONFIRM, consecutive_attempts=0, plan_rounds=RULES.max_plan_rounds, effect_possible=True, frozen=True
+    )
     move = after_confirm(facts, answer, RULES, NOW)
     assert move.state is StepState.PARKED
     return move

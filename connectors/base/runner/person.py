@@ -26,7 +26,7 @@ class Person:
     not_covered: dict[str, None] = field(default_factory=dict)
     effect_possible: bool = False
     retained: str | None = None
-    rounds: int = 0
+    plan_rounds: int = 0
     consecutive_attempts: int = 0
 
     def records(self) -> dict[str, int]:
@@ -38,7 +38,7 @@ class Person:
         return StepFacts(
             phase=self.phase,
             consecutive_attempts=self.consecutive_attempts,
-            rounds=self.rounds,
+            plan_rounds=self.plan_rounds,
             effect_possible=self.effect_possible,
             frozen=False,
             retained=self.retained,

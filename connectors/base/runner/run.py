@@ -123,7 +123,7 @@ class _Run:
             accept_not_addressable=True,  # the line of the person says it: there is nobody to ask
             confirm_after=connector.delay("confirm_after"),
             poll_every=connector.delay("poll_every"),
-            max_rounds=MAX_ROUNDS - 1,
+            max_plan_rounds=MAX_ROUNDS - 1,
             # Nothing is planned between a search and an erasure: the run takes the findings into the erasure itself.
             searches_first=False,
         )
@@ -305,7 +305,7 @@ class _Results:
     def _move(self, ref: str, person: Person, to: Transition, result: Result) -> None:
         had_effect = to.effect_possible and (person.effect_possible or self._says_effect(person, result))
         person.effect_possible, person.retained = had_effect, to.retained
-        person.rounds, person.consecutive_attempts = to.rounds, to.consecutive_attempts
+        person.plan_rounds, person.consecutive_attempts = to.plan_rounds, to.consecutive_attempts
         person.erased.update(to.erased)
         if isinstance(result, ConnectorError) and to.due_at is not None:
             self.retries[ref], self.error = to.due_at, result.code

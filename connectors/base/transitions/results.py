@@ -107,7 +107,7 @@ def after_locate(
     if not facts.frozen or adds_to_plan or facts.awaiting_approval:
         return _next(facts, StepState.WAITING)
     phase = Phase.CONFIRM if found.is_empty and rules.can_confirm else Phase.ERASE
-    if facts.rounds == 0:
+    if facts.plan_rounds == 0:
         phase = first_phase(rules, found=not found.is_empty)
     if facts.held and phase is not Phase.CONFIRM:
         return _next(facts, StepState.PARKED, phase=phase, reason=LEGAL_HOLD)
@@ -193,7 +193,7 @@ def after_look(facts: StepFacts, erased: Transition, look: Answer, rules: System
     between = replace(
         facts,
         phase=Phase.CONFIRM,
-        rounds=erased.rounds,
+        plan_rounds=erased.plan_rounds,
         effect_possible=erased.effect_possible,
         retained=erased.retained,
     )
@@ -253,7 +253,7 @@ def _unverified(facts: StepFacts) -> Transition:
 def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime, touched: bool) -> Transition:
     """Something is left: plan what is new, erase again what is known, and stop after a few rounds."""
     reason = None
-    if facts.rounds >= rules.max_rounds:
+    if facts.plan_rounds >= rules.max_plan_rounds:
         reason = "found_again" if answer.found else (answer.reason or "still_there")
     elif answer.found is None and facts.phase is Phase.ERASE:
         reason = answer.reason
@@ -268,13 +268,13 @@ def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime
         )
     # Who is erased by identifiers alone has nothing to plan anew: they are told once more.
     again = Phase.LOCATE if answer.found is not None and rules.searches_first else Phase.ERASE
-    wait = timedelta(0) if facts.phase is Phase.ERASE else rules.poll_every * facts.rounds
+    wait = timedelta(0) if facts.phase is Phase.ERASE else rules.poll_every * facts.plan_rounds
     return _next(
         facts,
         StepState.DUE,
         phase=again,
         due_at=now + wait,
-        rounds=facts.rounds + 1,
+        plan_rounds=facts.plan_rounds + 1,
         effect_possible=touched,
         erased=answer.records,
         remaining=_left(answer),
@@ -327,7 +327,7 @@ def _next(
     due_at: datetime | None = None,
     reason: str | None = None,
     consecutive_attempts: int = 0,
-    rounds: int | None = None,
+    plan_rounds: int | None = None,
     effect_possible: bool | None = None,
     erased: Mapping[str, int] | None = None,
     remaining: Mapping[str, int] | None = None,
@@ -339,7 +339,7 @@ def _next(
         due_at=due_at,
         reason=reason,
         consecutive_attempts=consecutive_attempts,
-        rounds=facts.rounds if rounds is None else rounds,
+        plan_rounds=facts.plan_rounds if plan_rounds is None else plan_rounds,
         effect_possible=facts.effect_possible if effect_possible is None else effect_possible,
         erased=dict(erased or {}),
         remaining=dict(remaining or {}),

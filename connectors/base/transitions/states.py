@@ -76,7 +76,7 @@ class SystemRules:
     accept_not_addressable: bool
     confirm_after: timedelta
     poll_every: timedelta
-    max_rounds: int = 3
+    max_plan_rounds: int = 3
     searches_first: bool = True
     not_covered: tuple[str, ...] = ()
 
@@ -95,7 +95,7 @@ class StepFacts:
 
     phase: Phase
     consecutive_attempts: int
-    rounds: int
+    plan_rounds: int
     effect_possible: bool
     frozen: bool
     held: bool = False
@@ -147,7 +147,7 @@ class Transition:
     due_at: datetime | None = None
     reason: str | None = None
     consecutive_attempts: int = 0
-    rounds: int = 0
+    plan_rounds: int = 0
     effect_possible: bool = False
     erased: Mapping[str, int] = field(default_factory=dict)
     remaining: Mapping[str, int] = field(default_factory=dict)

@@ -274,14 +274,14 @@ def _after_decision(step: StepFacts, event: DecisionMade, now: datetime) -> Tran
     if event.decision is Decision.RETRY:
         again = _same(step, StepState.DUE, due_at=now, consecutive_attempts=0, membership=Membership.STAYS_IF_OPEN)
         # Plan rounds begin anew: otherwise a step that was parked after the last round would park again at once.
-        return replace(again, rounds=0)
+        return replace(again, plan_rounds=0)
     if event.decision is Decision.ACCEPT_RECORDS:
         # The search is repeated, and its findings may be planned: only a search can be in doubt.
         again = _same(step, StepState.DUE, reason=RECORDS_ACCEPTED, due_at=now, consecutive_attempts=0)
-        again = replace(again, phase=Phase.LOCATE, rounds=0, accepts_records=True)
+        again = replace(again, phase=Phase.LOCATE, plan_rounds=0, accepts_records=True)
         return replace(again, membership=Membership.STAYS_IF_OPEN)
     ended = _same(step, StepState(event.decision.value), reason=event.reason.value, consecutive_attempts=0)
-    return replace(ended, rounds=0, membership=Membership.LEAVES)
+    return replace(ended, plan_rounds=0, membership=Membership.LEAVES)
 
 
 def _refused(step: StepFacts, event: DecisionMade) -> Refusal | None:
@@ -323,7 +323,7 @@ def _same(
         due_at=due_at,
         reason=reason,
         consecutive_attempts=step.consecutive_attempts if consecutive_attempts is None else consecutive_attempts,
-        rounds=step.rounds,
+        plan_rounds=step.plan_rounds,
         effect_possible=step.effect_possible or effect,
         retained=step.retained,
         membership=membership,

@@ -80,7 +80,7 @@ def _start(
     facts = StepFacts(
         phase=Phase(step.phase),
         consecutive_attempts=0,
-        rounds=0,
+        plan_rounds=0,
         effect_possible=False,
         frozen=True,
         state=StepState(step.state),

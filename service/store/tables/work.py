@@ -123,7 +123,7 @@ class StepRow(Base):
     records_accepted: Mapped[bool] = mapped_column(server_default="false")
     attempts: Mapped[int] = mapped_column(server_default="0")
     consecutive_attempts: Mapped[int] = mapped_column(server_default="0")
-    rounds: Mapped[int] = mapped_column(server_default="0")
+    plan_rounds: Mapped[int] = mapped_column(server_default="0")
     effect_possible: Mapped[bool] = mapped_column(server_default="false")
     retained: Mapped[str | None] = mapped_column(Text)
     effect_at: Mapped[datetime | None] = mapped_column(Instant)

@@ -316,10 +316,10 @@ def _retry(office: Office, step_id: UUID) -> int:
 
 
 def test_a_parked_step_is_tried_again_or_ended_by_a_human(office: Office, parked: Parked) -> None:
-    _, step = parked("still_there", consecutive_attempts=7, rounds=3)
+    _, step = parked("still_there", consecutive_attempts=7, plan_rounds=3)
     assert _retry(office, step) == 200
     row = office.step(step)
-    assert (row.state, row.phase, row.reason, row.consecutive_attempts, row.rounds) == ("due", "erase", None, 0, 0)
+    assert (row.state, row.phase, row.reason, row.consecutive_attempts, row.plan_rounds) == ("due", "erase", None, 0, 0)
     assert row.due_at is not None
     assert office.events(step)[-1][0] == "step_unparked"
     assert _retry(office, step) == 409

@@ -56,7 +56,7 @@ def a_step(now: datetime, **columns: Any) -> dict[str, Any]:
     """One step's columns; it has ended if its state says so."""
     ended = now if columns["state"] in ENDED else None
     defaults = {"id": uuid4(), "request_id": uuid4(), "system": SYSTEM, "position": 50, "ended_at": ended}
-    return defaults | {"respond_by": now + 30 * 24 * HOUR, "rounds": 1, "consecutive_attempts": 0} | columns
+    return defaults | {"respond_by": now + 30 * 24 * HOUR, "plan_rounds": 1, "consecutive_attempts": 0} | columns
 
 
 def combinations(**columns: Sequence[Any]) -> Iterator[dict[str, Any]]:
@@ -116,7 +116,7 @@ def _moved(step: Row, to: Transition) -> Row:
     columns = {"state": to.state.value, "phase": to.phase.value, "reason": to.reason, "due_at": to.due_at}
     columns |= {
         "consecutive_attempts": to.consecutive_attempts,
-        "rounds": to.rounds,
+        "plan_rounds": to.plan_rounds,
         "effect_possible": to.effect_possible,
     }
     return Row(**(vars(step) | columns | {"retained": to.retained, "waits_for_order": waits}))

@@ -78,7 +78,7 @@ class Ledger:
             if step["plan_version"] is not None:
                 key = (step["request_id"], version, step["system"])
                 self._frozen.setdefault(key, frozenset(step["record_hashes"]))
-            if step["rounds"] > self._seen_at_once.get(step["id"], step["rounds"]):
+            if step["plan_rounds"] > self._seen_at_once.get(step["id"], step["plan_rounds"]):
                 # A look in the erasing pass found something: who is erased again after a look goes with a new key.
                 del self._seen_at_once[step["id"]]
                 self._keys.pop((step["id"], "erase"), None)
@@ -104,7 +104,7 @@ class Ledger:
         vendor.looks[subject.ref] = Look(now, frozenset(held))
         step = self._step(subject)
         if works_on.leased.phase is Phase.ERASE:
-            self._seen_at_once[step["id"]] = step["rounds"]
+            self._seen_at_once[step["id"]] = step["plan_rounds"]
         missing = self._understood(step, self._planned(step)) - set(subject.identifiers)
         if missing:
             self._note(works_on, subject, f"looked without {len(missing)} planned identifiers")

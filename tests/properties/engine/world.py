@@ -123,7 +123,7 @@ class World:
                 self.tell(f"  request {names[key]}: {request['state']} {request['reason']} {request['next_action']}")
         for key, step in after.steps.items():
             if before.steps.get(key, {}).get("version") != step["version"]:
-                what = " ".join(str(step[n]) for n in ("phase", "state", "reason", "rounds", "effect_possible"))
+                what = " ".join(str(step[n]) for n in ("phase", "state", "reason", "plan_rounds", "effect_possible"))
                 due = "" if step["due_at"] is None else f" due in {(step['due_at'] - after.now).total_seconds():.0f}s"
                 self.tell(f"  step {names[step['request_id']]}/{step['system']}: {what}{due}")
 

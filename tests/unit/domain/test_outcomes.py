@@ -51,7 +51,7 @@ rules_strategy = st.builds(
     accept_not_addressable=st.booleans(),
     confirm_after=st.sampled_from([timedelta(0), timedelta(minutes=5)]),
     poll_every=st.sampled_from([timedelta(0), timedelta(seconds=5)]),
-    max_rounds=st.integers(1, 4),
+    max_plan_rounds=st.integers(1, 4),
     searches_first=st.booleans(),
 )
 
@@ -61,7 +61,7 @@ def facts_in(*phases: Phase) -> st.SearchStrategy[StepFacts]:
         StepFacts,
         phase=st.sampled_from(phases),
         consecutive_attempts=st.integers(0, 9),
-        rounds=st.integers(0, 5),
+        plan_rounds=st.integers(0, 5),
         effect_possible=st.booleans(),
         frozen=st.booleans(),
         held=st.booleans(),
@@ -182,7 +182,7 @@ def test_an_error_ends_nothing(facts: StepFacts, error: ConnectorError, retry: R
 
 
 def step(phase: Phase, **more: object) -> StepFacts:
-    given_facts = {"consecutive_attempts": 0, "rounds": 0, "effect_possible": False, "frozen": True} | more
+    given_facts = {"consecutive_attempts": 0, "plan_rounds": 0, "effect_possible": False, "frozen": True} | more
     return StepFacts(phase=phase, **given_facts)  # type: ignore[arg-type]
 
 
@@ -193,7 +193,7 @@ RULES = SystemRules(
     accept_not_addressable=False,
     confirm_after=timedelta(minutes=5),
     poll_every=timedelta(seconds=5),
-    max_rounds=2,
+    max_plan_rounds=2,
 )
 
 
@@ -215,8 +215,8 @@ def test_who_is_searched_nowhere_is_told_at_once_and_never_searched() -> None:
     assert first_phase(replace(unsearched, suppresses=True), found=False) is Phase.SUPPRESS
     for facts, after in ((step(Phase.ERASE), after_erase), (step(Phase.CONFIRM), after_confirm)):
         again = after(facts, Answer.partial(LEFT, found=SOMETHING), unsearched, NOW)
-        assert (again.phase, again.state, again.rounds) == (Phase.ERASE, StepState.DUE, 1)
-        over = after(replace(facts, rounds=2), Answer.partial(LEFT, found=SOMETHING), unsearched, NOW)
+        assert (again.phase, again.state, again.plan_rounds) == (Phase.ERASE, StepState.DUE, 1)
+        over = after(replace(facts, plan_rounds=2), Answer.partial(LEFT, found=SOMETHING), unsearched, NOW)
         assert (over.state, over.reason) == (StepState.PARKED, "found_again")
     told = after_erase(step(Phase.ERASE), Answer.already_absent(), unsearched, NOW)
     assert told.phase is Phase.CONFIRM, "absent is only who was looked for"
@@ -227,7 +227,7 @@ def test_suppression_goes_first_where_it_is_declared() -> None:
     suppressing = SystemRules(True, True, False, False, timedelta(0), timedelta(0))
     assert first_phase(suppressing, found=False) is Phase.SUPPRESS
     assert after_locate(step(Phase.LOCATE), SOMETHING, suppressing, NOW).phase is Phase.SUPPRESS
-    assert after_locate(step(Phase.LOCATE, rounds=1), SOMETHING, suppressing, NOW).phase is Phase.ERASE
+    assert after_locate(step(Phase.LOCATE, plan_rounds=1), SOMETHING, suppressing, NOW).phase is Phase.ERASE
     after = after_suppress(step(Phase.SUPPRESS), Answer.suppressed(), suppressing, NOW, found=False)
     assert after.phase is Phase.CONFIRM, "nobody is asked to erase what no search found"
 
@@ -275,13 +275,13 @@ def test_an_end_waits_for_an_earlier_system() -> None:
 
 
 def test_rounds_end_with_a_human() -> None:
-    again = after_confirm(step(Phase.CONFIRM, rounds=1), Answer.partial(LEFT, found=SOMETHING), RULES, NOW)
-    assert (again.state, again.phase, again.rounds) == (StepState.DUE, Phase.LOCATE, 2)
-    over = after_confirm(step(Phase.CONFIRM, rounds=2), Answer.partial(LEFT, found=SOMETHING), RULES, NOW)
+    again = after_confirm(step(Phase.CONFIRM, plan_rounds=1), Answer.partial(LEFT, found=SOMETHING), RULES, NOW)
+    assert (again.state, again.phase, again.plan_rounds) == (StepState.DUE, Phase.LOCATE, 2)
+    over = after_confirm(step(Phase.CONFIRM, plan_rounds=2), Answer.partial(LEFT, found=SOMETHING), RULES, NOW)
     assert (over.state, over.reason) == (StepState.PARKED, "found_again")
-    stuck = after_confirm(step(Phase.CONFIRM, rounds=2), Answer.partial(LEFT), RULES, NOW)
+    stuck = after_confirm(step(Phase.CONFIRM, plan_rounds=2), Answer.partial(LEFT), RULES, NOW)
     assert (stuck.state, stuck.reason, stuck.remaining) == (StepState.PARKED, "still_there", {"user:still_there": 1})
-    counted = after_erase(step(Phase.ERASE, rounds=2), Answer.partial(LEFT, records={"ticket": 2}), RULES, NOW)
+    counted = after_erase(step(Phase.ERASE, plan_rounds=2), Answer.partial(LEFT, records={"ticket": 2}), RULES, NOW)
     assert counted.erased == {"ticket": 2}, "what was erased counts, also where a human must go on"
 
 
@@ -306,7 +306,7 @@ def test_what_was_kept_on_purpose_never_ends_as_erased() -> None:
         confirm_after=timedelta(0),
         poll_every=timedelta(seconds=1),
     )
-    facts = StepFacts(phase=Phase.ERASE, consecutive_attempts=1, rounds=0, effect_possible=False, frozen=True)
+    facts = StepFacts(phase=Phase.ERASE, consecutive_attempts=1, plan_rounds=0, effect_possible=False, frozen=True)
     kept = after_erase(facts, Answer.retained("contract", records={"user": 1}), rules, NOW)
     assert (kept.state, kept.phase, kept.retained) == (StepState.DUE, Phase.CONFIRM, "contract")
 
@@ -321,7 +321,7 @@ def test_what_was_kept_on_purpose_never_ends_as_erased() -> None:
 def test_where_nobody_can_look_nothing_is_verified_and_nobody_is_left_unasked() -> None:
     blind = replace(RULES, can_confirm=False, suppresses=False)
     assert first_phase(blind, found=False) is Phase.ERASE
-    facts = StepFacts(Phase.LOCATE, consecutive_attempts=1, rounds=1, effect_possible=False, frozen=True)
+    facts = StepFacts(Phase.LOCATE, consecutive_attempts=1, plan_rounds=1, effect_possible=False, frozen=True)
     assert after_locate(facts, Located(), blind, NOW).phase is Phase.ERASE
     erasing = replace(facts, phase=Phase.ERASE)
     gone = after_erase(erasing, Answer.already_absent(), blind, NOW)
@@ -355,7 +355,7 @@ def test_a_look_in_the_same_pass_says_what_one_of_its_own_would(
         facts,
         phase=Phase.CONFIRM,
         consecutive_attempts=erased.consecutive_attempts,
-        rounds=erased.rounds,
+        plan_rounds=erased.plan_rounds,
         effect_possible=erased.effect_possible,
         retained=erased.retained,
     )

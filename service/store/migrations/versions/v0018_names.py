@@ -23,3 +23,4 @@ def upgrade() -> None:
     op.alter_column("steps", "tries", new_column_name="consecutive_attempts")
     op.alter_column("suppression_syncs", "tries", new_column_name="consecutive_errors")
     op.alter_column("steps", "left_over", new_column_name="remaining")
+    op.alter_column("steps", "rounds", new_column_name="plan_rounds")
