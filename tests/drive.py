@@ -14,7 +14,7 @@ from service.execution.run_batch import execute_batch
 from service.execution.worker_context import WorkerContext
 from service.requests.identity.resolve import lease_identities
 from service.requests.imports.control import revoke_cancelled
-from service.requests.imports.paused import fair_queue_is_active
+from service.requests.imports.paused import HALTED_IMPORTS
 from service.requests.planning.advance import advance_requests
 from service.requests.seal import seal_due_requests
 
@@ -51,9 +51,9 @@ def drive(runtime: WorkerContext, *, patience_seconds: float = 3.0, limit_second
                 text(
                     "SELECT min(extract(epoch FROM due_at - clock_timestamp())) FROM ("
                     " SELECT due_at FROM steps WHERE state IN ('due', 'accepted')"
-                    f" AND {fair_queue_is_active('fair_queue')}"
+                    f" AND fair_queue NOT IN ({HALTED_IMPORTS})"
                     " UNION ALL SELECT due_at FROM requests WHERE next_action IS NOT NULL"
-                    f" AND (next_action <> 'identify' OR {fair_queue_is_active('fair_queue')})) AS d"
+                    f" AND (next_action <> 'identify' OR fair_queue NOT IN ({HALTED_IMPORTS}))) AS d"
                 )
             ).scalar_one()
         if soon is None or soon > patience_seconds:

@@ -10,7 +10,7 @@ import time
 from types import TracebackType
 
 import structlog
-from sqlalchemy import Text, Uuid, func, or_, select, text
+from sqlalchemy import Text, Uuid, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.base.errors import LeaseLost
@@ -20,7 +20,7 @@ from service.domain.requests.states import WITHDRAWN_STATES
 from service.execution import batches
 from service.execution.lease import LeasedBatch
 from service.requests.holds.active import held_requests
-from service.requests.imports.paused import HALTED_IMPORTS
+from service.requests.imports.paused import PAUSED_IMPORTS
 from service.settings import BELIEVED_SHARE_OF_A_LEASE, Settings
 from service.store import interlock
 from service.store.arrays import array_parameter, uuid_array
@@ -127,7 +127,7 @@ _STOPPED = select(RequestRow.id).where(
     RequestRow.id == func.any(array_parameter("ids", Uuid())),
     or_(
         RequestRow.state == func.any(array_parameter("states", Text())),
-        RequestRow.import_id.in_(text(HALTED_IMPORTS)),
+        RequestRow.import_id.in_(PAUSED_IMPORTS),
     ),
 )
 

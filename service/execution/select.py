@@ -113,7 +113,13 @@ def oldest_due_seconds(connection: Connection, system: str) -> float:
 
 def _gather(connection: Connection, system: str, head: Head, limit: int) -> list[Row[Any]]:
     """Due steps of the head's phase by time left, at most half from one bulk submission while others wait."""
-    given = {"s": system, "p": head.phase, "n": limit, "half": most_of_one_bulk(limit), "fair_queue": head.fair_queue}
+    given = {
+        "s": system,
+        "phases": [head.phase],
+        "n": limit,
+        "half": most_of_one_bulk(limit),
+        "fair_queue": head.fair_queue,
+    }
     statement = _OF_ONE_QUEUE if limit == 1 else _OF_ALL_QUEUES
     return list(execute(connection, statement, given).all())
 

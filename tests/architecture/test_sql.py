@@ -18,7 +18,7 @@ ALLOWED = {
     "service/cli": (0, 0, 1, 0, 81),
     "service/encryption": (0, 0, 0, 0, 1),
     "service/execution": (1, 0, 25, 37, 40),
-    "service/requests": (12, 7, 11, 4, 24),
+    "service/requests": (11, 7, 10, 4, 24),
     "service/requests/steps": (0, 0, 0, 6, 15),
     "service/store": (9, 5, 12, 0, 25),
 }

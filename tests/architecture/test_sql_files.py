@@ -1,45 +1,73 @@
-"""Conditions that several `.sql` files repeat agree: PostgreSQL takes a partial index only for its own words."""
+"""Shared parts of `.sql` files are included, and conditions have the words of their partial indexes."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from service.domain.execution.fair_queues import DEFAULT_FAIR_QUEUE, URGENT_FAIR_QUEUE
-from service.requests.imports.paused import HALTED_IMPORTS
+from service.requests.imports.paused import HALTED_IMPORTS, PAUSED_IMPORTS
+from service.store.execute import compile_once
 from service.store.sql_files import load_sql
+from service.store.tables.imports import ImportRow
 from service.store.tables.work import StepRow
+from tests.architecture.house import ROOT
 
 EXECUTION = "service.execution"
-SCANS = ("heads", "oldest_due", "due_of_all_queues", "due_of_one_queue")
-LOCKS = ("lock_due_by_id", "lock_due_of_batch")
+_LINES = 6
 
 
-def _scan(statement: str, name: str) -> str:
-    """The common table expression of this name, with its white space made equal and without the list of phases."""
-    words = " ".join(statement.split())
-    begin = words.index(f"{name} AS (")
-    depth = 0
-    for place in range(words.index("(", begin), len(words)):
-        depth += {"(": 1, ")": -1}.get(words[place], 0)
-        if not depth:
-            return re.sub(r"unnest\(.*?\) AS p\(phase\)", "unnest() AS p(phase)", words[begin : place + 1])
-    raise AssertionError(f"{name} has no end")
+def _words(statement: str) -> str:
+    return " ".join(statement.split())
 
 
-def test_the_groups_of_due_steps_are_found_alike_in_all_statements() -> None:
-    assert len({_scan(load_sql(EXECUTION, name), "fresh_group") for name in SCANS}) == 1
-    assert len({_scan(load_sql(EXECUTION, name), "again_group") for name in SCANS[:2]}) == 1
+def _files() -> list[Path]:
+    return sorted((ROOT / "service").rglob("sql/*.sql"))
 
 
-@pytest.mark.parametrize("name", [*SCANS, *LOCKS])
-def test_steps_of_halted_imports_are_left_out_by_the_one_rule(name: str) -> None:
-    statement = load_sql(EXECUTION, name)
-    rules = re.findall(r"fair_queue NOT IN \((SELECT .*?\))\)", " ".join(statement.split()))
-    # Each branch that picks or locks due steps has the rule.
-    assert len(rules) == (2 if name in SCANS[:2] else 1)
-    assert set(rules) == {HALTED_IMPORTS}
+def _conditions(table: type[StepRow] | type[ImportRow]) -> dict[str, str]:
+    return {str(index.name): str(index.dialect_options["postgresql"]["where"]) for index in table.__table__.indexes}
+
+
+def test_a_part_takes_the_place_of_its_line() -> None:
+    assert "-- include" not in load_sql(EXECUTION, "heads")
+    part = _words(load_sql(EXECUTION, "fresh_group"))
+    assert part in _words(load_sql(EXECUTION, "heads"))
+    # Of another package.
+    assert f"NOT IN ( {_words(HALTED_IMPORTS)} )" in _words(load_sql(EXECUTION, "lock_due_by_id"))
+
+
+def test_a_part_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "with_parts"
+    (package / "sql").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "sql" / "whole.sql").write_text("SELECT 1\n  -- include part\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        load_sql("with_parts", "whole")
+    (package / "sql" / "part.sql").write_text("-- why\nWHERE true\n", encoding="utf-8")
+    assert load_sql("with_parts", "whole") == "SELECT 1\n  WHERE true"
+
+
+def test_no_statement_of_the_lease_repeats_another() -> None:
+    """Six lines in a row that two files have belong into a part that both include."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    for path in _files():
+        if path.parent.parent.name == "execution":
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if "--" not in line]
+            seen.update({tuple(lines[n : n + _LINES]) for n in range(len(lines) - _LINES + 1)})
+    assert [run for run, files in seen.items() if files > 1] == []
+
+
+def test_the_rule_about_paused_imports_stands_in_one_file() -> None:
+    named = {path.relative_to(ROOT).as_posix() for path in _files() if "'cancelling'" in path.read_text("utf-8")}
+    assert named == {"service/requests/imports/sql/halted_imports.sql"}
+    expression = re.sub(r"\bimports\.", "", _words(compile_once(PAUSED_IMPORTS).words))
+    assert expression == _words(HALTED_IMPORTS)
+    assert _conditions(ImportRow)["ix_imports_halted"] in _words(HALTED_IMPORTS)
 
 
 def test_the_queues_in_the_statements_are_the_domains() -> None:
@@ -49,9 +77,11 @@ def test_the_queues_in_the_statements_are_the_domains() -> None:
 
 
 def test_the_scans_use_the_words_of_their_partial_indexes() -> None:
-    conditions = {
-        str(index.name): str(index.dialect_options["postgresql"]["where"]) for index in StepRow.__table__.indexes
+    parts = {
+        "ix_steps_fresh": ("fresh_group", "due_in_group"),
+        "ix_steps_again": ("again_group", "due_in_open_batch"),
     }
-    for index, scan in (("ix_steps_fresh", "fresh_group"), ("ix_steps_again", "again_group")):
-        words = _scan(load_sql(EXECUTION, "heads"), scan).replace("s.", "")
-        assert conditions[index] in words, index
+    for index, names in parts.items():
+        for name in names:
+            words = _words(load_sql(EXECUTION, name)).replace("s.", "")
+            assert _conditions(StepRow)[index] in words, (index, name)

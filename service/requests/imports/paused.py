@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from sqlalchemy import literal_column, or_, select
 
+from service.store.sql_files import load_sql
 from service.store.tables.imports import ImportRow
 from service.store.tables.requests import RequestRow
 
-HALTED_IMPORTS = "SELECT id FROM imports WHERE state IN ('paused', 'cancelling')"
+HALTED_IMPORTS = load_sql(__package__, "halted_imports")
 """Ids of imports whose work is stopped. `cancelling`: unfinished requests are being revoked."""
 
 PAUSED_IMPORTS = select(ImportRow.id).where(
@@ -22,8 +23,3 @@ PAUSED_IMPORTS = select(ImportRow.id).where(
 
 REQUEST_IS_ACTIVE = or_(RequestRow.import_id.is_(None), RequestRow.import_id.not_in(PAUSED_IMPORTS))
 """The condition for a request whose import, if it has one, isn't paused or cancelled."""
-
-
-def fair_queue_is_active(fair_queue: str) -> str:
-    """Return the condition for a queue of due work that isn't paused, given its column."""
-    return f"{fair_queue} NOT IN ({HALTED_IMPORTS})"

@@ -199,7 +199,7 @@ def test_asking_costs_the_same_with_a_backlog_and_with_finished_work(desk: Desk)
         desk.add(50, batch=desk.batch(), phase="erase")
         desk.add(20, batch=desk.batch(lease=60), phase="erase", state="leased")
         desk.add(50, batch=desk.batch(), phase="erase", due_for=-600)
-    half = {"p": "locate", "n": 20, "half": 10}
+    half = {"phases": ["locate"], "n": 20, "half": 10}
     for _ in ("with the statistics of an empty line", "with fresh ones"):
         heads, head_ways = read(desk, pick_steps._HEADS)
         people, people_ways = read(desk, pick_steps._OF_ALL_QUEUES, **half)

@@ -30,7 +30,9 @@ FROM (
             SELECT r.id, r.fair_queue, r.respond_by, r.due_at FROM requests r
             WHERE r.next_action = 'identify' AND r.fair_queue = g.fair_queue AND r.respond_by = g.respond_by
                 AND r.due_at <= (SELECT clock_timestamp())
-                AND g.fair_queue NOT IN (SELECT id FROM imports WHERE state IN ('paused', 'cancelling'))
+                AND g.fair_queue NOT IN (
+                    -- include service.requests.imports/halted_imports
+                )
                 AND (r.lease_until IS NULL OR r.lease_until < clock_timestamp())
             ORDER BY r.due_at LIMIT :n
         ) AS i
