@@ -149,7 +149,7 @@ class IdentityGraphSettings(SystemModel):
 
     source: str = Field("warehouse", description="entry point of the group expunge.identity_sources")
     base_url: str = Field(description="`duckdb:///file` or `postgresql://host/db`")
-    credentials: dict[str, Any] = Field(default_factory=dict, description="user and password, where needed")
+    credentials: dict[str, object] = Field(default_factory=dict, description="user and password, where needed")
     table: str = Field("identity_edges", description="the edge list, may be schema-qualified")
     columns: dict[str, str] = Field(
         default_factory=dict,
@@ -324,6 +324,7 @@ def load_settings(path: Path) -> Settings:
 def parse_settings(table: Mapping[str, object], *, origin: Path | None = None) -> Settings:
     """Check a configuration that was read already. Relative paths are taken from the file's directory."""
     check_keys(table, (*_SECTIONS, "identity_graph", "systems"), "configuration")
+    # Any: each section has its own model.
     parts: dict[str, Any] = {name: parse_model(model, _table(table, name), name) for name, model in _SECTIONS.items()}
     _check_hold_delay(parts["engine"])
     graph = table.get("identity_graph")

@@ -13,13 +13,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
 import typer
 
 from service.cli.printing import note
+from service.cli.requests.answers import FieldErrorAnswer
 
 EXIT_REFUSED, EXIT_UNUSABLE = 1, 2
 KEY_VARIABLE = "EXPUNGE_API_KEY"
@@ -34,6 +35,9 @@ KeyFile = Annotated[
 ]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
 Cursor = Annotated[str | None, typer.Option(help="Go on behind this place: a cursor that the page before printed.")]
+# The caller names the type (service.cli.requests.answers); reading an absent member raises Unusable.
+Answer: TypeAlias = Any
+Query: TypeAlias = Mapping[str, str | int | bool | None]
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
@@ -53,10 +57,10 @@ class Broken(Exception):  # noqa: N818 - says what is true
         self.was_connected = was_connected
 
 
-class _Answer(dict[str, Any]):
+class _Answer(dict[str, object]):
     """An object in an answer. A member that isn't there means that something else than Expunge answered."""
 
-    def __missing__(self, key: str) -> Any:
+    def __missing__(self, key: str) -> NoReturn:
         raise Unusable(f"the answer has no {key!r}: is --url an Expunge of this version?")
 
 
@@ -71,11 +75,11 @@ class Api:
         self,
         method: str,
         path: str,
-        body: Any = None,
+        body: object = None,
         *,
-        query: Mapping[str, Any] | None = None,
+        query: Query | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Any:
+    ) -> Answer:
         """Return the object that the API answered. Raises Refused, Unusable."""
         return self.parsed(self.fetch(method, path, body, query=query, headers=headers).text)
 
@@ -83,9 +87,9 @@ class Api:
         self,
         method: str,
         path: str,
-        body: Any = None,
+        body: object = None,
         *,
-        query: Mapping[str, Any] | None = None,
+        query: Query | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """Return the answer as it came. Raises Refused, Unusable."""
@@ -125,7 +129,7 @@ class Api:
         except _CLIENT_CANNOT_START as error:
             raise self._not_started(error) from None
 
-    def parsed(self, answer: str) -> Any:
+    def parsed(self, answer: str) -> Answer:
         """Return the JSON object of an answer or of a line of one. Raises Unusable for anything else."""
         try:
             document = json.loads(answer, object_hook=_Answer)
@@ -191,13 +195,13 @@ def _worded(answer: httpx.Response) -> str | None:
     return "\n".join(lines)
 
 
-def worded_error(error: Mapping[str, Any]) -> str:
+def worded_error(error: FieldErrorAnswer) -> str:
     """One of a problem's errors: where, why, and what is allowed there."""
     words = f"{error['field'] or '(whole)'}: {error['reason']}"
     if error.get("did_you_mean"):
         return f"{words}; did you mean {error['did_you_mean']}?"
-    if error.get("allowed"):
-        return f"{words}; allowed: {', '.join(error['allowed'])}"
+    if allowed := error.get("allowed"):
+        return f"{words}; allowed: {', '.join(allowed)}"
     return f"{words}; expected: {error['expected']}" if error.get("expected") else words
 
 
@@ -229,12 +233,13 @@ def read_file(path: Path) -> str:
         raise Unusable(f"{path.name} isn't UTF-8") from None
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> object:
     """Return the JSON value in a file. Raises Unusable, which repeats nothing of it."""
     try:
-        return json.loads(read_file(path))
+        value: object = json.loads(read_file(path))
     except (ValueError, RecursionError):
         raise Unusable(f"{path.name} isn't JSON") from None
+    return value
 
 
 @contextmanager

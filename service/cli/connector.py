@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -88,7 +88,7 @@ def _refuse(text: str) -> NoReturn:
 
 
 def _print_json(line: Line) -> None:
-    document: dict[str, Any] = {
+    document: dict[str, object] = {
         "subject": line.subject,
         "outcome": line.outcome.value,
         "reason": line.reason,

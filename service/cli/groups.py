@@ -25,6 +25,7 @@ _Command = TyperCommand | TyperGroup
 
 
 class _Group(TyperGroup):
+    # Any: typer's own type of a context is in a private module.
     def invoke(self, ctx: Any) -> object:
         try:
             with short_refusals(), short_errors():
@@ -109,6 +110,7 @@ def _do_nothing() -> None:
 
 def _importing(imported: Mapping[str, Imported]) -> type[_Group]:
     class Importing(_Group):
+        # Any: the arguments of typer's constructor are passed on as they are.
         def __init__(self, **given: Any) -> None:
             super().__init__(**given)
             self.commands = _Commands(imported)  # type: ignore[assignment]  # its base class is in no public module

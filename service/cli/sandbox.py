@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,10 +26,10 @@ from service.cli.client import Unusable, read_json
 from service.cli.demo.org import org_seed
 from service.cli.demo.world import SANDBOX_HOST, mailing_seed, support_seed
 from service.cli.printing import note, say
-from service.cli.toml_text import to_toml
+from service.cli.toml_text import Tables, to_toml
 
 
-def _contacts(world: SampleWorld) -> dict[str, Any]:
+def _contacts(world: SampleWorld) -> dict[str, object]:
     """Return Intercom's contacts: one per address, the first with a conversation."""
     return {
         "contacts": [
@@ -51,7 +51,7 @@ def _contacts(world: SampleWorld) -> dict[str, Any]:
     }
 
 
-def _users(world: SampleWorld) -> dict[str, Any]:
+def _users(world: SampleWorld) -> dict[str, object]:
     """Return Amplitude's users: one per customer id."""
     return {
         "users": [
@@ -62,7 +62,7 @@ def _users(world: SampleWorld) -> dict[str, Any]:
 
 
 # Stand-ins of other packages take their data from --seed-file: only their authors know its form.
-_SAMPLE_SEEDS: Mapping[str, Callable[[SampleWorld], Any]] = {
+_SAMPLE_SEEDS: Mapping[str, Callable[[SampleWorld], object]] = {
     "zendesk": lambda world: support_seed(world, "support"),
     "mailchimp": mailing_seed,
     "salesforce": org_seed,
@@ -160,7 +160,7 @@ def _about(kind: type[Sandbox], url: str, token: str, world: SampleWorld | None)
     return "\n".join([*lines, to_toml({"systems": [system_entry(kind.name, url, kind.manual)]})])
 
 
-def system_entry(name: str, url: str, manual: ManualSetup) -> dict[str, Any]:
+def system_entry(name: str, url: str, manual: ManualSetup) -> dict[str, object]:
     """The `[[systems]]` entry that connects a stand-in which answers on `url`."""
     return {
         "name": name,
@@ -197,7 +197,7 @@ def sample_warehouse(
     say(f"{_about_people(world)}\n# The entries in expunge.toml:\n{to_toml(warehouse_tables(world, place))}")
 
 
-def warehouse_tables(world: SampleWorld, place: Path) -> dict[str, Any]:
+def warehouse_tables(world: SampleWorld, place: Path) -> Tables:
     """`[identity_graph]`, and the two systems that erase from the warehouse: the tables, and the graph's own rows."""
     base_url = f"duckdb:///{place}"
     policy = world.warehouse_config()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import typer
 
@@ -13,6 +13,7 @@ from service.cli.direct import DEFAULT_CONFIG, Config
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, note, show_json, show_table
 from service.cli.refusals import short_refusals
+from service.cli.requests.answers import SystemAnswer, SystemsAnswer
 from service.cli.running.credential_checks import Checked, check_system, keep_checks
 from service.settings import Settings, load_settings
 from service.store.bootstrap import open_stores
@@ -24,7 +25,7 @@ app = command_group("systems", "List and check connected systems.")
 def list_all(url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False) -> None:
     """List the systems as the service knows them."""
     with short_errors():
-        answer = Api(url, key_file).call("GET", "/v1/systems")
+        answer: SystemsAnswer = Api(url, key_file).call("GET", "/v1/systems")
     if as_json:
         show_json(answer)
         return
@@ -49,7 +50,7 @@ def list_all(url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson =
     )
 
 
-def _now(system: Mapping[str, object]) -> str:
+def _now(system: SystemAnswer) -> str:
     if system["down_since"] is not None:
         return f"down since {system['down_since']}"
     if system["cooldown_until"]:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
+Tables: TypeAlias = Mapping[str, Mapping[str, object] | Sequence[Mapping[str, object]]]
+"""One table, or a list of tables, for each name."""
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def to_toml(table: Mapping[str, Any]) -> str:
+def to_toml(table: Tables) -> str:
     """A configuration file: one `[table]` or `[[table]]` per name; tables inside them are written inline."""
     lines: list[str] = []
     for name, value in table.items():
-        for entry in value if isinstance(value, list) else [value]:
-            lines.append(f"[[{name}]]" if isinstance(value, list) else f"[{name}]")
+        entries, heading = ([value], f"[{name}]") if isinstance(value, Mapping) else (value, f"[[{name}]]")
+        for entry in entries:
+            lines.append(heading)
             lines += [f"{key} = {_value(item)}" for key, item in entry.items()]
             lines.append("")
     return "\n".join(lines)
 
 
-def _value(value: Any, indent: str = "") -> str:
+def _value(value: object, indent: str = "") -> str:
     """A value; a list of tables has one line each, which TOML allows inside of lists only."""
     if isinstance(value, Mapping):
         pairs = (f"{_key(name)} = {_value(item, indent)}" for name, item in value.items())

@@ -119,6 +119,10 @@ def _is_row_of_any(node: ast.AST) -> bool:
     return isinstance(node, ast.Subscript) and ast.unparse(node) == "Row[Any]"
 
 
+# Auditors run this single file without Expunge and SQLAlchemy; it keeps its notes in SQLite.
+STANDALONE = "service/cli/audit/verify_audit.py"
+
+
 def findings(all_sources: Iterable[Source]) -> Iterator[Finding]:
     """Every finding of these files. Migrations aren't read, because their SQL text is the schema's history."""
     for source in all_sources:
@@ -135,7 +139,7 @@ def findings(all_sources: Iterable[Source]) -> Iterator[Finding]:
         for number, line in enumerate(lines, 1):
             if re.search(r"#.*\bnoqa:.*\bS608\b", line):
                 yield found("s608", number)
-        for literal, _ in sql_literals(source):
+        for literal, _ in sql_literals(source) if source.path != STANDALONE else ():
             assert isinstance(literal, ast.expr)
             yield found("literals", literal.lineno)
         for node in ast.walk(source.tree):

@@ -13,9 +13,9 @@ from tests.architecture.sql import Counts, built_sql, counts, findings, line_of
 # strings; `Row[Any]` outside a store; `Any` in service/. A room that isn't listed has zeros. Never raise a number;
 # lower it when it falls: `python -m tests.architecture.sql` prints the findings and this table.
 ALLOWED = {
-    "service": (0, 0, 0, 0, 2),
+    "service": (0, 0, 0, 0, 1),
     "service/audit": (2, 0, 1, 0, 5),
-    "service/cli": (0, 0, 1, 0, 81),
+    "service/cli": (0, 0, 0, 0, 4),
     "service/encryption": (0, 0, 0, 0, 1),
     "service/execution": (1, 0, 25, 37, 40),
     "service/requests": (11, 7, 10, 4, 24),

@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -182,7 +182,7 @@ def _show(comparison: Comparison | None) -> None:
         say(f"{conflict.anchor}: DISAGREES, {conflict.code} ({conflict.detail})")
 
 
-def _document(comparison: Comparison) -> dict[str, Any]:
+def _document(comparison: Comparison) -> dict[str, object]:
     return {
         "agree": list(comparison.agree),
         "unreachable": [{"anchor": name, "code": code} for name, code in comparison.unreachable],

@@ -32,7 +32,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -47,6 +47,10 @@ MANIFEST = {"checkpoint", "end", "file", "filter", "first", "format", "kind", "r
 LONGEST_LINE_BYTES = 1024 * 1024
 INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T([01]\d|2[0-3]):\d{2}:\d{2}\.\d{6}Z", re.ASCII)
 SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
+
+
+# The object of a file that isn't trusted: each value's type is tested where the value is read.
+Members: TypeAlias = dict[str, Any]
 
 
 class Broken(Exception):  # noqa: N818 - the verdict, not a fault of the program
@@ -74,7 +78,7 @@ def canonical(value: object) -> bytes:
     return encode(value).encode("utf-8")
 
 
-def read_canonical(raw: bytes, names: set[str], where: str) -> dict[str, Any]:
+def read_canonical(raw: bytes, names: set[str], where: str) -> Members:
     """The object of bytes that are its canonical encoding; two equal keys, a space or an escape too many fail."""
     try:
         value = decode(raw.decode("utf-8"))
@@ -85,7 +89,7 @@ def read_canonical(raw: bytes, names: set[str], where: str) -> dict[str, Any]:
     return members(value, names, where)
 
 
-def members(value: Any, names: set[str], where: str) -> dict[str, Any]:
+def members(value: object, names: set[str], where: str) -> Members:
     if not isinstance(value, dict) or value.keys() != names:
         raise Broken(f"{where}: expected exactly the members {', '.join(sorted(names))}")
     return value
@@ -206,7 +210,7 @@ def open_checkpoint(note: object, trusted: Key, where: str) -> tuple[int, bytes]
     return size, root
 
 
-def check_signed(document: dict[str, Any], label: str, trusted: Key, where: str) -> None:
+def check_signed(document: Members, label: str, trusted: Key, where: str) -> None:
     """Takes the signature out; it is over the label, a newline and the canonical rest, by any key that the log had."""
     signature = read_base64(document.pop("signature"), f"{where}, signature")
     signed = label.encode() + b"\n" + canonical(document)
@@ -231,7 +235,7 @@ class Chains:
             "CREATE TABLE newest (key BLOB PRIMARY KEY, version INTEGER, digest TEXT) WITHOUT ROWID"
         )
 
-    def check(self, entry: Any, raw: bytes, where: str) -> None:
+    def check(self, entry: Members, raw: bytes, where: str) -> None:
         """The entry's form, and that it is the next of its object: version + 1, `previous` the newest one's SHA-256."""
         check_form(entry, where)
         key, version = sha256(canonical([entry["object"], entry["object_id"]])), entry["version"]
@@ -247,7 +251,7 @@ class Chains:
         self.objects += not known
 
 
-def check_form(entry: Any, where: str) -> None:
+def check_form(entry: Members, where: str) -> None:
     members(entry, ENTRY, where)
     need(type(entry["format"]) is int and entry["format"] == 1, where, "not an audit entry of format 1")
     texts = all(isinstance(entry[name], str) for name in ("actor", "event", "object", "object_id"))
@@ -261,7 +265,7 @@ def check_form(entry: Any, where: str) -> None:
     need(exists, where, "`at` isn't an instant in UTC that exists")
 
 
-def check_proven(item: Any, head: tuple[int, bytes], behind: int, chains: Chains, where: str) -> int:
+def check_proven(item: Members, head: tuple[int, bytes], behind: int, chains: Chains, where: str) -> int:
     """The index of an entry whose proof leads to the root of the tree (size, root), and that follows those before."""
     members(item, {"entry", "index", "proof"}, where)
     (size, root), index, proof, raw = head, item["index"], item["proof"], canonical(item["entry"])
@@ -379,7 +383,7 @@ def verify_manifest(manifest: BinaryIO, file: BinaryIO, key: Key) -> str:
     return f"{document['kind']} of {document['rows']} rows, {about}\n{named(*head)}"
 
 
-def read_filter(document: dict[str, Any], size: int, where: str) -> tuple[str, int, int]:
+def read_filter(document: Members, size: int, where: str) -> tuple[str, int, int]:
     """What a file is said to hold, in words, and the range first <= index < end that it lies in."""
     asked = members(document["filter"], {"from", "regime", "system", "to"}, where)
     first, end = document["first"], document["end"]

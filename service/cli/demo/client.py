@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import httpx
+
+from service.cli.client import Answer
 
 
 class DemoClient:
@@ -32,7 +33,7 @@ class DemoClient:
             time.sleep(0.1)
         raise RuntimeError("the service did not become ready; its logs are in the data directory")
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str) -> Answer:
         """GET a JSON document."""
         return self._answer(self._http.get(path))
 
@@ -43,11 +44,11 @@ class DemoClient:
             raise RuntimeError(f"HTTP {response.status_code}")
         return response.text
 
-    def post(self, path: str, body: Any = None, **headers: str) -> Any:
+    def post(self, path: str, body: object = None, **headers: str) -> Answer:
         """POST a JSON document, or nothing."""
         return self._answer(self._http.post(path, json=body, headers=headers))
 
-    def _answer(self, response: httpx.Response) -> Any:
+    def _answer(self, response: httpx.Response) -> Answer:
         if response.is_success:
             return response.json() if response.content else None
         raise RuntimeError(f"HTTP {response.status_code}: {response.json().get('code', 'unknown')}")

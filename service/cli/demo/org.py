@@ -6,15 +6,24 @@ a value of theirs, so that it would be found if it were left. What is shared (a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from connectors.testing.sandbox.sample_world import SamplePerson, SampleWorld
 
 _HOUSEHOLD = 3  # people under one account
 
 
-def org_seed(world: SampleWorld) -> dict[str, Any]:
+class OrgRecord(TypedDict):
+    """One record of the seed; `person` is its owner, `ref` its name for references."""
+
+    object: str
+    fields: dict[str, str | bool]
+    person: NotRequired[str]
+    ref: NotRequired[str]
+    deleted: NotRequired[bool]
+
+
+def org_seed(world: SampleWorld) -> dict[str, list[OrgRecord]]:
     """The stand-in's seed."""
     org = _Org()
     org.add(None, "Campaign", "campaign", Name="Spring tea")
@@ -33,12 +42,16 @@ class _Org:
     """Records in the order of their making; a reference is `@` and the name of another record."""
 
     def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = []
+        self.records: list[OrgRecord] = []
 
-    def add(self, person: str | None, kind: str, ref: str | None, **fields: object) -> None:
+    def add(self, person: str | None, kind: str, ref: str | None, **fields: str | bool) -> None:
         """One record; `person` says whose it is, nobody's if None."""
-        named: Mapping[str, object] = {"person": person, "ref": ref}
-        self.records.append({"object": kind, "fields": fields} | {k: v for k, v in named.items() if v is not None})
+        record: OrgRecord = {"object": kind, "fields": fields}
+        if person is not None:
+            record["person"] = person
+        if ref is not None:
+            record["ref"] = ref
+        self.records.append(record)
 
     def open_household(self, home: str) -> None:
         """An account with a deal, a task and a file that its people share."""

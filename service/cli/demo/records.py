@@ -9,10 +9,10 @@ from __future__ import annotations
 import csv
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import duckdb
 import httpx
@@ -28,13 +28,15 @@ _LOCKED_SECONDS = 30.0
 _CLOCKED = frozenset({"SystemModstamp", "LastModifiedDate"})
 
 _Key = tuple[str, str]
+_Wanted = TypeVar("_Wanted")
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
 class SystemLook:
     """All records of one stand-in by kind and id, and which of them belong to the people to be erased."""
 
-    rows: Mapping[_Key, Mapping[str, Any]]
+    rows: Mapping[_Key, Mapping[str, object]]
     owned: frozenset[_Key]
 
 
@@ -76,14 +78,14 @@ class Records:
     def residue(self) -> int:
         """Count the records, in all systems, in which an identifier of the erased people stands anywhere."""
         in_stand_ins = sum(len(self._ask(name, "residue")) for name in _STAND_INS)
-        in_warehouse: Mapping[str, int] = self._unlocked(remains, self._values)
+        in_warehouse = self._unlocked(remains, self._values)
         return in_stand_ins + sum(in_warehouse.values())
 
     def _look_at(self, name: str) -> SystemLook:
         rows = {_key(row): row for row in self._ask(name, "records")}
         return SystemLook(rows, frozenset(_key(row) for row in self._ask(name, "owned")))
 
-    def _ask(self, name: str, control: str) -> list[dict[str, Any]]:
+    def _ask(self, name: str, control: str) -> list[dict[str, object]]:
         response = httpx.request(
             "GET" if control == "records" else "POST",
             f"http://127.0.0.1:{self._port}/{name}/__sandbox__/{control}",
@@ -93,10 +95,10 @@ class Records:
             trust_env=False,
         )
         response.raise_for_status()
-        rows: list[dict[str, Any]] = response.json()
+        rows: list[dict[str, object]] = response.json()
         return rows
 
-    def _unlocked(self, look: Any, wanted: Any) -> Any:
+    def _unlocked(self, look: Callable[[Path, _Wanted], _Found], wanted: _Wanted) -> _Found:
         """Look at the warehouse file. A worker that has it open locks it, for as long as its work takes."""
         until = time.monotonic() + _LOCKED_SECONDS
         while True:
@@ -142,20 +144,20 @@ def write_csv(lines: Sequence[Line], path: Path) -> None:
             writer.writerow((line.system, line.kind, "everybody else", line.others_before, line.others_after))
 
 
-def _key(row: Mapping[str, Any]) -> _Key:
+def _key(row: Mapping[str, object]) -> _Key:
     return str(row["object"]), str(row["id"])
 
 
-def _kinds(keys: Any) -> Counter[str]:
+def _kinds(keys: Iterable[_Key]) -> Counter[str]:
     return Counter(kind for kind, _ in keys)
 
 
-def _is_emptied(row: Mapping[str, Any]) -> bool:
+def _is_emptied(row: Mapping[str, object]) -> bool:
     """Zendesk keeps a row without values for a user who is deleted for good."""
     return bool(row.get("permanently_deleted"))
 
 
-def _differs(old: Mapping[str, Any], new: Mapping[str, Any] | None, gone_ids: set[str]) -> bool:
+def _differs(old: Mapping[str, object], new: Mapping[str, object] | None, gone_ids: set[str]) -> bool:
     """Whether a record changed. A reference to an erased person's record that is empty now is that person's."""
     if new is None:
         return True

@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -24,6 +23,7 @@ from service.cli.demo.output import CERTIFICATES, LOG, RECORDS, REPORT, VERIFIER
 from service.cli.demo.records import Records, compare, write_csv
 from service.cli.demo.view import progress_table, show_records
 from service.cli.demo.world import DemoWorld
+from service.cli.requests.answers import IdentityAnswer, ReceiptAnswer, RequestAnswer, SystemsAnswer
 from service.cli.running.supervise import python
 
 _GOOD_ENDS = {"erased_verified", "absent"}
@@ -60,7 +60,7 @@ class Story:
         """Erasures of the chosen people, by one verified email each."""
         for person in self.chosen:
             at = datetime.now(UTC).isoformat()
-            receipt = self.client.post(
+            receipt: ReceiptAnswer = self.client.post(
                 "/v1/requests",
                 {
                     "kind": "erasure",
@@ -82,14 +82,15 @@ class Story:
 
     def watch(self) -> None:
         """Show progress until every request is answered; do the review on the way."""
-        systems = [s["name"] for s in self.client.get("/v1/systems")["systems"]]
+        connected: SystemsAnswer = self.client.get("/v1/systems")
+        systems = [system["name"] for system in connected["systems"]]
         labels = {request_id: person.ref for request_id, person in self.people.items()}
         until = time.monotonic() + _LONGEST_SECONDS
         with Live(console=self.console, refresh_per_second=4) as live:
-            shown: dict[str, Any] = {}
+            shown: dict[str, RequestAnswer] = {}
             while True:
                 for request_id in self.people:
-                    if shown.get(request_id, {}).get("state") != "fulfilled":
+                    if request_id not in shown or shown[request_id]["state"] != "fulfilled":
                         shown[request_id] = self.client.get(f"/v1/requests/{request_id}?masks=false")
                 live.update(progress_table(labels, list(shown.values()), systems))
                 for request in shown.values():
@@ -106,10 +107,10 @@ class Story:
                 if step["state"] not in _GOOD_ENDS:
                     raise DemoFailed(f"{step['system']}: {step['state']}")
 
-    def _review(self, request: Any) -> None:
+    def _review(self, request: RequestAnswer) -> None:
         """What a reviewer does: look at the whole picture, decide each doubt, drop what is somebody else's."""
         person = self.people[request["id"]]
-        shown = self.client.post(f"/v1/requests/{request['id']}/reveal")
+        shown: IdentityAnswer = self.client.post(f"/v1/requests/{request['id']}/reveal")
         own = {i.value.lower() for i in person.identifiers}
         values = {i["ordinal"]: i["value"].strip().lower() for i in (*shown["identifiers"], *shown["beyond"])}
         others = {ordinal for ordinal, value in values.items() if value not in own}

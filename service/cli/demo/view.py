@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.table import Table
 
 from service.cli.demo.records import Line
 from service.cli.printing import say, show_table
+from service.cli.requests.answers import RequestAnswer, RequestStepAnswer
 
 _GOOD = {"erased_verified": "erased", "absent": "absent"}
 _WORDS = _GOOD | {"waiting": "waits", "parked": "parked"}
 _COLOURS = {"waiting": "dim", "due": "yellow", "leased": "cyan", "accepted": "blue", "parked": "red"}
 
 
-def progress_table(labels: Mapping[str, str], requests: Sequence[Mapping[str, Any]], systems: Sequence[str]) -> Table:
+def progress_table(labels: Mapping[str, str], requests: Sequence[RequestAnswer], systems: Sequence[str]) -> Table:
     """One row per request, one column per system. `labels` are made-up names for request ids."""
     table = Table(
         title="Each person in each system (erased: a later look found nothing)",
@@ -34,7 +34,7 @@ def progress_table(labels: Mapping[str, str], requests: Sequence[Mapping[str, An
     return table
 
 
-def _cell(step: Mapping[str, Any] | None) -> str:
+def _cell(step: RequestStepAnswer | None) -> str:
     if step is None:
         return "[dim]-[/dim]"
     state = str(step["state"])

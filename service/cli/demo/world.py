@@ -10,12 +10,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from connectors.testing.sandbox.sample_warehouse import edge_columns
 from connectors.testing.sandbox.sample_world import SampleWorld
 from service.cli.demo.org import org_seed
-from service.cli.toml_text import to_toml
+from service.cli.toml_text import Tables, to_toml
 
 SUPPORT_ACCOUNTS = ("support", "support-eu")
 MAILING = "mailing"
@@ -26,6 +25,7 @@ MAILING_CREDENTIALS = {"api_key": "stand-in-key-us1"}
 ORG_CREDENTIALS = {"consumer_key": "stand-in-consumer", "consumer_secret": "stand-in-secret"}
 _JOB_SECONDS = 0.1
 _CONFIRM_SECONDS = 0.3
+_DELAYS = {"confirm_after": _CONFIRM_SECONDS, "poll_every": _JOB_SECONDS}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def build(people: int, seed: int, directory: Path) -> DemoWorld:
     """Write the warehouse, the stand-ins' seeds and their spec. Everything is private to the running user."""
     demo = DemoWorld(SampleWorld(seed, people), directory)
     demo.world.load_warehouse(demo.warehouse)
-    sandboxes: dict[str, Any] = {}
+    sandboxes: dict[str, object] = {}
     for account in SUPPORT_ACCOUNTS:
         seed_file = directory / f"{account}.json"
         seed_file.write_text(json.dumps(support_seed(demo.world, account)), encoding="utf-8")
@@ -86,7 +86,7 @@ def build(people: int, seed: int, directory: Path) -> DemoWorld:
     return demo
 
 
-def support_seed(world: SampleWorld, account: str) -> dict[str, Any]:
+def support_seed(world: SampleWorld, account: str) -> dict[str, object]:
     """Users and their tickets in one support account."""
     users, tickets = [], []
     for user_id, row in enumerate(world.zendesk_seed(account), 1001):
@@ -104,7 +104,7 @@ def support_seed(world: SampleWorld, account: str) -> dict[str, Any]:
     return {"users": users, "tickets": tickets}
 
 
-def mailing_seed(world: SampleWorld) -> dict[str, Any]:
+def mailing_seed(world: SampleWorld) -> dict[str, object]:
     """Audiences and their members."""
     return {
         "lists": [
@@ -140,44 +140,20 @@ def write_config(
     warehouse = f"duckdb:///{demo.warehouse}"
     policy = demo.world.warehouse_config()
     graph = policy.pop("identity_graph")
-    delays = {"confirm_after": _CONFIRM_SECONDS, "poll_every": _JOB_SECONDS}
-    systems: list[dict[str, Any]] = [
-        {"name": "warehouse", "connector": "warehouse", "base_url": warehouse, "policy": policy}
-    ]
-    systems += [
-        {
-            "name": account,
-            "connector": "zendesk",
-            "base_url": f"{vendor}/{account}",
-            "allow_private_hosts": [SANDBOX_HOST],
-            "credentials": SUPPORT_CREDENTIALS,
-            "delays": delays | {"purge_after": _CONFIRM_SECONDS},
-            "rate_limits": [],  # the stand-in has none; the account's own would make the demo last minutes
-        }
-        for account in accounts
-    ]
-    systems.append(
-        {
-            "name": MAILING,
-            "connector": "mailchimp",
-            "base_url": f"{vendor}/{MAILING}/3.0",
-            "allow_private_hosts": [SANDBOX_HOST],
-            "credentials": MAILING_CREDENTIALS,
-            "delays": delays,
-        }
-    )
-    if org:
-        systems.append(_org_system(demo, f"{vendor}/{ORG}"))
-    systems.append(
+    systems: list[dict[str, object]] = [
+        {"name": "warehouse", "connector": "warehouse", "base_url": warehouse, "policy": policy},
+        *(_support_system(account, vendor) for account in accounts),
+        _mailing_system(vendor),
+        *([_org_system(demo, vendor)] if org else []),
         {
             "name": "identity-graph",
             "connector": "warehouse",
             "base_url": warehouse,
             "order": 90,
             "policy": {"identity_graph": graph},
-        }
-    )
-    table = {
+        },
+    ]
+    tables: Tables = {
         "service": {
             "data_directory": str(data_directory),
             "listen_port": api_port,
@@ -195,20 +171,43 @@ def write_config(
         },
         "systems": systems,
     }
-    demo.config.write_text(to_toml(table), encoding="utf-8")
+    demo.config.write_text(to_toml(tables), encoding="utf-8")
 
 
-def _org_system(demo: DemoWorld, base_url: str) -> dict[str, Any]:
-    """The org. Token and schema are kept in a file: the worker processes share them."""
+def _support_system(account: str, vendor: str) -> dict[str, object]:
+    return {
+        "name": account,
+        "connector": "zendesk",
+        "base_url": f"{vendor}/{account}",
+        "allow_private_hosts": [SANDBOX_HOST],
+        "credentials": SUPPORT_CREDENTIALS,
+        "delays": _DELAYS | {"purge_after": _CONFIRM_SECONDS},
+        "rate_limits": [],  # The stand-in has none; the account's own would make the demo last minutes.
+    }
+
+
+def _mailing_system(vendor: str) -> dict[str, object]:
+    return {
+        "name": MAILING,
+        "connector": "mailchimp",
+        "base_url": f"{vendor}/{MAILING}/3.0",
+        "allow_private_hosts": [SANDBOX_HOST],
+        "credentials": MAILING_CREDENTIALS,
+        "delays": _DELAYS,
+    }
+
+
+def _org_system(demo: DemoWorld, vendor: str) -> dict[str, object]:
+    """Return the org's entry. Its token and schema are kept in a file, because the worker processes share them."""
     return {
         "name": ORG,
         "connector": "salesforce",
-        "base_url": base_url,
+        "base_url": f"{vendor}/{ORG}",
         "allow_private_hosts": [SANDBOX_HOST],
         "credentials": ORG_CREDENTIALS,
         "policy": {
             "cache_directory": str(demo.directory / "org-cache"),
             "fields": {"Contact.Customer_Number__c": "customer_id"},
         },
-        "delays": {"confirm_after": _CONFIRM_SECONDS, "poll_every": _JOB_SECONDS},
+        "delays": _DELAYS,
     }

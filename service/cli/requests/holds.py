@@ -5,8 +5,9 @@ The identifiers of the person come from a file or standard input, never from the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 from uuid import UUID
 
 import typer
@@ -14,6 +15,7 @@ import typer
 from service.cli.client import DEFAULT_URL, Api, KeyFile, Url, read_json
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, say, show_json, show_table
+from service.cli.requests.answers import HoldAnswer, HoldsAnswer
 from service.domain.requests.holds import HoldReason, LiftReason
 
 app = command_group("holds", "Place, list and lift legal holds.")
@@ -34,7 +36,10 @@ LIFT_REASONS = {
 }
 
 
-def _explained(reasons: dict[Any, str]) -> str:
+_Reason = TypeVar("_Reason", HoldReason, LiftReason)
+
+
+def _explained(reasons: Mapping[_Reason, str]) -> str:
     return "; ".join(f"{reason.value}: {meaning}" for reason, meaning in reasons.items()) + "."
 
 
@@ -58,7 +63,7 @@ def place(
     reason stands in the audit log.
     """
     body = {"identifiers": read_json(identifiers), "reason": reason.value, "until": until}
-    hold = Api(url, key_file).call("POST", "/v1/holds", body)
+    hold: HoldAnswer = Api(url, key_file).call("POST", "/v1/holds", body)
     if as_json:
         show_json(hold)
         return
@@ -82,7 +87,7 @@ def list_all(
     How many identifiers of which kinds a hold covers is shown, never whose.
     """
     query = {"include_lifted": "true" if include_lifted else None}
-    found = Api(url, key_file).call("GET", "/v1/holds", query=query)
+    found: HoldsAnswer = Api(url, key_file).call("GET", "/v1/holds", query=query)
     if as_json:
         show_json(found)
         return
@@ -113,7 +118,7 @@ def lift(
 
     Steps that this hold alone kept back go on at once. The reason stands in the audit log.
     """
-    hold = Api(url, key_file).call("DELETE", f"/v1/holds/{hold_id}", query={"reason": reason.value})
+    hold: HoldAnswer = Api(url, key_file).call("DELETE", f"/v1/holds/{hold_id}", query={"reason": reason.value})
     if as_json:
         show_json(hold)
         return

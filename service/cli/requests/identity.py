@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeAlias
 
 from service.cli.printing import say, show_table
+from service.cli.requests.answers import DoubtAnswer, EdgeAnswer, EvidenceAnswer, IdentityAnswer, VerificationAnswer
+
+Labels: TypeAlias = Mapping[int | None, str]
+"""A text for each identifier, by its ordinal."""
 
 
-def show_identity(view: Mapping[str, Any]) -> None:
+def show_identity(view: IdentityAnswer) -> None:
     """The identifiers, links and doubts of a request's view or of its reveal."""
     shown = _labels(view)
     identifiers: list[tuple[object, ...]] = [
@@ -20,7 +24,7 @@ def show_identity(view: Mapping[str, Any]) -> None:
             each["origin"],
             each["use"],
             each["exclusion"],
-            (each.get("verification") or {}).get("method"),
+            _method(each.get("verification")),
             " > ".join(map(str, _steps(each["path"]))),
         )
         for each in view["identifiers"]
@@ -37,7 +41,7 @@ def show_identity(view: Mapping[str, Any]) -> None:
     show_doubts(view)
 
 
-def show_doubts(view: Mapping[str, Any]) -> None:
+def show_doubts(view: IdentityAnswer) -> None:
     """The open doubts with what each allows, and the reviews that were decided."""
     if view["doubts"]:
         shown = _labels(view)
@@ -59,7 +63,7 @@ def show_doubts(view: Mapping[str, Any]) -> None:
         say(f"reviewed at {review['decided_at']} by key {review['decided_by']}: {decisions or 'verified'}")
 
 
-def worded(doubt: Mapping[str, Any], shown: Mapping[int, str]) -> str:
+def worded(doubt: DoubtAnswer, shown: Labels) -> str:
     """What a doubt is about, for people."""
     edge = doubt["edge"]
     if edge is not None:
@@ -75,15 +79,15 @@ def worded(doubt: Mapping[str, Any], shown: Mapping[int, str]) -> str:
     return said
 
 
-def labels(view: Mapping[str, Any]) -> dict[int, str]:
+def labels(view: IdentityAnswer) -> Labels:
     """Kind and mask, or value, of each identifier by its ordinal."""
     shown = _labels(view)
     kinds = {each["ordinal"]: each["kind"] for each in (*view["identifiers"], *view["beyond"])}
     return {ordinal: f"{kinds[ordinal]} {text}" for ordinal, text in shown.items()}
 
 
-def _labels(view: Mapping[str, Any]) -> dict[int, str]:
-    found: dict[int, str] = {}
+def _labels(view: IdentityAnswer) -> Labels:
+    found: dict[int | None, str] = {}
     for each in (*view["identifiers"], *view["beyond"]):
         value = each["value"] if "value" in each else each["masked"]
         if value is not None:
@@ -91,11 +95,15 @@ def _labels(view: Mapping[str, Any]) -> dict[int, str]:
     return found
 
 
-def _steps(path: list[dict[str, Any]]) -> list[int]:
+def _method(verification: VerificationAnswer | None) -> str | None:
+    return None if verification is None else verification["method"]
+
+
+def _steps(path: list[EdgeAnswer]) -> list[int]:
     return [path[0]["near"], *(edge["far"] for edge in path)] if path else []
 
 
-def _edges(view: Mapping[str, Any], shown: Mapping[int, str]) -> list[tuple[object, ...]]:
+def _edges(view: IdentityAnswer, shown: Labels) -> list[tuple[object, ...]]:
     return [
         (
             shown.get(edge["near"], edge["near"]),
@@ -110,6 +118,6 @@ def _edges(view: Mapping[str, Any], shown: Mapping[int, str]) -> list[tuple[obje
     ]
 
 
-def _claimed(claim: Mapping[str, Any]) -> str:
+def _claimed(claim: EvidenceAnswer) -> str:
     confidence = "" if claim["confidence"] is None else f" {claim['confidence']}"
     return f"{claim['source'] or 'no source'}{confidence}"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID, uuid4
 
 import typer
@@ -30,6 +30,13 @@ from service.cli.client import (
 )
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, ask, can_ask, note, say, show_json, show_json_line, show_table
+from service.cli.requests.answers import (
+    ImportAnswer,
+    ImportEndAnswer,
+    ImportPageAnswer,
+    RefusedPageAnswer,
+    VerdictAnswer,
+)
 from service.domain.requests.imports import ImportFormat
 from service.domain.requests.states import UNFINISHED
 
@@ -59,10 +66,11 @@ def import_requests(
         note(f"import key {key}: repeat with --idempotency-key {key} to go on")
         last = _sent(api, file, key, media_type, show_json_line if as_json else _print_refusal)
     if not as_json:
-        counts = ", ".join(f"{last[word]} {word}" for word in ("accepted", "linked", "replayed", "refused"))
+        fresh = f"{last['accepted']} accepted, {last['linked']} linked"
+        counts = f"{fresh}, {last['replayed']} replayed, {last['refused']} refused"
         say(f"import {last['import']}: {last['lines']} lines, {counts}")
-    if not last["complete"]:
-        problem = last["problem"]
+    problem = last["problem"]
+    if problem is not None:
         note(f"not complete: {problem['code']}: {problem['detail'] or problem['title']}")
         for error in problem["errors"]:
             note(f"  {worded_error(error)}")
@@ -70,11 +78,11 @@ def import_requests(
         raise typer.Exit(EXIT_REFUSED)
 
 
-def _sent(api: Api, file: Path, key: str, media_type: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def _sent(api: Api, file: Path, key: str, media_type: str, show: Callable[[VerdictAnswer], None]) -> ImportEndAnswer:
     """The answer's last line. Verdicts of lines that were told before aren't told again."""
     told = 0
     for left in reversed(range(_TRIES)):
-        last: dict[str, Any] | None = None
+        last: ImportEndAnswer | None = None
         try:
             with closing(_answer(api, file, key, media_type)) as answer:
                 for each in answer:
@@ -88,13 +96,14 @@ def _sent(api: Api, file: Path, key: str, media_type: str, show: Callable[[dict[
                 raise Unusable("can't ask the API; is --url right?") from None
             if not left:
                 raise Unusable(f"the connection broke {_TRIES} times: {broken}; the same command goes on") from None
-        if last is not None and (last["complete"] or last["problem"]["code"] != "unavailable" or not left):
+        problem = None if last is None else last["problem"]
+        if last is not None and (problem is None or problem["code"] != "unavailable" or not left):
             return last
         time.sleep(_FIRST_PAUSE_SECONDS * 2 ** (_TRIES - 1 - left))
     raise Unusable("the answer had no end; the same command goes on")
 
 
-def _answer(api: Api, file: Path, key: str, media_type: str) -> Generator[dict[str, Any], None, None]:
+def _answer(api: Api, file: Path, key: str, media_type: str) -> Generator[VerdictAnswer | ImportEndAnswer, None, None]:
     headers = {"Idempotency-Key": key, "Content-Type": media_type}
     for line in api.stream("POST", "/v1/requests/batch", _pieces(file), headers=headers):
         yield api.parsed(line)
@@ -116,7 +125,7 @@ def _format_of(path: Path) -> ImportFormat:
     return known[path.suffix.lower()]
 
 
-def _print_refusal(verdict: dict[str, Any]) -> None:
+def _print_refusal(verdict: VerdictAnswer) -> None:
     if verdict["status"] == "refused":
         problem = verdict["problem"]
         why = "; ".join(map(worded_error, problem["errors"]))
@@ -134,7 +143,7 @@ def list_page(
 ) -> None:
     """List imports, newest first."""
     with short_errors():
-        page = Api(url, key_file).call("GET", "/v1/imports", query={"limit": limit, "cursor": cursor})
+        page: ImportPageAnswer = Api(url, key_file).call("GET", "/v1/imports", query={"limit": limit, "cursor": cursor})
     if as_json:
         show_json(page)
         return
@@ -157,10 +166,10 @@ def show(
     """
     with short_errors():
         api = Api(url, key_file)
-        view = api.call("GET", f"/v1/imports/{import_id}")
-        refused = api.call("GET", f"/v1/imports/{import_id}/refused", query={"limit": 50})
+        view: ImportAnswer = api.call("GET", f"/v1/imports/{import_id}")
+        refused: RefusedPageAnswer = api.call("GET", f"/v1/imports/{import_id}/refused", query={"limit": 50})
     if as_json:
-        show_json(view | {"refused_lines": refused["lines"]})
+        show_json({**view, "refused_lines": refused["lines"]})
         return
     _show(view)
     lines: list[tuple[object, ...]] = [
@@ -210,7 +219,7 @@ def cancel(
     _steer(import_id, "cancel", url, key_file, as_json)
 
 
-def _ask_to_cancel(view: dict[str, Any]) -> None:
+def _ask_to_cancel(view: ImportAnswer) -> None:
     """Raises Unusable where nobody can be asked; ends the command with 1 if the answer is no."""
     unfinished = sum(each["requests"] for each in view["requests"] if each["state"] in UNFINISHED)
     consequence = f"cancelling revokes {unfinished} unfinished requests of this import and can't be undone"
@@ -223,14 +232,14 @@ def _ask_to_cancel(view: dict[str, Any]) -> None:
 
 def _steer(import_id: UUID, verb: str, url: str, key_file: Path | None, as_json: bool) -> None:
     with short_errors():
-        view = Api(url, key_file).call("POST", f"/v1/imports/{import_id}/{verb}")
+        view: ImportAnswer = Api(url, key_file).call("POST", f"/v1/imports/{import_id}/{verb}")
     if as_json:
         show_json(view)
         return
     _show(view)
 
 
-def _show(view: dict[str, Any]) -> None:
+def _show(view: ImportAnswer) -> None:
     whole = view["received_at"] or "not whole yet"
     say(f"{view['id']}  {view['format']}, {view['state']}: {view['accepted']} accepted, received {whole}")
     if "requests" not in view:

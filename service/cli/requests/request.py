@@ -7,14 +7,22 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID, uuid4
 
 import typer
 
-from service.cli.client import DEFAULT_URL, Api, Cursor, KeyFile, Limit, Url, read_json, short_errors
+from service.cli.client import DEFAULT_URL, Api, Cursor, KeyFile, Limit, Query, Url, read_json, short_errors
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
+from service.cli.requests.answers import (
+    IdentityAnswer,
+    ReceiptAnswer,
+    RequestAnswer,
+    RequestPageAnswer,
+    RevokedAnswer,
+    SubjectAnswer,
+)
 from service.cli.requests.identity import show_identity
 from service.cli.requests.imports import import_requests
 from service.cli.requests.review import review
@@ -54,7 +62,7 @@ def submit(
             "external_reference": reference,
         }
         key = idempotency_key or uuid4().hex
-        receipt = Api(url, key_file).call("POST", "/v1/requests", body, headers={"Idempotency-Key": key})
+        receipt: ReceiptAnswer = Api(url, key_file).call("POST", "/v1/requests", body, headers={"Idempotency-Key": key})
     if as_json:
         show_json(receipt)
         return
@@ -97,7 +105,7 @@ def list_page(
     wide: Wide = False,
 ) -> None:
     """List requests, newest first."""
-    query = {
+    query: Query = {
         "state": state and state.value,
         "reason": reason,
         "kind": kind,
@@ -105,16 +113,20 @@ def list_page(
         "overdue": overdue,
         "parked": parked,
         "external_reference": external_reference,
-        "import_id": import_id,
+        "import_id": None if import_id is None else str(import_id),
         "respond_before": respond_before,
         "limit": limit,
         "cursor": cursor,
     }
     with short_errors():
-        page = Api(url, key_file).call("GET", "/v1/requests", query=query)
+        page: RequestPageAnswer = Api(url, key_file).call("GET", "/v1/requests", query=query)
     if as_json:
         show_json(page)
         return
+    _show_page(page)
+
+
+def _show_page(page: RequestPageAnswer) -> None:
     rows = [
         (
             each["id"],
@@ -137,7 +149,7 @@ def show(
 ) -> None:
     """Show one request."""
     with short_errors():
-        view = Api(url, key_file).call("GET", f"/v1/requests/{request_id}")
+        view: RequestAnswer = Api(url, key_file).call("GET", f"/v1/requests/{request_id}")
     show_view(view, as_json)
 
 
@@ -154,7 +166,9 @@ def lookup(
     Answers "did you delete me?": sealed requests are found, too, and whether the identifier is on the suppression list.
     """
     with short_errors():
-        found = Api(url, key_file).call("POST", "/v1/requests/lookup", {"identifier": read_json(identifier)})
+        found: SubjectAnswer = Api(url, key_file).call(
+            "POST", "/v1/requests/lookup", {"identifier": read_json(identifier)}
+        )
     if as_json:
         show_json(found)
         return
@@ -230,7 +244,7 @@ def reveal(
 ) -> None:
     """Show a request's identifiers in clear. Audited."""
     with short_errors():
-        revealed = Api(url, key_file).call("POST", f"/v1/requests/{request_id}/reveal")
+        revealed: IdentityAnswer = Api(url, key_file).call("POST", f"/v1/requests/{request_id}/reveal")
     if as_json:
         show_json(revealed)
         return
@@ -238,8 +252,8 @@ def reveal(
 
 
 def _decide(
-    request_id: UUID, verb: str, body: dict[str, Any] | None, url: str, key_file: Path | None, as_json: bool
+    request_id: UUID, verb: str, body: dict[str, str] | None, url: str, key_file: Path | None, as_json: bool
 ) -> None:
     with short_errors():
-        view = Api(url, key_file).call("POST", f"/v1/requests/{request_id}/{verb}", body)
+        view: RequestAnswer | RevokedAnswer = Api(url, key_file).call("POST", f"/v1/requests/{request_id}/{verb}", body)
     show_view(view, as_json)

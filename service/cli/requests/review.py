@@ -7,16 +7,17 @@ refused as long as a doubt is undecided.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
 from service.cli.client import DEFAULT_URL, Api, KeyFile, Unusable, Url, read_json, short_errors
 from service.cli.printing import AsJson, Wide, note
-from service.cli.requests.identity import labels, show_identity, worded
+from service.cli.requests.answers import DoubtAnswer, RequestAnswer
+from service.cli.requests.identity import Labels, labels, show_identity, worded
 from service.cli.requests.show_view import show_view
 from service.domain.identity.doubts import DoubtDecision
 
@@ -41,7 +42,7 @@ def review(
         if link is not None and (keep or drop or drop_identifier or verify):
             raise Unusable("--link neither decides, drops nor verifies")
         api, path = Api(url, key_file), f"/v1/requests/{request_id}"
-        body: dict[str, Any] = {"decision": "link", "request_id": str(link)}
+        body: dict[str, object] = {"decision": "link", "request_id": str(link)}
         if link is None:
             decisions = _given(keep or (), drop or ())
             decisions, version = _decided(api.call("GET", path), decisions, doubts_version, as_json)
@@ -52,7 +53,7 @@ def review(
                 "drop": [str(each) for each in drop_identifier or []],
                 "verify": [] if verify is None else read_json(verify),
             }
-        view = api.call("POST", f"{path}/review", body)
+        view: RequestAnswer = api.call("POST", f"{path}/review", body)
     show_view(view, as_json)
 
 
@@ -62,7 +63,7 @@ def _given(keep: Sequence[str], drop: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _decided(
-    view: Mapping[str, Any], given: list[tuple[str, str]], version: int | None, as_json: bool
+    view: RequestAnswer, given: list[tuple[str, str]], version: int | None, as_json: bool
 ) -> tuple[list[tuple[str, str]], int | None]:
     """Every decision, those that are asked on a terminal included, and the version they are about."""
     named = {doubt for doubt, _ in given}
@@ -77,7 +78,7 @@ def _decided(
     return given, version
 
 
-def _missing(view: Mapping[str, Any], left: Sequence[Mapping[str, Any]], version: int | None) -> Iterator[str]:
+def _missing(view: RequestAnswer, left: Sequence[DoubtAnswer], version: int | None) -> Iterator[str]:
     yield "every open doubt needs a decision and the version that you looked at; `expunge request show`, then give:"
     for doubt in left:
         choices = " or ".join(f"--{word} {doubt['id']}" for word in doubt["allowed"])
@@ -90,7 +91,7 @@ def _is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _ask(doubt: Mapping[str, Any], shown: Mapping[int, str]) -> str:
+def _ask(doubt: DoubtAnswer, shown: Labels) -> str:
     if doubt["takes_second_person"]:
         note("Going on with this takes a second person's approval.")
     question = f"{doubt['id']}: {worded(doubt, shown)}"

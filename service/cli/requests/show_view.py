@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from connectors.base.transitions.states import StepState
 from service.cli.printing import note, say, show_json, show_table
+from service.cli.requests.answers import FoundAnswer, RequestAnswer, RevokedAnswer, SummaryAnswer
 from service.cli.requests.identity import show_identity
 
 
-def standing(view: Mapping[str, Any]) -> str:
+def standing(view: FoundAnswer | SummaryAnswer | RequestAnswer) -> str:
     """State, reason and lateness in one text."""
     standing = view["state"] if view["reason"] is None else f"{view['state']} ({view['reason']})"
     return f"{standing}, OVERDUE" if view.get("overdue") else standing
 
 
-def show_view(view: dict[str, Any], as_json: bool) -> None:
+def show_view(view: RequestAnswer | RevokedAnswer, as_json: bool) -> None:
     """A request as the API answered it: for programs, or as tables for people."""
     if as_json:
         show_json(view)

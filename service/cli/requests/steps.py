@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -11,6 +11,7 @@ from connectors.base.transitions.states import ListedState
 from service.cli.client import DEFAULT_URL, Api, Cursor, KeyFile, Limit, Unusable, Url, short_errors
 from service.cli.groups import command_group
 from service.cli.printing import AsJson, Wide, note, say, show_json, show_table
+from service.cli.requests.answers import RetriedAnswer, StepAnswer, StepPageAnswer
 from service.domain.execution.events import Resolution, ResolutionReason
 
 app = command_group("steps", "List, retry and resolve unfinished steps.")
@@ -34,7 +35,7 @@ def list_page(
     """
     query = {"state": state.value, "system": system, "reason": reason, "limit": limit, "cursor": cursor}
     with short_errors():
-        page = Api(url, key_file).call("GET", "/v1/steps", query=query)
+        page: StepPageAnswer = Api(url, key_file).call("GET", "/v1/steps", query=query)
     if as_json:
         show_json(page)
         return
@@ -85,25 +86,27 @@ def retry(
         if (step_id is None) == (system is None) or (system is None) != (parked_as is None):
             raise Unusable("give a step's id, or --system together with --parked-as")
         api = Api(url, key_file)
-        if step_id is not None:
-            answer = api.call("POST", f"/v1/steps/{step_id}/retry", {"reason": reason.value})
+        if step_id is None:
+            total = _retry_all(api, {"system": system, "parked_as": parked_as, "reason": reason.value})
+            said = f"{total['retried']} go on, {total['held']} are held, {total['withdrawn']} were withdrawn"
+            answer: object = total
         else:
-            answer = _retry_all(api, {"system": system, "parked_as": parked_as, "reason": reason.value})
+            step: StepAnswer = api.call("POST", f"/v1/steps/{step_id}/retry", {"reason": reason.value})
+            said, answer = _standing(step), step
     if as_json:
         show_json(answer)
-    elif step_id is not None:
-        say(_standing(answer))
     else:
-        say(f"{answer['retried']} go on, {answer['held']} are held, {answer['withdrawn']} were withdrawn")
+        say(said)
 
 
-def _retry_all(api: Api, body: dict[str, Any]) -> dict[str, int]:
+def _retry_all(api: Api, body: dict[str, str | None]) -> dict[str, int]:
     total = {"retried": 0, "held": 0, "withdrawn": 0}
     after: str | None = None
     while True:
-        answer = api.call("POST", "/v1/steps/retry", body | {"after": after})
-        for name in total:
-            total[name] += answer[name]
+        answer: RetriedAnswer = api.call("POST", "/v1/steps/retry", body | {"after": after})
+        total["retried"] += answer["retried"]
+        total["held"] += answer["held"]
+        total["withdrawn"] += answer["withdrawn"]
         after = answer["next_after"]
         if after is None:
             return total
@@ -132,13 +135,13 @@ def resolve(
     """
     with short_errors():
         body = {"decision": decision.value, "reason": reason.value}
-        step = Api(url, key_file).call("POST", f"/v1/steps/{step_id}/resolve", body)
+        step: StepAnswer = Api(url, key_file).call("POST", f"/v1/steps/{step_id}/resolve", body)
     if as_json:
         show_json(step)
         return
     say(_standing(step))
 
 
-def _standing(step: dict[str, Any]) -> str:
+def _standing(step: StepAnswer) -> str:
     standing = f"{step['id']} {step['state']}"
     return standing if step["reason"] is None else f"{standing} ({step['reason']})"
