@@ -1,4 +1,4 @@
-"""Put the front door together: routes, problems, the outer layer, the description."""
+"""Build the API: routes, problems, middleware, OpenAPI description."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _ROUTERS = (
 
 
 def create_app(stores: Stores, settings: Settings) -> FastAPI:
-    """The application, over stores that the caller opened and will close."""
-    # No pages of the framework's own: nothing is served to anybody without a key but health.
+    """Return the application over stores that the caller opened and closes."""
+    # Without the framework's own pages, because only health is served without a key.
     app = FastAPI(
         title="Expunge",
         version=API_VERSION,
@@ -58,7 +58,7 @@ def create_app(stores: Stores, settings: Settings) -> FastAPI:
 
 
 def _describe(app: FastAPI) -> dict[str, object]:
-    """The OpenAPI description with the problems' schema and the way to authenticate."""
+    """Return the OpenAPI description, with the schema of problems and the authentication."""
     if app.openapi_schema is None:
         schema = get_openapi(
             title=app.title,

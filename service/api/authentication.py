@@ -1,7 +1,7 @@
-"""Who may come in: each route names its scope, and nothing of a request is read before its key was checked.
+"""Authenticate callers: each route names its scope, and the key is checked before the body is read.
 
-Decides that a route without a scope can't be made unless it says that it is open to anybody. Why a key wasn't taken is
-counted, not told: the answer to a wrong key, an expired and a revoked one is the same.
+Decides that a route without a scope can't be made unless it is declared open. The answer to a wrong, an expired and a
+revoked key is the same; the reason of the refusal is counted only.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ class RouteArguments(TypedDict):
 def needs(
     scope: Scope, *problems: int, or_scope: Scope | None = None, when_refused: str | None = None
 ) -> RouteArguments:
-    """Arguments of a route that asks for `scope`; `problems`: the statuses that it has beside 401, 403, 422, 500, 503.
+    """Return the arguments of a route that needs `scope`.
 
-    With `or_scope` either of the two suffices. `when_refused` stands in the answer of each refusal.
+    `problems` are its statuses besides 401, 403, 422, 500 and 503. With `or_scope` either of the two scopes suffices.
+    `when_refused` is added to the detail of each refusal.
     """
     scopes = [scope] if or_scope is None else [scope, or_scope]
     extra: dict[str, object] = {"security": [{SECURITY_SCHEME: [each.value]} for each in scopes]}
@@ -48,21 +49,21 @@ def needs(
 
 
 def open_to_anybody(*problems: int) -> RouteArguments:
-    """Arguments of a route that needs no key: health, and nothing else."""
+    """Return the arguments of a route that needs no key: health only."""
     return {"openapi_extra": {"security": [], _ANYBODY: True}, "responses": documented(*problems, 500)}
 
 
 def signed_by_vendor(*problems: int) -> RouteArguments:
-    """Arguments of a route whose endpoint checks a vendor's signature over the body: callbacks, and nothing else."""
+    """Return the arguments of a route whose endpoint checks a vendor's signature: callbacks only."""
     extra: dict[str, object] = {"security": [], _ANYBODY: True, _SIGNED: True}
     return {"openapi_extra": extra, "responses": documented(*problems, 500, 503)}
 
 
 class GuardedRoute(APIRoute):
-    """A route that checks the key and its scope first, then reads the body, then runs the endpoint."""
+    """A route that checks the key and its scope, reads the body, and then runs the endpoint."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[object, object, Response]]:
-        """The endpoint behind its guard."""
+        """Return the handler that checks the key before it calls the endpoint."""
         handle = super().get_route_handler()
         scopes = _scopes_of(self)
         has_body = self.body_field is not None
@@ -80,7 +81,7 @@ class GuardedRoute(APIRoute):
 
 
 def _scopes_of(route: APIRoute) -> tuple[Scope, ...] | None:
-    """The scopes of which one suffices. None: anybody comes in."""
+    """Return the scopes of which one suffices; None for an open route."""
     extra = route.openapi_extra or {}
     if extra.get(_ANYBODY):
         return None
@@ -98,7 +99,7 @@ def _query_parameters(route: APIRoute) -> tuple[str, ...]:
 
 
 def _check_query(request: Request, parameters: Sequence[str]) -> None:
-    """An unknown parameter may be a typing error in a filter, or ask for what isn't done; so it isn't ignored."""
+    """Refuse unknown parameters, because a misspelled filter that is ignored selects too much."""
     unknown = dict.fromkeys(name for name in request.query_params if name not in parameters)
     if unknown:
         problems = [unknown_name(name, parameters, ["query"]) for name in islice(unknown, MOST_PROBLEMS)]

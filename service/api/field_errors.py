@@ -1,7 +1,7 @@
-"""What the schemas refuse, as field problems: the place, a code, and what is allowed there.
+"""Describe a failed validation as field problems: the place, a code, and the allowed values.
 
-Decides what is said of each kind of error. The framework's own words are never used, because some of them repeat what
-was sent; allowed values and names come from our schemas only.
+Decides the words of each kind of error. The framework's own words aren't used, because some of them repeat the input;
+allowed values and names come from the schemas only.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ def field_problems(
     *,
     may_repeat: Callable[[str, str | None], bool] = lambda name, near: names_a_field(name),
 ) -> list[FieldProblem]:
-    """Problems of a validation. `found`: pydantic's errors, places beginning with `body`, `query`, ...
+    """Return the problems of a validation; `found` are pydantic's errors, whose places begin with `body`, `query`, ...
 
-    `model`: the type that was validated against, by which allowed names are known. `may_repeat(name, near)`: whether
-    the name of an unknown field is told as it came; else its place is that of the object in which it stands.
+    `model` is the validated type, which has the allowed names. `may_repeat(name, near)` says whether the name of an
+    unknown field is repeated; if not, the problem's place is the object that has the field.
     """
     return [_problem(item, model, may_repeat) for item in islice(found, MOST_PROBLEMS)]
 
 
 def pointer(loc: Sequence[str | int]) -> str:
-    """The place: a JSON pointer into the body, `query/name` or `header/name` elsewhere."""
+    """Return the place: a JSON pointer into the body, else `query/name` or `header/name`."""
     place, *rest = loc
     if place != "body":
         return "/".join([str(place), *map(str, rest)])
@@ -76,14 +76,14 @@ def pointer(loc: Sequence[str | int]) -> str:
 
 
 def unknown_name(name: str, allowed: Sequence[str], place: Sequence[str | int]) -> FieldProblem:
-    """The problem of a name that isn't one of `allowed`, at a place whose last part it would be."""
+    """Return the problem of a name that isn't one of `allowed`, in the object at `place`."""
     near = nearest(name, allowed)
     told = [*place, name] if names_a_field(name) else place
     return FieldProblem(pointer(told), _UNKNOWN, tuple(allowed), near)
 
 
 def field_names(model: object, path: Sequence[str | int] = ()) -> tuple[str, ...]:
-    """Names of the fields that the object at `path` of a schema may have; none if that isn't known."""
+    """Return the field names of the object at `path` of a schema; none if they aren't known."""
     current = _model_of(model)
     for part in path:
         if isinstance(part, int):
@@ -114,7 +114,7 @@ def _problem(item: ErrorDetails, model: object, may_repeat: Callable[[str, str |
 
 
 def _model_of(annotation: object) -> type[BaseModel] | None:
-    """The first schema within a type: itself, or in a list, a union or an annotation."""
+    """Return the first schema within a type: itself, or in a list, a union or an annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in get_args(annotation):

@@ -1,4 +1,4 @@
-"""Micro-batching: the first call runs at once; calls that arrive while it runs are executed as one batch afterwards.
+"""Micro-batching: the first call runs at once; calls that arrive meanwhile run as one batch afterwards.
 
 Decides which calls share a batch, and hands each call its own result or exception. No call waits for others to arrive,
 so that an idle service answers as fast as without batches. Runs on one event loop and never blocks its thread; batches
@@ -32,10 +32,11 @@ class Unfinished(Exception):  # noqa: N818 - says what is true
 
 
 class MicroBatcher(Generic[_Asked, _Answered]):
-    """Executes calls in batches by `serve`, which returns a result, an exception or RetryIndividually for each call.
+    """Executes calls in batches.
 
-    A call with RetryIndividually is executed once more in a batch of one, for which `serve` never returns that. An
-    exception that `serve` raises is raised for every call of the batch.
+    `serve` executes a batch and returns a result, an exception or RetryIndividually for each call. A call with
+    RetryIndividually is executed once more in a batch of one, for which `serve` never returns that. An exception that
+    `serve` raises is raised for every call of the batch.
     """
 
     def __init__(self, serve: _Serve[_Asked, _Answered]) -> None:

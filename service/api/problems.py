@@ -1,7 +1,7 @@
-"""Every error that leaves the front context, as an RFC 9457 problem.
+"""Every error of the API, as an RFC 9457 problem.
 
-Decides codes, titles and statuses, and that a problem never repeats what was sent: it names the place as a JSON pointer
-(`query/...`, `header/...` outside the body) and the reason as a code.
+Decides codes, titles and statuses, and that a problem never repeats the input: it names the place as a JSON pointer
+(outside the body: `query/...`, `header/...`) and the reason as a code.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 WHEN_REFUSED = "x-when-refused"
-"""The member of an operation's description that says what its refusal means for the person."""
+"""The member of an operation's description with the meaning of a refusal for the person."""
 _RETRY_AFTER_SECONDS = 2
 _SIGNING_RETRY_AFTER_SECONDS = 30
 
@@ -77,19 +77,23 @@ _CODE_OF_STATUS = {
 
 
 class FieldError(BaseModel):
-    """One thing that is wrong with what was sent."""
+    """One wrong field or parameter."""
 
-    field: str = Field(description="JSON pointer into the body, or `query/<name>`, `header/<name>`, a CSV's column")
-    reason: str = Field(description="a code, or words of ours; never what was sent")
-    allowed: list[str] | None = Field(
-        default=None, description="every value or name that is taken there, where that is a list"
+    field: str = Field(
+        description="JSON pointer into the body, `query/<name>`, `header/<name>`, or the column of a CSV file"
     )
-    did_you_mean: str | None = Field(default=None, description="the allowed one that is most like what was sent")
-    expected: str | None = Field(default=None, description="what is taken there, in words, where that is no list")
+    reason: str = Field(description="a code, or a fixed text; never a value from the request")
+    allowed: list[str] | None = Field(
+        default=None, description="every accepted value or name, if there is a list of them"
+    )
+    did_you_mean: str | None = Field(
+        default=None, description="the allowed value or name that is nearest to the given one"
+    )
+    expected: str | None = Field(default=None, description="the accepted values in words, if there is no list of them")
 
     @classmethod
     def of(cls, problem: FieldProblem) -> FieldError:
-        """The same for an answer."""
+        """Return the problem of a field as the API shows it."""
         return cls(
             field=problem.field,
             reason=problem.reason,
@@ -128,7 +132,7 @@ class Problem(BaseModel):
 
 
 class Trouble(Exception):  # noqa: N818 - an answer, not a fault
-    """A problem that the front door itself raises."""
+    """A problem that the API itself raises."""
 
     def __init__(
         self,
@@ -147,7 +151,7 @@ class Trouble(Exception):  # noqa: N818 - an answer, not a fault
 
 
 def problem_of(trouble: Trouble) -> Problem:
-    """The problem's members."""
+    """Return the members of the problem."""
     return Problem(
         type=f"/problems/{trouble.code}",
         title=TITLES.get(trouble.code, HTTPStatus(trouble.status).phrase),
@@ -159,19 +163,19 @@ def problem_of(trouble: Trouble) -> Problem:
 
 
 def problem_response(trouble: Trouble) -> Response:
-    """The problem as an HTTP answer."""
+    """Return the problem as an HTTP response."""
     headers = None if trouble.headers is None else dict(trouble.headers)
     return JSONResponse(problem_of(trouble).model_dump(), trouble.status, headers, media_type=MEDIA_TYPE)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
-    """The entries of an operation's `responses` for these problems."""
+    """Return the entries of an operation's `responses` for these problems."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
-    """Render everything that a route may raise."""
+    """Install the handlers that render each exception of a route as a problem."""
     app.add_exception_handler(Trouble, _of_trouble)
     app.add_exception_handler(Refusal, _of_refusal)
     app.add_exception_handler(RequestValidationError, _of_validation)
@@ -193,7 +197,7 @@ def _of_refusal(request: Request, error: Exception) -> Response:
 
 
 def _answer(request: Request, trouble: Trouble) -> Response:
-    """The problem; where an operation says what its refusal means for the person, with that sentence."""
+    """Return the problem, with the meaning of the refusal for the person if the operation declares it."""
     meaning = (getattr(request.scope.get("route"), "openapi_extra", None) or {}).get(WHEN_REFUSED)
     if meaning is not None and trouble.status < 500:
         trouble.detail = meaning if trouble.detail is None else f"{trouble.detail}: {meaning}"
@@ -201,7 +205,7 @@ def _answer(request: Request, trouble: Trouble) -> Response:
 
 
 def trouble_of(error: Exception) -> Trouble:
-    """What we say about an error: a refusal in its own words, a store that doesn't answer, or a fault of ours."""
+    """Return the problem of an exception: a refusal, an unavailable store, or an internal error."""
     if isinstance(error, Trouble):
         return error
     if isinstance(error, Refusal):
@@ -212,7 +216,7 @@ def trouble_of(error: Exception) -> Trouble:
         detail = f"the audit log can't be signed: {error}"
         return Trouble(503, "unavailable", detail, headers={"Retry-After": str(_SIGNING_RETRY_AFTER_SECONDS)})
     if isinstance(error, AuditLogBroken):
-        # Trying again doesn't help: a human must look.
+        # No Retry-After, because only a human can repair the log.
         return Trouble(500, "internal", f"the audit log doesn't agree with itself: {error.code}")
     if isinstance(error, STORE_UNAVAILABLE):
         return Trouble(503, "unavailable", headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
@@ -227,7 +231,7 @@ def _of_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = error.errors()
     if any(item["loc"][0] == "path" for item in found):
-        # Nothing has such a name: what isn't an id of ours can't be found.
+        # A path parameter that isn't a valid id names no object.
         return problem_response(Trouble(404, "not_found"))
     body = getattr(request.scope.get("route"), "body_field", None)
     problems = field_problems(found, None if body is None else body.field_info.annotation)
@@ -244,7 +248,7 @@ def _of_http(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """All methods of this path. The router names those of the first route that it meets only."""
+    """Return all methods of this path; the router names those of the first matching route only."""
     routes: list[BaseRoute] = request.app.state.routes
     methods: set[str] = set()
     for route in routes:
@@ -254,12 +258,12 @@ def _allowed(request: Request) -> str:
 
 
 def _of_evidence(request: Request, error: Exception) -> Response:
-    """The evidence can't be signed or is broken: our own codes and words, which hold no path and no person."""
+    """Log and render an error of the evidence; its codes and texts hold no path and no personal data."""
     trouble = trouble_of(error)
     log.error("evidence_not_given", error=type(error).__name__, detail=trouble.detail)
     return problem_response(trouble)
 
 
 def _of_database(request: Request, error: Exception) -> Response:
-    """A store doesn't answer, or two transactions met: nothing was changed, and trying again helps."""
+    """Render an unavailable store or a conflict of two transactions: nothing changed, a retry helps."""
     return problem_response(trouble_of(error))

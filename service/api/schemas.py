@@ -1,7 +1,7 @@
-"""What may be sent to the front context, field by field. Unknown fields are refused, and no error shows an input.
+"""The bodies and parameters that the API accepts. Unknown fields are refused, and no error repeats the input.
 
-Decides forms only: RFC 3339 instants with an offset, codes from our own lists. What a value means is decided behind the
-context. Reasons of refusals are codes, so that nothing of what was sent can slip into an answer.
+Decides forms only: RFC 3339 instants with an offset, codes from fixed lists. The use cases decide the meaning of the
+values. Reasons of refusals are codes, so that no part of the input can appear in an answer.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ RegimeCode = StrEnum("RegimeCode", {code.upper(): code for code in REGIMES})  # 
 
 
 def _only_text(value: object) -> str:
-    """Numbers would be read as seconds since 1970: whoever sends one means something else."""
+    """Refuse numbers, which pydantic would read as seconds since 1970."""
     if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
         raise PydanticCustomError("not_rfc_3339", "an RFC 3339 date-time is required")
     return value

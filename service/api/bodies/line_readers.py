@@ -1,7 +1,7 @@
-"""What one line of an import asks for: the same body as POST /v1/requests, a line of JSON or a row of CSV.
+"""Read one line of an import, JSON or CSV, as the body of POST /v1/requests.
 
-Decides the columns of the CSV form, and what can't be read. Every reason is a code and every place a name of ours or a
-column's: nothing of what stood in the line.
+Decides the columns of the CSV form, and which lines can't be read. Each reason is a code, and each place is the name of
+a field or a column, so that a refusal repeats nothing of the line.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NO_PLACES: Mapping[str, str] = MappingProxyType({})
 
 
 class Unreadable(Exception):  # noqa: N818 - says what is true
-    """From this line on nobody can tell where lines begin."""
+    """The beginnings of the lines after this one can't be found."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(reason)
@@ -46,16 +46,16 @@ class LineReader(Protocol):
     """Reads the lines of one body, in their order."""
 
     def take(self, raw: RawLine) -> Line | None:
-        """The line, or None if nothing stands in it, or not yet. Raises Unreadable."""
+        """Return the line; None for an empty line, and for the first part of a longer row. Raises Unreadable."""
 
     def finish(self) -> None:
-        """The body has ended. Raises Unreadable."""
+        """End the body. Raises Unreadable if the last row is incomplete."""
 
 
 def reader_of(file_format: ImportFormat, first: RawLine, submitted_by: UUID, kinds: Collection[str]) -> LineReader:
-    """A reader whose first line this is; a header is checked at once, its columns of identifiers against `kinds`.
+    """Return the reader of a body that begins with this line.
 
-    Raises Trouble.
+    A CSV header is checked at once; its columns of identifiers must be of `kinds`. Raises Trouble.
     """
     if file_format is ImportFormat.JSONL:
         return JsonReader(submitted_by)
@@ -63,13 +63,13 @@ def reader_of(file_format: ImportFormat, first: RawLine, submitted_by: UUID, kin
 
 
 class JsonReader:
-    """One JSON object a line."""
+    """Reads one JSON object per line."""
 
     def __init__(self, submitted_by: UUID) -> None:
         self._submitted_by = submitted_by
 
     def take(self, raw: RawLine) -> Line | None:
-        """The object of the line."""
+        """Return the line's object."""
         if raw.content is None:
             return Line(raw.number, _unread("too_large", "line_too_long"))
         content = raw.content.removeprefix(_BOM) if raw.number == 1 else raw.content
@@ -83,20 +83,20 @@ class JsonReader:
         return _line(raw.number, value, self._submitted_by, _NO_PLACES)
 
     def finish(self) -> None:
-        """Every line stands for itself."""
+        """Do nothing, because no row is longer than a line."""
 
 
 class CsvReader:
-    """Rows under a header, RFC 4180, comma-separated, UTF-8."""
+    """Reads rows under a header: RFC 4180, separated by commas, UTF-8."""
 
     def __init__(self, header: RawLine, submitted_by: UUID, kinds: Collection[str]) -> None:
-        """Raises Trouble: a body with a wrong header isn't begun."""
+        """Check the header. Raises Trouble, so that no line of the body is read."""
         self._submitted_by = submitted_by
         self._columns = _checked_header(header, kinds)
         self._open: tuple[int, bytes] | None = None
 
     def take(self, raw: RawLine) -> Line | None:
-        """The row that ends in this line. One whose quotes are open goes on in the next."""
+        """Return the row that ends in this line; a row with open quotes continues in the next line."""
         if raw.content is None:
             if self._open is not None:
                 raise Unreadable(self._open[0], "quotes_not_closed")
@@ -113,12 +113,12 @@ class CsvReader:
         if not content.strip():
             return None
         if not raw.has_line_break:
-            # The end of a value may be missing, and what is left of it may be somebody else's.
+            # The end of a value may be missing, and the rest may be another person's value.
             return Line(number, _unread("invalid", "no_line_break_at_the_end"))
         return self._row(number, content)
 
     def finish(self) -> None:
-        """Open quotes at the end: the row isn't whole."""
+        """Raise Unreadable if the last row has open quotes."""
         if self._open is not None:
             raise Unreadable(self._open[0], "quotes_not_closed")
 
@@ -202,7 +202,10 @@ def _line(number: int, value: object, submitted_by: UUID, places: Mapping[str, s
 
 
 def _errors(found: Sequence[ErrorDetails], places: Mapping[str, str]) -> tuple[FieldProblem, ...]:
-    """Refusals of lines are stored, so that the name of an unknown field is told only if it is nearly one of ours."""
+    """Return the problems; a field's unknown name is repeated only if it resembles a known one.
+
+    Refusals of lines are stored, and an unknown name may be personal.
+    """
     in_body: list[ErrorDetails] = [{**item, "loc": ("body", *item["loc"])} for item in found]
     problems = field_problems(
         in_body, SubmitBody, may_repeat=lambda name, near: near is not None and names_a_field(name)

@@ -1,7 +1,7 @@
-"""Read a body before anything else looks at it: its size, its type, and that it is JSON with one meaning.
+"""Read a body: check its size, its media type, and that it is JSON with one meaning.
 
-Decides what is refused here: more than 64 KiB, another media type, another encoding than UTF-8, nesting without end,
-members named twice (two readers would see two different requests). What the fields mean is the schemas' business.
+Refuses more than 64 KiB, another media type, another encoding than UTF-8, deep nesting, and a member that occurs twice
+(two readers would see two different requests). The schemas decide the meaning of fields.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _DEEPEST = 16
 
 
 class _Twice(ValueError):  # noqa: N818 - says what is true
-    """A member of an object stands there twice."""
+    """An object has a member twice."""
 
 
 async def read_body(request: Request) -> Request:
-    """The same request with its body read and checked. Raises Trouble."""
+    """Return the request with its body read and checked. Raises Trouble."""
     _check_media_type(request.headers.get("content-type"))
     body = await read_at_most(request, MAX_BODY_BYTES)
     return _ReadRequest(request.scope, body, check_json(body))
 
 
 class _ReadRequest(Request):
-    """A request whose body was read and parsed: neither is done twice."""
+    """A request whose body was read and parsed, so that the framework does neither again."""
 
     def __init__(self, scope: Scope, body: bytes, value: object) -> None:
         super().__init__(scope)
@@ -41,23 +41,23 @@ class _ReadRequest(Request):
         self._value = value
 
     async def body(self) -> bytes:
-        """The body as it came."""
+        """Return the body as it arrived."""
         return self._read
 
     async def json(self) -> object:
-        """The body's value."""
+        """Return the value of the body."""
         return self._value
 
 
 async def read_at_most(request: Request, max_bytes: int) -> bytes:
-    """The body as it came. Raises Trouble as soon as it is longer."""
+    """Return the body as it arrived. Raises Trouble as soon as it is longer."""
     chunks: list[bytes] = []
     size = 0
     try:
         async for chunk in request.stream():
             size += len(chunk)
             if size > max_bytes:
-                # What is left isn't read: the connection ends with this answer.
+                # The rest isn't read, so the connection ends with this answer.
                 raise Trouble(413, "too_large", f"at most {max_bytes} bytes", headers={"Connection": "close"})
             chunks.append(chunk)
     except ClientDisconnect:
@@ -73,7 +73,7 @@ def _check_media_type(content_type: str | None) -> None:
 
 
 def check_json(body: bytes) -> object:
-    """The value. Raises Trouble for anything but one JSON value with one meaning."""
+    """Return the value. Raises Trouble for anything but one JSON value with one meaning."""
     try:
         value: object = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
     except _Twice:

@@ -1,8 +1,8 @@
-"""Take an import in while its body arrives, and answer a verdict per line while it is taken in.
+"""Accept an import while its body arrives, and send a verdict per line at the same time.
 
-Decides that taking in never waits for whoever reads the answer: most HTTP clients send everything before they read
-anything, and the two would wait for each other for ever. Verdicts (numbers, ids and codes, nothing personal) wait in
-memory, beyond a megabyte in a temporary file. A line is answered when it is committed, and not before.
+Decides that accepting never waits for the client to read the answer: most HTTP clients send the whole body before they
+read, so the client and the service would wait for each other without end. Unread verdicts (numbers, ids and codes, no
+personal data) are kept in memory, and beyond a megabyte in a temporary file. A line's verdict is sent after its commit.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ _STATUS = MappingProxyType(
 
 
 class SenderGone(Exception):  # noqa: N818 - says what is true
-    """The connection broke before the body had ended. What was committed stays; the same key goes on from there."""
+    """The connection broke before the end of the body.
+
+    Committed lines stay accepted; a repetition with the same key continues after them.
+    """
 
 
 class ArrivingLines:
@@ -68,7 +71,7 @@ class ArrivingLines:
         self._has_ended = False
 
     async def first(self) -> RawLine | None:
-        """The first line in which something stands; it comes again with the sets. None if there is none."""
+        """Return the first line that isn't empty, which `sets` yields again; None if there is none."""
         while True:
             while self._waiting and self._waiting[0].is_blank:
                 del self._waiting[0]
@@ -79,11 +82,11 @@ class ArrivingLines:
             await self._read()
 
     def drop_first(self) -> None:
-        """The line that `first` gave has been read."""
+        """Remove the line that `first` returned."""
         del self._waiting[0]
 
     async def sets(self) -> AsyncIterator[list[RawLine]]:
-        """Some hundred lines at a time, fewer where the sender pauses. Raises SenderGone."""
+        """Yield some hundred lines at a time, fewer when the sender pauses. Raises SenderGone."""
         while self._waiting or not self._has_ended:
             size = sum(len(line.content or b"") for line in self._waiting)
             if not self._has_ended and len(self._waiting) < LINES_PER_SET and size < _BYTES_PER_SET:
@@ -94,7 +97,7 @@ class ArrivingLines:
             yield taken
 
     async def discard(self) -> None:
-        """Read on without taking anything in: who still sends wouldn't see an answer otherwise."""
+        """Read the rest of the body and ignore it, because a client that still sends reads no answer."""
         with anyio.move_on_after(_PATIENCE_SECONDS):
             while not self._has_ended:
                 await self._read()
@@ -116,7 +119,7 @@ def _spool_file() -> tempfile.SpooledTemporaryFile[bytes]:
 
 @dataclass
 class _Spool:
-    """The answer as far as it is written, to be sent as fast as it is read."""
+    """The answer written so far; it is sent as fast as the client reads."""
 
     file: tempfile.SpooledTemporaryFile[bytes] = field(default_factory=_spool_file)
     written: int = 0
@@ -125,7 +128,7 @@ class _Spool:
     grown: anyio.Event = field(default_factory=anyio.Event)
 
     def write(self, lines: Sequence[dict[str, object]], *, last: bool = False) -> None:
-        """Append; wake whoever waits."""
+        """Append lines and wake the sender of the answer."""
         self.file.seek(self.written)
         self.written += self.file.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
         self.is_whole = last
@@ -133,7 +136,7 @@ class _Spool:
         self.grown = anyio.Event()
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The answer from its beginning to its end."""
+        """Yield the answer from its beginning to its end."""
         while True:
             while self.sent < self.written:
                 self.file.seek(self.sent)
@@ -146,12 +149,15 @@ class _Spool:
 
 
 class ImportAnswer(Response):
-    """202 and a stream of verdicts; the last line says whether the whole body was taken in."""
+    """202 and a stream of verdicts; the last line says whether the whole body was read."""
 
     def __init__(
         self, context: AppContext, importing: Import, reader: LineReader, arriving: ArrivingLines, *, shows_links: bool
     ) -> None:
-        """Without `shows_links` a linked line reads `accepted`: its sender may not learn of other keys' requests."""
+        """Prepare the answer; without `shows_links` a linked line is shown as `accepted`.
+
+        Such a sender may not learn that another key has an open request about the person.
+        """
         super().__init__(status_code=202, media_type=MEDIA_TYPE, headers={"Location": f"/v1/imports/{importing.id}"})
         del self.headers["content-length"]
         self._context = context
@@ -162,7 +168,7 @@ class ImportAnswer(Response):
         self._counts: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take in and answer at the same time."""
+        """Accept lines and send the answer at the same time."""
         spool = _Spool()
         failure: list[Exception] = []
 
