@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Set
-from typing import Any
 from uuid import uuid4
 
 from pydantic import BaseModel, SecretStr
@@ -35,7 +34,7 @@ def log_configuration(stores: Stores, settings: Settings) -> None:
 
 def configuration_hash(settings: Settings) -> str:
     """SHA-256 in hex over all settings but the secrets, the same in every process."""
-    parts: dict[str, Any] = {
+    parts: dict[str, object] = {
         name: part.model_dump(exclude={"credentials"})
         for name, part in vars(settings).items()
         if isinstance(part, BaseModel)

@@ -1,11 +1,12 @@
-"""Tell an operator which encryption epochs there are, which keys are there, and what can't be unwrapped."""
+"""Read for an operator: the encryption epochs, the keys that exist, and the data keys that can't be unwrapped."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
+from service.domain.audit.canonical_json import JsonValue
 from service.domain.encryption.epochs import EncryptionEpoch, EpochState, is_due_for_rotation
 from service.settings import Settings
 from service.store.encryption.epoch_secrets import EpochKeyMissing, EpochKeyUnusable
@@ -29,6 +30,10 @@ class ShownEpoch:
     data_keys: int
     key: str
 
+    def plain(self) -> Mapping[str, JsonValue]:
+        """Return the epoch for JSON, with instants as text."""
+        return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in vars(self).items()}
+
 
 @dataclass(frozen=True)
 class EncryptionStatus:
@@ -44,13 +49,14 @@ class EncryptionStatus:
         """False if a human must act."""
         return not self.troubles and not self.lost
 
-    def plain(self) -> dict[str, Any]:
-        """For JSON: instants as text."""
-        found = asdict(self)
-        for epoch in found["epochs"]:
-            for name, value in epoch.items():
-                epoch[name] = value.isoformat() if isinstance(value, datetime) else value
-        return found
+    def plain(self) -> Mapping[str, JsonValue]:
+        """Return the status for JSON, with instants as text."""
+        return {
+            "epochs": [each.plain() for each in self.epochs],
+            "without_epoch": self.without_epoch,
+            "lost": self.lost,
+            "troubles": self.troubles,
+        }
 
 
 def read_encryption_status(stores: Stores, settings: Settings) -> EncryptionStatus:

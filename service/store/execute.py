@@ -109,13 +109,23 @@ def execute(
         connection.begin()
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
-    cursor = driver.cursor(row_factory=namedtuple_row)
     try:
-        cursor.execute(
-            compiled.words.encode(), {**compiled.literals, **(values or {})} if compiled.literals else values
-        )
+        return _execute(driver, compiled, values)
     except psycopg.Error as error:
         _raise(connection, driver, compiled.words, error)
+
+
+def execute_on_driver(driver: psycopg.Connection, statement: str | ClauseElement) -> Result:
+    """Execute one statement without values on a connection that SQLAlchemy has just opened.
+
+    `statement` as for `execute`. Raises the driver's errors.
+    """
+    return _execute(driver, compile_once(statement), None)
+
+
+def _execute(driver: psycopg.Connection, compiled: Compiled, values: Mapping[str, object] | None) -> Result:
+    cursor = driver.cursor(row_factory=namedtuple_row)
+    cursor.execute(compiled.words.encode(), {**compiled.literals, **(values or {})} if compiled.literals else values)
     return Result(cursor)
 
 

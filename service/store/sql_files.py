@@ -1,8 +1,11 @@
 """Load SQL statements from files: statements whose plan matters and is explained beside them.
 
 Decides nothing. A file holds one statement with `:name` parameters and, above it, the measured plan and the reason for
-its form; every other statement is a SQLAlchemy expression. A part that several statements share is a file, too: it
-replaces the line `-- include NAME`, or `-- include PACKAGE/NAME` for a file of another package.
+its form. Commands for which SQLAlchemy has no expression (COPY, LOCK TABLE, triggers) stand in such files as well,
+several in one file if they have no parameters. Every other statement is a SQLAlchemy expression.
+
+A part that several statements share is a file, too: it replaces the line `-- include NAME`, or
+`-- include PACKAGE/NAME` for a file of another package.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ ALLOWED = {
     "service/encryption": (0, 6),
     "service/execution": (34, 44),
     "service/requests": (22, 58),
-    "service/store": (18, 104),
+    "service/store": (16, 102),
     "workers": (7, 9),
     "workers/tasks": (1, 3),
 }

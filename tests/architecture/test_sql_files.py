@@ -1,4 +1,4 @@
-"""Shared parts of `.sql` files are included, and conditions have the words of their partial indexes."""
+"""Shared parts of `.sql` files are included; conditions and tables that they repeat agree with the code."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import pytest
 
 from service.domain.execution.fair_queues import DEFAULT_FAIR_QUEUE, URGENT_FAIR_QUEUE
 from service.requests.imports.paused import HALTED_IMPORTS, PAUSED_IMPORTS
+from service.store.audit_log.fence import FENCE, FENCED_TABLES
+from service.store.encryption.pepper_versions import HASH_ARRAYS, HASHES
+from service.store.encryption.vacuum import KEY_TABLES, SEALED_TABLES
 from service.store.execute import compile_once
 from service.store.sql_files import load_sql
 from service.store.tables.imports import ImportRow
@@ -85,3 +88,18 @@ def test_the_scans_use_the_words_of_their_partial_indexes() -> None:
         for name in names:
             words = _words(load_sql(EXECUTION, name)).replace("s.", "")
             assert _conditions(StepRow)[index] in words, (index, name)
+
+
+def test_every_fenced_table_has_its_trigger() -> None:
+    assert re.findall(r"CREATE TRIGGER only_grows .* ON (\w+)", FENCE) == list(FENCED_TABLES)
+
+
+def test_every_table_with_keyed_hashes_is_locked_while_they_change() -> None:
+    statement = load_sql("service.store.encryption", "lock_hashed_tables")
+    locked = re.findall(r"\w+", statement.removeprefix("LOCK TABLE").partition("IN ACCESS EXCLUSIVE MODE")[0])
+    assert set(locked) == {table for table, _ in (*HASHES, *HASH_ARRAYS)}
+
+
+@pytest.mark.parametrize("table", [*KEY_TABLES, *SEALED_TABLES])
+def test_a_file_vacuums_the_table_of_its_name(table: str) -> None:
+    assert load_sql("service.store.encryption", f"vacuum_{table}") == f"VACUUM (TRUNCATE FALSE) {table}"

@@ -72,7 +72,7 @@ def test_without_the_look_it_would_be(engine: Engine, key_database_url: str, mon
     autocommit = Autocommit(engine)
     autocommit.execute("SELECT 1", {})
     _end_the_others(engine, key_database_url)
-    monkeypatch.setattr(engines, "_has_something_to_say", lambda connection: False)
+    monkeypatch.setattr(engines, "_has_input", lambda connection: False)
 
     with pytest.raises(OperationalError):
         autocommit.execute("SELECT 1", {})

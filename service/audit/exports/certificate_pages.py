@@ -12,12 +12,12 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 
 from connectors.base.transitions.states import StepState
+from service.audit.exports.certificate_form import Certificate, Count
 from service.domain.audit.proof_bundle import ATTACHMENT
 
 _MEANINGS = {
@@ -37,10 +37,10 @@ _Rows = Sequence[Sequence[str]]
 class CertificatePages(FPDF):
     """The pages of one certificate; `printed` writes them."""
 
-    def __init__(self, content: bytes, document: dict[str, Any]) -> None:
+    def __init__(self, content: bytes, document: Certificate) -> None:
         super().__init__(orientation="P", unit="mm", format="A4")
         self._content, self._document = content, document
-        self._claims: dict[str, Any] = document["certificate"]
+        self._claims = document["certificate"]
         self._replaced = False
         self.set_compression(False)
         self.set_producer("Expunge")
@@ -133,10 +133,11 @@ class CertificatePages(FPDF):
 
     def _systems(self) -> None:
         self._heading("What was done: every system of the plan")
-        outcomes = set()
+        outcomes: set[str] = set()
         for system in self._claims["systems"]:
             outcome = system["outcome"]
-            outcomes.add(outcome)
+            if outcome is not None:
+                outcomes.add(outcome)
             if self.will_page_break(_SYSTEM_MILLIMETRES):
                 # A system's heading and facts stay on one page.
                 self.add_page()
@@ -242,7 +243,7 @@ def _words(code: str | None) -> str:
     return "-" if code is None else code.replace("_", " ")
 
 
-def _counts(counts: Sequence[dict[str, Any]]) -> str:
+def _counts(counts: Sequence[Count]) -> str:
     return ", ".join(f"{count['count']} {count['what']}" for count in counts) or "-"
 
 

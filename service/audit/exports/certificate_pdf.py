@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from service.audit.exports.certificate_form import Certificate
 from service.domain.audit.canonical_json import NotCanonical, decode_canonical
 from service.domain.audit.proof_bundle import CERTIFICATE_FORMAT
 
@@ -19,6 +22,6 @@ def print_certificate(content: bytes) -> bytes:
         document = decode_canonical(content.removesuffix(b"\n"))
         if not isinstance(document, dict) or document["format"] != CERTIFICATE_FORMAT:
             raise NotACertificate(NotACertificate.__doc__)
-        return CertificatePages(content, document).printed()
+        return CertificatePages(content, cast("Certificate", document)).printed()
     except (NotCanonical, KeyError, TypeError, AttributeError, IndexError):
         raise NotACertificate(NotACertificate.__doc__) from None

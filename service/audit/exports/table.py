@@ -16,16 +16,18 @@ import base64
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
+from duckdb import ColumnExpression
+from duckdb.sqltypes import TIMESTAMP
 from sqlalchemy import Engine
 
 from service.audit.exports.slice import Excerpt, chosen_entries
 from service.domain.audit.canonical_json import JsonValue, encode_canonical
+from service.domain.audit.entry import EntryMembers
 from service.domain.audit.merkle import leaf_hash
 from service.domain.audit.signed_note import SigningKey
 from service.domain.reports.csv_text import Cell, csv_line
@@ -48,10 +50,7 @@ COLUMNS = (
 _PARQUET_TYPES = {"index": "BIGINT", "version": "BIGINT"}
 _MEMORY = "256MB"
 _LINES_AT_ONCE = 500
-_COPY = """
-    COPY (SELECT {columns} FROM read_json(?, format = 'newline_delimited', columns = {types}))
-    TO '{out}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)
-"""
+_ROWS_PER_GROUP = 20_480
 
 
 def csv_lines(engine: Engine, excerpt: Excerpt, *, start: int = 0) -> Iterator[bytes]:
@@ -77,14 +76,11 @@ def write_parquet(engine: Engine, excerpt: Excerpt, out: Path) -> int:
     """
     count = 0
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".expunge-") as scratch:
-        # The library takes the target's name as a part of the statement, so it gets a name of ours.
         rows, draft = Path(scratch, "rows.jsonl"), Path(scratch, "rows.parquet")
         with rows.open("w", encoding="utf-8") as file:
             for entry, members in chosen_entries(engine, excerpt):
                 file.write(json.dumps(_cells(entry, members)) + "\n")
                 count += 1
-        columns = ", ".join(f'CAST("{n}" AS TIMESTAMP) AS "{n}"' if n == "at" else f'"{n}"' for n in COLUMNS)
-        types = "{" + ", ".join(f"\"{n}\": '{_PARQUET_TYPES.get(n, 'VARCHAR')}'" for n in COLUMNS) + "}"
         # One thread: several would write their groups of rows in the order in which they finish.
         settings: dict[str, str | bool | int | float | list[str]] = {
             "threads": 1,
@@ -94,8 +90,14 @@ def write_parquet(engine: Engine, excerpt: Excerpt, out: Path) -> int:
             "autoinstall_known_extensions": False,
         }
         with duckdb.connect(":memory:", config=settings) as connection:
-            target = str(draft).replace("'", "''")
-            connection.execute(_COPY.format(columns=columns, types=types, out=target), [str(rows)])
+            table = connection.read_json(
+                str(rows),
+                format="newline_delimited",
+                columns={name: _PARQUET_TYPES.get(name, "VARCHAR") for name in COLUMNS},
+            )
+            columns = [ColumnExpression(name) for name in COLUMNS]
+            columns[COLUMNS.index("at")] = ColumnExpression("at").cast(TIMESTAMP).alias("at")
+            table.select(*columns).write_parquet(str(draft), compression="zstd", row_group_size=_ROWS_PER_GROUP)
         draft.replace(out)
     return count
 
@@ -135,10 +137,17 @@ def sign_manifest(signing_key: SigningKey, excerpt: Excerpt, kind: str, file: Fi
     return encode_canonical(document) + b"\n"
 
 
-def _cells(entry: LoggedEntry, members: Mapping[str, Any]) -> dict[str, Cell]:
+def _cells(entry: LoggedEntry, members: EntryMembers) -> dict[str, Cell]:
+    """Return the cells of an entry's row, in the order of `COLUMNS`."""
     return {
         "index": entry.index,
-        **{name: members[name] for name in COLUMNS[1:8]},
+        "at": members["at"],
+        "actor": members["actor"],
+        "event": members["event"],
+        "object": members["object"],
+        "object_id": members["object_id"],
+        "version": members["version"],
+        "subject": members["subject"],
         "data": encode_canonical(members["data"]).decode(),
         "previous": members["previous"],
         "leaf_hash": leaf_hash(entry.raw).hex(),

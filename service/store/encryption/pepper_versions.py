@@ -7,25 +7,68 @@ on another machine: its next statement fails and says why.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
 from uuid import uuid4
 
 import psycopg
 import structlog
-from sqlalchemy import Connection, Engine, event, func, insert, select, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    LargeBinary,
+    MetaData,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    column,
+    event,
+    func,
+    insert,
+    select,
+    table,
+    text,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.schema import CreateTable
 
 from connectors.base.config import ConfigurationError
 from service.store.audit_log.record_change import log_event
+from service.store.bulk_copy import copy_rows
 from service.store.encryption.keyed_hash import Pepper
+from service.store.execute import execute, execute_on_driver
 from service.store.locking import database_now
+from service.store.sql_files import load_sql
+from service.store.tables import metadata
 from service.store.tables.encryption import PepperVersionRow
 
 log = structlog.get_logger(__name__)
 
 _LOCK = 0x50455050  # "PEPP": shared by those who compare, exclusive for the one who changes.
-_VERSIONS = "SELECT check_value FROM pepper_versions ORDER BY version"
-_COPY = "COPY hashes_brought_up FROM STDIN (FORMAT BINARY)"
+_COMPARING = select(func.pg_advisory_xact_lock_shared(_LOCK))
+_CHANGING = select(func.pg_advisory_xact_lock(_LOCK))
+_VERSIONS = select(PepperVersionRow.check_value).order_by(PepperVersionRow.version)
+_ADD_VERSION = insert(PepperVersionRow).values(version=bindparam("version"), check_value=bindparam("check_value"))
+_ACTIVITY = table("pg_stat_activity", column("pid"), column("datname"), column("usename"), column("backend_type"))
+_END_OTHER_CONNECTIONS = select(func.pg_terminate_backend(_ACTIVITY.c.pid)).where(
+    _ACTIVITY.c.datname == func.current_database(),
+    _ACTIVITY.c.usename == func.current_user(),
+    _ACTIVITY.c.pid != func.pg_backend_pid(),
+    _ACTIVITY.c.backend_type == "client backend",
+)
+_BROUGHT_UP = Table(
+    "hashes_brought_up",
+    MetaData(),
+    Column("old", LargeBinary),
+    Column("new", LargeBinary),
+    prefixes=["TEMPORARY"],
+    postgresql_on_commit="DROP",
+)
+_LOCK_TABLES = load_sql(__package__, "lock_hashed_tables")
+_COPY = load_sql(__package__, "copy_hashes")
 _PAGE = 20_000
 # Every column of keyed hashes, single ones and arrays.
 HASHES = (
@@ -47,10 +90,10 @@ def refuse_other_peppers(engine: Engine, pepper: Pepper) -> None:
     """Have each new connection of this engine compare; it raises OtherPeppers if they differ."""
     ours = pepper.check_values()
 
-    def compare(dbapi_connection: Any, record: Any) -> None:
+    def compare(dbapi_connection: psycopg.Connection, record: ConnectionPoolEntry) -> None:
         try:
-            dbapi_connection.execute(f"SELECT pg_advisory_xact_lock_shared({_LOCK})")
-            theirs = [bytes(row[0]) for row in dbapi_connection.execute(_VERSIONS).fetchall()]
+            execute_on_driver(dbapi_connection, _COMPARING)
+            theirs = [bytes(value) for value in execute_on_driver(dbapi_connection, _VERSIONS).scalars()]
         except psycopg.errors.UndefinedTable:
             theirs = []  # Not migrated yet: readiness says so.
         finally:
@@ -69,27 +112,18 @@ def bring_hashes_up(engine: Engine, pepper: Pepper) -> int:
     how many hashes were changed. Raises OtherPeppers if the store was made with peppers that aren't given.
     """
     with engine.begin() as connection:
-        connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        execute(connection, _CHANGING)
         ours = pepper.check_values()
-        theirs = [bytes(value) for value in connection.execute(text(_VERSIONS)).scalars()]
+        theirs = [bytes(value) for value in execute(connection, _VERSIONS).scalars()]
         if theirs != ours[: len(theirs)]:
             raise OtherPeppers(_reason(len(theirs), len(ours)))
         known = len(theirs) or 1
-        changed = 0
-        if known < pepper.version:
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, psycopg.Connection)
-            changed = _bring_up(driver, pepper, known)
+        changed = _bring_up(connection, pepper, known) if known < pepper.version else 0
         for version in range(len(theirs), pepper.version):
-            connection.execute(insert(PepperVersionRow).values(version=version + 1, check_value=ours[version]))
+            execute(connection, _ADD_VERSION, {"version": version + 1, "check_value": ours[version]})
         if known < pepper.version:
             _log(connection, pepper.version, changed)
-            connection.execute(
-                text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-                    " AND usename = current_user AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-                )
-            )
+            execute(connection, _END_OTHER_CONNECTIONS)
     return changed
 
 
@@ -106,40 +140,49 @@ def _log(connection: Connection, version: int, hashes: int) -> None:
     log.warning("pepper_added", version=version, hashes=hashes)
 
 
-def _bring_up(connection: psycopg.Connection[Any], pepper: Pepper, since: int) -> int:
-    tables = dict.fromkeys(table for table, _ in (*HASHES, *HASH_ARRAYS))
-    connection.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
-    connection.execute("CREATE TEMPORARY TABLE hashes_brought_up (old bytea, new bytea) ON COMMIT DROP")
+def _bring_up(connection: Connection, pepper: Pepper, since: int) -> int:
+    execute(connection, _LOCK_TABLES)
+    connection.execute(CreateTable(_BROUGHT_UP))
     count = 0
-    with connection.cursor(name="hashes_to_bring_up") as cursor:
-        cursor.execute(_every_hash())
-        while rows := cursor.fetchmany(_PAGE):
-            count += len(rows)
-            with connection.cursor() as writer, writer.copy(_COPY) as copy:
-                copy.set_types(["bytea", "bytea"])
-                for (old,) in rows:
-                    copy.write_row((old, pepper.bring_up(old, since=since)))
-    connection.execute("CREATE INDEX ON hashes_brought_up (old)")
-    connection.execute("ANALYZE hashes_brought_up")
-    for table, column in HASHES:
-        connection.execute(
-            f"UPDATE {table} SET {column} = h.new FROM hashes_brought_up h WHERE {table}.{column} = h.old"  # noqa: S608
-        )
-    for table, column in HASH_ARRAYS:
-        # In their order; NULL and the empty array stay as they are.
-        connection.execute(
-            f"UPDATE {table} SET {column} = (SELECT array_agg(h.new ORDER BY n.place)"  # noqa: S608 - our own names
-            f" FROM unnest({column}) WITH ORDINALITY AS n(hash, place) JOIN hashes_brought_up h ON h.old = n.hash)"
-            f" WHERE {column} <> '{{}}'"
-        )
+    stored = connection.execute(_every_hash(), execution_options={"yield_per": _PAGE})
+    for page in stored.scalars().partitions(_PAGE):
+        count += len(page)
+        copy_rows(connection, _COPY, ("bytea", "bytea"), ((old, pepper.bring_up(old, since=since)) for old in page))
+    connection.execute(text("CREATE INDEX ON hashes_brought_up (old)"))
+    connection.execute(text("ANALYZE hashes_brought_up"))
+    for hashed in HASHES:
+        connection.execute(_update(*hashed))
+    for hashed in HASH_ARRAYS:
+        connection.execute(_update_array(*hashed))
     return count
 
 
-def _every_hash() -> bytes:
-    single: Sequence[str] = [f"SELECT {column} AS hash FROM {table}" for table, column in HASHES]  # noqa: S608
-    arrays: Sequence[str] = [f"SELECT unnest({column}) FROM {table}" for table, column in HASH_ARRAYS]  # noqa: S608
-    every = " UNION ALL ".join([*single, *arrays])
-    return f"SELECT DISTINCT hash FROM ({every}) AS h WHERE hash IS NOT NULL".encode()  # noqa: S608 - our own names
+def _every_hash() -> Select[bytes]:
+    single = [select(_column(*hashed).label("hash")) for hashed in HASHES]
+    arrays = [select(func.unnest(_column(*hashed)).label("hash")) for hashed in HASH_ARRAYS]
+    every = union_all(*single, *arrays).subquery("h")
+    return select(every.c.hash).distinct().where(every.c.hash.is_not(None))
+
+
+def _update(name: str, of: str) -> Update:
+    old = _column(name, of)
+    return update(metadata.tables[name]).values({old: _BROUGHT_UP.c.new}).where(old == _BROUGHT_UP.c.old)
+
+
+def _update_array(name: str, of: str) -> Update:
+    """Return the UPDATE of arrays of hashes. Their order stays, and so do NULL and the empty array."""
+    old = _column(name, of)
+    n = func.unnest(old).table_valued(column("hash", LargeBinary), with_ordinality="place").render_derived(name="n")
+    new = (
+        select(func.array_agg(aggregate_order_by(_BROUGHT_UP.c.new, n.c.place)))
+        .select_from(n.join(_BROUGHT_UP, _BROUGHT_UP.c.old == n.c.hash))
+        .scalar_subquery()
+    )
+    return update(metadata.tables[name]).values({old: new}).where(func.cardinality(old) > 0)
+
+
+def _column(name: str, of: str) -> Column[bytes]:
+    return metadata.tables[name].c[of]
 
 
 def _reason(theirs: int, ours: int) -> str:

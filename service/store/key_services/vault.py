@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -49,7 +49,7 @@ class VaultKeys:
 
     def newest(self) -> str:
         """The newest version."""
-        return self._id(self._read()["latest_version"])
+        return self._id(self._read().get("latest_version"))
 
     def create_next(self) -> str:
         """Has Vault make a version. One that a rotation which died had made stays unused."""
@@ -58,10 +58,13 @@ class VaultKeys:
 
     def public_key(self, key_id: str) -> Ed25519PublicKey:
         """As Vault says it. Asked once, when the log takes the key."""
+        keys = self._read().get("keys")
+        version = keys.get(str(self._version(key_id))) if isinstance(keys, Mapping) else None
+        encoded = version.get("public_key") if isinstance(version, Mapping) else None
         try:
-            encoded = self._read()["keys"][str(self._version(key_id))]["public_key"]
-            return Ed25519PublicKey.from_public_bytes(base64.b64decode(encoded, validate=True))
-        except (KeyError, TypeError, ValueError):
+            content = base64.b64decode(encoded, validate=True) if isinstance(encoded, str) else b""
+            return Ed25519PublicKey.from_public_bytes(content)
+        except ValueError:
             raise SigningKeyUnusable("vault_public_key_not_understood") from None
 
     def sign(self, key_id: str, message: bytes) -> bytes:
@@ -90,13 +93,13 @@ class VaultKeys:
             raise SigningKeyUnusable("keys.audit_vault.key: the log's key is another one")
         return int(version)
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> Mapping[str, object]:
         found = self._call("GET", f"keys/{self._key}", None)
         if found.get("type") != "ed25519":
             raise SigningKeyUnusable("keys.audit_vault.key: not of the type ed25519")
         return found
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    def _call(self, method: str, path: str, body: Mapping[str, object] | None) -> Mapping[str, object]:
         try:
             return self._vault.call(method, path, body)
         except VaultRefused as refused:

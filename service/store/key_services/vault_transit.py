@@ -5,8 +5,8 @@ Decides nothing about keys. The token is read from its file for every call, beca
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -45,7 +45,7 @@ class VaultTransit:
         self._transport = transport
         self._client: httpx.Client | None = None
 
-    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Mapping[str, object]:
         """The answer's `data`; {} for an answer without a body. Raises VaultRefused."""
         try:
             headers = {"X-Vault-Token": self._token_file.read_text(encoding="utf-8").strip(), "X-Vault-Request": "true"}

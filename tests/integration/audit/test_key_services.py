@@ -177,6 +177,25 @@ def test_no_head_is_signed_by_what_the_service_answers_wrongly(
     assert open_checkpoint(checkpoint_everything(engine, key), key.trusted).size == 1
 
 
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        ({}, "vault_version_not_understood"),
+        ({"latest_version": "1"}, "vault_version_not_understood"),
+        ({"latest_version": 1}, "vault_public_key_not_understood"),
+        ({"latest_version": 1, "keys": []}, "vault_public_key_not_understood"),
+        ({"latest_version": 1, "keys": {"1": "2026-12-01T00:00:00Z"}}, "vault_public_key_not_understood"),
+        ({"latest_version": 1, "keys": {"1": {"public_key": ""}}}, "vault_public_key_not_understood"),
+    ],
+)
+def test_a_key_in_another_form_is_refused_with_a_code(
+    vault: Vault, service: VaultKeys, tmp_path: Path, data: dict[str, object], code: str
+) -> None:
+    vault.answers = lambda _: httpx.Response(200, json={"data": {"type": "ed25519", **data}})
+    with pytest.raises(SigningKeyUnusable, match=code):
+        load_signing_key(tmp_path / "keys", ORIGIN, service)
+
+
 def test_a_key_of_another_type_or_name_and_a_missing_token_are_refused(
     vault: Vault, service: VaultKeys, tmp_path: Path
 ) -> None:
