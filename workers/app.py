@@ -18,6 +18,7 @@ from service.parent_watchdog import watch_parent
 from service.settings import Settings, load_settings
 from service.store.bootstrap import server_url
 from workers.expiry import MESSAGE_LIFE_SECONDS
+from workers.intervals import MESSAGE_SECONDS
 from workers.queues import AUDIT_QUEUE, CONTROL_QUEUE, SYSTEMS_QUEUE
 from workers.runtime import CONFIG_VARIABLE
 
@@ -56,13 +57,13 @@ def make_app(settings: Settings) -> Celery:
         },
         beat_scheduler="workers.beat:MonotonicScheduler",
         beat_schedule={
-            "tick": _every("expunge.tick", tick),
-            "sequence": _every("expunge.sequence", tick),
-            "anchor": _every("expunge.anchor", tick * 5),
+            "tick": _every("expunge.tick", max(tick, MESSAGE_SECONDS)),
+            "sequence": _every("expunge.sequence", max(tick, MESSAGE_SECONDS)),
+            "anchor": _every("expunge.anchor", max(tick * 5, MESSAGE_SECONDS)),
             "sweep": _every("expunge.sweep", max(tick, settings.engine.lease_seconds / 6)),
-            "seal": _every("expunge.seal", tick * 5),
-            "syncs": _every("expunge.sync_due", tick * 5),
-            "watch": _every("expunge.watch", tick * 15),
+            "seal": _every("expunge.seal", max(tick * 5, MESSAGE_SECONDS)),
+            "syncs": _every("expunge.sync_due", max(tick * 5, MESSAGE_SECONDS)),
+            "watch": _every("expunge.watch", max(tick * 15, MESSAGE_SECONDS)),
             "archive": _every("expunge.archive_attempts", 3600.0),
             "orphans": _every("expunge.sweep_orphan_keys", 3600.0),
             "epochs": _every("expunge.rotate_epochs", min(60.0, settings.keys.epoch_seconds)),

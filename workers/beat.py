@@ -22,6 +22,8 @@ from workers.queues import CONTROL_QUEUE
 log = structlog.get_logger(__name__)
 
 _SHORTEST_SLEEP_SECONDS = 0.001
+# While a message waits in a queue, the scheduler looks again after this time, so that the next one isn't a second late.
+_LOOK_AGAIN_SECONDS = 0.2
 
 
 @dataclass
@@ -59,7 +61,7 @@ class MonotonicScheduler(Scheduler):
         now = time.monotonic()
         due = [timer for timer in self.timers if timer.next_at <= now]
         if due:
-            soon = now + min(timer.every_seconds for timer in self.timers)
+            soon = now + _LOOK_AGAIN_SECONDS
             is_taken = {queue: self._is_taken(queue) for queue in {timer.queue for timer in due}}
             for timer in due:
                 timer.next_at = now + timer.every_seconds if is_taken[timer.queue] and self._send(timer) else soon

@@ -21,9 +21,10 @@ from service.requests.imports.control import revoke_cancelled
 from service.requests.planning.advance import advance_requests
 from service.requests.seal import seal_due_requests
 from workers.dispatch import dispatch_due, dispatch_syncs
+from workers.intervals import MESSAGE_SECONDS
 from workers.runtime import runtime
 
-# Whoever stays longer keeps the other part waiting; the next tick goes on.
+# A longer round of one part keeps the other part waiting; the next tick goes on.
 _STAY_SECONDS = 1.0
 # Shorter than a worker that was told to stop is waited for.
 _SEQUENCE_SECONDS = 5.0
@@ -31,8 +32,22 @@ _SEQUENCE_SECONDS = 5.0
 
 @shared_task(name="expunge.tick")
 def tick() -> None:
-    """Nudge for what is due, then advance requests: two parts, each in its turn."""
+    """Look for what is due, every `tick_seconds` until the next message comes.
+
+    A message costs more than a look. With a tick below `MESSAGE_SECONDS` one message therefore serves several looks.
+    """
     opened = runtime()
+    every = opened.settings.engine.tick_seconds
+    until = time.monotonic() + MESSAGE_SECONDS
+    while True:
+        look(opened)
+        if time.monotonic() + every >= until:
+            return
+        time.sleep(every)
+
+
+def look(opened: WorkerContext) -> None:
+    """Wake workers for what is due, then advance requests: two parts, each in its turn."""
     try:
         dispatch_due(opened)
     finally:

@@ -97,9 +97,10 @@ def test_nothing_is_sent_while_something_lies_there(
     scheduler.tick()
     broker.taken()
     broker.lying = 1
-    for _ in range(20):
-        clock.now += 1.0
-        assert scheduler.tick() == pytest.approx(1.0)
+    clock.now += 1.0
+    for _ in range(80):
+        assert scheduler.tick() == pytest.approx(0.2)
+        clock.now += 0.2
     assert broker.taken() == []
     # Whatever became due meanwhile goes out with the next tick: a rare one doesn't wait for its turn once more.
     broker.lying = 0
@@ -111,8 +112,8 @@ def test_nothing_is_sent_while_something_lies_there(
 def test_a_broker_that_is_away_stops_nothing(scheduler: MonotonicScheduler, broker: Broker, clock: Clock) -> None:
     broker.is_down = True
     for _ in range(3):
-        assert scheduler.tick() == pytest.approx(1.0)
-        clock.now += 1.0
+        assert scheduler.tick() == pytest.approx(0.2)
+        clock.now += 0.2
     broker.is_down = False
     scheduler.tick()
     assert broker.taken() == ["tick", "watch"]
