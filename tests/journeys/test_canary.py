@@ -87,6 +87,7 @@ def wait_sealed(service: Service, requests: list[str]) -> None:
 
 @pytest.mark.slow(seconds=23)
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("company", [{"tables": None}], indirect=True)
 def test_no_personal_data_outside_its_sealed_place(
     company: Company, database_url: str, key_database_url: str, broker_url: str, redis_url: str, tmp_path: Path
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from connectors.testing.sandbox.sample_world import SamplePerson
 from tests.company import Company
 
@@ -24,6 +26,7 @@ def _is_empty_user(record: dict[str, Any]) -> bool:
     return record["object"] == "user" and bool(record.get("permanently_deleted"))
 
 
+@pytest.mark.parametrize("company", [{"tables": None}], indirect=True)
 def test_a_person_is_erased_everywhere_and_nobody_else(company: Company) -> None:
     person = company.world.ordinary[0]
     before = {name: s.records() for name, s in company.sandboxes.items()}
