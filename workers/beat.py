@@ -1,9 +1,9 @@
-"""Beat's scheduler: wakes the control workers at fixed intervals, by the monotonic clock, and keeps nothing on disk.
+"""Wake the control workers at fixed intervals of the monotonic clock: Celery beat's scheduler.
 
-Celery's own reckons with aware datetimes and compares whole schedules at each look: with nine entries, five ticks a
-second cost a twentieth of the work that they woke. Decides not to send while an earlier message still lies with the
-broker: nobody would come to it sooner, and each one costs its milliseconds later. What is due stands in rows, so a
-message that isn't sent, or is lost, means a delay and no more.
+It stores nothing on disk. Celery's own scheduler compares whole schedules of aware datetimes at each tick: with nine
+entries, five ticks a second cost a twentieth of the work that they started. Decides not to send while an earlier
+message still waits at the broker, because no worker would take the new one sooner, and each costs milliseconds later.
+Due work is in rows, so a message that isn't sent, or is lost, causes a delay and nothing else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LOOK_AGAIN_SECONDS = 0.2
 
 @dataclass
 class Timer:
-    """One task to wake: by which queue, how often, with which of Celery's options, when next (monotonic seconds)."""
+    """One task to send: its queue, its interval, Celery's options, and its next time (monotonic seconds)."""
 
     task: str
     queue: str
@@ -38,7 +38,7 @@ class Timer:
 
 
 class MonotonicScheduler(Scheduler):
-    """Sends what is due together, by every queue that is empty; by the others it looks again a little later."""
+    """Send the tasks that are due to every empty queue; try the other queues again a little later."""
 
     def setup_schedule(self) -> None:
         """Everything is due at once, as at every start."""
@@ -72,7 +72,10 @@ class MonotonicScheduler(Scheduler):
         return False
 
     def _is_taken(self, queue: str) -> bool:
-        """True if no message of ours waits, as far as one can know: sending finds out whether the broker is there."""
+        """Return True if no message of ours waits in the queue, or if the broker can't be asked.
+
+        Sending finds out whether the broker is there.
+        """
         try:
             channel: Any = self.producer.channel
             lying: int = channel.queue_declare(queue=queue).message_count
@@ -90,5 +93,5 @@ class MonotonicScheduler(Scheduler):
         return True
 
     def _broker_errors(self) -> tuple[type[BaseException], ...]:
-        """What only says that the broker isn't there just now: the next message finds it again."""
+        """Return the errors that mean that the broker is unreachable now; the next message connects again."""
         return (OperationalError, OSError, *self.connection.connection_errors, *self.connection.channel_errors)

@@ -18,10 +18,10 @@ _SYNC_AGAIN_SECONDS = 60.0
 
 
 def dispatch_due(runtime: WorkerContext) -> int:
-    """Send one nudge to every due system with a free slot, and one for due identities. Returns how many were sent.
+    """Send one nudge to every due system with a free slot, and one for due identities.
 
-    One a tick, not one per slot: the first worker that leases makes the system be nudged again if more is due, and
-    meanwhile the other systems' nudges come in between.
+    Returns how many were sent. One per tick, not one per slot: the first worker that leases has the system nudged again
+    if more is due, and meanwhile the other systems' nudges are sent in between.
     """
     sent = 0
     if has_due_identities(runtime.stores):

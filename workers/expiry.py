@@ -1,8 +1,9 @@
-"""How long a message may lie with the broker. Decides nothing about work: what is due stands in rows.
+"""The time after which a message at the broker expires.
 
-A message expires by the *receiver's* clock, at an instant of the *sender's*. With seconds here, a machine whose clock
-was a little ahead threw every message away, and the service stood still without a word. So it is longer than a clock is
-wrong that anybody looks after. Messages that pile up because nobody takes them cost milliseconds each, later.
+Decides nothing about work, because due work is in rows. A message expires by the *receiver's* clock, at an instant of
+the *sender's*. With an expiry of seconds, a machine whose clock was a little ahead dropped every message, and the
+service stopped without an error. So the expiry is longer than any clock's error on a maintained machine. A message that
+waits without a receiver costs milliseconds later.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which queue a nudge goes to: control, the log, all systems, or one for each kind with workers of its own."""
+"""The queue of each nudge: control, the log, all systems, or one for each kind with its own workers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The open things of this thread of a worker process: `service.execution.worker_context`, opened on first use.
+"""Open the worker context of this thread of a worker process on first use.
 
-Decides which configuration a worker process reads and which queues it serves. Doesn't decide what is held open.
+Decides which configuration a worker process reads and which queues it serves. Doesn't decide what is held open
+(`service.execution.worker_context`).
 """
 
 from __future__ import annotations

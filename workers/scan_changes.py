@@ -1,7 +1,8 @@
-"""Read what changed in a system and record who re-appeared, page by page, while the lease and the worker's time last.
+"""Read a system's changes page by page, and record the erased people that appear in it again.
 
-No transaction is open while the system is asked. Decides when it is asked again after an error: the cursor stays, so
-nothing is passed over, and a credential that doesn't see is an error like any other.
+Goes on while the lease and the worker's time last. No transaction is open while the system is called. Decides when it
+is called again after an error: the cursor stays, so that no change is skipped, and a credential without visibility is
+an error like any other.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _sync(context: WorkerContext, slot: Slot, leased: LeasedSync, stay_seconds: 
 
 
 def _read(context: WorkerContext, slot: Slot, system: str, cursor: str | None, begin_at: datetime) -> ChangePage:
-    """One page. Raises _Failed; what the system was like is noted as after any pass."""
+    """Read one page. Raises _Failed; the system's health is recorded as after any pass."""
     connector, throttle = context.connector(system), context.throttle(system)
     result: ChangePage | ConnectorError
     with throttle.run(0, None, slot.quota) as summarise:
@@ -109,7 +110,10 @@ def _record(context: WorkerContext, leased: LeasedSync, changes: ChangePage, wai
 
 
 def _postpone(context: WorkerContext, leased: LeasedSync, error: ConnectorError) -> None:
-    """What may pass soon is tried again as any work is; what a human must mend, at the next regular time."""
+    """Retry soon after an error that may pass, and at the next regular time after any other.
+
+    A human must repair the cause of the other ones.
+    """
     now = context.clock.now()
     retry = decide(error, consecutive_attempts=leased.consecutive_errors + 1, time_left=_NO_DEADLINE, now=now)
     every = context.settings.suppression.sync_interval_seconds

@@ -20,9 +20,10 @@ from service.store.audit_log.troubles import keep_anchor_troubles
 
 @dataclass(frozen=True)
 class Anchoring:
-    """One turn: the head's size, who got it, and what comparing showed (None: nothing was left to publish).
+    """One turn of publishing: the head's size, the anchors that took it, and the comparison before.
 
-    `refused`: the code by the name of each anchor that couldn't be asked or written in this turn.
+    `comparison`: None if no anchor lacked the head. `refused`: the code by the name of each anchor that couldn't be
+    read or written in this turn.
     """
 
     size: int
@@ -32,7 +33,10 @@ class Anchoring:
 
 
 def anchor_checkpoint(engine: Engine, signing_key: SigningKey, anchors: Sequence[Anchor]) -> Anchoring:
-    """One turn, unless another process is at it. Raises AuditLogBroken if the newest head isn't one that we signed."""
+    """Publish the newest head, unless another process is publishing.
+
+    Raises AuditLogBroken if the newest head isn't one that we signed.
+    """
     log = StoredLog(engine, signing_key.trusted)
     head = log.newest()
     if head is None:

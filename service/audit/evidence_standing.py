@@ -41,13 +41,16 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class EvidenceStanding:
-    """What fails now, and why no new effect starts, if so."""
+    """The parts of the evidence that fail now, and the reasons why no new effect starts."""
 
     troubles: tuple[AuditTrouble, ...]
     stopped: tuple[StopReason, ...]
 
     def codes(self) -> tuple[str, ...]:
-        """Reasons not to be ready, as codes: a failing signature at once, anchors only once effects have stopped."""
+        """Return the reasons why the service isn't ready, as codes.
+
+        A failing signature is one at once, an unreachable anchor only after effects have stopped.
+        """
         signing = tuple(each.code for each in self.troubles if each.part == SIGNING)
         return (*signing, *self.stopped)
 
@@ -66,7 +69,10 @@ def evidence_standing(stores: Stores, settings: Settings) -> EvidenceStanding:
 
 @contextmanager
 def signing_noted(engine: Engine) -> Iterator[None]:
-    """Note whether the block could sign: an error's reason while it fails, and its end. The error is raised on."""
+    """Write whether the block could sign: the error's reason while it fails, or its end.
+
+    The error is raised again.
+    """
     try:
         yield
     except SigningKeyUnusable as error:

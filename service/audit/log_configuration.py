@@ -1,6 +1,7 @@
-"""Put into the log under which configuration the service started: an auditor sees when it was another one.
+"""Log the configuration's hash at each start, so that an auditor sees when the configuration changed.
 
-A hash of everything but the secrets: equal hashes, equal settings. Which system changed is `system_changed`'s to say.
+The hash covers everything but the secrets: equal hashes mean equal settings. The event `system_changed` names the
+system that changed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Remove the oldest entries of the log when their retention is over, so that what remains can still be verified.
+"""Remove the oldest entries of the log after their retention; the remaining ones stay verifiable.
 
-Decides how far: up to the first entry that is younger than the retention, or of a request that isn't sealed yet. The
-removed prefix is hashed from its bytes once more and must be what was signed. The roots of its perfect subtrees stay,
-and with them every inclusion proof and every head over the remaining entries. What is lost with the bytes is meant to
-be: nobody can be asked for them any more. Exports that were made before keep verifying.
+Decides how many: up to the first entry that is younger than the retention, or of a request that isn't sealed yet. The
+bytes of the prefix are hashed once more, and must have the signed root. The roots of the prefix's perfect subtrees
+stay, because the inclusion proofs and heads of the remaining entries need them. The removed entries themselves can't be
+proven any more, except by an export that was made before.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ class Pruning:
 
 
 def prune_audit(engine: Engine, signing_key: SigningKey, *, retention: timedelta, operator: str) -> Pruning:
-    """Remove what may go; the act is an entry of its own. Raises Invalid, AuditLogBroken (nothing is removed then)."""
+    """Remove the entries whose retention is over, and log that.
+
+    Raises Invalid, AuditLogBroken (nothing is removed then).
+    """
     checkpoint_everything(engine, signing_key)
     try:
         with engine.begin() as connection:
@@ -84,7 +87,10 @@ def _prune(connection: Connection, signing_key: SigningKey, retention: timedelta
 
 
 def _removable(connection: Connection, start: int, end: int, cutoff: datetime) -> GrowingTree:
-    """The tree over the prefix that may go, hashed from bytes. Its size is even: no leaf hash is needed after it."""
+    """Return the tree over the prefix that may be removed, hashed from bytes.
+
+    Its size is even, so that no later proof needs one of its leaf hashes.
+    """
     unfinished = set(execute(connection, _UNFINISHED).scalars())
     tree = stored_tree(connection, start)
     pair: list[bytes] = []

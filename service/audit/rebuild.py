@@ -1,8 +1,8 @@
-"""Rebuild the states from the log and compare them with the rows: nothing changed that the log doesn't tell, nor back.
+"""Replay the log and compare the resulting states with the rows, in both directions.
 
-One reading of the database at one instant, in which every change and its entry are both there or both not. The entries
-are those of the store, or those of an exported file for as far as it goes: then the file, which an auditor verified,
-is what the rows are measured by. Memory grows with the objects, not with the entries.
+The database is read at one instant, in which every change and its entry are both there or both not. The entries are
+those of the store, or those of an exported file as far as it goes: then the rows are compared with the file, which an
+auditor verified. Memory grows with the objects, not with the entries.
 """
 
 from __future__ import annotations
@@ -107,7 +107,10 @@ _INSTANTS = frozenset({"respond_by", "effective_at", "until", "expires_at"})
 
 @dataclass(frozen=True)
 class ReplayReport:
-    """How much was replayed and every disagreement. `beyond_retention`: rows whose entries were all pruned."""
+    """The number of replayed entries and objects, and every disagreement.
+
+    `beyond_retention`: rows whose entries were all pruned.
+    """
 
     entries: int
     objects: int
@@ -116,7 +119,10 @@ class ReplayReport:
 
 
 def replay_audit(engine: Engine, export: BinaryIO | None = None) -> ReplayReport:
-    """Replay everything committed by now. Raises AuditLogBroken for bytes that are no entry, or an unfit file."""
+    """Replay everything that is committed now.
+
+    Raises AuditLogBroken for bytes that are no entry, or for a file that is no export.
+    """
     entries = 0
     reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     with reading.begin() as connection:

@@ -1,10 +1,11 @@
-"""Compare the store's log with every anchor, at each start and with each new head; shut the gate where they disagree.
+"""Compare the store's log with every anchor, and engage the safety interlock where they disagree.
 
-A database that was restored from an older state, or rewritten, has other heads than those that left it: it doesn't
-know what was erased, held or suppressed since, so nothing may be called for it (I11). Only a named human opens the gate
-again, after putting right what the lost part of the log said; that word is an entry of the log, and the store's head is
-published behind the anchors' own. One anchor that agrees is enough if none disagrees and the others don't answer;
-if none answers the gate is shut as well, until one does.
+The log is compared at each start and before each new head is published. A database that was restored from an older
+state, or rewritten, has other heads than the anchors: it lacks later erasures, holds and suppressions, so that no
+vendor may be called for it (I11). Only a named human releases the interlock, after repairing what the lost part of the
+log recorded; that decision is an entry of the log, and the store's head is published after the anchors' own. One anchor
+that agrees is enough if none disagrees and the others don't answer; if none answers, the interlock is engaged until one
+does.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from service.store.locking import database_now
 
 @dataclass(frozen=True)
 class Comparison:
-    """What comparing showed: the anchors that agree, the disagreements, and who didn't answer (name, code)."""
+    """The anchors that agree, the disagreements, and the anchors that didn't answer (name, code)."""
 
     agree: tuple[str, ...]
     conflicts: tuple[Conflict, ...]
@@ -68,7 +69,10 @@ def compare_with_anchors(
 
 
 def admit(engine: Engine, signing_key: SigningKey, anchors: Sequence[Anchor]) -> UUID | None:
-    """Compare, and admit this process to vendor work if the gate is open then. None: it must not lease anything."""
+    """Compare, and admit this process to vendor work if the interlock isn't engaged.
+
+    Returns None if the process must not lease anything.
+    """
     compare_with_anchors(engine, signing_key, anchors)
     with engine.begin() as connection:
         return None if interlock.is_engaged(connection) else admit_process(connection)

@@ -1,9 +1,10 @@
-"""Give the audit log a new signing key, in an order in which every key's head follows from the one before.
+"""Replace the audit log's signing key; each key's heads follow from those of the key before.
 
-The new key is announced by an entry that a head of the old key covers; then, with the sequencer locked out, the old key
-is retired at that size and the new one taken; its own first head covers the entry that it was taken. The overlap: heads
-of the old key stay good up to that size, here, at the anchors and for auditors, who get a handover note signed by both.
-Whatever step the process dies in, repeating the command goes on from there; the log goes on in any case.
+First an entry announces the new key, and a head of the old key covers that entry. Then, with the sequencer locked out,
+the old key is retired at that size and the new key becomes the log's. The new key's first head covers the entry
+`signing_key_taken`. Heads of the old key stay valid up to that size: here, at the anchors and for auditors, who get a
+handover note that both keys signed. If the process dies in any step, a repetition of the command continues from there,
+and the log works meanwhile.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Move committed audit entries into the Merkle tree, in one order for all, and sign a checkpoint when one is due.
+"""Move committed audit entries into the Merkle tree, in one order, and sign checkpoints.
 
-Writers only insert, so they never queue; one sequencer at a time gives the dense indexes. It takes any committed
-entry, never "id > last": ids are handed out before transactions commit, and a late one would be skipped for good. One
-transaction holds the leaves, the nodes, the checkpoint and the removal from the pending table, so nothing is lost or
-taken twice, whenever the process dies.
+Writers only insert, so that they never wait for each other; one sequencer at a time gives the dense indexes. It takes
+any committed entry, never "id > last", because ids are assigned before transactions commit, and an entry that is
+committed late would be skipped for good. One transaction holds the leaves, the nodes, the checkpoint and the removal
+from the pending table, so that no entry is lost or taken twice, whenever the process dies.
 
-An entry that doesn't follow its object's newest one (a wrong version or hash: a bug, or a hand in the pending table)
-would make the log unverifiable for ever. It stays in the pending table, marked with the reason, and so do the entries
-that would follow it; the others go on. `SequencedBatch.refused` above zero is an alert.
+An entry that doesn't follow its object's newest one (a wrong version or hash, by a bug or a manual change of the
+pending table) would make the log unverifiable for ever. It stays in the pending table, marked with the reason, and so
+do the entries that would follow it; all others are sequenced. `SequencedBatch.refused` above zero is an alert.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _REFUSED = ("int8", "bytea", "timestamptz", "varchar")
 
 @dataclass(frozen=True)
 class CheckpointRule:
-    """A grown log is signed after this time or this many entries, whichever comes first; once in a pass."""
+    """Sign a grown log after this time or this many entries, by the earlier of the two; once in a pass."""
 
     after: timedelta = timedelta(seconds=60)
     after_entries: int = 1_000
@@ -50,7 +50,7 @@ class CheckpointRule:
 
 @dataclass(frozen=True)
 class SequencedBatch:
-    """What one call did. `note` is the newest checkpoint's if it was signed or asked for in this call."""
+    """The result of one call. `note` is the newest checkpoint's, if it was signed or requested in it."""
 
     entries: int
     refused: int
@@ -107,9 +107,9 @@ def lock_sequencer(connection: Connection) -> None:
 
 
 def checkpoint_everything(engine: Engine, signing_key: SigningKey) -> str:
-    """Sequences all that is pending now and answers the note over it: what exports and certificates start with.
+    """Sequence all entries that are pending now, and return the note over them.
 
-    Raises AuditLogBroken.
+    Exports and certificates begin with it. Raises AuditLogBroken.
     """
     while sequence_audit(engine, signing_key).more:
         pass

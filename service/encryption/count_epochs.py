@@ -11,10 +11,11 @@ from service.store.stores import Stores
 
 @dataclass(frozen=True)
 class EpochCounts:
-    """`age_seconds`: by state, of the oldest epoch that is current (since its beginning) or retired (since then).
+    """Ages of epochs in seconds, and counts of missing and lost keys.
 
-    `missing_keys`: epochs whose key can't be read although data keys may need it: nothing works until it is back.
-    `lost_keys`: data keys that can't be unwrapped because their epoch key is lost.
+    `age_seconds`: by state, of the oldest epoch that is current (since its beginning) or retired (since then).
+    `missing_keys`: epochs whose key can't be read although data keys may need it; the service does no work until it is
+    back. `lost_keys`: data keys that can't be unwrapped because their epoch key is lost.
     """
 
     age_seconds: Mapping[str, float]

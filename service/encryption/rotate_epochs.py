@@ -1,11 +1,14 @@
-"""Rotate encryption epochs: begin the next, re-wrap the keys that are still needed, destroy the key of what is over.
+"""Rotate encryption epochs: begin the next, re-wrap the needed data keys, destroy old epoch keys.
 
-The order, in which the process may die at any point and the next run goes on:
+The process may die at any point of this order, and the next run continues:
+
 1. The next epoch key is durable outside the database; then the register makes the epoch current.
 2. Data keys of unsealed requests and open batches are re-wrapped under it, page by page, each page committed.
 3. A query that no writer can overtake (`key_epochs`) shows that no data key names the old epoch: it is emptied.
 4. After `keys.epoch_backup_seconds` the tables are vacuumed and the old epoch key is destroyed.
-Only step 4 destroys anything, and only a key that no data key needs: nothing accepted can be lost by a rotation.
+
+Only step 4 destroys anything, and only a key that no data key needs, so that a rotation loses nothing that was
+accepted.
 """
 
 from __future__ import annotations
@@ -60,10 +63,11 @@ def rotate_epochs(stores: Stores, settings: Settings, *, now: bool = False, acto
 
 
 def adopt_epochs(stores: Stores, *, operator: str) -> int:
-    """Record epoch keys that this key store doesn't know, so that they are destroyed in time. Returns how many.
+    """Record epoch keys that this key store doesn't know, so that they are destroyed in time.
 
-    A named operator's act, never the scheduler's: the keys may be those of another installation that was given the same
-    directory or the same Vault by mistake. Raises WrongState while another process rotates; Invalid; EpochKeyUnusable.
+    Returns how many. Only a named operator does this, never the scheduler, because the keys may be those of another
+    installation that was given the same directory or the same Vault by mistake. Raises WrongState while another process
+    rotates; Invalid; EpochKeyUnusable.
     """
     _check_actor(f"operator:{operator}")
     with stores.keys.epochs.one_at_a_time() as ours:

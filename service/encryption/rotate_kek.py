@@ -1,7 +1,8 @@
-"""Replace the key-encryption key: every epoch key is wrapped under the newest one, then the old one isn't needed.
+"""Replace the key-encryption key: wrap every epoch key under the newest one.
 
-Data keys are untouched, since they are wrapped under epoch keys. An operator's own key is replaced in the configuration
-(the old one among `keys.previous_key_encryption_keys`); a generated one is replaced here, while the service runs.
+Afterwards the old one isn't needed. Data keys don't change, because they are wrapped under epoch keys. An operator's
+own key is replaced in the configuration (the old one among `keys.previous_key_encryption_keys`); a generated one is
+replaced here, while the service runs.
 """
 
 from __future__ import annotations

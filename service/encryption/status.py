@@ -1,4 +1,4 @@
-"""Read for an operator: the encryption epochs, the keys that exist, and the data keys that can't be unwrapped."""
+"""Read the encryption epochs for an operator: which keys exist, and which data keys are lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ class ShownEpoch:
 
 @dataclass(frozen=True)
 class EncryptionStatus:
-    """One reading. `lost` names up to 100 owners of data keys that can't be unwrapped; `troubles` are sentences."""
+    """The state of all epochs and keys at one time.
+
+    `lost` names up to 100 owners of data keys that can't be unwrapped; `troubles` are sentences.
+    """
 
     epochs: tuple[ShownEpoch, ...]
     without_epoch: int

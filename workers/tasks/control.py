@@ -26,7 +26,7 @@ from workers.runtime import runtime
 
 # A longer round of one part keeps the other part waiting; the next tick goes on.
 _STAY_SECONDS = 1.0
-# Shorter than a worker that was told to stop is waited for.
+# Shorter than the time that a stopping worker is given.
 _SEQUENCE_SECONDS = 5.0
 
 
@@ -64,7 +64,10 @@ def advance(opened: WorkerContext) -> None:
 
 @shared_task(name="expunge.sweep")
 def sweep() -> int:
-    """Free the steps that dead processes left leased; revoke what cancelled imports have open; complete imports."""
+    """Free the steps that dead processes left leased.
+
+    Revokes cancelled imports' open requests, and completes imports.
+    """
     stores = runtime().stores
     return sweep_leases(stores) + revoke_cancelled(stores) + complete_imports(stores)
 
@@ -113,7 +116,10 @@ def archive() -> int:
 
 @shared_task(name="expunge.sequence")
 def sequence() -> int:
-    """Put pending audit entries into the tree and sign when it is time. What comes in faster is the next nudge's."""
+    """Move pending audit entries into the tree, and sign when a checkpoint is due.
+
+    Entries that arrive faster wait for the next nudge.
+    """
     opened = runtime()
     rule = CheckpointRule(after=opened.settings.seconds("checkpoint"))
     until = time.monotonic() + _SEQUENCE_SECONDS

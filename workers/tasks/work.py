@@ -1,4 +1,4 @@
-"""Tasks that speak to systems and to the warehouse. A nudge says where work may be; the rows say if there is any."""
+"""Tasks that call systems and the warehouse. A nudge says where work may be; the rows decide."""
 
 from __future__ import annotations
 

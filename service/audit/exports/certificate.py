@@ -1,7 +1,8 @@
-"""Issue the certificate of one request: what is claimed, every log entry behind it, and the proof of each.
+"""Issue the certificate of one request: its claims, the log entries behind them, and their proofs.
 
-Decides when a certificate may be had (once the request was answered) and that its issuing is in the log before it is
-handed out. What it claims is domain.requests.certificate's, how it is proven domain.audit.proof_bundle's.
+Decides when a certificate may be issued (after the request was answered), and that the log has the entry about it
+before the caller gets the file. Doesn't decide the claims (domain.requests.certificate) or the proofs
+(domain.audit.proof_bundle).
 """
 
 from __future__ import annotations
@@ -92,7 +93,10 @@ class IssuedCertificate:
 def issue_certificate(
     stores: Stores, settings: Settings, signing_key: SigningKey, request_id: UUID, *, actor: str
 ) -> IssuedCertificate:
-    """The certificate as of now. Raises NotFound; WrongState before the request is answered; AuditLogBroken."""
+    """Return the certificate as of now.
+
+    Raises NotFound; WrongState before the request is answered; AuditLogBroken.
+    """
     with stores.engine.begin() as connection:
         row = lock_request(connection, request_id)
         if row.state in UNFINISHED:

@@ -10,9 +10,9 @@ If the log's beginning was pruned, the header has one more member, and the entri
 
     "pruned":{"roots":[<base64>, ...],"size":<k>}      roots of the perfect subtrees of the first k, largest first
 
-The same log gives the same bytes. Memory doesn't grow with the log. On its way out every column of the log is compared
-with what the bytes say: leaf hashes, inner nodes, every checkpoint ever signed. If something differs the file is still
-written to its end, for whoever investigates, the findings are kept, and AuditLogBroken is raised.
+The same log gives the same bytes. Memory doesn't grow with the log. While it is written, every column of the log is
+compared with the bytes: leaf hashes, inner nodes, every signed checkpoint. If something differs, the file is still
+written to its end for the investigation, the findings are stored, and AuditLogBroken is raised.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _COUNTS = select(
 
 @dataclass(frozen=True)
 class ExportedLog:
-    """What was written: the number of entries and the signed checkpoint over them."""
+    """The number of entries that were written, and the signed checkpoint over them."""
 
     entries: int
     note: str

@@ -51,7 +51,10 @@ def report_from_log(
     controller: str,
     size: int | None = None,
 ) -> ComputedReport:
-    """The report `name` as `form`, from the log as of now or at a signed `size`. Raises NotFound, AuditLogBroken."""
+    """Return the report `name` as `form`, from the log as of now or at a signed `size`.
+
+    Raises NotFound, AuditLogBroken.
+    """
     log = select_entries(engine, signing_key, Selection(), size=size)
     register = Register()
     with findings_kept(engine):

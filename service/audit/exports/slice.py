@@ -1,21 +1,22 @@
-"""Stream the log, or an excerpt of it that proves itself, as lines that come out the same each time.
+"""Stream the log, or an excerpt of it that proves itself, as lines that are the same each time.
 
-Decides the excerpt's format, from where a broken transfer goes on, and that nothing goes out unchecked. The whole log
-has export_audit's format. An excerpt, lines of canonical JSON (cli/verify_audit.py reads it on its own):
+Decides the excerpt's format and where an interrupted transfer continues, and that every line is checked before it is
+sent. The whole log has export_audit's format. An excerpt, lines of canonical JSON (cli/verify_audit.py reads it with
+its own code):
 
     {"checkpoint":<note>,"end":<n>,"filter":{...},"first":<n>,"format":"expunge-audit-slice/1","origin":<name>}
     {"entry":{...},"index":<n>,"proof":[<base64>,...]}     each proof leads to the checkpoint's root
     {"entries":<n>,"sha256":<hex of all lines above>,"signature":<base64>}
 
-The signature is over "expunge-audit-slice/1", a newline and the canonical JSON of the last line without it: no entry
-can be taken out of an excerpt. `filter` and the range are domain.audit.selection's.
+The signature is over "expunge-audit-slice/1", a newline and the canonical JSON of the last line without it, so that no
+entry can be taken out of an excerpt. `filter` and the range are domain.audit.selection's.
 
-The log is pinned to one signed size, so the same question gives the same bytes, today and in a year. A transfer that
-broke goes on at an index: `start` leaves out every line before that entry's. Memory doesn't grow with the log, and no
-transaction is open while somebody reads slowly.
+The log is pinned to one signed size, so that the same question gives the same bytes at any later time. An interrupted
+transfer continues at an index: `start` leaves out every line before that entry's. Memory doesn't grow with the log, and
+no transaction is open while a slow client reads.
 
-Of a log whose beginning was removed (prune_audit) everything there is comes as an excerpt, and a law's or system's
-excerpt lacks requests and steps whose first entry is gone.
+Of a log whose beginning was removed (prune_audit) all remaining entries are sent as an excerpt, and the excerpt of a
+law or system lacks requests and steps whose first entry was removed.
 """
 
 from __future__ import annotations
@@ -87,9 +88,10 @@ def select_entries(
 
 
 def excerpt_lines(engine: Engine, signing_key: SigningKey, excerpt: Excerpt, *, start: int = 0) -> Iterator[bytes]:
-    """The lines, from the header or from the entry at `start` on. Raises AuditLogBroken before the last line.
+    """Return the lines, from the header or from the entry at `start` on.
 
-    What was sent before that doesn't verify: its end is missing.
+    Raises AuditLogBroken before the last line: the lines that were sent before can't be verified, because their end is
+    missing.
     """
     with findings_kept(engine):
         if excerpt.is_whole_log:
@@ -99,7 +101,10 @@ def excerpt_lines(engine: Engine, signing_key: SigningKey, excerpt: Excerpt, *, 
 
 
 def chosen_entries(engine: Engine, excerpt: Excerpt) -> Iterator[tuple[LoggedEntry, EntryMembers]]:
-    """The excerpt's entries and their members, without proofs. Raises AuditLogBroken, if need be instead of ending."""
+    """Return the excerpt's entries and their members, without proofs.
+
+    Raises AuditLogBroken if the entries don't agree with the checkpoint, also after the last one was returned.
+    """
     with findings_kept(engine):
         for entry in signed_entries(engine, excerpt.checkpoint):
             if excerpt.first <= entry.index < excerpt.end:
@@ -201,7 +206,7 @@ def _line(members: dict[str, JsonValue]) -> bytes:
 
 @contextmanager
 def findings_kept(engine: Engine) -> Iterator[None]:
-    """What is found broken is kept, whoever met it."""
+    """Store the finding of a block that raises AuditLogBroken."""
     try:
         yield
     except AuditLogBroken as broken:

@@ -1,7 +1,7 @@
-"""Write the log, or an excerpt of it, as a table for spreadsheets and databases, with a manifest that signs the file.
+"""Write the log, or an excerpt, as a table for spreadsheets and databases, with a signed manifest.
 
-Decides the columns and what the manifest says. A table can't carry proofs, so the manifest, one line of canonical JSON
-beside it, binds the file's bytes to the signed log (cli/verify_audit.py reads it on its own):
+Decides the columns and the manifest's members. A table can't carry proofs, so the manifest, one line of canonical JSON
+beside it, binds the file's bytes to the signed log (cli/verify_audit.py reads it with its own code):
 
     {"checkpoint":<note>,"end":<n>,"file":{"bytes":<n>,"sha256":<hex>},"filter":{...},"first":<n>,
      "format":"expunge-export-manifest/1","kind":"csv"|"parquet"|<words>,"rows":<n>,"signature":<base64>}
@@ -54,9 +54,9 @@ _ROWS_PER_GROUP = 20_480
 
 
 def csv_lines(engine: Engine, excerpt: Excerpt, *, start: int = 0) -> Iterator[bytes]:
-    """The table as CSV, `at` as text, `data` as JSON. From the header, or from the row of the entry at `start` on.
+    """Return the table as CSV in pieces of whole lines, `at` as text and `data` as JSON.
 
-    In pieces of whole lines. Raises AuditLogBroken before the last piece.
+    It begins with the header, or with the row of the entry at `start`. Raises AuditLogBroken before the last piece.
     """
     lines = [csv_line(COLUMNS)] if start == 0 else []
     for entry, members in chosen_entries(engine, excerpt):
@@ -104,7 +104,7 @@ def write_parquet(engine: Engine, excerpt: Excerpt, out: Path) -> int:
 
 @dataclass(frozen=True)
 class FileDigest:
-    """What a manifest says about a file, and how many lines the file has."""
+    """A file's digest and length, as its manifest states them, and the number of its lines."""
 
     sha256: str
     length_bytes: int

@@ -60,7 +60,7 @@ def _anchor(given: AnchorSettings, base: Path, retention_seconds: float) -> Anch
 
 def _s3_anchor(given: AnchorSettings, lock_seconds: float) -> Anchor:
     try:
-        # The SDK is an extra: who has no such anchor needn't install it.
+        # The SDK is an extra, because only such an anchor needs it.
         from service.store.anchors.s3 import S3Anchor, open_bucket
     except ModuleNotFoundError:
         raise ConfigurationError(f"audit.anchors[{given.name}]: an anchor of kind s3 needs expunge[s3]") from None

@@ -90,7 +90,7 @@ class GitAnchor:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise AnchorUnreachable(f"git_{type(error).__name__}".lower()) from None
         if done.returncode != 0:
-            # What git said may hold the remote's address with credentials.
+            # Git's output may hold the remote's address with credentials.
             raise AnchorUnreachable(f"git_{arguments[0]}_failed")
         return done.stdout
 

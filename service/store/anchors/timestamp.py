@@ -49,7 +49,7 @@ class TimestampAnchor:
         self._directory = directory
         self._url = url
         self._roots = roots
-        # What it answers is signed, so that it may be asked without TLS, as most authorities are.
+        # Its answers are signed, so that it may be called without TLS, as most authorities are.
         self._client = (
             open_service_client(url, _PATIENCE_SECONDS, allow_plain_http=True)
             if transport is None

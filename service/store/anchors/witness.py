@@ -80,7 +80,7 @@ class WitnessAnchor:
         self._name = name
         self._url = url.rstrip("/") + "/add-checkpoint"
         self._key = key
-        # What it answers is signed, so that it may be asked without TLS.
+        # Its answers are signed, so that it may be called without TLS.
         self._client = (
             open_service_client(url, _PATIENCE_SECONDS, allow_plain_http=True)
             if transport is None

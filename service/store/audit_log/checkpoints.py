@@ -11,8 +11,8 @@ from service.store.audit_log.findings import AuditLogBroken
 from service.store.execute import execute
 from service.store.tables.audit import AuditCheckpoint
 
-# Age by the database's clock, which wrote created_at. An age below zero counts as due: nobody postpones a checkpoint
-# by writing a time to come.
+# Age by the database's clock, which wrote created_at. An age below zero counts as due, so that a written
+# future time postpones no checkpoint.
 _AGE = func.date_part("epoch", func.clock_timestamp() - AuditCheckpoint.created_at)
 _SIGNED = select(AuditCheckpoint.size, AuditCheckpoint.root, AuditCheckpoint.note)
 _LAST = _SIGNED.add_columns(_AGE.label("age_seconds")).order_by(AuditCheckpoint.size.desc()).limit(1)

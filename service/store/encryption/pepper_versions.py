@@ -47,7 +47,7 @@ from service.store.tables.encryption import PepperVersionRow
 
 log = structlog.get_logger(__name__)
 
-_LOCK = 0x50455050  # "PEPP": shared by those who compare, exclusive for the one who changes.
+_LOCK = 0x50455050  # "PEPP": shared by processes that compare, exclusive for the one that changes.
 _COMPARING = select(func.pg_advisory_xact_lock_shared(_LOCK))
 _CHANGING = select(func.pg_advisory_xact_lock(_LOCK))
 _VERSIONS = select(PepperVersionRow.check_value).order_by(PepperVersionRow.version)

@@ -35,7 +35,7 @@ class ImportRow(Base):
     __table_args__ = (
         UniqueConstraint("submitted_by", "key"),
         Index("ix_imports_page", "created_at", "id"),
-        # Leasing asks for these with every batch: what is finished doesn't make it slower.
+        # The lease of every batch reads these; finished imports don't make it slower.
         Index("ix_imports_halted", "id", postgresql_where=text("state IN ('paused', 'cancelling')")),
     )
 
