@@ -32,7 +32,7 @@ def copy_rows(connection: Connection, statement: str, types: Sequence[str], rows
 def rows_in_binary(
     connection: Connection, statement: str | ClauseElement, values: Mapping[str, object], make: Callable[..., _Made]
 ) -> list[_Made]:
-    """Execute a statement in the caller's transaction; return its rows, each made of its columns by `make`.
+    """Execute a statement in the caller's transaction; return its rows, made of their columns by `make`.
 
     `statement` and `values` as for `execute`.
     """

@@ -1,4 +1,4 @@
-"""Open connections to PostgreSQL in one way for all processes: no parameters in errors, no echo, pooled.
+"""Open connections to PostgreSQL in one way for all processes: pooled, no parameters in errors.
 
 Decides when a pooled connection is tested before its use: if its socket has input (a server that ended has closed it),
 or after half a minute of silence (a firewall between may have dropped it). A test before each use would cost as many
@@ -71,10 +71,10 @@ def _keep_alive(engine: Engine) -> None:
 
 
 def _set_page_cost(dbapi_connection: psycopg.Connection, record: ConnectionPoolEntry) -> None:
-    """Set the cost of random reads for an SSD, so that a hundred rows are found by their keys in a table of any size.
+    """Set the cost of random reads for an SSD, so that rows of a large table are found by their keys.
 
-    With the default, which is for spinning disks, the planner reads tables of some ten thousand rows whole instead, for
-    every batch (measured 2026-11-22).
+    With the default, which is for spinning disks, the planner reads tables of some ten thousand rows whole to find a
+    hundred, for every batch (measured 2026-11-22).
     """
     execute_on_driver(dbapi_connection, _PAGE_COST)
     dbapi_connection.commit()

@@ -1,4 +1,4 @@
-"""Bring a database to the newest schema: the main store by Alembic, the key store by adding its two tables.
+"""Bring a database to the newest schema: the main store by Alembic, the key store by its two tables.
 
 Several processes may start at once: an advisory lock lets one migrate while the others wait.
 """
@@ -36,7 +36,10 @@ def migrate(database_url: str) -> None:
 
 
 def migrate_keys(key_database_url: str) -> None:
-    """Make the key store's tables that aren't there. Data keys from before there were epochs are re-wrapped later."""
+    """Make the key store's tables that don't exist.
+
+    Data keys from before there were epochs are re-wrapped later.
+    """
     engine = open_engine(key_database_url, pool_size=1)
     try:
         with engine.begin() as connection:

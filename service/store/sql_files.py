@@ -18,7 +18,7 @@ _INCLUDE = re.compile(r"-- include (?:([a-z_.]+)/)?([a-z_]+)")
 
 
 def load_sql(package: str, name: str) -> str:
-    """Return the statement of the file `sql/NAME.sql` in this package, without its comments and with its parts.
+    """Return the statement of `sql/NAME.sql` in this package, without its comments and with its parts.
 
     Raises FileNotFoundError.
     """

@@ -28,7 +28,6 @@ ALLOWED = {
     "service/cli": (17, 50),
     "service/execution": (34, 44),
     "service/requests": (22, 58),
-    "service/store": (16, 102),
 }
 MUST_BE_CLEAN = (
     "connectors/amplitude",
@@ -56,6 +55,7 @@ MUST_BE_CLEAN = (
     "service/access",
     "service/audit",
     "service/encryption",
+    "service/store",
     "workers",
     "workers/tasks",
 )

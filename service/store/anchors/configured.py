@@ -1,4 +1,7 @@
-"""The anchors of this installation, from its settings. Opens nothing but certificates: anchors speak when asked."""
+"""Make the anchors of this installation from its settings.
+
+Opens nothing but certificates: an anchor connects when it is called.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""An append-only file of signed heads, to be mounted from another machine or protected by the file system.
+"""Keep signed heads in an append-only file.
 
-One line per head: the note as a JSON string. A line is appended in one write and synced before the store hears of it.
-Lines that aren't whole (the machine stopped in the middle) are passed over: the store notices what is missing, since
-it remembers the size that it published last. Never truncated or rewritten, so `chattr +a`, a WORM mount or a remote
-file system that only appends may stand behind it.
+The file is mounted from another machine, or protected by the file system. One line per head: the note as a JSON string.
+A line is appended in one write and synced before `publish` returns. Incomplete lines (the machine stopped in the middle
+of one) are skipped; the store notices the missing head, because it remembers the size that it published last. The file
+is never truncated or rewritten, so that it may have `chattr +a`, or be on a WORM mount or a remote file system that
+only appends.
 """
 
 from __future__ import annotations

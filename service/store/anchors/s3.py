@@ -1,13 +1,15 @@
-"""Keep heads in a bucket with object lock: in compliance mode not even the account's owner can delete them early.
+"""Keep heads in a bucket with object lock.
 
-One object per head, named so that the newest comes first in a listing: `<prefix><10^12 - number>.note`. An existing
-object is never written again (If-None-Match), and each is read after it was written: versioned, and locked for as long
-as asked. A user with the right to delete can still hide objects behind delete markers, and one with the right to write
-can put another version over an object. So the *oldest version* of the newest name counts, delete markers or not.
+In compliance mode not even the account's owner can delete a locked object. One object per head, named so that the
+newest comes first in a listing: `<prefix><10^12 - number>.note`. An existing object is never written again
+(If-None-Match), and each is read after it was written: versioned, and locked for as long as requested. A user with the
+right to delete can still hide objects behind delete markers, and one with the right to write can put another version
+over an object. So the *oldest version* of the newest name counts, delete markers or not.
 
 The credentials need s3:PutObject, s3:PutObjectRetention, s3:GetObject, s3:GetObjectVersion, s3:GetObjectRetention,
-s3:ListBucketVersions. Nothing else: above all neither s3:BypassGovernanceRetention nor s3:DeleteObject.
-After a conflict between two writers (412, 409) the publisher writes the head in its next round.
+s3:ListBucketVersions. Nothing else: above all neither s3:BypassGovernanceRetention nor s3:DeleteObject. After a
+conflict between two writers (412, 409) the publisher writes the head in its next round.
+
 Source: docs.aws.amazon.com/AmazonS3/latest, "Object Lock considerations", "How to prevent object overwrites with
 conditional writes", PutObject, HeadObject, DeleteObject, ListObjectVersions as in botocore 1.44's model of the API
 (read 2026-11-22; run against moto 5.2, not against Amazon's service). An upload with a retention period needs

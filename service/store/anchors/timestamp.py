@@ -1,8 +1,9 @@
-"""Heads with an RFC 3161 time-stamp: a third party's word that this head existed by then, kept in a directory.
+"""Keep heads with an RFC 3161 time-stamp, a third party's statement of their time, in a directory.
 
-The authority keeps nothing that could be asked for, so note and token are files, `<number>.note` and `<number>.tsr`,
-of which the one with the highest number counts, and only if its token verifies over its note. Mount the directory from
-elsewhere, as that of the file anchor. The authority sees a hash of the note.
+The authority stores nothing that could be requested later, so note and token are files, `<number>.note` and
+`<number>.tsr`. The pair with the highest number counts, and only if its token verifies over its note. Mount the
+directory from another machine, as for the file anchor. The authority receives a hash of the note.
+
 Source: RFC 3161 §2.4 and §3.4 (read 2026-11-22); tokens are verified by rfc3161-client under the configured roots.
 """
 
@@ -34,7 +35,7 @@ _LONGEST_TOKEN_BYTES = 256 * 1024
 
 
 class TimestampAnchor:
-    """A time-stamping authority and the directory of its tokens. `roots` are the certificates that are believed."""
+    """A time-stamping authority and the directory of its tokens. `roots` are the trusted certificates."""
 
     def __init__(
         self,
@@ -66,7 +67,10 @@ class TimestampAnchor:
         return compare_with(self._name, self.last_note, log)
 
     def last_note(self) -> str | None:
-        """The newest stamped note; one whose token doesn't verify is no note of anybody's. Raises AnchorUnreachable."""
+        """Return the newest stamped note. A note whose token doesn't verify is skipped.
+
+        Raises AnchorUnreachable.
+        """
         number = self._newest_number()
         if number == 0:
             return None

@@ -1,9 +1,10 @@
-"""A C2SP witness: it remembers one head per log, and cosigns a newer one only with a consistency proof.
+"""Publish heads to a C2SP witness, which cosigns a newer head only with a consistency proof.
 
-There is no way to ask a witness what it knows except to submit a head, so comparing submits the newest one: if it
-follows what the witness has, it is cosigned, which is what anchoring means here. 409 with another size says what the
-witness has; 422, or 409 at the same size, says that our history isn't the one it saw.
-A witness can't be overruled: after a store was restored, this one disagrees until its operator resets the log.
+A witness remembers one head per log, and can be asked for it only by submitting a head. So comparing submits the newest
+one: if it follows the witness's head, the witness cosigns it, which is the anchoring. 409 with another size names the
+size of the witness's head; 422, or 409 at the same size, means that our history isn't the one that it saw. No operator
+of ours can overrule a witness: after a store was restored, it disagrees until its own operator resets the log.
+
 Source: c2sp.org/tlog-witness, c2sp.org/tlog-cosignature (read 2026-11-22). Ed25519 cosignatures (cosignature/v1) only.
 """
 
@@ -106,7 +107,10 @@ class WitnessAnchor:
         return None
 
     def publish(self, head: SignedHead, log: SignedLog, *, over: bool = False) -> None:
-        """Have a head cosigned. Raises AnchorUnreachable, also when the witness refuses: nothing was kept then."""
+        """Have a head cosigned.
+
+        Raises AnchorUnreachable, also when the witness refuses: it stored nothing then.
+        """
         if self._submit(head, log) is not None:
             raise AnchorUnreachable("witness_refused")
 

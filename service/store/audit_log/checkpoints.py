@@ -1,4 +1,4 @@
-"""Signed checkpoints in their table: the newest one, checked against its own signature, and adding one."""
+"""Read and add signed checkpoints; each is checked against its own signature."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ class StoredCheckpoint:
 
 
 def last_checkpoint(connection: Connection, trusted: TrustedKey) -> StoredCheckpoint | None:
-    """The checkpoint of the largest tree that was signed. Raises AuditLogBroken if it isn't what we signed."""
+    """Return the checkpoint of the largest tree that was signed.
+
+    Raises AuditLogBroken if it isn't the one that we signed.
+    """
     row = execute(connection, _LAST).one_or_none()
     if row is None:
         return None
@@ -40,7 +43,10 @@ def last_checkpoint(connection: Connection, trusted: TrustedKey) -> StoredCheckp
 
 
 def checkpoints_between(connection: Connection, after: int, upto: int, trusted: TrustedKey) -> list[Checkpoint]:
-    """The checkpoints with after < size <= upto, each opened. Raises AuditLogBroken on the first that doesn't open."""
+    """Return the checkpoints with after < size <= upto, each opened.
+
+    Raises AuditLogBroken on the first that can't be opened.
+    """
     rows = execute(connection, _BETWEEN, {"after": after, "upto": upto}).all()
     return [_opened(row.size, bytes(row.root), row.note, trusted) for row in rows]
 

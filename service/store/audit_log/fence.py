@@ -1,7 +1,8 @@
-"""Triggers that refuse changes of logged rows: a first fence against mistakes, no protection against the owner.
+"""Triggers that refuse changes of logged rows, as a first fence against mistakes.
 
-Decides which audit tables only grow. A migration executes `FENCE` after it created the tables. The owner of the
-database can disable the triggers; the signed tree and the offline verifier find a change that was made then.
+They don't protect against the owner of the database, who can disable them; the signed tree and the offline verifier
+find a change that was made then. Decides which audit tables only grow. A migration executes `FENCE` after it created
+the tables.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What doesn't fit in the audit log: the error that says so and the row that keeps it.
+"""The error of a log that doesn't agree with itself, and the row that keeps it.
 
 A finding is a code and sizes, indexes or hashes, never the content of an entry.
 """
@@ -15,7 +15,10 @@ _KEEP = insert(AuditFinding).values(code=bindparam("code"), detail=bindparam("de
 
 
 class AuditLogBroken(Exception):  # noqa: N818 - says what is true of the log
-    """Stored bytes, hashes and signed checkpoints don't agree. Nothing is signed or exported as good after this."""
+    """Stored bytes, hashes and signed checkpoints don't agree.
+
+    Nothing is signed, or exported as good, after this.
+    """
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}")

@@ -1,6 +1,7 @@
-"""Each object's newest logged entry, which the next one must follow: a guard of the sequencer, no evidence.
+"""Read and write each object's newest logged entry, which the object's next entry must follow.
 
-Only the sequencer writes here, under its lock, so that an object without a head still has none when its first is added.
+It guards the sequencer, and isn't evidence. Only the sequencer writes here, under its lock, so that an object without a
+head still has none when its first is added.
 """
 
 from __future__ import annotations
@@ -71,7 +72,10 @@ def _stored(kind: str, identity: str, version: int, digest: str) -> tuple[Logged
 
 
 def move_heads(connection: Connection, before: Mapping[LoggedObject, Head], after: Mapping[LoggedObject, Head]) -> None:
-    """Write the heads that changed; `before` is the result of `heads_of` for these objects in this transaction."""
+    """Write the heads that changed.
+
+    `before` is the result of `heads_of` for these objects in this transaction.
+    """
     new = [(*each, *head) for each, head in after.items() if each not in before]
     if new:
         copy_rows(connection, _COPY, _TYPES, new)

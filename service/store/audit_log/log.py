@@ -53,7 +53,7 @@ _OLDEST_AGE = (
 
 
 def append(connection: Connection, entries: Sequence[AuditEntry]) -> None:
-    """Log entries in the caller's transaction, so that they are logged if and only if their changes are committed.
+    """Log entries in the caller's transaction, so that they are committed together with their changes.
 
     One statement for any number; takes no lock that another writer waits for.
     """
@@ -85,11 +85,11 @@ def _logging(statement: UpdateBase | Select[int], one: bool) -> UpdateBase | Sel
 
 
 def proven_entries(connection: Connection, subject: str, checkpoint: Checkpoint) -> tuple[ProvenEntry, ...]:
-    """Return all entries of one request in a signed tree, oldest first, each with its verified inclusion proof.
+    """Return all entries of one request in a signed tree, oldest first, each with a verified proof.
 
     Entries that the checkpoint doesn't cover yet are not among them: run `sequence_audit(checkpoint_now=True)` first.
-    Raises EvidenceRemoved where the first of them were removed after their retention, because the others prove only
-    the end of the request's work. Raises AuditLogBroken where bytes, stored hashes and the checkpoint don't agree.
+    Raises EvidenceRemoved where the first of them were removed after their retention, because the others prove only the
+    end of the request's work. Raises AuditLogBroken where bytes, stored hashes and the checkpoint don't agree.
     """
     pruned = pruned_prefix(connection)
     rows = execute(connection, _OF_SUBJECT, {"subject": subject, "size": checkpoint.size}).all()
@@ -117,7 +117,10 @@ def proven_entries(connection: Connection, subject: str, checkpoint: Checkpoint)
 
 
 def pending_count(connection: Connection) -> tuple[int, int]:
-    """Return how many entries wait for the sequencer, and how many it refused (each of those needs a human)."""
+    """Return how many entries wait for the sequencer, and how many it refused.
+
+    Each refused entry needs a human.
+    """
     row = execute(connection, _PENDING_COUNT).one()
     return row.waiting, row.refused
 

@@ -1,8 +1,8 @@
-"""The log's entries in their order, page by page: what exports and reports read.
+"""Read the log's entries in their order, page by page, for exports and reports.
 
-Decides that nobody who reads slowly holds anything: each page is a transaction of its own. What was sequenced never
-changes, so pages that were read at different times belong together. A gap is an error, never skipped. The entries'
-bytes are as stored; whoever vouches for them hashes them.
+Each page is a transaction of its own, so that a slow reader holds no transaction open. Sequenced entries never change,
+so that pages of different times belong together. A gap is an error, never skipped. The entries' bytes are as stored; a
+caller that proves something hashes them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ class LoggedEntry:
 
 
 def read_pages(engine: Engine, start: int, end: int) -> Iterator[Sequence[LoggedEntry]]:
-    """The entries start <= index < end, at most `PAGE` at a time. Raises AuditLogBroken where one is missing."""
+    """Return the entries start <= index < end, at most `PAGE` at a time.
+
+    Raises AuditLogBroken where one is missing.
+    """
     place = start
     while place < end:
         with engine.begin() as connection:
@@ -52,7 +55,10 @@ def read_pages(engine: Engine, start: int, end: int) -> Iterator[Sequence[Logged
 
 
 def signed_at(engine: Engine, size: int, trusted: TrustedKey) -> str | None:
-    """The note over exactly `size` entries, if one was signed. Raises AuditLogBroken if it isn't what we signed."""
+    """Return the note over exactly `size` entries, if one was signed.
+
+    Raises AuditLogBroken if it isn't the one that we signed.
+    """
     with engine.begin() as connection:
         row = execute(connection, _SIGNED, {"size": size}).one_or_none()
         note: str | None = None if row is None else row.note

@@ -1,4 +1,4 @@
-"""Read how much of the log's beginning was removed, and remove it, inside the fence, in one transaction.
+"""Read how much of the log's beginning was removed, and remove it in one transaction.
 
 Decides nothing about how much may be removed (audit.prune). The fence is down for this transaction only: if the process
 dies in it, nothing has changed.

@@ -77,10 +77,10 @@ class RowNotThere(Exception):  # noqa: N818 - says what is true of the row
 def log_changes(
     connection: Connection, changes: Sequence[Change], *, actor: str, at: datetime
 ) -> dict[RowKey, Version]:
-    """Append one entry per change and write the rows' new counters, in one statement. Returns each row's new version.
+    """Append one entry per change and write the rows' new counters, in one statement.
 
-    Several changes of one row follow each other in the order given. The caller holds the rows' locks. Raises
-    RowNotThere.
+    Returns each row's new version. Several changes of one row follow each other in the order given. The caller holds
+    the rows' locks. Raises RowNotThere.
     """
     if not changes:
         return {}
@@ -137,14 +137,20 @@ def _parameters(row: str, versions: Mapping[RowKey, Version]) -> dict[str, objec
 
 @lru_cache(maxsize=64)
 def _write_versions(kinds: tuple[tuple[str, bool], ...]) -> Select[int]:
-    """Return the statement that writes counters of these kinds of row (one row or many), and counts the rows found."""
+    """Return the statement that writes counters of these kinds of row, and counts the rows that it found.
+
+    `kinds`: a kind, and whether it is one row of that kind.
+    """
     updates = [_update(row, one).returning(literal_column("1")).cte(f"of_{row}") for row, one in kinds]
     counts = [select(func.count()).select_from(each).scalar_subquery() for each in updates]
     return select(sum(counts[1:], start=counts[0]).label("found"))
 
 
 def _update(row: str, one: bool) -> Update:
-    """Return the UPDATE of one row, or of many. One row is named by plain values, because arrays cost twice as much."""
+    """Return the UPDATE of one row, or of many.
+
+    One row is named by plain values, because arrays cost twice as much.
+    """
     table = metadata.tables[_TABLES[row]]
     (key,) = table.primary_key.columns
     if one:

@@ -28,7 +28,10 @@ _RELEASE = select(func.pg_advisory_unlock(_PUBLISHER))
 
 
 class StoredLog:
-    """Implements domain.anchor.SignedLog. Its calls raise AuditLogBroken where what is stored doesn't agree."""
+    """The stored log for its anchors: implements domain.anchor.SignedLog.
+
+    Its calls raise AuditLogBroken where stored values don't agree.
+    """
 
     def __init__(self, engine: Engine, trusted: TrustedKey) -> None:
         self._engine = engine

@@ -1,11 +1,12 @@
-"""The log's Ed25519 key in the keys directory: made on first use, readable by us alone, its public half beside it.
+"""Make and read the log's Ed25519 key in the keys directory, and its public half beside it.
 
-Decides where the key lives and when it may be trusted to be only ours. `audit.key` (PKCS#8 PEM, 0600) never leaves the
-directory; in its place may stand the name of a key that a key service holds (key_services), `service <id> <public half
-in base64>`. `audit.pub` (a C2SP verifier key in one line) is what auditors get, by a way that isn't the export.
-`audit-retired.pub` has a line `<size> <verifier key>` for each key that was rotated away: what it signed counts up to
-that size of the log. A rotation prepares `audit.key.next` and takes it by one rename; whatever it left half done is
-finished by the next load. `audit-handover-<size>.txt` are the notes of rotations, in their order by name.
+The key is made on first use, and readable by our user only. Decides where the key is kept and when it is trusted to be
+only ours. `audit.key` (PKCS#8 PEM, 0600) never leaves the directory; it may instead hold the name of a key of a key
+service (key_services), `service <id> <public half in base64>`. `audit.pub` (a C2SP verifier key in one line) is given
+to auditors, by another way than the export. `audit-retired.pub` has a line `<size> <verifier key>` for each key that
+was rotated away: its signatures count up to that size of the log. A rotation prepares `audit.key.next` and takes it by
+one rename; the next load completes a rotation that was interrupted. `audit-handover-<size>.txt` are the notes of
+rotations, in their order by name.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ _SERVICE = b"service "
 
 
 def load_signing_key(directory: Path, origin: str, service: KeyService | None = None) -> SigningKey:
-    """The key of the log named `origin`, made now if there is none (`service`'s newest). Raises SigningKeyUnusable.
+    """Return the key of the log named `origin`, made now if there is none (`service`'s newest).
 
-    Two processes that come at once get the same key. A key that is there counts, whatever the service would begin with.
+    Two processes that start together get the same key. An existing key counts, whatever the service's newest key is.
+    Raises SigningKeyUnusable.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / KEY_FILE
@@ -64,7 +66,10 @@ def load_signing_key(directory: Path, origin: str, service: KeyService | None = 
 
 
 def prepare_next_key(directory: Path, origin: str, service: KeyService | None = None) -> SigningKey:
-    """The key that a rotation will take; one that an interrupted rotation made is used. Raises SigningKeyUnusable."""
+    """Return the key that a rotation will take; one that an interrupted rotation made is used.
+
+    Raises SigningKeyUnusable.
+    """
     path = directory / NEXT_KEY_FILE
     if not path.exists():
         _create(path, _new_key_pem() if service is None else _reference(service, service.create_next()), 0o600)
@@ -72,7 +77,10 @@ def prepare_next_key(directory: Path, origin: str, service: KeyService | None = 
 
 
 def take_next_key(directory: Path, old: SigningKey, *, upto_size: int, service: KeyService | None = None) -> SigningKey:
-    """Retire `old` at this size of the log and make the prepared key the log's. The sequencer must be locked out."""
+    """Retire `old` at this size of the log and make the prepared key the log's.
+
+    The caller holds the sequencer's lock.
+    """
     lines = "".join(f"{each.upto_size} {each.key}\n" for each in old.trusted.retired)
     _replace(directory / RETIRED_KEYS_FILE, f"{lines}{upto_size} {old.trusted}\n".encode(), 0o644)
     (directory / NEXT_KEY_FILE).replace(directory / KEY_FILE)
@@ -145,7 +153,10 @@ def _referred_to(content: bytes, service: KeyService | None) -> Signer:
 
 
 def _create(path: Path, content: bytes, mode: int) -> None:
-    """Writes a file that is either whole and on disk, or not there; leaves one that another process made first."""
+    """Write a file that is either complete and on disk, or not there.
+
+    Leaves a file that another process made first.
+    """
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

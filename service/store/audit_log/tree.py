@@ -63,7 +63,10 @@ def stored_size(connection: Connection) -> int:
 
 
 def read_nodes(connection: Connection, nodes: Iterable[Node]) -> Mapping[Node, bytes]:
-    """The hashes of these perfect subtrees, in at most two queries. Raises AuditLogBroken where one is missing."""
+    """Return the hashes of these perfect subtrees, in at most two queries.
+
+    Raises AuditLogBroken where one is missing.
+    """
     wanted = set(nodes)
     leaves = [node.place for node in wanted if node.level == 0]
     inner = [node for node in wanted if node.level > 0]

@@ -1,7 +1,7 @@
-"""What keeps the audit log from being signed or anchored now, since when, and why: one row per part, while it lasts.
+"""Store why the audit log can't be signed or anchored now, and since when: one row per failing part.
 
-Written by the sequencer and by the publisher of heads after each turn; read by readiness, metrics and `expunge up`.
-A part is `signing`, or `anchor:` and the anchor's name. Reasons are our own codes and words, never a vendor's text.
+The sequencer and the publisher of heads write after each turn; readiness, metrics and `expunge up` read. A part is
+`signing`, or `anchor:` and the anchor's name. Reasons are our own codes and words, never a vendor's text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ ANCHOR = "anchor:"
 
 @dataclass(frozen=True)
 class AuditTrouble:
-    """One part that fails. `code` is for machines, `reason` for people; `seconds` is how long it has been failing."""
+    """One part that fails.
+
+    `code` is for machines, `reason` for people; `seconds` is how long it has been failing.
+    """
 
     part: str
     code: str

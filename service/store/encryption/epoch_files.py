@@ -1,7 +1,8 @@
-"""Epoch keys as files: one file for each epoch, wrapped under the key-encryption key, destroyed by overwriting.
+"""Keep epoch keys as files: one for each epoch, wrapped under the key-encryption key.
 
-A file is JSON: {"epoch": id, "wrapped_by": id of the key-encryption key, "wrapped": base64}. Mode 0600 in a 0700
-directory. Overwriting destroys the bytes on a disk that writes in place; docs/security.md says where that isn't so.
+A key is destroyed by overwriting its file. A file is JSON: {"epoch": id, "wrapped_by": id of the key-encryption key,
+"wrapped": base64}. Mode 0600 in a 0700 directory. Overwriting destroys the bytes on a disk that writes in place;
+docs/security.md names the disks that don't.
 """
 
 from __future__ import annotations
@@ -56,11 +57,17 @@ class EpochFiles:
             raise EpochKeyUnusable(f"epoch {epoch_id}: the file was changed") from None
 
     def wrapped_by(self, epoch_id: UUID) -> str:
-        """The id of the key-encryption key that wraps this epoch's key. Raises EpochKeyMissing, EpochKeyUnusable."""
+        """Return the id of the key-encryption key that wraps this epoch's key.
+
+        Raises EpochKeyMissing, EpochKeyUnusable.
+        """
         return self._parse(epoch_id)[0]
 
     def rewrap(self, epoch_id: UUID) -> bool:
-        """Wrap the key under the newest key-encryption key; False if it is already. The old bytes are overwritten."""
+        """Wrap the key under the newest key-encryption key; False if it is already.
+
+        The old bytes are overwritten.
+        """
         self._keys.read_again()
         if self.wrapped_by(epoch_id) == self._keys.newest:
             return False

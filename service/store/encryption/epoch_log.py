@@ -1,7 +1,7 @@
-"""The audited record of encryption epochs in the main store: which beginnings and ends the audit log already has.
+"""Record in the main store which beginnings and ends of epochs the audit log has.
 
-The key store is another database, so its change and the audit entry can't share a transaction. The entry is written
-afterwards, together with the row here; a process that died in between is made up for by the next one.
+The key store is another database, so that its change and the audit entry can't share a transaction. The entry is
+written afterwards, together with the row here; if a process dies in between, the next one writes it.
 """
 
 from __future__ import annotations

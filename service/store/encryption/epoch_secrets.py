@@ -1,4 +1,4 @@
-"""Where epoch keys are kept outside the database: the promise that a directory of files and a KMS both fulfil."""
+"""The interface of a place for epoch keys outside the database: a directory of files, or a KMS."""
 
 from __future__ import annotations
 

@@ -1,22 +1,21 @@
-"""Epoch keys in the transit engine of a Vault (or OpenBao): one transit key for each epoch, deleted there at its end.
+"""Keep epoch keys in the transit engine of Vault or OpenBao, one transit key for each epoch.
 
-The epoch key is the HMAC of a fixed text under version 1 of the transit key `<prefix>-<epoch>`: it is the same in every
-process, is never stored outside Vault, and can't be made again once the transit key is deleted. The token needs, on
-`<mount>/`: `list` on `keys`, `create`, `read`, `update` and `delete` on `keys/<prefix>-*`, `update` on
-`keys/<prefix>-*/config` and on `hmac/<prefix>-*`. What Vault's own storage, snapshots and replicas keep of a deleted
-key is Vault's; its barrier encrypts them.
+The transit key is deleted there at the epoch's end. The epoch key is the HMAC of a fixed text under version 1 of the
+transit key `<prefix>-<epoch>`: it is the same in every process, is never stored outside Vault, and can't be made again
+once the transit key is deleted. The token needs, on `<mount>/`: `list` on `keys`, `create`, `read`, `update` and
+`delete` on `keys/<prefix>-*`, `update` on `keys/<prefix>-*/config` and on `hmac/<prefix>-*`. Copies of a deleted key in
+Vault's own storage, snapshots and replicas are Vault's responsibility; its barrier encrypts them.
 
     POST   /v1/<mount>/keys/<name>         {"type": "aes256-gcm96"}
-    POST   /v1/<mount>/hmac/<name>         {"input": <base64>, "key_version": 1} -> {"data": {"hmac":
-    "vault:v1:<base64>"}}
+    POST   /v1/<mount>/hmac/<name>         {"input": <base64>, "key_version": 1}
+                                           -> {"data": {"hmac": "vault:v1:<base64>"}}
     POST   /v1/<mount>/keys/<name>/config  {"deletion_allowed": true}
     DELETE /v1/<mount>/keys/<name>
     LIST   /v1/<mount>/keys                {"data": {"keys": [<name>]}}; 404 where there are none
 
 Source: the HMAC, its pinned version and 400 for an unknown key from builtin/logical/transit/path_hmac.go of
 hashicorp/vault @01c88db7 (read 2026-11-30); the other calls as developer.hashicorp.com/vault/api-docs/secret/transit
-has
-them, not read again. Not run against a server.
+has them, not read again. Not run against a server.
 """
 
 from __future__ import annotations

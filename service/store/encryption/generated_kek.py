@@ -17,7 +17,10 @@ _NEXT = "key_encryption_key.next"
 
 
 def begin_replacing(directory: Path) -> None:
-    """Make a new key the newest and keep the old one as the previous; nothing if a replacement has begun already."""
+    """Make a new key the newest and keep the old one as the previous.
+
+    Does nothing if a replacement has begun already.
+    """
     newest, previous, following = (directory / name for name in (NEWEST, PREVIOUS, _NEXT))
     if previous.exists() and not previous.samefile(newest):
         return

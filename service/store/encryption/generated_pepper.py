@@ -42,7 +42,10 @@ def prepare_next(directory: Path) -> bool:
 
 
 def take_next(directory: Path) -> None:
-    """Give a prepared pepper its number, before the store takes it, so that it can't be lost; nothing if none is."""
+    """Give a prepared pepper its number, before the store takes it, so that it can't be lost.
+
+    Does nothing if none is prepared.
+    """
     path = directory / NEXT
     if path.exists():
         path.rename(directory / f"{FIRST}.{2 + len(added_files(directory))}")

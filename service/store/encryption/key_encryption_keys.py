@@ -1,4 +1,4 @@
-"""Key-encryption keys: the newest wraps, all of them unwrap, so that one can be replaced while epochs exist.
+"""Key-encryption keys: the newest wraps and all unwrap, so that one can be replaced at any time.
 
 A key-encryption key is named by a keyed hash of itself, never by its position in the configuration.
 """

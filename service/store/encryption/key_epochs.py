@@ -1,10 +1,10 @@
-"""The register of encryption epochs in the key store's database, and the fence between writers and rotation.
+"""The register of encryption epochs in the key store, and the fence between writers and rotation.
 
 The fence: every statement that writes a data key also reads, in the same statement, that its epoch is current
-(`key_store`). `begin` takes SHARE on `data_keys` before it retires an epoch, so it waits for every statement that has
-already read the old state, and a statement that starts afterwards takes its snapshot after the commit of `begin`:
-PostgreSQL locks a statement's tables before it takes the snapshot. No data key can therefore be committed under a
-retired epoch, and `mark_emptied` may believe its own query.
+(`key_store`). `begin` takes SHARE on `data_keys` before it retires an epoch, so that it waits for every statement that
+has already read the old state. A statement that starts afterwards takes its snapshot after the commit of `begin`,
+because PostgreSQL locks a statement's tables before it takes the snapshot. So no data key can be committed under a
+retired epoch, and `mark_emptied` can rely on its own query.
 """
 
 from __future__ import annotations
@@ -60,10 +60,11 @@ class KeyEpochs:
             return _now(connection)
 
     def begin(self, *, every: timedelta | None) -> EncryptionEpoch:
-        """Begin the next epoch if the current one is older than `every`, or if there is none (`every` None: only then).
+        """Begin the next epoch if there is none, or the current one is older than `every`.
 
-        The new key is durable, and was read back, before any data key can be wrapped under it. Raises
-        EpochKeyUnusable; sqlalchemy's OperationalError if writers kept the table locked for too long.
+        With `every` None only if there is none. The new key is durable, and was read back, before any data key can be
+        wrapped under it. Raises EpochKeyUnusable; sqlalchemy's OperationalError if writers kept the table locked for
+        too long.
         """
         with self._engine.begin() as connection:
             connection.execute(select(func.pg_advisory_xact_lock(_BEGINNING)))
@@ -95,9 +96,10 @@ class KeyEpochs:
         return [epoch_id for epoch_id in self._secrets.known() if epoch_id not in recorded]
 
     def adopt_unknown(self) -> list[UUID]:
-        """Record epoch keys that this database doesn't know as retired epochs, so that they are destroyed in time.
+        """Record epoch keys that this database doesn't know as retired epochs.
 
-        They come from a rotation that died half-way, or from the time after a backup that was restored.
+        They are destroyed in time then. They come from a rotation that died half-way, or were made after the backup
+        that was restored.
         """
         with self._engine.begin() as connection:
             connection.execute(select(func.pg_advisory_xact_lock(_BEGINNING)))
@@ -144,9 +146,9 @@ class KeyEpochs:
             return True
 
     def rewrap_epoch_keys(self, finish: Callable[[], None]) -> int:
-        """Wrap every epoch key under the newest key-encryption key, then call `finish`. Returns how many it was.
+        """Wrap every epoch key under the newest key-encryption key, then call `finish`; return how many.
 
-        No epoch begins meanwhile, so none can be wrapped under an older key when `finish` removes that. Raises
+        No epoch begins meanwhile, so that none can be wrapped under an older key when `finish` removes that. Raises
         EpochKeyUnusable, and doesn't call `finish` then.
         """
         with self._engine.begin() as connection:
@@ -157,7 +159,10 @@ class KeyEpochs:
             return done
 
     def give_up(self, epoch_id: UUID) -> int | None:
-        """Record an epoch whose key is missing as lost. Returns how many data keys were; None if its key is there."""
+        """Record an epoch whose key is missing as lost.
+
+        Returns how many data keys are lost with it; None if its key exists.
+        """
         with self._engine.begin() as connection:
             connection.execute(select(func.pg_advisory_xact_lock(_BEGINNING)))
             if epoch_id in self._secrets.known():
@@ -182,14 +187,17 @@ class KeyEpochs:
             return int(connection.execute(counted).scalar_one())
 
     def lost_owners(self, limit: int) -> tuple[str, ...]:
-        """Whose data keys these are, at most `limit`, in their order."""
+        """Return the owners of the data keys that can't be unwrapped, at most `limit`, in their order."""
         owners = select(data_keys.c.owner).where(data_keys.c.wrapping_key_id.in_(_LOST))
         with self._engine.begin() as connection:
             return tuple(connection.execute(owners.order_by(data_keys.c.owner).limit(limit)).scalars())
 
     @contextmanager
     def one_at_a_time(self) -> Iterator[bool]:
-        """True for the only process that may rotate now; False if another one does. Held by a connection of its own."""
+        """Yield True to the only process that may rotate now, False to any other.
+
+        The lock is held by a connection of its own.
+        """
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             taken: bool = connection.execute(select(func.pg_try_advisory_lock(_ONE_ROTATION))).scalar_one()
             try:

@@ -1,9 +1,10 @@
-"""The key store: data keys, wrapped, in a database of their own, so that its backups can be short-lived.
+"""The key store: wrapped data keys in a database of their own, so that its backups can be short-lived.
 
 A data key is wrapped under the key of the current encryption epoch, which is kept outside the database (`key_epochs`,
 `epoch_secrets`). Deleting a row removes the key from the database's answers; destroying the epoch key makes the bytes
-worthless that disk, WAL and backups still hold. Nothing here knows what is sealed. Data keys aren't cached: a deleted
-key must be unusable at once in every process. Epoch keys are cached, so that wrapping costs no look outside.
+worthless that disk, WAL and backups still hold. Doesn't know which values are sealed with a key. Data keys aren't
+cached, because a deleted key must be unusable at once in every process. Epoch keys are cached, so that wrapping needs
+no call to the outside.
 """
 
 from __future__ import annotations
@@ -95,9 +96,9 @@ class StoredKey(NamedTuple):
 
 
 class KeyStore:
-    """Data keys by owner (`request/<id>`, `batch/<id>`). Every call is one statement in a transaction of its own.
+    """Data keys by owner (`request/<id>`, `batch/<id>`). Each call is one statement and transaction.
 
-    Any call may raise EpochKeyUnusable: then nothing is known about the keys, least of all that they were destroyed.
+    Any call may raise EpochKeyUnusable: then nothing is known about the keys, above all not that they were destroyed.
     """
 
     def __init__(self, engine: Engine, secrets: EpochSecrets, key_encryption_keys: KeyEncryptionKeys) -> None:
@@ -122,11 +123,11 @@ class KeyStore:
         return self._under_current(all_there)
 
     def create_new(self, owners: Sequence[str], *, server_started_at: datetime | None = None) -> dict[str, bytes]:
-        """New keys for owners that are new themselves: one statement, nothing read. Durable before this returns, unless
-        the server that started at `server_started_at` keeps this store as well.
+        """Create keys for owners that are new themselves, in one statement that reads nothing.
 
-        There it needn't be waited for: a server writes one log, in which a commit makes everything before it durable.
-        The caller's own commit must be on that server, and fail on any other (new_requests does).
+        The keys are durable before this returns, unless the server that started at `server_started_at` keeps this store
+        as well: a server writes one log, in which the caller's commit makes everything before it durable. The caller's
+        own commit must be on that server, and fail on any other (new_requests does).
         """
         if not owners:
             return {}
@@ -156,22 +157,28 @@ class KeyStore:
         return found[owner]
 
     def destroy(self, owners: Sequence[str]) -> None:
-        """Delete keys for good. Deleting twice is no error. Their bytes become worthless with the end of the epoch."""
+        """Delete keys for good; deleting twice is no error.
+
+        Their bytes become worthless with the end of the epoch.
+        """
         if not owners:
             return
         with self._engine.begin() as connection:
             execute(connection, _DESTROY, {"owners": BinaryArray(owners)})
 
     def owners_older_than(self, seconds: float, limit: int, *, after: str = "") -> list[str]:
-        """Owners of keys made at least `seconds` ago, in their order behind `after`: where orphans are looked for."""
+        """Return owners of keys made at least `seconds` ago, in their order behind `after`.
+
+        The search for orphaned keys begins with them.
+        """
         with self._engine.begin() as connection:
             values = {"age": timedelta(seconds=seconds), "n": limit, "after": after}
             return execute(connection, _OLDER, values).scalars()
 
     def rewrap(self, *, after: str = "", page: int = 500) -> str | None:
-        """Wrap one page of keys of other epochs under the current one. Returns the last owner looked at, or None.
+        """Wrap one page of keys of other epochs under the current one; return the last owner, or None.
 
-        A key that can't be unwrapped is reported and left as it is, so its epoch never counts as emptied.
+        A key that can't be unwrapped is reported and left as it is, so that its epoch never counts as emptied.
         """
         epoch = self.epochs.current()
         with self._engine.begin() as connection:

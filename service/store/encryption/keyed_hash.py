@@ -21,7 +21,10 @@ from service.domain.requests.idempotency import body_fingerprint
 
 @dataclass(frozen=True)
 class Pepper:
-    """The secrets of the keyed hashes, kept outside the database: the first, and those added later, oldest first."""
+    """The secrets of the keyed hashes: the first, and those added later, oldest first.
+
+    They are kept outside the database.
+    """
 
     secret: bytes = field(repr=False)
     added: tuple[bytes, ...] = field(default=(), repr=False)

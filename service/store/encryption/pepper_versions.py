@@ -1,8 +1,8 @@
-"""Which peppers the main store's hashes were made with: the fence against other peppers, and the change to the next.
+"""The fence against peppers other than the store's, and the change of all hashes to the next pepper.
 
 Every new connection of a process compares the process's peppers with the store's, and the change ends all connections
-that were opened before it. So no process can write or look up hashes of another version, also one that was forgotten
-on another machine: its next statement fails and says why.
+that were opened before it. So no process can write or look up hashes of another version, not even a forgotten one on
+another machine: its next statement fails with the reason.
 """
 
 from __future__ import annotations
@@ -106,10 +106,11 @@ def refuse_other_peppers(engine: Engine, pepper: Pepper) -> None:
 
 
 def bring_hashes_up(engine: Engine, pepper: Pepper) -> int:
-    """Record this store's peppers; if some were added, bring every hash to the newest version, all or none.
+    """Record this store's peppers; if some were added, bring every hash to the newest version.
 
-    `engine` doesn't compare. One transaction, during which the tables are locked: some 20,000 hashes a second. Returns
-    how many hashes were changed. Raises OtherPeppers if the store was made with peppers that aren't given.
+    All hashes or none: one transaction, during which the tables are locked, of some 20,000 hashes a second. `engine`
+    doesn't compare. Returns how many hashes were changed. Raises OtherPeppers if the store was made with peppers that
+    aren't given.
     """
     with engine.begin() as connection:
         execute(connection, _CHANGING)

@@ -1,6 +1,7 @@
-"""Read a secret's file, and refuse one that somebody else may read or put in its place: one rule for every secret.
+"""Read a secret's file, and refuse it if another user may read or replace it.
 
-The file must be an ordinary file of ours without any right for group or others (0600 or 0400), and no link.
+One rule for every secret: the file must be an ordinary file of our user without any right for group or others (0600 or
+0400), and no link.
 """
 
 from __future__ import annotations

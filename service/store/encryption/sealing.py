@@ -22,7 +22,10 @@ def seal(key: bytes, plain: bytes, context: str) -> bytes:
 
 
 def unseal(key: bytes, sealed: bytes, context: str) -> bytes:
-    """Open what `seal` made with the same key and context. Raises SealBroken, which says nothing of the content."""
+    """Open the result of `seal` with the same key and context.
+
+    Raises SealBroken, which shows nothing of the content.
+    """
     if sealed[:1] != _FORM:
         raise SealBroken("unknown form")
     nonce, body = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]

@@ -1,6 +1,7 @@
-"""The secrets that live outside every database: key-encryption keys, epoch keys, pepper, the audit log's signing key.
+"""Read the secrets that are kept outside every database, or make them on first use.
 
-Read from the settings, or made once in `<data directory>/keys`, mode 0600 in a 0700 directory of ours.
+They are key-encryption keys, epoch keys, the pepper and the audit log's signing key: from the settings, or made once in
+`<data directory>/keys`, mode 0600 in a 0700 directory of ours.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from service.store.key_services.vault_transit import VaultTransit
 
 @dataclass(frozen=True)
 class Secrets:
-    """What the processes of one installation share and nobody else has."""
+    """The secrets that only the processes of one installation share."""
 
     key_encryption_keys: KeyEncryptionKeys = field(repr=False)
     epochs: EpochSecrets = field(repr=False)

@@ -1,1 +1,1 @@
-"""Who may hold the private half of the audit log's key instead of a file: the configuration, or a KMS."""
+"""Holders of the private half of the audit log's key other than a file: the configuration, or a KMS."""

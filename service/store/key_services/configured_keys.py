@@ -1,7 +1,7 @@
-"""Keys that stand in the configuration as `env:NAME` or `file:PATH`: for who hands secrets to processes that way.
+"""Keys that are in the configuration as `env:NAME` or `file:PATH`, as some platforms pass secrets.
 
-`keys.audit_key` is the log's; `keys.audit_next_key` is what `expunge audit rotate-key` takes. After a rotation the new
-one goes on working under either name, so the configuration may be tidied up at the next restart.
+`keys.audit_key` is the log's; `keys.audit_next_key` is the one that `expunge audit rotate-key` takes. After a rotation
+the new one works under either name, so that the configuration may be tidied up at the next restart.
 """
 
 from __future__ import annotations

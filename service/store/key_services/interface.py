@@ -1,7 +1,7 @@
-"""What a key service is: it signs by a key's id and never gives the key out; and the signer that the log sees.
+"""The interface of a key service, which signs by a key's id and never discloses the key; its signer.
 
-Decides that nothing that a service answers is taken on trust: a signature that the key's public half doesn't verify is
-an error, not a head.
+Decides that no answer of a service is trusted: a signature that the key's public half doesn't verify is an error, not a
+head.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
 class SigningKeyUnusable(Exception):  # noqa: N818 - says what is true of the key
-    """The log's key can't be trusted, read or asked to sign. Says which part and a code, never any content."""
+    """The log's key can't be trusted or read, or its service can't sign.
+
+    The message names the part and a code, never any content.
+    """
 
 
 class KeyService(Protocol):

@@ -1,13 +1,13 @@
-"""The transit engine of HashiCorp Vault (or OpenBao, which speaks the same) as the holder of the log's key.
+"""Sign with a key of the transit engine of HashiCorp Vault, or of OpenBao, which has the same API.
 
-An Ed25519 key that the operator made (`vault write -f transit/keys/expunge-audit type=ed25519`); the token needs
-`update` on `transit/sign/<key>` and `transit/keys/<key>/rotate` and `read` on `transit/keys/<key>`. Each version of it
-is a key of the log: a version is pinned in every call, so that a rotation in Vault alone changes nothing here.
+The operator makes an Ed25519 key (`vault write -f transit/keys/expunge-audit type=ed25519`). The token needs `update`
+on `transit/sign/<key>` and `transit/keys/<key>/rotate`, and `read` on `transit/keys/<key>`. Each version of it is a key
+of the log: a version is pinned in every call, so that a rotation in Vault alone changes nothing here.
 
-    POST /v1/<mount>/sign/<key>      {"input": <base64>, "key_version": n} -> {"data": {"signature":
-    "vault:vn:<base64>"}}
-    GET  /v1/<mount>/keys/<key>      {"data": {"type": "ed25519", "latest_version": n, "keys": {"n": {"public_key":
-    <base64>}}}}
+    POST /v1/<mount>/sign/<key>         {"input": <base64>, "key_version": n}
+                                        -> {"data": {"signature": "vault:vn:<base64>"}}
+    GET  /v1/<mount>/keys/<key>         {"data": {"type": "ed25519", "latest_version": n,
+                                                  "keys": {"n": {"public_key": <base64>}}}}
     POST /v1/<mount>/keys/<key>/rotate
 
 Source: developer.hashicorp.com/vault/api-docs/secret/transit, as in hashicorp/vault website/content/api-docs; the shape

@@ -1,4 +1,4 @@
-"""One transit engine of HashiCorp Vault or OpenBao, spoken to over HTTP: the calls, the token, and how they fail.
+"""Call one transit engine of HashiCorp Vault or OpenBao over HTTP: calls, token, and errors.
 
 Decides nothing about keys. The token is read from its file for every call, because an agent renews it there.
 """
@@ -17,7 +17,10 @@ _PATIENCE_SECONDS = 10.0
 
 
 class VaultRefused(Exception):  # noqa: N818 - says what is true
-    """Vault didn't do what was asked. `code` says why and holds nothing of Vault's own text; `status` is HTTP's."""
+    """Vault didn't carry out a call.
+
+    `code` is the reason and holds nothing of Vault's own text; `status` is HTTP's.
+    """
 
     def __init__(self, code: str, status: int | None = None) -> None:
         super().__init__(code)

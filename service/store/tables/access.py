@@ -31,7 +31,10 @@ class ApiKeyRow(Base):
 
 
 class HoldRow(Base):
-    """A legal hold on a person. From `effective_at` on no effect starts; `reason` is a code, never free text."""
+    """A legal hold on a person; from `effective_at` on no effect starts.
+
+    `reason` is a code, never free text.
+    """
 
     __tablename__ = "holds"
 

@@ -1,7 +1,7 @@
-"""What the store remembers of its anchors, and the disagreements that stop every vendor call until a human decided.
+"""The heads that anchors have, and the disagreements that stop vendor calls until a human decides.
 
-These rows are restored with the database, so they prove nothing by themselves: the anchors do. They close the gate
-(store.interlock) between the moment of finding out and a human's word.
+These rows are restored with the database, so that they prove nothing by themselves: the anchors do. They engage the
+safety interlock (store.interlock) from the time that a disagreement is found until a human's decision.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ class AnchorConflictRow(Base):
 
 
 class VendorAdmissionRow(Base):
-    """A process that compared the store with the anchors. A restored database doesn't know its newer processes."""
+    """A process that compared the store with the anchors.
+
+    A restored database doesn't know the processes that were admitted later.
+    """
 
     __tablename__ = "vendor_admissions"
 
@@ -56,7 +59,7 @@ class VendorAdmissionRow(Base):
 
 
 class PrunedLogRow(Base):
-    """The prefix of the log that was removed after its retention: how long it was, and the subtrees that prove it."""
+    """The prefix of the log that was removed after its retention: its size, and the root over it."""
 
     __tablename__ = "audit_pruned"
 

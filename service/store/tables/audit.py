@@ -1,4 +1,4 @@
-"""The audit log's tables: what waits, the leaves and nodes of the tree, its signed heads, and what was found wrong.
+"""The audit log's tables: pending entries, leaves and nodes of the tree, signed heads, findings.
 
 The truth is `audit_leaves.entry` under `audit_checkpoints.note`; every other column is recomputed from these two by the
 export, which refuses if it differs. `created_at` columns are bookkeeping of the sequencer and prove nothing.
@@ -16,7 +16,10 @@ from service.store.tables.base import Base
 
 
 class AuditPending(Base):
-    """An entry written in the transaction of its change, not in the tree yet; `refused` says why it never will be."""
+    """An entry, written in the transaction of its change, that isn't in the tree yet.
+
+    `refused` is the reason why the sequencer will never take it.
+    """
 
     __tablename__ = "audit_pending"
 
@@ -51,7 +54,10 @@ class AuditNode(Base):
 
 
 class AuditHead(Base):
-    """The newest logged entry of an object: what the sequencer wants the next one to follow. A guard, no evidence."""
+    """The newest logged entry of an object, which the sequencer compares with the next one.
+
+    It is a guard, no evidence.
+    """
 
     __tablename__ = "audit_heads"
     # Each row changes with each of its object's entries: room beside it, and its index stays as it is.
@@ -75,7 +81,10 @@ class AuditCheckpoint(Base):
 
 
 class AuditFinding(Base):
-    """Something that doesn't fit, kept for whoever looks into it: once per finding, however often it is met."""
+    """A disagreement that was found in the log, kept for its investigation.
+
+    One row per finding, however often it is found.
+    """
 
     __tablename__ = "audit_findings"
     __table_args__ = (UniqueConstraint("code", "detail"),)
@@ -87,7 +96,10 @@ class AuditFinding(Base):
 
 
 class AuditTroubleRow(Base):
-    """A part (`signing`, `anchor:<name>`) whose last try failed, since when. Bookkeeping: it proves nothing."""
+    """A part (`signing`, `anchor:<name>`) whose last attempt failed, and since when.
+
+    It is bookkeeping and proves nothing.
+    """
 
     __tablename__ = "audit_troubles"
 

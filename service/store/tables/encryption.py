@@ -1,4 +1,4 @@
-"""What the main store knows of keys: the audited record of encryption epochs, and which peppers its hashes need.
+"""The audited record of encryption epochs, and the peppers that the main store's hashes need.
 
 Holds no key. The key store's own register of epochs is `key_epochs`.
 """

@@ -1,6 +1,7 @@
-"""Imports: many requests that came in one body, as one object to follow, pause and cancel; and its refused lines.
+"""Imports, each with many requests of one body, to follow, pause and cancel; and their refused lines.
 
-Accepted lines are requests (`requests.import_id`, `import_line`). A refused line's row says where and why, never what.
+Accepted lines are requests (`requests.import_id`, `import_line`). A refused line's row has the place and the reason,
+never the line's content.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class ImportRow(Base):
 
 
 class ImportRefusalRow(Base):
-    """A line that was refused when it was last sent: its number, a problem's code, the place and the reason."""
+    """A line that was refused when it was last sent: number, problem code, place and reason."""
 
     __tablename__ = "import_refusals"
 

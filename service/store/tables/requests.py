@@ -155,7 +155,10 @@ class IdentifierRow(Base):
 
 
 class ExplanationRow(Base):
-    """Why each identifier of a request is in its cluster, sealed under the request's key; deleted when it is sealed."""
+    """The reasons why each identifier of a request is in its cluster, sealed under the request's key.
+
+    The row is deleted when the request is sealed.
+    """
 
     __tablename__ = "identity_explanations"
 
@@ -204,7 +207,7 @@ class SuppressionRow(Base):
 
 
 class IdempotencyRow(Base):
-    """A key that a client used, the HMAC of what it sent, and the request that came of it, until it expires."""
+    """A client's idempotency key, the HMAC of the body, and the resulting request, until the key expires."""
 
     __tablename__ = "idempotency_keys"
 

@@ -1,4 +1,4 @@
-"""The scheduled suppression sync's rows: how far each system was read, what it found, and whom to look for once more.
+"""The suppression sync's rows: each system's cursor, its findings, and the people to search for again.
 
 No column holds personal data in clear: a cursor has none by its contract, records are keyed hashes.
 """
@@ -55,7 +55,10 @@ class ReappearanceRow(Base):
 
 
 class SuppressionWaitRow(Base):
-    """A page on which somebody stood whom another request still works on: read again when that one has ended."""
+    """A page with a person on whom another request still works.
+
+    It is read again when that request has ended.
+    """
 
     __tablename__ = "suppression_waits"
 

@@ -92,16 +92,17 @@ class BatchRow(Base):
 
 
 class StepRow(Base):
-    """One (person, system) pair. `records` is sealed JSON of frozen and newly found record ids of this system.
+    """One (person, system) pair.
 
-    `attempts` counts all attempts, `consecutive_attempts` those since the last success. `fair_queue` is the id of the
-    step's bulk submission, or one of domain.execution.fair_queues. `job_hashes` are keyed hashes of the vendor's jobs
-    that an accepted step waits for; `hinted_at` is when the last callback had it looked at.
+    `records` is sealed JSON of frozen and newly found record ids of this system. `attempts` counts all attempts,
+    `consecutive_attempts` those since the last success. `fair_queue` is the id of the step's bulk submission, or one of
+    domain.execution.fair_queues. `job_hashes` are keyed hashes of the vendor's jobs that an accepted step waits for;
+    `hinted_at` is the time of the last callback that made the step due.
 
     `request_id`, `system` and `batch_id` are no foreign keys: each is written in the transaction that has just read or
-    written the other row, and the checks cost a tenth of all that the database did for a step (measured 2026-11-28).
-    Requests and systems are never deleted; a batch only long after it ended, which nobody joins, and only if no step
-    names it (archive_attempts). The chaos runs look for steps without them.
+    written the other row, and the checks cost a tenth of all the database's work for a step (measured 2026-11-28).
+    Requests and systems are never deleted; a batch is deleted only long after it ended, and only if no step names it
+    (archive_attempts). The chaos runs search for steps whose rows are missing.
     """
 
     __tablename__ = "steps"
@@ -156,12 +157,12 @@ class StepRow(Base):
 
 
 class AttemptRow(Base):
-    """One try of one step, written before the call; `answer` stays empty if nobody lived to tell.
+    """One attempt of one step, written before the call; `answer` stays empty if the process died in it.
 
-    `look` is what the look said that followed the erasing call in the same pass.
+    `look` is the result of the look that followed the erasing call in the same pass.
 
     Without a foreign key: the row is written by the lease that holds the step's lock, and steps are never deleted. Half
-    of each page is kept free, so that the answer goes beside the row that it belongs to and touches no index.
+    of each page is kept free, so that the answer is written beside its row and changes no index.
     """
 
     __tablename__ = "attempts"
@@ -183,8 +184,10 @@ class AttemptRow(Base):
 
 
 class RequestCheckRow(Base):
-    """A request that someone should look at again from `look_at` on, because one of its steps moved on. Appended to
-    without locks."""
+    """A request that must be checked from `look_at` on, because one of its steps changed.
+
+    Rows are appended without locks.
+    """
 
     __tablename__ = "request_checks"
 

@@ -1,4 +1,4 @@
-"""Lines of due steps by time left and by bulk submission, parts of split batches, attempts that are archived."""
+"""Add queues of due steps by time left and bulk submission, parts of split batches, archived attempts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lease is one entry of its batch; attempts are told apart by their number and take their answer in place."""
+"""Log a lease as one entry of its batch; identify attempts by their number and update them in place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Batches count their entries; attempts lose an id that nobody asked for, a foreign key and two indexes."""
+    """Count batches' entries; drop an unused id, a foreign key and two indexes of attempts."""
     op.add_column("batches", sa.Column("version", sa.Integer(), server_default="0", nullable=False))
     op.add_column("batches", sa.Column("entry_hash", sa.LargeBinary(), nullable=True))
     op.drop_constraint("pk_attempts", "attempts", type_="primary")

@@ -1,6 +1,6 @@
-"""Callbacks: which of the vendor's jobs an accepted step waits for, and when a callback last had it looked at.
+"""Store which of the vendor's jobs an accepted step waits for, and when its last callback came.
 
-And the two parts of the unfinished that no index held: steps that wait, requests that are overdue.
+Also adds the indexes of two parts of the unfinished rows that had none: waiting steps and overdue requests.
 """
 
 from __future__ import annotations

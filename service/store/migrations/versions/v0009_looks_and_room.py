@@ -1,4 +1,4 @@
-"""What the look said that followed an erasing call in the same pass; room beside rows that are updated soon."""
+"""Store the result of the look after an erasing call; keep free space beside rows that change soon."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The suppression sync: how far each system was read, who re-appeared, whom to look for again; and whose first request.
+"""Add the suppression sync's rows: each system's cursor, and the erased people that appeared again.
 
-Also which request a re-appeared person's new one goes back to.
+Also whom the sync has to search for again, and the first request of a person who re-appeared.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A step's request, system and batch aren't checked by the database at every write any more: see storage.tables.work.
+"""Drop the foreign keys of a step's request, system and batch (see store.tables.work).
 
-A request may be looked at again later than now.
+A request may be checked at a later time than now.
 """
 
 from __future__ import annotations

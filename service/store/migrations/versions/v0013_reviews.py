@@ -1,7 +1,7 @@
-"""A review decides every doubt: the doubts have a version, decisions are kept, and each cluster is explained (sealed).
+"""Give doubts a version, keep the decisions of reviews, and store each cluster's sealed explanation.
 
-Doubts that wait at this moment stay as they are. They name no links, so `keep` is the one decision about them that
-makes sense: the walk begins again and its doubts are asked one by one (see service.domain.identity.doubts).
+Doubts that wait at this moment stay as they are. They name no links, so that `keep` is the one sensible decision about
+them: the search begins again, and its doubts are decided one by one (see service.domain.identity.doubts).
 """
 
 from __future__ import annotations

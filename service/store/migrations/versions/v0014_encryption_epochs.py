@@ -1,4 +1,7 @@
-"""The audited record of encryption epochs. The key store's own table is made beside its data keys (store.migrate)."""
+"""Add the audited record of encryption epochs.
+
+The key store's own table is made beside its data keys (store.migrate).
+"""
 
 from __future__ import annotations
 

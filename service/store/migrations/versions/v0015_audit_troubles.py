@@ -1,4 +1,4 @@
-"""Keep what keeps the audit log from being signed or anchored, because readiness and the console must say it."""
+"""Store why the audit log can't be signed or anchored, because readiness and the console show it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which peppers the store's keyed hashes need; the version is the store's, no longer a row's, which no code ever read."""
+"""Store which peppers the store's keyed hashes need.
+
+The version is the store's, no longer a row's, which no code ever read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Make external references unique per API key, because a refusal disclosed that another key had used the reference."""
+"""Make external references unique per API key only.
+
+A refusal disclosed that another key had used the reference.
+"""
 
 from __future__ import annotations
 
