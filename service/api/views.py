@@ -17,7 +17,7 @@ from service.requests.reveal import Revealed, RevealedBeyond, RevealedIdentifier
 class ReceiptView:
     """What a submitter keeps. The same for every repetition under one Idempotency-Key.
 
-    `linked_to` is null for a key that may not learn of other keys' requests.
+    `duplicate_of` is null for a key that may not learn of other keys' requests.
     """
 
     id: UUID
@@ -27,13 +27,13 @@ class ReceiptView:
     respond_by: str
     acknowledge_by: str | None
     external_reference: str | None
-    linked_to: UUID | None
+    duplicate_of: UUID | None
 
     @classmethod
     def of(cls, receipt: Receipt, *, shows_link: bool) -> dict[str, str | None]:
         """As JSON, without the mark of a repetition, which goes into a header."""
         view: dict[str, str | None] = {name: getattr(receipt, name) for name in cls.__dataclass_fields__}
-        return view if shows_link else view | {"linked_to": None}
+        return view if shows_link else view | {"duplicate_of": None}
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ _ROWS: Mapping[str, Select[*tuple[object, ...]]] = MappingProxyType(
             RequestRow.kind,
             RequestRow.regime,
             RequestRow.respond_by,
-            cast(RequestRow.linked_to, Text).label("linked_to"),
+            cast(RequestRow.duplicate_of, Text).label("duplicate_of"),
             cast(RequestRow.reappearance_of, Text).label("reappearance_of"),
             RequestRow.plan_version,
             RequestRow.overdue_at.is_not(None).label("overdue"),

@@ -47,7 +47,7 @@ class RequestSummary:
     overdue: bool
     sealed: bool
     external_reference: str | None
-    linked_to: UUID | None
+    duplicate_of: UUID | None
     steps: int
     steps_ended: int
     steps_parked: int
@@ -113,7 +113,7 @@ def _summary(row: Row[Any]) -> RequestSummary:
         overdue=row.overdue_at is not None,
         sealed=row.sealed_at is not None,
         external_reference=row.external_reference,
-        linked_to=row.linked_to,
+        duplicate_of=row.duplicate_of,
         steps=row.steps,
         steps_ended=row.ended,
         steps_parked=row.parked,

@@ -125,7 +125,7 @@ class RequestView:
     answered_at: datetime | None
     sealed: bool
     external_reference: str | None
-    linked_to: UUID | None
+    duplicate_of: UUID | None
     reappearance_of: UUID | None
     doubts_version: int
     doubts: list[DoubtView]
@@ -174,7 +174,7 @@ def show_request(stores: Stores, request_id: UUID, *, reader: str | None = None,
         answered_at=row.answered_at,
         sealed=row.sealed_at is not None,
         external_reference=row.external_reference,
-        linked_to=row.linked_to,
+        duplicate_of=row.duplicate_of,
         reappearance_of=row.reappearance_of,
         doubts_version=row.doubts_version,
         doubts=picture.doubts,

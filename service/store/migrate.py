@@ -19,8 +19,8 @@ _LOCK = select(func.pg_advisory_xact_lock(0x45585055))  # "EXPU"
 _HERE = Path(__file__).parent / "migrations"
 
 
-def migrate(database_url: str) -> None:
-    """Migrate the main store to the newest version."""
+def migrate(database_url: str, revision: str = "head") -> None:
+    """Migrate the main store to this version, by default the newest."""
     engine = open_engine(database_url, pool_size=1)
     config = Config()
     config.set_main_option("script_location", str(_HERE).replace("%", "%%"))
@@ -30,7 +30,7 @@ def migrate(database_url: str) -> None:
             set_local(connection, "lock_timeout", "30s")
             set_local(connection, "statement_timeout", "10min")
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
     finally:
         engine.dispose()
 

@@ -119,7 +119,7 @@ def open_reappearances(
     """Write the requests, their origins and their records in the caller's transaction."""
     if not drafts:
         return
-    new = [new_request(settings, d.sealed, linked_to=None, now=now, actor="worker") for d in drafts]
+    new = [new_request(settings, d.sealed, duplicate_of=None, now=now, actor="worker") for d in drafts]
     insert_requests(connection, new, drafts[0].server_started_at)
     write_origins(connection, {draft.request_id: draft.reappeared.person for draft in drafts})
     states = [

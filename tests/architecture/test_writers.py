@@ -18,7 +18,9 @@ WRITERS = {
 
 
 def test_each_table_has_one_writer() -> None:
-    found = updates(sources(rooms=("service", "workers")))
+    # A migration may rewrite rows of any table, once.
+    texts = [each for each in sources(rooms=("service", "workers")) if "/migrations/" not in each.path]
+    found = updates(texts)
     for (table, mapped), writer in WRITERS.items():
         writers = {*found.get(table, ()), *found.get(mapped, ())}
         assert writers, f"no UPDATE of {table} was found, so that the search is broken"

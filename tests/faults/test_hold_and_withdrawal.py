@@ -201,14 +201,14 @@ def test_a_request_denied_before_its_plan_asks_nobody_for_anything(company: Comp
     person = person_in(company, "support")
     request = company.submit(person)
     follower = company.submit(person)
-    assert company.request(follower).linked_to == request
+    assert company.request(follower).duplicate_of == request
     turn_until(company, lambda: company.steps(request), only=lambda name: False)
 
     deny_request(company.stores, request, reason=DenialReason.SUSPECTED_FRAUD, actor="cli")
 
     assert set(endings(company, request).values()) == {("retained", "withdrawn")}
     freed = company.request(follower)
-    assert (freed.state, freed.linked_to, freed.next_action) == ("open", None, "identify")
+    assert (freed.state, freed.duplicate_of, freed.next_action) == ("open", None, "identify")
     company.drive()
     assert company.request(request).next_action == "seal"
     assert {s.attempts for s in company.steps(request).values()} == {0}

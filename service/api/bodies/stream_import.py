@@ -154,7 +154,7 @@ class ImportAnswer(Response):
     def __init__(
         self, context: AppContext, importing: Import, reader: LineReader, arriving: ArrivingLines, *, shows_links: bool
     ) -> None:
-        """Prepare the answer; without `shows_links` a linked line is shown as `accepted`.
+        """Prepare the answer; without `shows_links` a duplicate line is shown as `accepted`.
 
         Such a sender may not learn that another key has an open request about the person.
         """
@@ -231,10 +231,10 @@ class ImportAnswer(Response):
     def _visible(self, verdict: Verdict) -> Verdict:
         if self._shows_links or isinstance(verdict.result, LineRefusal):
             return verdict
-        return replace(verdict, result=replace(verdict.result, linked_to=None))
+        return replace(verdict, result=replace(verdict.result, duplicate_of=None))
 
     def _last_line(self, problem: Problem | None) -> dict[str, object]:
-        words = {word: self._counts[word] for word in ("accepted", "linked", "replayed", "refused")}
+        words = {word: self._counts[word] for word in ("accepted", "duplicate", "replayed", "refused")}
         return {
             "import": str(self._import.id),
             "complete": problem is None,
@@ -249,7 +249,7 @@ def _word(verdict: Verdict) -> str:
         return "refused"
     if verdict.result.replayed:
         return "replayed"
-    return "linked" if verdict.result.linked_to else "accepted"
+    return "duplicate" if verdict.result.duplicate_of else "accepted"
 
 
 def _shown(verdict: Verdict) -> dict[str, object]:
@@ -259,7 +259,7 @@ def _shown(verdict: Verdict) -> dict[str, object]:
         return shown | {
             "id": str(result.request_id),
             "respond_by": instant_text(result.respond_by),
-            "linked_to": None if result.linked_to is None else str(result.linked_to),
+            "duplicate_of": None if result.duplicate_of is None else str(result.duplicate_of),
         }
     errors = [FieldError.of(problem) for problem in result.errors]
     trouble = Trouble(_STATUS[result.code], result.code, errors=errors)

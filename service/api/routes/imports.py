@@ -49,11 +49,11 @@ _ROWS = (
 )
 _VERDICTS = (
     '{"line":1,"status":"accepted","id":"2f1c1f3e-0000-4000-8000-000000000000",'
-    '"respond_by":"2026-12-20T23:59:59.000000Z","linked_to":null}\n'
+    '"respond_by":"2026-12-20T23:59:59.000000Z","duplicate_of":null}\n'
     '{"line":2,"status":"refused","problem":{"type":"/problems/invalid","title":"What was sent can\'t be meant",'
     '"status":422,"code":"invalid","detail":null,'
     '"errors":[{"field":"/identifiers/0/value","reason":"malformed_email"}]}}\n'
-    '{"import":"7d3e2c5b-0000-4000-8000-000000000000","complete":true,"lines":2,"accepted":1,"linked":0,"replayed":0,'
+    '{"import":"7d3e2c5b-0000-4000-8000-000000000000","complete":true,"lines":2,"accepted":1,"duplicate":0,"replayed":0,'
     '"refused":1,"problem":null}\n'
 )
 _TEXT = {"type": "string"}
@@ -97,7 +97,7 @@ async def import_requests(
     Each line is accepted durably or refused, for itself. The answer comes while the body is taken in; read it to its
     last line: without `"complete":true` there, send the same body with the same key again. Accepted lines are known
     by their `external_reference` among this API key's requests, or by their number, and give the same requests. Without
-    `requests:read` a linked line reads `accepted`, because `linked` says that a request about this person is open.
+    `requests:read` a duplicate line reads `accepted`, because `duplicate` discloses an open request about this person.
     """
     file_format = _format_of(request)
     arriving = ArrivingLines(request.receive)
@@ -164,7 +164,7 @@ def refused(import_id: UUID, query: Annotated[RefusedQuery, Query()], context: C
 
 
 def _steered(context: AppContext, caller: Caller, import_id: UUID) -> ImportView | ImportSummary:
-    """The import; counted by states, which say how many requests were linked, only for keys that may read requests."""
+    """The import; counted by states, which disclose how many are duplicates, only for keys that may read requests."""
     if caller.may(Scope.REQUESTS_READ) or caller.may(Scope.REQUESTS_REVIEW):
         return show_import(context.stores, import_id)
     return summarise_import(context.stores, import_id)

@@ -21,7 +21,7 @@ from service.settings import Settings
 from service.store.stores import Stores
 
 CALLBACK_RESULTS = ("sooner", "nothing_to_do", "refused", "too_many_calls", "too_slow", "too_large")
-LINE_RESULTS = ("accepted", "linked", "replayed", "refused")
+LINE_RESULTS = ("accepted", "duplicate", "replayed", "refused")
 
 
 class Metrics:

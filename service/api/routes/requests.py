@@ -40,7 +40,7 @@ async def submit(
 ) -> Response:
     """Accepted durably, or refused with nothing left behind. `Location` is where to follow it.
 
-    `linked_to` is told to keys with `requests:read` only, because it says that a request about this person is open.
+    `duplicate_of` is told to keys with `requests:read` only, because it says that a request about this person is open.
     """
     submission = submission_of(body, caller.key_id, idempotency_key)
     receipt = await context.submissions.ask(submission)

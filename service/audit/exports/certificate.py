@@ -128,7 +128,7 @@ def _claims(connection: Connection, settings: Settings, row: StoredRequest) -> d
         overdue_at=row.overdue_at,
         answered_at=row.answered_at,
         sealed_at=row.sealed_at,
-        covered_by=None if row.linked_to is None else str(row.linked_to),
+        covered_by=None if row.duplicate_of is None else str(row.duplicate_of),
         external_reference=row.external_reference,
     )
     return certificate_claims(

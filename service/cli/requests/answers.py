@@ -33,7 +33,7 @@ class ReceiptAnswer(TypedDict):
 
     id: str
     respond_by: str
-    linked_to: str | None
+    duplicate_of: str | None
 
 
 class SummaryAnswer(TypedDict):
@@ -198,7 +198,7 @@ class RequestAnswer(IdentityAnswer):
     respond_by: str
     extended: bool
     overdue: NotRequired[bool]
-    linked_to: str | None
+    duplicate_of: str | None
     reappearance_of: str | None
     plan: PlanAnswer | None
     steps: list[RequestStepAnswer]
@@ -332,7 +332,7 @@ ImportEndAnswer = TypedDict(
         "complete": bool,
         "lines": int,
         "accepted": int,
-        "linked": int,
+        "duplicate": int,
         "replayed": int,
         "refused": int,
         "problem": ProblemAnswer | None,

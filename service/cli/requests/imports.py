@@ -66,7 +66,7 @@ def import_requests(
         note(f"import key {key}: repeat with --idempotency-key {key} to go on")
         last = _sent(api, file, key, media_type, show_json_line if as_json else _print_refusal)
     if not as_json:
-        fresh = f"{last['accepted']} accepted, {last['linked']} linked"
+        fresh = f"{last['accepted']} accepted, {last['duplicate']} duplicate"
         counts = f"{fresh}, {last['replayed']} replayed, {last['refused']} refused"
         say(f"import {last['import']}: {last['lines']} lines, {counts}")
     problem = last["problem"]

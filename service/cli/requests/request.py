@@ -67,8 +67,8 @@ def submit(
         show_json(receipt)
         return
     say(f"accepted {receipt['id']}, to be answered by {receipt['respond_by']}")
-    if receipt["linked_to"]:
-        say(f"the same person's request {receipt['linked_to']} covers it")
+    if receipt["duplicate_of"]:
+        say(f"the same person's request {receipt['duplicate_of']} covers it")
 
 
 app.command("import")(import_requests)

@@ -25,8 +25,8 @@ def show_view(view: RequestAnswer | RevokedAnswer, as_json: bool) -> None:
     say(f"{view['id']}  {view['kind']} under {view['regime']}: {standing(view)}")
     extended = " (extended)" if view["extended"] else ""
     say(f"received {view['received_at']}, to be answered by {view['respond_by']}{extended}")
-    if view["linked_to"]:
-        say(f"linked to {view['linked_to']}")
+    if view["duplicate_of"]:
+        say(f"duplicate of {view['duplicate_of']}")
     if view["reappearance_of"]:
         say(f"an erased person who re-appeared: their first request is {view['reappearance_of']}")
     if view["plan"]:

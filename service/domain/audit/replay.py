@@ -40,7 +40,7 @@ class Fields(TypedDict, total=False):
     format: str
     kind: str
     lifted: bool
-    linked_to: str | None
+    duplicate_of: str | None
     overdue: bool
     phase: str
     plan_version: int
@@ -194,13 +194,14 @@ def _state(state: str, reason: str | None = None) -> Fields:
 
 
 def _submitted(data: EventData) -> Fields:
-    linked_to = data.get("linked_to")
+    # The entries' names are older than the column's, and exported logs keep them.
+    duplicate_of = data.get("linked_to")
     return {
-        **(_state(RequestState.IN_PROGRESS, Progress.LINKED) if linked_to else _state(RequestState.OPEN)),
+        **(_state(RequestState.IN_PROGRESS, Progress.DUPLICATE) if duplicate_of else _state(RequestState.OPEN)),
         "kind": data["kind"],
         "regime": data["regime"],
         "respond_by": data["respond_by"],
-        "linked_to": linked_to,
+        "duplicate_of": duplicate_of,
         "reappearance_of": None,
         "plan_version": 0,
         "overdue": False,
@@ -220,7 +221,7 @@ def _resumed(data: EventData) -> Fields:
     if data.get("reason") == Progress.LOCATING:
         return _state(RequestState.IN_PROGRESS, Progress.LOCATING)
     # The request to which it was linked covers it no longer, so it is processed on its own again.
-    return _state(RequestState.OPEN) | {"linked_to": None}
+    return _state(RequestState.OPEN) | {"duplicate_of": None}
 
 
 def _frozen(data: EventData) -> Fields:
@@ -277,7 +278,9 @@ _EFFECTS: Mapping[str, Callable[[EventData], Fields]] = MappingProxyType(
         "request_extended": lambda data: {"respond_by": data["respond_by"], "extended": True},
         "request_settled": lambda data: _state(RequestState.IN_PROGRESS, Progress.LOCATING),
         "request_in_progress": lambda data: _set_aside(data["reason"], data),
-        "request_linked": lambda data: _state(RequestState.IN_PROGRESS, Progress.LINKED) | {"linked_to": data["to"]},
+        "request_linked": lambda data: (
+            _state(RequestState.IN_PROGRESS, Progress.DUPLICATE) | {"duplicate_of": data["to"]}
+        ),
         "request_resumed": _resumed,
         "request_denied": lambda data: _state(RequestState.DENIED, data["reason"]),
         "request_revoked": lambda data: _state(RequestState.REVOKED, data.get("reason")),

@@ -28,7 +28,7 @@ class Progress(StrEnum):
     NEED_USER_VERIFICATION = "need_user_verification"
     AWAITING_APPROVAL = "awaiting_approval"
     ERASING = "erasing"
-    LINKED = "linked"
+    DUPLICATE = "duplicate"
 
 
 class DenialReason(StrEnum):

@@ -90,7 +90,7 @@ _OVERLAPPING = (
         IdentifierRow.keyed_hash == func.any(array_parameter("hashes", LargeBinary())),
         IS_USED,
         UNFINISHED_STATE,
-        RequestRow.linked_to.is_(None),
+        RequestRow.duplicate_of.is_(None),
         RequestRow.id != bindparam("key"),
         or_(
             RequestRow.located_until.is_not(None),

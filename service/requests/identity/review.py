@@ -156,7 +156,7 @@ def link_request(stores: Stores, request_id: UUID, *, to: UUID, actor: str) -> N
         _check_reviewable(row)
         if other is None:
             raise Invalid("there is no such request", field="/request_id")
-        if other.state not in UNFINISHED or other.linked_to is not None or other.kind != row.kind:
+        if other.state not in UNFINISHED or other.duplicate_of is not None or other.kind != row.kind:
             raise WrongState("only an unfinished request of the same kind, not linked itself, can be linked to")
         if followers(connection, [request_id]):
             raise WrongState("other requests are linked to this one")

@@ -82,7 +82,7 @@ class Accepted:
 
     request_id: UUID
     respond_by: datetime
-    linked_to: UUID | None
+    duplicate_of: UUID | None
     replayed: bool = False
 
 
@@ -245,7 +245,7 @@ class _Writing:
             number: new_request(
                 self._settings,
                 each,
-                linked_to=links.of(each),
+                duplicate_of=links.of(each),
                 now=now,
                 created_at=now + place * TICK,
                 of_import=ImportLine(self._import.id, number),
@@ -255,7 +255,7 @@ class _Writing:
 
     def _linked_elsewhere(self, new: Mapping[int, NewRequest]) -> list[UUID]:
         ours = {request.columns["id"] for request in new.values()}
-        linked = (request.columns["linked_to"] for request in new.values())
+        linked = (request.columns["duplicate_of"] for request in new.values())
         return [request_id for request_id in linked if request_id is not None and request_id not in ours]
 
     def _judged(
@@ -300,7 +300,7 @@ class _Writing:
 
 
 def _accepted(row: Mapping[Any, Any], *, replayed: bool) -> Accepted:
-    return Accepted(row["id"], row["respond_by"], row["linked_to"], replayed)
+    return Accepted(row["id"], row["respond_by"], row["duplicate_of"], replayed)
 
 
 def _refused(refusal: Refusal, places: Mapping[str, str]) -> LineRefusal:

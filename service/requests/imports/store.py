@@ -311,7 +311,7 @@ class KnownLine(NamedTuple):
     import_line: int | None
     import_fingerprint: bytes | None
     external_reference: str | None
-    linked_to: UUID | None
+    duplicate_of: UUID | None
     respond_by: datetime
 
 

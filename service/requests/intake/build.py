@@ -33,7 +33,7 @@ class Receipt:
     respond_by: str
     acknowledge_by: str | None
     external_reference: str | None
-    linked_to: str | None
+    duplicate_of: str | None
     replayed: bool = False
 
 
@@ -49,7 +49,7 @@ def new_request(
     settings: Settings,
     sealed: SealedSubmission,
     *,
-    linked_to: UUID | None,
+    duplicate_of: UUID | None,
     now: datetime,
     created_at: datetime | None = None,
     of_import: ImportLine | None = None,
@@ -65,17 +65,17 @@ def new_request(
         "subject": sealed.subject,
         "kind": submission.kind,
         "regime": submission.regime,
-        "state": RequestState.IN_PROGRESS.value if linked_to else RequestState.OPEN.value,
-        "reason": Progress.LINKED.value if linked_to else None,
-        "next_action": None if linked_to else NextAction.IDENTIFY.value,
-        "due_at": None if linked_to else now,
+        "state": RequestState.IN_PROGRESS.value if duplicate_of else RequestState.OPEN.value,
+        "reason": Progress.DUPLICATE.value if duplicate_of else None,
+        "next_action": None if duplicate_of else NextAction.IDENTIFY.value,
+        "due_at": None if duplicate_of else now,
         "received_at": submission.received_at,
         "created_at": created_at or now,
         "acknowledge_by": acknowledge_by(regime, submission.received_at, zone),
         "respond_by": respond_by(regime, submission.received_at, zone),
         "external_reference": submission.external_reference,
         "submitted_by": submission.submitted_by,
-        "linked_to": linked_to,
+        "duplicate_of": duplicate_of,
     }
     if of_import is not None:
         columns |= {
@@ -101,7 +101,7 @@ def receipt_of(new: NewRequest) -> Receipt:
         respond_by=instant_text(facts["respond_by"]),
         acknowledge_by=None if facts["acknowledge_by"] is None else instant_text(facts["acknowledge_by"]),
         external_reference=facts["external_reference"],
-        linked_to=None if facts["linked_to"] is None else str(facts["linked_to"]),
+        duplicate_of=None if facts["duplicate_of"] is None else str(facts["duplicate_of"]),
     )
 
 
@@ -113,7 +113,7 @@ def _submitted(sealed: SealedSubmission, columns: dict[str, Any]) -> Change:
         "respond_by": instant_text(columns["respond_by"]),
         "identifier_kinds": sorted(row.kind for row in sealed.identifiers),
         "verified": sum(row.method is not None for row in sealed.identifiers),
-        "linked_to": str(columns["linked_to"]) if columns["linked_to"] else None,
+        "linked_to": str(columns["duplicate_of"]) if columns["duplicate_of"] else None,
     }
     if "import_id" in columns:
         data["submission"] = str(columns["import_id"])

@@ -58,7 +58,7 @@ OPEN_REQUESTS = (
     " SELECT request_id FROM identifiers WHERE keyed_hash = h.hash AND use IN ('planned', 'pending')"
     " AND (verification_method IS NOT NULL OR use = 'planned') OFFSET 0) AS i CROSS JOIN LATERAL ("
     " SELECT created_at FROM requests WHERE id = i.request_id AND state IN ('open', 'in_progress')"
-    " AND linked_to IS NULL AND (import_id IS NULL OR import_id = CAST(%(import)s AS uuid)"
+    " AND duplicate_of IS NULL AND (import_id IS NULL OR import_id = CAST(%(import)s AS uuid)"
     f" OR import_id NOT IN ({HALTED_IMPORTS})) OFFSET 0) AS r GROUP BY i.request_id, r.created_at"
 )
 """Rows of Holder: unfinished requests, and which of the asked hashes each of them covers. Its values: open_requests."""

@@ -40,7 +40,7 @@ _COLUMNS: Mapping[str, str] = {
     "import_id": "uuid",
     "import_line": "integer",
     "import_fingerprint": "bytea",
-    "linked_to": "uuid",
+    "duplicate_of": "uuid",
     "entry_hash": "bytea",
 }
 _PACKED: Mapping[str, Callable[[Sequence[Any]], Any]] = {

@@ -170,7 +170,7 @@ def _written(
 def _rows(settings: Settings, before: Before, sealed: Sequence[SealedSubmission]) -> list[NewRequest]:
     links = Links(before.holders)
     return [
-        new_request(settings, each, linked_to=links.of(each), now=before.now, created_at=before.now + place * TICK)
+        new_request(settings, each, duplicate_of=links.of(each), now=before.now, created_at=before.now + place * TICK)
         for place, each in enumerate(sealed)
     ]
 
@@ -195,7 +195,7 @@ def _write(
     patience: timedelta | None,
 ) -> None:
     ours = {request.columns["id"] for request in new}
-    linked = {request.columns["linked_to"] for request in new} - ours - {None}
+    linked = {request.columns["duplicate_of"] for request in new} - ours - {None}
     expired = [key for key in remembered if (key.api_key_id, key.key) in before.used_keys]
     insertion = insertion_of(new, before.server_started_at, remembered, patience=patience)
     if not linked and not expired:

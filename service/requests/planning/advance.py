@@ -24,14 +24,14 @@ from service.requests.identity.overlaps import not_planned_in
 from service.requests.planning.freeze import freeze_plans
 from service.requests.planning.next_transitions import DueTransitions, next_transitions
 from service.requests.planning.store import take_checks_of, take_oldest_checks
-from service.requests.records.changes import answer, answer_linked, unlink
+from service.requests.records.changes import answer, answer_duplicates, unlink
 from service.requests.records.rows import PlannedRequest, StoredRequest, request_change
 from service.requests.records.schedule import plan_sealing
 from service.requests.records.store import (
     due_to_freeze,
     followers,
     head_of_links,
-    lock_linked,
+    lock_duplicates,
     lock_planned,
     lock_requests,
 )
@@ -88,7 +88,7 @@ def _advance(connection: Connection, settings: Settings, ids: Sequence[UUID]) ->
     seen = _now(connection, settings, next_transitions(connection, ids))
     if not seen:
         return
-    locked = _lock_with_linked(connection, [each.id for each in seen])
+    locked = _lock_with_duplicates(connection, [each.id for each in seen])
     # Seen again under lock: somebody may have taken what follows in between.
     seen = _now(connection, settings, next_transitions(connection, [each.id for each in seen]))
     now = database_now(connection)
@@ -100,7 +100,7 @@ def _advance(connection: Connection, settings: Settings, ids: Sequence[UUID]) ->
     answer(connection, answered, sealing=sealing, seal_at=seal_at, actor="worker", at=now)
     ended = lock_requests(connection, [each.id for each in seen if each.frees])
     for request in ended.values():
-        _free_or_answer_linked(connection, request, now)
+        _free_or_answer_duplicates(connection, request, now)
     plan_sealing(connection, [each.id for each in seen if each.seals and not each.answers], seal_at)
 
 
@@ -113,18 +113,18 @@ def _now(connection: Connection, settings: Settings, seen: Sequence[DueTransitio
     return [each for each in seen if each.is_something]
 
 
-def _lock_with_linked(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, PlannedRequest]:
+def _lock_with_duplicates(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, PlannedRequest]:
     """Lock the requests and those linked to them, by id like every transaction."""
     return lock_planned(connection, [*ids, *followers(connection, ids)])
 
 
-def _free_or_answer_linked(connection: Connection, request: StoredRequest, now: datetime) -> None:
+def _free_or_answer_duplicates(connection: Connection, request: StoredRequest, now: datetime) -> None:
     """Fulfil the requests linked to this one if its plan covered them; otherwise open them for themselves."""
-    linked = lock_linked(connection, request.id)
+    linked = lock_duplicates(connection, request.id)
     covered = _covered(connection, request, linked)
     fulfilled = [request_change(row, "request_fulfilled") for row in linked if row.id in covered]
     resumed = [request_change(row, "request_resumed") for row in linked if row.id not in covered]
-    answer_linked(connection, fulfilled, actor="worker", at=now)
+    answer_duplicates(connection, fulfilled, actor="worker", at=now)
     unlink(connection, resumed, actor="worker", at=now)
     request_check(connection, [row.id for row in linked])
 

@@ -156,8 +156,8 @@ _LINK = _Transition(
     {
         **_NOTHING_NEXT,
         RequestRow.state: RequestState.IN_PROGRESS.value,
-        RequestRow.reason: Progress.LINKED.value,
-        RequestRow.linked_to: bindparam("covered_by"),
+        RequestRow.reason: Progress.DUPLICATE.value,
+        RequestRow.duplicate_of: bindparam("covered_by"),
         RequestRow.doubts: _NO_DOUBTS,
         RequestRow.identity_reviewed: bindparam("by_person"),
     }
@@ -276,7 +276,7 @@ _ANSWER = _Transition(
 )
 
 
-def answer_linked(connection: Connection, changes: Sequence[Change], *, actor: str, at: datetime) -> None:
+def answer_duplicates(connection: Connection, changes: Sequence[Change], *, actor: str, at: datetime) -> None:
     """Fulfil linked requests together with the one that covers them; they stay linked to it."""
     _write(connection, _ANSWER_LINKED, changes, {"now": at}, actor=actor, at=at)
 
@@ -302,7 +302,7 @@ _UNLINK = _Transition(
         **_IDENTIFY_NOW,
         RequestRow.state: RequestState.OPEN.value,
         RequestRow.reason: null(),
-        RequestRow.linked_to: null(),
+        RequestRow.duplicate_of: null(),
         RequestRow.answered_at: null(),
     }
 )

@@ -45,7 +45,7 @@ class StoredRequest(NamedTuple):
     external_reference: str | None
     submitted_by: UUID
     import_id: UUID | None
-    linked_to: UUID | None
+    duplicate_of: UUID | None
     reappearance_of: UUID | None
     urgent: bool
     plan_version: int

@@ -82,7 +82,7 @@ def lock_with_followers(connection: Connection, request_ids: Sequence[UUID]) -> 
     for _ in range(2):
         found = followers(connection, request_ids)
         rows = lock_requests(connection, [*request_ids, *(each for each in found if each not in wanted)])
-    return {each: row for each, row in rows.items() if each in wanted or row.linked_to in wanted}
+    return {each: row for each, row in rows.items() if each in wanted or row.duplicate_of in wanted}
 
 
 def followers(connection: Connection, request_ids: Sequence[UUID]) -> list[UUID]:
@@ -90,10 +90,10 @@ def followers(connection: Connection, request_ids: Sequence[UUID]) -> list[UUID]
     return execute(connection, _FOLLOWERS, {"ids": uuid_array(request_ids)}).scalars()
 
 
-_FOLLOWERS = select(RequestRow.id).where(RequestRow.linked_to == func.any(array_parameter("ids", Uuid())))
+_FOLLOWERS = select(RequestRow.id).where(RequestRow.duplicate_of == func.any(array_parameter("ids", Uuid())))
 
 
-def lock_linked(connection: Connection, request_id: UUID) -> list[StoredRequest]:
+def lock_duplicates(connection: Connection, request_id: UUID) -> list[StoredRequest]:
     """Lock and return the requests that wait for this one, because it covers them."""
     return [StoredRequest._make(row) for row in execute(connection, _LOCK_LINKED, {"id": request_id}).all()]
 
@@ -101,9 +101,9 @@ def lock_linked(connection: Connection, request_id: UUID) -> list[StoredRequest]
 _LOCK_LINKED = (
     select(*_WHOLE)
     .where(
-        RequestRow.linked_to == bindparam("id"),
+        RequestRow.duplicate_of == bindparam("id"),
         RequestRow.state == literal_column("'in_progress'"),
-        RequestRow.reason == literal_column("'linked'"),
+        RequestRow.reason == literal_column("'duplicate'"),
     )
     .order_by(RequestRow.id)
     .with_for_update(key_share=True)
@@ -112,13 +112,13 @@ _LOCK_LINKED = (
 
 def head_of_links(connection: Connection, request: StoredRequest) -> UUID:
     """Return the request at the end of a chain of links: a linked one that was fulfilled has no plan of its own."""
-    head, after = request.id, request.linked_to
+    head, after = request.id, request.duplicate_of
     while after is not None:
         head, after = execute(connection, _LINK, {"id": after}).one()
     return head
 
 
-_LINK = select(RequestRow.id, RequestRow.linked_to).where(RequestRow.id == bindparam("id"))
+_LINK = select(RequestRow.id, RequestRow.duplicate_of).where(RequestRow.id == bindparam("id"))
 
 
 def submitter_of(connection: Connection, request_id: UUID) -> UUID | None:

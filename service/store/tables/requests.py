@@ -78,7 +78,7 @@ class RequestRow(Base):
     import_id: Mapped[UUID | None] = mapped_column(ForeignKey("imports.id"))
     import_line: Mapped[int | None]
     import_fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary)
-    linked_to: Mapped[UUID | None] = mapped_column(ForeignKey("requests.id"))
+    duplicate_of: Mapped[UUID | None] = mapped_column(ForeignKey("requests.id"))
     reappearance_of: Mapped[UUID | None] = mapped_column(ForeignKey("requests.id"))
     urgent: Mapped[bool] = mapped_column(server_default="false")
     fair_queue: Mapped[UUID] = mapped_column(Computed(FAIR_QUEUE, persisted=True))
@@ -110,7 +110,7 @@ class RequestRow(Base):
         Index("ix_requests_sealed", "sealed_at", postgresql_where=text("sealed_at IS NOT NULL AND attempts_kept")),
         Index("ix_requests_import_state", "import_id", "state", postgresql_where=text("import_id IS NOT NULL")),
         Index("ix_requests_import_line", "import_id", "import_line", postgresql_where=text("import_id IS NOT NULL")),
-        Index("ix_requests_linked_to", "linked_to", postgresql_where=text("linked_to IS NOT NULL")),
+        Index("ix_requests_duplicate_of", "duplicate_of", postgresql_where=text("duplicate_of IS NOT NULL")),
         Index("ix_requests_reappearance_of", "reappearance_of", postgresql_where=text("reappearance_of IS NOT NULL")),
         Index(
             "ix_requests_respond_by",

@@ -128,16 +128,16 @@ def test_two_that_look_at_once_answer_once(company: Company, asked: UUID, monkey
     """The second one saw the request before the first one's commit, and sees it again under its lock."""
     with company.stores.engine.begin() as connection:
         end(connection, company.steps(asked).values(), asked)
-    lock: Callable[..., Any] = advancing._lock_with_linked
+    lock: Callable[..., Any] = advancing._lock_with_duplicates
 
     def another_is_quicker(connection: Connection, ids: Any) -> Any:
-        monkeypatch.setattr(advancing, "_lock_with_linked", lock)
+        monkeypatch.setattr(advancing, "_lock_with_duplicates", lock)
         with company.stores.engine.begin() as other:
             rows.request_check(other, [asked])
         assert advance_requests(company.stores, company.settings) == 1
         return lock(connection, ids)
 
-    monkeypatch.setattr(advancing, "_lock_with_linked", another_is_quicker)
+    monkeypatch.setattr(advancing, "_lock_with_duplicates", another_is_quicker)
     assert advance_requests(company.stores, company.settings) == 1
     entries = company.rows(
         "SELECT 1 FROM audit_pending WHERE convert_from(entry, 'UTF8')::jsonb->>'event' = 'request_fulfilled'"

@@ -213,7 +213,7 @@ def test_a_file_of_requests_is_imported_followed_and_steered(office: Office, run
 
     assert (taken.exit_code, again.exit_code) == (1, 1)
     assert "line 4 refused: malformed_json: (whole): not_json_in_utf_8" in taken.stdout
-    assert "4 lines, 3 accepted, 0 linked, 0 replayed, 1 refused" in taken.stdout
+    assert "4 lines, 3 accepted, 0 duplicate, 0 replayed, 1 refused" in taken.stdout
     assert "--idempotency-key k-1" in taken.stderr
     verdicts = [json.loads(each) for each in again.stdout.splitlines()]
     assert [each["status"] for each in verdicts] == ["replayed"] * 3 + ["refused"]

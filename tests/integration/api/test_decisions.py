@@ -148,7 +148,7 @@ def test_a_review_links_to_the_same_persons_request(office: Office) -> None:
     linked = office.call("POST", path, {"decision": "link", "request_id": str(first)})
 
     assert [a.status_code for a in (itself, nothing, half, linked)] == [422, 422, 422, 200]
-    assert (linked.json()["reason"], linked.json()["linked_to"]) == ("linked", str(first))
+    assert (linked.json()["reason"], linked.json()["duplicate_of"]) == ("duplicate", str(first))
     assert [name for name, _, _ in office.events(second)[1:]] == ["review_decided", "request_linked"]
 
 
@@ -193,7 +193,7 @@ def test_a_second_person_approves_the_plan_that_they_saw(office: Office) -> None
 def test_a_denied_request_stops_and_what_happened_is_looked_at(office: Office) -> None:
     request_id = office.submit()
     follower = office.submit()
-    assert office.show(follower)["linked_to"] == str(request_id)
+    assert office.show(follower)["duplicate_of"] == str(request_id)
     office.put(
         request_id, state="in_progress", reason="erasing", next_action=None, due_at=None, plan_version=1, fence=3
     )
@@ -216,7 +216,7 @@ def test_a_denied_request_stops_and_what_happened_is_looked_at(office: Office) -
     assert looked_at.due_at is not None
     assert office.rows("SELECT 1 FROM suppression_entries WHERE removed_at IS NULL") == []
     freed = office.show(follower)
-    assert (freed["state"], freed["reason"], freed["linked_to"]) == ("open", None, None)
+    assert (freed["state"], freed["reason"], freed["duplicate_of"]) == ("open", None, None)
     assert office.rows("SELECT next_action FROM requests WHERE id = :id", id=follower)[0].next_action == "identify"
     assert office.rows("SELECT fence FROM requests WHERE id = :id", id=request_id)[0].fence == 4
     assert office.rows("SELECT 1 FROM request_checks WHERE request_id = :id", id=request_id)

@@ -96,7 +96,7 @@ def test_every_line_is_judged_for_itself_and_in_order(office: Office) -> None:
     assert answer.headers["Content-Type"] == JSONL
     assert answer.headers["Location"] == f"/v1/imports/{last['import']}"
     words = [(each["line"], each["status"]) for each in verdicts]
-    good = {1: "accepted", 6: "accepted", 11: "linked"}
+    good = {1: "accepted", 6: "accepted", 11: "duplicate"}
     assert words == [(n, good.get(n, "refused")) for n in range(1, 13) if n != 5]
     by_line = {each["line"]: each for each in verdicts}
     assert reasons(by_line[2]) == ("validation", [("", "duplicate_member")])
@@ -106,13 +106,13 @@ def test_every_line_is_judged_for_itself_and_in_order(office: Office) -> None:
     assert reasons(by_line[8]) == ("validation", [("/external_reference", "string_pattern_mismatch")])
     assert reasons(by_line[9]) == ("too_large", [("", "line_too_long")])
     assert reasons(by_line[12])[0] == "validation"
-    assert by_line[11]["linked_to"] == by_line[1]["id"]
+    assert by_line[11]["duplicate_of"] == by_line[1]["id"]
     assert last == {
         "import": last["import"],
         "complete": True,
         "lines": 11,
         "accepted": 2,
-        "linked": 1,
+        "duplicate": 1,
         "replayed": 0,
         "refused": 8,
         "problem": None,
@@ -162,7 +162,7 @@ def test_another_body_under_a_known_line_is_refused(office: Office) -> None:
     codes = [reasons(each)[0] for each in verdicts if each["status"] == "refused"]
     assert codes == ["idempotency_conflict", "reference_in_use", "reference_in_use", "reference_in_use"]
     assert (other_format.status_code, other_format.json()["code"]) == (409, "idempotency_conflict")
-    assert somebody_else[0]["status"] == "linked"
+    assert somebody_else[0]["status"] == "duplicate"
 
 
 def test_a_line_whose_request_is_sealed_is_not_said_to_be_the_same(office: Office) -> None:
@@ -340,7 +340,7 @@ def test_more_than_one_set_and_two_connections_at_once(office: Office) -> None:
     (one, _), (other, _) = map(read, answers)
     assert [each["line"] for each in one] == list(range(1, 1201))
     assert [each["id"] for each in one] == [each["id"] for each in other]
-    rows = office.rows("SELECT count(*) AS n, count(linked_to) AS linked FROM requests")[0]
+    rows = office.rows("SELECT count(*) AS n, count(duplicate_of) AS linked FROM requests")[0]
     assert (rows.n, rows.linked) == (1200, 500)
     assert len(office.stores.keys.owners_older_than(-60, 5000)) == 1200
     (shown,) = office.call("GET", "/v1/imports").json()["imports"]

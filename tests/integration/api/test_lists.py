@@ -37,7 +37,7 @@ def test_filters_narrow(office: Office) -> None:
         ({"respond_before": datetime.now(UTC).isoformat()}, [late]),
         ({"state": "open"}, [late, plain]),
         ({"state": "denied"}, []),
-        ({"reason": "linked"}, []),
+        ({"reason": "duplicate"}, []),
         ({"kind": "erasure", "state": "open", "regime": "gdpr"}, [late]),
     ):
         page = office.call("GET", "/v1/requests", params=query).json()

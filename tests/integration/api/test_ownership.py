@@ -39,9 +39,9 @@ def test_a_submission_tells_a_submitter_of_no_other_request(office: Office, desk
     known = office.call("POST", "/v1/requests", body, key=desk, headers=headers)
     again = office.call("POST", "/v1/requests", body, key=desk, headers=headers)
 
-    assert office.show(known.json()["id"])["linked_to"] is not None
+    assert office.show(known.json()["id"])["duplicate_of"] is not None
     for answer in (unknown, known, again):
-        assert (answer.status_code, answer.json()["linked_to"]) == (202, None)
+        assert (answer.status_code, answer.json()["duplicate_of"]) == (202, None)
     assert known.json().keys() == unknown.json().keys()
     assert known.headers.keys() == unknown.headers.keys()
 
@@ -52,7 +52,7 @@ def test_a_reader_that_submits_is_told_of_the_request_that_covers_it(office: Off
 
     answer = office.call("POST", "/v1/requests", office.submission(EMAIL), key=key)
 
-    assert answer.json()["linked_to"] == str(first)
+    assert answer.json()["duplicate_of"] == str(first)
 
 
 def test_an_import_tells_a_submitter_of_no_other_request(office: Office, desk: CreatedKey) -> None:
@@ -63,12 +63,12 @@ def test_an_import_tells_a_submitter_of_no_other_request(office: Office, desk: C
     steered = office.call("POST", f"/v1/imports/{read(first)[1]['import']}/pause", key=desk)
 
     verdicts, last = read(first)
-    assert [(each["status"], each["linked_to"]) for each in verdicts] == [("accepted", None)] * 3
-    assert (last["accepted"], last["linked"]) == (3, 0)
-    assert [each["linked_to"] for each in read(second)[0]] == [None] * 3
+    assert [(each["status"], each["duplicate_of"]) for each in verdicts] == [("accepted", None)] * 3
+    assert (last["accepted"], last["duplicate"]) == (3, 0)
+    assert [each["duplicate_of"] for each in read(second)[0]] == [None] * 3
     # Counts by state would say how many are linked.
     assert steered.json().keys() == {"id", "state", "format", "created_at", "received_at", "accepted"}
-    linked = office.rows("SELECT count(linked_to) AS n FROM requests WHERE import_id IS NOT NULL")
+    linked = office.rows("SELECT count(duplicate_of) AS n FROM requests WHERE import_id IS NOT NULL")
     assert linked[0].n == 2
 
 
@@ -105,7 +105,7 @@ def test_another_keys_reference_refuses_no_line(office: Office, desk: CreatedKey
     repeated, _ = read(send(office, body, by=desk))
     other, _ = read(send(office, verified(office, "eve@example.test", external_reference="case-1"), "other", by=desk))
 
-    assert [(each["status"], each["linked_to"]) for each in verdicts] == [("accepted", None)] * 3
+    assert [(each["status"], each["duplicate_of"]) for each in verdicts] == [("accepted", None)] * 3
     assert (last["accepted"], last["refused"]) == (3, 0)
     assert [(each["status"], each["id"]) for each in repeated] == [("replayed", each["id"]) for each in verdicts]
     assert [reasons(each) for each in other] == [("reference_in_use", [("/external_reference", "in_use")])]

@@ -212,8 +212,8 @@ def test_two_submissions_of_one_person_in_one_group_are_linked(counter: Counter)
     )
 
     first, *others = [answer.json() for answer in answers]
-    assert [each["linked_to"] for each in (first, *others)] == [None, first["id"], None, None, str(earlier)]
-    assert office.show(others[0]["id"])["reason"] == "linked"
+    assert [each["duplicate_of"] for each in (first, *others)] == [None, first["id"], None, None, str(earlier)]
+    assert office.show(others[0]["id"])["reason"] == "duplicate"
     checks = office.rows("SELECT request_id FROM request_checks")
     assert {row.request_id for row in checks} == {earlier}
 
@@ -411,7 +411,7 @@ def test_many_at_once_with_repeats_of_all_kinds(office: Office) -> None:
         if answer.status_code == 202:
             accepted.setdefault(key, set()).add(answer.json()["id"])
     assert all(len(ids) == 1 for ids in accepted.values())
-    rows = {str(row.id): row for row in office.rows("SELECT id, external_reference, linked_to FROM requests")}
+    rows = {str(row.id): row for row in office.rows("SELECT id, external_reference, duplicate_of FROM requests")}
     assert rows.keys() == {request_id for ids in accepted.values() for request_id in ids}
     assert len(rows) == 24
     for key, answer in answers:

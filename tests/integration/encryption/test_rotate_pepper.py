@@ -111,7 +111,7 @@ def test_nobody_is_lost_after_two_rotations(company: Company) -> None:
         again = submit(company.stores, company.settings, Identifier("customer_id", held.customer_id))
         assert set(held_requests(connection, [stopped, again])) >= {again}
     linked = submit(company.stores, company.settings, Identifier("email", waiting.emails[0]))
-    assert company.request(linked).linked_to == opened
+    assert company.request(linked).duplicate_of == opened
     # An erased person who comes back is recognised.
     scene.put("Contact", whose="again", Email=sealed.emails[0])
     assert scene.sync() == 1

@@ -69,7 +69,7 @@ def test_nothing_of_a_paused_import_is_begun_and_nobody_else_waits_for_it(compan
     assert lease_identities(company.stores, company.settings, limit=10) == []
     # Neither somebody else nor the same person's own request waits behind the paused one.
     urgent, own = company.submit(other), company.submit(person)
-    assert company.request(own).linked_to is None
+    assert company.request(own).duplicate_of is None
     company.drive()
     assert {company.request(each).state for each in (urgent, own)} == {"fulfilled"}
     assert (company.request(request).state, company.steps(request)) == ("open", {})
@@ -159,7 +159,7 @@ def test_a_cancelled_import_ends_with_everything_revoked(company: Company) -> No
     first, second = person_in(company, "support"), person_in(company, "support", skip=1)
     importing, (one, same, two) = imported(company, first, first, second)
     outside = company.submit(second)
-    assert (company.request(same).linked_to, company.request(outside).linked_to) == (one, two)
+    assert (company.request(same).duplicate_of, company.request(outside).duplicate_of) == (one, two)
 
     cancel_import(company.stores, importing.id, actor="cli")
     assert state_of(company, importing) == "cancelling"

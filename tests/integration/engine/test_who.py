@@ -23,7 +23,7 @@ DONE = {"erased_verified", "absent"}
 
 
 def linked(company: Company, request: UUID) -> UUID | None:
-    found: UUID | None = company.request(request).linked_to
+    found: UUID | None = company.request(request).duplicate_of
     return found
 
 
@@ -84,7 +84,7 @@ def test_an_over_merged_cluster_is_reviewed_and_only_the_person_is_erased(compan
     assert [company.residue(b) for b in bystanders] == before
     # What the review took out was not erased, so it isn't called done: that request goes its own way, to a review.
     freed = company.request(second)
-    assert (freed.state, freed.linked_to) == ("in_progress", None)
+    assert (freed.state, freed.duplicate_of) == ("in_progress", None)
     assert freed.reason in ("needs_review", "locating", "erasing")
 
 
@@ -185,7 +185,7 @@ def test_a_link_to_a_request_that_ends_just_then_is_found(company: Company, monk
 def test_without_asking_again_such_a_request_is_lost(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submit_request, "request_check", lambda connection, ids: None)
     second = ends_between(company, monkeypatch)
-    assert company.request(second).reason == "linked"
+    assert company.request(second).reason == "duplicate"
 
 
 def test_settling_one_at_a_time_is_what_links(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from tests.properties.engine.snapshot import Row, Snapshot
 
 CANARY = b"canary"
 _FIELDS = {
-    "request": ("state", "reason", "subject", "kind", "regime", "linked_to", "plan_version"),
+    "request": ("state", "reason", "subject", "kind", "regime", "duplicate_of", "plan_version"),
     "step": ("system", "phase", "state", "reason"),
     "hold": ("reason",),
     "system": ("connector", "fingerprint", "state"),

@@ -65,8 +65,11 @@ def _request_goes_on(rows: Snapshot, request: Row) -> Iterator[str]:
     if request["state"] not in _UNFINISHED:
         if all_ended and request["sealed_at"] is None:
             yield f"I3: {where} has ended everywhere and nobody will seal it"
-    elif request["linked_to"] is not None:
-        if rows.requests[request["linked_to"]]["state"] not in _UNFINISHED and request["linked_to"] not in rows.checks:
+    elif request["duplicate_of"] is not None:
+        if (
+            rows.requests[request["duplicate_of"]]["state"] not in _UNFINISHED
+            and request["duplicate_of"] not in rows.checks
+        ):
             yield f"I3: {where} waits for a request that has ended"
     elif request["reason"] not in _WAITS_FOR_A_HUMAN and all_ended:
         yield f"I3: {where} has nothing left to do and nobody will answer it"

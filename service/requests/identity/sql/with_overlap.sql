@@ -15,7 +15,7 @@ WITH met AS MATERIALIZED (
 SELECT DISTINCT met.id
 FROM met
 JOIN requests me ON me.id = met.id
-JOIN requests r ON r.id = met.request_id AND r.state IN ('open', 'in_progress') AND r.linked_to IS NULL
+JOIN requests r ON r.id = met.request_id AND r.state IN ('open', 'in_progress') AND r.duplicate_of IS NULL
 WHERE r.located_until IS NOT NULL
     OR (
         (r.created_at, r.id) < (me.created_at, me.id)

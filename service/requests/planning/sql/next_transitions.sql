@@ -59,7 +59,7 @@ CROSS JOIN LATERAL (
         (b.is_planned AND a.is_finished OR c.answers)
             AND EXISTS (
                 SELECT 1 FROM requests l
-                WHERE l.linked_to = r.id AND l.state = 'in_progress' AND l.reason = 'linked'
+                WHERE l.duplicate_of = r.id AND l.state = 'in_progress' AND l.reason = 'duplicate'
             ) AS frees,
         (b.is_planned AND a.is_finished OR c.answers)
             AND r.next_action IS NULL AND r.sealed_at IS NULL AND s.all_ended AS seals

@@ -1,4 +1,4 @@
-"""Rename columns whose names misled; no row is rewritten.
+"""Rename columns whose names misled, and one reason of requests.
 
 `lane` is `fair_queue`, because a `queue` is also one of Celery's. `tries` counted two things: a request's or a step's
 attempts since its last success, a running one included, and the errors in a row of a suppression sync.
@@ -24,3 +24,14 @@ def upgrade() -> None:
     op.alter_column("suppression_syncs", "tries", new_column_name="consecutive_errors")
     op.alter_column("steps", "left_over", new_column_name="remaining")
     op.alter_column("steps", "rounds", new_column_name="plan_rounds")
+    op.alter_column("requests", "linked_to", new_column_name="duplicate_of")
+    op.execute("ALTER INDEX ix_requests_linked_to RENAME TO ix_requests_duplicate_of")
+    op.execute(
+        "ALTER TABLE requests RENAME CONSTRAINT fk_requests_linked_to_requests TO fk_requests_duplicate_of_requests"
+    )
+    op.execute("UPDATE requests SET reason = 'duplicate' WHERE reason = 'linked'")
+    # The receipts of submissions are answered again to whoever repeats the Idempotency-Key.
+    op.execute(
+        "UPDATE idempotency_keys SET receipt = receipt - 'linked_to'"
+        " || jsonb_build_object('duplicate_of', receipt -> 'linked_to') WHERE receipt ? 'linked_to'"
+    )
