@@ -10,6 +10,9 @@ ifeq ($(shell test -n "$$HOME" && test -w "$$HOME" && echo yes),)
 export UV_CACHE_DIR ?= $(CURDIR)/.venv/cache
 endif
 
+# uv gives up after 60 s for the bytecode of one file; a busy machine with two cores was slower.
+export UV_COMPILE_BYTECODE_TIMEOUT ?= 600
+
 .PHONY: setup demo test prepared check format conformance chaos bench lock clean
 .DELETE_ON_ERROR:
 

@@ -17,6 +17,7 @@ if [ "$1 $2" = "-m venv" ]; then
     mkdir -p .venv/bin && cp "$0" .venv/bin/python && cp "$0" .venv/bin/uv
 fi
 case "$*" in *"$FAILING"*) exit 1;; esac
+case "$*" in *--compile-bytecode*) [ "$UV_COMPILE_BYTECODE_TIMEOUT" -ge 300 ] || exit 1;; esac
 exit 0
 """
 

@@ -309,7 +309,8 @@ class Search:
 
     `rows`: where an answer holds its rows. `equals`: where a row holds the value; a row with another value is no hit.
     None only where the vendor's search is exact by its documentation. `ignores_case`: for e-mail addresses; the value
-    is then asked for as it is and in lower case, because a vendor may store it in lower case.
+    is then asked for as it is and in lower case, because a vendor may store it in lower case. `gone`: the answer of a
+    collection inside a record (`/customers/7/orders`) after the record was deleted, read as no rows.
     """
 
     call: Call
@@ -317,10 +318,11 @@ class Search:
     equals: str | None
     ignores_case: bool = False
     pages: Pages | None = None
+    gone: Gone | None = None
 
     def all(self, client: VendorClient, value: str) -> Iterator[Mapping[str, Any]]:
         """Yield every exact hit. Raises AnswerNotUnderstood as `Listing.all`."""
-        listing = Listing(self.call, self.rows, self.pages)
+        listing = Listing(self.call, self.rows, self.pages, self.gone)
         for form in dict.fromkeys((value, in_one_case(value)) if self.ignores_case else (value,)):
             for row in listing.all(client, form):
                 if self.equals is None or any(

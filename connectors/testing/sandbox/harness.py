@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -171,6 +172,10 @@ class Sandbox:
             return self.not_found(call)
         except ApiError as error:
             return error.result
+        except Exception:
+            # The server logs nothing, so a mistake in a stand-in would be an HTTP 500 without a reason.
+            traceback.print_exc()
+            raise
 
     def handle_lying(self, call: Call) -> Result:
         """Answer as if the call had been carried out, and carry out nothing."""

@@ -33,10 +33,11 @@ class _Vendor:
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
         self.calls: list[tuple[str, str, Any, Any]] = []
+        self.status = 200
 
     def request(self, method: str, path: str, **more: Any) -> Reply:
         self.calls.append((method, path, more["params"], json.loads(json.dumps(more["json_body"]))))
-        return Reply(200, self.answers.pop(0) if len(self.answers) > 1 else self.answers[0], {})
+        return Reply(self.status, self.answers.pop(0) if len(self.answers) > 1 else self.answers[0], {})
 
 
 def _client(vendor: _Vendor) -> VendorClient:
@@ -166,6 +167,17 @@ def test_known_error_codes_decide_before_the_status() -> None:
     for other in ({"errors": [{"code": "else"}]}, {"errors": [{"code": ["plan"]}]}, {}, []):
         assert codes(httpx.Response(403, json=other)) is None
     assert codes(httpx.Response(403, content=b"<html>")) is None
+
+
+def test_a_collection_of_a_deleted_record_has_no_rows() -> None:
+    call = Call("GET", ("/customers", VALUE, "orders"))
+    gone = Gone("code", ("no_such_customer",))
+    vendor = _Vendor({"code": "no_such_customer"})
+    vendor.status = 404
+    assert list(Search(call, "rows", "customer", gone=gone).all(_client(vendor), "7")) == []
+    vendor.answers = [{"code": "no_such_path"}]
+    with pytest.raises(AnswerNotUnderstood, match="not_found"):
+        list(Search(call, "rows", "customer", gone=gone).all(_client(vendor), "7"))
 
 
 def _listing(pages: Any, **more: Any) -> Listing:

@@ -41,6 +41,11 @@ def test_routes_decode_and_prefer_literals(a: httpx.Client, server: SandboxServe
     assert a.post("/things", content=b"{", headers={"content-type": "application/json"}).status_code == 400
 
 
+def test_a_mistake_in_a_stand_in_is_printed(a: httpx.Client, capfd: pytest.CaptureFixture[str]) -> None:
+    assert a.post("/things", json=[1]).status_code == 500
+    assert "TypeError" in capfd.readouterr().err
+
+
 def test_mounts_do_not_meet(a: httpx.Client, server: SandboxServer) -> None:
     a.post("/things", json={"1": "one"})
     assert server.sandboxes["a"].records()
