@@ -135,8 +135,8 @@ def read_systems(connection: Connection) -> list[SystemStatus]:
 _SYSTEMS = select(
     SystemRow.name,
     SystemRow.down_since.is_not(None),
-    SystemRow.rest_reason,
-    cast(func.greatest(extract("epoch", SystemRow.rest_until - _NOW), 0), Double),
+    SystemRow.cooldown_reason,
+    cast(func.greatest(extract("epoch", SystemRow.cooldown_until - _NOW), 0), Double),
 ).where(_ACTIVE)
 
 

@@ -80,7 +80,7 @@ _DUE = (
     .where(
         SystemRow.state == literal_column("'active'"),
         SystemRow.name == any_(array_parameter("names", Text())),
-        or_(SystemRow.rest_until.is_(None), SystemRow.rest_until <= _NOW),
+        or_(SystemRow.cooldown_until.is_(None), SystemRow.cooldown_until <= _NOW),
         or_(
             SuppressionSyncRow.nudged_at.is_(None),
             SuppressionSyncRow.nudged_at < _NOW - bindparam("again", type_=Interval()),

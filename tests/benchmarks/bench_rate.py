@@ -115,7 +115,7 @@ def _used(accepted: list[datetime]) -> float:
 
 def _rest(stores: Stores, until: str) -> None:
     with stores.engine.begin() as connection:
-        connection.execute(text(f"UPDATE systems SET rest_until = {until}"))
+        connection.execute(text(f"UPDATE systems SET cooldown_until = {until}"))
 
 
 def _count(stores: Stores, statement: str) -> int:

@@ -17,7 +17,7 @@ from service.store.stores import Stores
 
 _STANDING = (
     "SELECT y.connector, y.max_concurrency, y.failed_passes, y.is_slow, y.down_since IS NOT NULL AS is_down,"
-    " coalesce(y.rest_until > clock_timestamp(), false) AS rests, live.own, live.slow,"
+    " coalesce(y.cooldown_until > clock_timestamp(), false) AS rests, live.own, live.slow,"
     " EXISTS (SELECT 1 FROM systems q WHERE q.state = 'active' AND NOT q.is_slow AND q.down_since IS NULL)"
     " AS has_quick,"
     " (SELECT count(*) FROM vendor_admissions WHERE admitted_at > clock_timestamp() - interval '30 seconds') AS workers"

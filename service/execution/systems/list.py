@@ -74,7 +74,7 @@ def list_systems(stores: Stores, settings: Settings) -> list[SystemView]:
     with stores.engine.begin() as connection:
         rows = connection.execute(
             text(
-                "SELECT y.*, coalesce(y.rest_until > clock_timestamp(), false) AS rests,"
+                "SELECT y.*, coalesce(y.cooldown_until > clock_timestamp(), false) AS rests,"
                 " u.last_success_at, u.last_error"
                 " FROM systems y LEFT JOIN suppression_syncs u ON u.system = y.name ORDER BY y.position, y.name"
             )
@@ -93,8 +93,8 @@ def _view(row: Row[Any], settings: Settings) -> SystemView:
         checked_at=row.checked_at,
         check_result=row.check_result,
         down_since=row.down_since,
-        cooldown_until=row.rest_until if row.rests else None,
-        cooldown_reason=row.rest_reason if row.rests else None,
+        cooldown_until=row.cooldown_until if row.rests else None,
+        cooldown_reason=row.cooldown_reason if row.rests else None,
         changes_read_at=row.last_success_at,
         changes_error=row.last_error,
         declaration=None if kind is None else _declared(kind, row.name, settings),

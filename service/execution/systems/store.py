@@ -129,7 +129,7 @@ _FREE = (
             SystemRow.nudged_at.is_(None),
             SystemRow.nudged_at < _NOW - cast(bindparam("again", type_=NullType()), Float) * _SECOND,
         ),
-        or_(SystemRow.rest_until.is_(None), SystemRow.rest_until <= _NOW),
+        or_(SystemRow.cooldown_until.is_(None), SystemRow.cooldown_until <= _NOW),
         # A system that is down is probed by one worker at a time.
         case((SystemRow.down_since.is_(None), SystemRow.max_concurrency), else_=literal_column("1")) > _LIVE,
     )
@@ -189,7 +189,7 @@ def write_breaker(connection: Connection, system: str, write: BreakerWrite) -> N
 
 
 _SECONDS = cast(bindparam("seconds", type_=NullType()), Float)
-_UNTIL = func.greatest(SystemRow.rest_until, _NOW + _SECONDS * _SECOND)
+_UNTIL = func.greatest(SystemRow.cooldown_until, _NOW + _SECONDS * _SECOND)
 _REASON = cast(bindparam("reason", type_=NullType()), Text)
 _ANSWERED = cast(bindparam("answered", type_=NullType()), Boolean)
 _WRITE_BREAKER = (
@@ -202,13 +202,13 @@ _WRITE_BREAKER = (
             SystemRow.down_since: case(
                 (cast(bindparam("down", type_=NullType()), Boolean), func.coalesce(SystemRow.down_since, _NOW))
             ),
-            SystemRow.rest_until: case(
+            SystemRow.cooldown_until: case(
                 (_SECONDS.is_not(None), _UNTIL),
                 # An answer ends the breaker's own cooldown, not one that the vendor asked for.
-                (and_(_ANSWERED, SystemRow.rest_reason == literal_column("'system_down'")), null()),
-                else_=SystemRow.rest_until,
+                (and_(_ANSWERED, SystemRow.cooldown_reason == literal_column("'system_down'")), null()),
+                else_=SystemRow.cooldown_until,
             ),
-            SystemRow.rest_reason: func.coalesce(_REASON, SystemRow.rest_reason),
+            SystemRow.cooldown_reason: func.coalesce(_REASON, SystemRow.cooldown_reason),
             SystemRow.nudged_at: null(),
         }
     )
@@ -222,8 +222,8 @@ def write_cooldown(connection: Connection, system: str, seconds: float, reason: 
 
 _WRITE_COOLDOWN = (
     update(SystemRow)
-    .where(_SYSTEM, or_(SystemRow.rest_until.is_(None), SystemRow.rest_until < _NOW + _SECONDS * _SECOND))
-    .values({SystemRow.nudged_at: null(), SystemRow.rest_until: _UNTIL, SystemRow.rest_reason: _REASON})
+    .where(_SYSTEM, or_(SystemRow.cooldown_until.is_(None), SystemRow.cooldown_until < _NOW + _SECONDS * _SECOND))
+    .values({SystemRow.nudged_at: null(), SystemRow.cooldown_until: _UNTIL, SystemRow.cooldown_reason: _REASON})
 )
 
 
@@ -234,8 +234,8 @@ def end_cooldowns(connection: Connection, reason: str) -> None:
 
 _END_COOLDOWNS = (
     update(SystemRow)
-    .where(SystemRow.rest_reason == _REASON)
-    .values({SystemRow.rest_until: null(), SystemRow.nudged_at: null()})
+    .where(SystemRow.cooldown_reason == _REASON)
+    .values({SystemRow.cooldown_until: null(), SystemRow.nudged_at: null()})
 )
 
 

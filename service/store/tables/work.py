@@ -26,9 +26,9 @@ class SystemRow(Base):
     """A connected system as the configuration last named it. `state` is `active` or `removed`.
 
     `last_bulk` is the bulk submission that had the last batch to itself: it comes last when others wait.
-    Nothing is leased until `rest_until`, for the `rest_reason`. `failed_passes` counts those in a row that got no
-    answer at all; `down_since` is set while the breaker is open. `is_slow`: its last pass took long. `not_covered`: the
-    gaps that its connector declared at the last start; they stay when the connector is removed.
+    Nothing is leased until `cooldown_until`, for the `cooldown_reason`. `failed_passes` counts those in a row that got
+    no answer at all; `down_since` is set while the breaker is open. `is_slow`: its last pass took long. `not_covered`:
+    the gaps that its connector declared at the last start; they stay when the connector is removed.
     """
 
     __tablename__ = "systems"
@@ -43,8 +43,8 @@ class SystemRow(Base):
     last_bulk: Mapped[UUID | None]
     checked_at: Mapped[datetime | None] = mapped_column(Instant)
     check_result: Mapped[str | None] = mapped_column(Text)
-    rest_until: Mapped[datetime | None] = mapped_column(Instant)
-    rest_reason: Mapped[str | None] = mapped_column(Text)
+    cooldown_until: Mapped[datetime | None] = mapped_column(Instant)
+    cooldown_reason: Mapped[str | None] = mapped_column(Text)
     failed_passes: Mapped[int] = mapped_column(server_default="0")
     down_since: Mapped[datetime | None] = mapped_column(Instant)
     is_slow: Mapped[bool] = mapped_column(server_default="false")

@@ -87,13 +87,15 @@ def test_a_reference_lists_the_requests_of_every_key_that_used_it(office: Office
 
 def test_a_system_in_cooldown_says_until_when_and_why(office: Office) -> None:
     until = "clock_timestamp() + interval '1 hour'"
-    office.write(f"UPDATE systems SET rest_until = {until}, rest_reason = 'rate_limited' WHERE name = 'support'")
+    office.write(
+        f"UPDATE systems SET cooldown_until = {until}, cooldown_reason = 'rate_limited' WHERE name = 'support'"
+    )
     systems = {each["name"]: each for each in office.call("GET", "/v1/systems").json()["systems"]}
     assert (systems["support"]["cooldown_reason"], systems["support"]["cooldown_until"] is None) == (
         "rate_limited",
         False,
     )
-    office.write("UPDATE systems SET rest_until = clock_timestamp() - interval '1 second' WHERE name = 'support'")
+    office.write("UPDATE systems SET cooldown_until = clock_timestamp() - interval '1 second' WHERE name = 'support'")
     systems = {each["name"]: each for each in office.call("GET", "/v1/systems").json()["systems"]}
     assert (systems["support"]["cooldown_reason"], systems["support"]["cooldown_until"]) == (None, None)
 

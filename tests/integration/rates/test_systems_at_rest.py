@@ -37,7 +37,7 @@ def events(company: Company, name: str) -> list[str]:
 def due_again(company: Company, name: str) -> None:
     """Time passes: what was postponed is due, and a rest is over."""
     write(company, "UPDATE steps SET due_at = clock_timestamp() WHERE system = :s AND state = 'due'", s=name)
-    write(company, "UPDATE systems SET rest_until = NULL, nudged_at = NULL WHERE name = :s", s=name)
+    write(company, "UPDATE systems SET cooldown_until = NULL, nudged_at = NULL WHERE name = :s", s=name)
 
 
 @SMALL
@@ -75,19 +75,20 @@ def test_the_breaker_opens_probes_with_one_person_and_closes(company: Company) -
     turn_until(company, lambda: not company.rows("SELECT 1 FROM steps WHERE state = 'leased'"), only=lambda _: False)
 
     # A restart probes at once.
-    write(company, "UPDATE systems SET rest_until = clock_timestamp() + interval '1 hour' WHERE name = 'mailing'")
+    write(company, "UPDATE systems SET cooldown_until = clock_timestamp() + interval '1 hour' WHERE name = 'mailing'")
     probe_at_once(company.stores)
-    assert not system(company, "mailing").rest_until
+    assert not system(company, "mailing").cooldown_until
 
     # Still silent: twice the pause. Then it answers, and what was postponed goes on at once.
     due_again(company, "mailing")
     assert run_batch(company.runtime, "mailing", None)
     longer = (
-        "SELECT rest_until > clock_timestamp() + interval '100 seconds' AS longer FROM systems WHERE name = 'mailing'"
+        "SELECT cooldown_until > clock_timestamp() + interval '100 seconds' AS longer"
+        " FROM systems WHERE name = 'mailing'"
     )
     assert company.rows(longer)[0].longer
     mailing.faults = []
-    write(company, "UPDATE systems SET rest_until = NULL WHERE name = 'mailing'")
+    write(company, "UPDATE systems SET cooldown_until = NULL WHERE name = 'mailing'")
     write(
         company,
         "UPDATE steps SET due_at = clock_timestamp() WHERE id = (SELECT min(id::text)::uuid FROM steps"
@@ -111,14 +112,14 @@ def test_a_vendors_word_closes_the_whole_system_until_then(company: Company) -> 
     company.sandboxes["mailing"].faults = [Fault(FaultKind.STATUS, status=429, retry_after="40", times=1)]
     assert run_batch(company.runtime, "mailing", None)
     row = system(company, "mailing")
-    assert row.rest_reason == CooldownReason.RATE_LIMITED
+    assert row.cooldown_reason == CooldownReason.RATE_LIMITED
     calls = len(company.sandboxes["mailing"].journal)
     write(company, "UPDATE steps SET due_at = clock_timestamp() WHERE system = 'mailing' AND state = 'due'")
     assert not run_batch(company.runtime, "mailing", None)
     assert len(company.sandboxes["mailing"].journal) == calls
     # A shorter rest doesn't end the longer one, and nothing of it is a change of state.
     start_cooldown(company.stores, "mailing", 1.0, CooldownReason.RATE_WINDOW)
-    assert system(company, "mailing").rest_until == row.rest_until
+    assert system(company, "mailing").cooldown_until == row.cooldown_until
     assert events(company, "mailing") == ["system_added"]
     due_again(company, "mailing")
     company.runtime._throttles["mailing"]._gate._shut_until.clear()
@@ -153,7 +154,7 @@ def test_what_the_gate_refuses_comes_back_and_counts_as_no_try(company: Company)
     write(company, "UPDATE steps SET due_at = clock_timestamp() WHERE system = 'mailing' AND state = 'due'")
     assert not run_batch(company.runtime, "mailing", None)
     assert company.rows("SELECT count(*) AS n FROM audit_pending")[0].n == before
-    assert system(company, "mailing").rest_reason == CooldownReason.RATE_WINDOW
+    assert system(company, "mailing").cooldown_reason == CooldownReason.RATE_WINDOW
     assert "mailing" not in {s.name for s in due_systems(company.stores, company.settings, nudge_again_seconds=0)}
 
 
@@ -187,7 +188,7 @@ def test_a_pass_takes_no_more_of_a_long_limit_than_there_is(company: Company) ->
         company,
         lambda: (
             run_batch(company.runtime, "mailing", None) is False
-            and company.rows("SELECT 1 FROM systems WHERE name = 'mailing' AND rest_until > clock_timestamp()")
+            and company.rows("SELECT 1 FROM systems WHERE name = 'mailing' AND cooldown_until > clock_timestamp()")
         ),
         only=lambda name: name != "mailing",
     )

@@ -35,3 +35,5 @@ def upgrade() -> None:
         "UPDATE idempotency_keys SET receipt = receipt - 'linked_to'"
         " || jsonb_build_object('duplicate_of', receipt -> 'linked_to') WHERE receipt ? 'linked_to'"
     )
+    op.alter_column("systems", "rest_until", new_column_name="cooldown_until")
+    op.alter_column("systems", "rest_reason", new_column_name="cooldown_reason")
