@@ -13,7 +13,7 @@ endif
 # uv gives up after 60 s for the bytecode of one file; a busy machine with two cores was slower.
 export UV_COMPILE_BYTECODE_TIMEOUT ?= 600
 
-.PHONY: setup demo test prepared check format conformance chaos bench lock clean
+.PHONY: setup demo test prepared check format conformance chaos coverage bench lock clean
 .DELETE_ON_ERROR:
 
 # With a recipe of its own, so that make doesn't say that there is nothing to be done.
@@ -69,6 +69,18 @@ format: setup
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
+# Branches of service, workers and connectors/base that `make test` takes, in all processes. make coverage TESTS=tests/unit
+# measures some tests; OF=<directory> measures another checkout, set up before, with this one's coverage and settings.
+# Measured code is slower, so that time-outs are longer; a test that fails doesn't keep the report from being written.
+OF ?= .
+TESTS ?= tests
+coverage: setup
+	@$(BIN)/uv pip install --quiet --system-certs --python $(OF)/$(BIN)/python "$$($(BIN)/python -m pip freeze | grep '^coverage==')"
+	@set -e; export COVERAGE_PLACE=$(CURDIR)/.coverage-data COVERAGE_RCFILE=$(CURDIR)/tests/coverage.toml PYTHONDONTWRITEBYTECODE=; \
+	rm -rf "$$COVERAGE_PLACE"; mkdir "$$COVERAGE_PLACE"; cd $(OF); \
+	$(BIN)/coverage run -m pytest -n 3 --dist worksteal -o timeout=900 $(TESTS) || echo 'coverage: some tests failed'; \
+	$(BIN)/coverage combine --quiet; $(BIN)/coverage json --quiet; $(BIN)/coverage report --skip-covered --sort=miss
+
 # make conformance VENDOR=zendesk; without VENDOR every connector's. An unknown VENDOR selects nothing, which fails.
 conformance: setup
 	@$(BIN)/pytest -m 'long or not long' tests/conformance $(if $(VENDOR),-k '$(VENDOR)')
@@ -87,5 +99,5 @@ lock: setup
 
 # Leaves expunge-data alone: it may hold requests.
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
+	rm -rf .venv .coverage-data .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find service workers connectors tests -name __pycache__ -type d -prune -exec rm -rf {} +
