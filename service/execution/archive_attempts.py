@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import text
-
+from service.execution.attempts import delete_attempts
 from service.execution.batches import delete_ended
 from service.requests.records.schedule import forget_attempts
 from service.settings import Settings
@@ -22,14 +21,5 @@ def archive_attempts(stores: Stores, settings: Settings, *, limit: int = 200) ->
         requests = forget_attempts(connection, age=timedelta(days=settings.retention.attempts_days), limit=limit)
         if not requests:
             return 0
-        # Steps first, by their requests, then attempts by their steps: never the whole table.
-        batches = connection.execute(
-            text(
-                "WITH step AS MATERIALIZED (SELECT id FROM steps WHERE request_id = ANY(CAST(:ids AS uuid[]))),"
-                " gone AS (DELETE FROM attempts WHERE step_id IN (SELECT id FROM step) RETURNING batch_id)"
-                " SELECT DISTINCT batch_id FROM gone"
-            ),
-            {"ids": requests},
-        ).scalars()
-        delete_ended(connection, list(batches))
+        delete_ended(connection, delete_attempts(connection, requests))
     return len(requests)

@@ -181,6 +181,14 @@ def is_open(connection: Connection, batch_id: UUID) -> bool:
 _IS_OPEN = select(exists().where(BatchRow.id == _BATCH, _OPEN))
 
 
+def open_batches(connection: Connection, batch_ids: Collection[UUID]) -> list[UUID]:
+    """Return those of these batches that haven't ended."""
+    return execute(connection, _OPEN_BATCHES, {"ids": uuid_array(batch_ids)}).scalars()
+
+
+_OPEN_BATCHES = select(BatchRow.id).where(BatchRow.id == func.any(array_parameter("ids", Uuid())), _OPEN)
+
+
 def lock_fence(connection: Connection, batch_id: UUID) -> FencedBatch:
     """Lock the batch, so that no worker leases it and no sweep frees it before the caller commits."""
     return FencedBatch(*execute(connection, _LOCK_FENCE, {"batch": batch_id}).one())

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import text
+from sqlalchemy import exists, func, literal_column, or_, select
 
 from service.execution.select import is_leasable
 from service.execution.systems.store import free_systems, mark_woken
 from service.requests.records.store import pick_identities
 from service.settings import Settings
+from service.store.execute import execute
 from service.store.stores import Stores
+from service.store.tables.requests import RequestRow
+from service.store.tables.work import RequestCheckRow
+
+_NOW = func.clock_timestamp()
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,22 @@ def has_due_identities(stores: Stores) -> bool:
 
 
 # By the oldest row, through the index: a plain EXISTS reads its way through all the rows that were just deleted.
-_WAITING = text(
-    "SELECT (SELECT id FROM request_checks WHERE look_at <= (SELECT clock_timestamp()) ORDER BY id LIMIT 1) IS NOT NULL"
-    " OR EXISTS (SELECT 1 FROM requests"
-    " WHERE next_action = 'freeze' AND due_at <= (SELECT clock_timestamp()))"
+_OLDEST_CHECK = (
+    select(RequestCheckRow.id)
+    .where(RequestCheckRow.look_at <= select(_NOW).scalar_subquery())
+    .order_by(RequestCheckRow.id)
+    .limit(literal_column("1"))
+    .scalar_subquery()
 )
+_TO_FREEZE = exists(
+    select(RequestRow.id).where(
+        RequestRow.next_action == literal_column("'freeze'"), RequestRow.due_at <= select(_NOW).scalar_subquery()
+    )
+)
+_WAITING = select(or_(_OLDEST_CHECK.is_not(None), _TO_FREEZE))
 
 
 def requests_wait(stores: Stores) -> bool:
     """True if a request is to be looked at now."""
     with stores.engine.begin() as connection:
-        return bool(connection.execute(_WAITING).scalar_one())
+        return bool(execute(connection, _WAITING).scalar_one())

@@ -20,6 +20,7 @@ from connectors.base.values import Batch, Identifier, Subject
 from service.audit.evidence_standing import leasable_phases
 from service.domain.identity.cluster import Exclusion
 from service.execution import batches
+from service.execution.attempts import begin_attempts
 from service.execution.batches import TAKE, TAKE_NEW, BatchBeforeLease
 from service.execution.permit import permitted_steps
 from service.execution.quarantine import isolate_suspects
@@ -29,7 +30,7 @@ from service.requests.identifiers import OpenIdentifier, open_people, unseal_rec
 from service.requests.identity.store import read_people
 from service.settings import Settings
 from service.store import interlock
-from service.store.arrays import int_array, uuid_array
+from service.store.arrays import uuid_array
 from service.store.audit_log.log import append_with
 from service.store.audit_log.record_change import Change, Version, chain_entries
 from service.store.encryption.key_store import batch_owner, request_owner
@@ -209,24 +210,8 @@ def _take(
     if batch.is_new:
         values |= {"system": batch.system, "batch_phase": batch.phase}
     append_with(connection, entries, TAKE_NEW if batch.is_new else TAKE, values)
-    _write_attempts(connection, batch, fence, steps, now)
+    begin_attempts(connection, batch.id, fence, batch.phase, {s.id: s.attempts + 1 for s in steps}, now)
     return fence
-
-
-_ATTEMPT = (
-    "INSERT INTO attempts (step_id, number, batch_id, fence, phase, started_at)"
-    " SELECT step, number, :b, :f, :p, :now"
-    " FROM unnest(CAST(:steps AS uuid[]), CAST(:numbers AS integer[])) AS n(step, number)"
-)
-
-
-def _write_attempts(
-    connection: Connection, batch: BatchBeforeLease | LeasedBatch, fence: int, steps: Sequence[Row[Any]], now: datetime
-) -> None:
-    """Before anything is called: a process that dies in the call leaves a trace."""
-    values = {"b": batch.id, "f": fence, "p": batch.phase, "now": now}
-    numbers = int_array(s.attempts + 1 for s in steps)
-    execute(connection, _ATTEMPT, values | {"steps": uuid_array(s.id for s in steps), "numbers": numbers})
 
 
 def _open(

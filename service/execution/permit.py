@@ -18,7 +18,8 @@ from connectors.base.transitions.states import Phase
 from service.domain.execution.events import ApprovalMissing, HoldPlaced, RequestWithdrawn, StepEvent
 from service.domain.requests.states import WITHDRAWN_STATES
 from service.requests.holds.active import held_requests
-from service.requests.steps.move import apply_event, whole_rows
+from service.requests.steps.move import apply_event
+from service.requests.steps.read import read_steps
 from service.requests.steps.schedule import reschedule
 from service.settings import Settings
 from service.store.arrays import uuid_array
@@ -49,7 +50,7 @@ def permitted_steps(
 
 
 def _move(connection: Connection, steps: Sequence[Row[Any]], event: StepEvent, now: datetime) -> None:
-    apply_event(connection, whole_rows(connection, steps), event, actor="worker", at=now)
+    apply_event(connection, read_steps(connection, [step.id for step in steps]), event, actor="worker", at=now)
 
 
 def _stopped(connection: Connection, steps: Sequence[Row[Any]]) -> tuple[set[UUID], set[UUID]]:

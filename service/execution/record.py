@@ -150,7 +150,7 @@ class _Recording:
         rows = self._lock_steps(only_leased=False)
         known = [s for s in self.leased.steps if s.step_id in rows]
         end_attempts(
-            self.connection, self.leased, known, self.received.results, now, late=True, looks=self.received.looks
+            self.connection, self.leased.fence, known, self.received.results, now, late=True, looks=self.received.looks
         )
         in_erase = self.leased.phase is Phase.ERASE
         note_late_effect(self.connection, list(rows), in_erase=in_erase, now=now)
@@ -203,7 +203,7 @@ class _Recording:
         steps = [step for _, step, _ in placed]
         received = decider.received
         end_attempts(
-            self.connection, self.leased, steps, received.results, decider.now, late=False, looks=received.looks
+            self.connection, self.leased.fence, steps, received.results, decider.now, late=False, looks=received.looks
         )
         amend_plans(self.connection, self.settings, amended, decider.now)
 

@@ -43,25 +43,19 @@ def _attempt_after_the_call() -> None:
     """The attempt is written when its answer is recorded."""
     from service.execution import lease as lease_steps
     from service.execution import record as record_answers
-    from service.store.locking import database_now
 
-    write, real = lease_steps._write_attempts, record_answers.end_attempts
-    lease_steps._write_attempts = lambda *args: None
+    write, real = lease_steps.begin_attempts, record_answers.end_attempts
+    pending: list[Any] = []
+    lease_steps.begin_attempts = lambda connection, *begun: pending.append(begun)
 
-    def write_and_end(connection: Any, leased: Any, steps: Any, *args: Any, **named: Any) -> None:
-        ids = [step.step_id for step in steps]
-        rows = connection.execute(record_answers.text("SELECT * FROM steps WHERE id = ANY(:ids)"), {"ids": ids}).all()
-        # The step's count has grown already when it was leased.
-        write(connection, leased, leased.fence, [_Before(row) for row in rows], database_now(connection))
-        real(connection, leased, steps, *args, **named)
+    def write_and_end(connection: Any, fence: int, steps: Any, *args: Any, **named: Any) -> None:
+        ids = {step.step_id for step in steps}
+        for begun in [each for each in pending if ids & each[3].keys()]:
+            pending.remove(begun)
+            write(connection, *begun)
+        real(connection, fence, steps, *args, **named)
 
     record_answers.end_attempts = write_and_end
-
-
-class _Before:
-    def __init__(self, row: Any) -> None:
-        self.id = row.id
-        self.attempts = row.attempts - 1
 
 
 def _token_forgotten() -> None:

@@ -180,7 +180,7 @@ def test_the_attempt_is_written_before_the_call(company: Company, monkeypatch: p
 def test_an_attempt_written_after_the_call_leaves_no_trace(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     request = to_phase(company, "support", "erase")
     with monkeypatch.context() as patch:
-        patch.setattr(lease_steps, "_write_attempts", lambda *args: None)
+        patch.setattr(lease_steps, "begin_attempts", lambda *args: None)
         leased = lease(company, "support")
     die_in_call(company, leased, monkeypatch)
 

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from connectors.base.registry import connector_class
 from service.domain.audit.schema import AuditValue
 from service.domain.errors import NotFound
 from service.domain.execution.events import Decision, DecisionMade, ResolutionReason
 from service.domain.requests.states import WITHDRAWN_STATES
+from service.execution.systems.store import connector_of, system_state
 from service.requests.holds.active import held_requests
 from service.requests.records.store import lock_request
 from service.requests.steps.move import apply_event
 from service.store.locking import database_now, lock_steps
 from service.store.stores import Stores
-from service.store.tables.work import StepRow, SystemRow
+from service.store.tables.work import StepRow
 
 
 def decide_step(stores: Stores, step_id: UUID, *, decision: Decision, reason: ResolutionReason, actor: str) -> None:
@@ -46,8 +47,8 @@ def resolve_step(
             reason,
             is_held=bool(held_requests(connection, [request_id])),
             is_withdrawn=request.state in WITHDRAWN_STATES,
-            system_is_removed=_is_removed(connection, system),
-            searches_first=_searches_first(connection, system),
+            system_is_removed=system_state(connection, system) != "active",
+            searches_first=connector_class(connector_of(connection, system)).declaration.searches_first,
         )
         data: dict[str, AuditValue] = {"reason": reason.value}
         if decision in (Decision.RETRY, Decision.ACCEPT_RECORDS):
@@ -61,13 +62,3 @@ def resolve_step(
             subjects={request_id: request.subject},
             data=data,
         )
-
-
-def _is_removed(connection: Connection, system: str) -> bool:
-    state = connection.execute(select(SystemRow.state).where(SystemRow.name == system)).scalar_one()
-    return bool(state != "active")
-
-
-def _searches_first(connection: Connection, system: str) -> bool:
-    connector = connection.execute(select(SystemRow.connector).where(SystemRow.name == system)).scalar_one()
-    return connector_class(connector).declaration.searches_first

@@ -6,20 +6,22 @@ Decides which of them may: the same as for a single one (resolve_step). Each has
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection
 
 from connectors.base.transitions.states import LEGAL_HOLD, WITHDRAWN
 from service.domain.errors import NotFound, WrongState
 from service.domain.execution.events import Decision, DecisionMade, ResolutionReason
 from service.domain.requests.states import WITHDRAWN_STATES
 from service.execution.steps.resolve import decide_step
+from service.execution.systems.store import system_state
 from service.requests.holds.active import held_requests
 from service.requests.records.rows import StoredRequest
 from service.requests.records.store import lock_requests
 from service.requests.steps.move import apply_event
+from service.requests.steps.read import lock_parked, parked_steps
+from service.requests.steps.rows import StoredStep
 from service.store.locking import database_now
 from service.store.stores import Stores
 
@@ -55,21 +57,9 @@ def retry_steps(
     """
     with stores.engine.begin() as connection:
         _check_system(connection, system)
-        found = connection.execute(
-            text(
-                "SELECT id, request_id FROM steps WHERE system = :s AND state = 'parked' AND id > :after"
-                " AND (reason = :r OR split_part(reason, ':', 1) = :r) ORDER BY id LIMIT :n"
-            ),
-            {"s": system, "r": parked_as, "after": after or UUID(int=0), "n": limit},
-        ).all()
-        requests = lock_requests(connection, {row.request_id for row in found})
-        steps = connection.execute(
-            text(
-                "WITH locked AS MATERIALIZED (SELECT * FROM steps WHERE id = ANY(CAST(:ids AS uuid[]))"
-                " ORDER BY id FOR NO KEY UPDATE) SELECT * FROM locked WHERE state = 'parked'"
-            ),
-            {"ids": [row.id for row in found]},
-        ).all()
+        found = parked_steps(connection, system, parked_as, after=after or UUID(int=0), limit=limit)
+        requests = lock_requests(connection, {request_id for _, request_id in found})
+        steps = lock_parked(connection, [step_id for step_id, _ in found])
         held = held_requests(connection, list(requests))
         stopped = {s.id for s in steps if s.reason == LEGAL_HOLD and s.request_id in held}
         withdrawn = {s.id for s in steps if _is_withdrawn(s, requests[s.request_id])} - stopped
@@ -83,17 +73,17 @@ def retry_steps(
             subjects={request_id: row.subject for request_id, row in requests.items()},
             data={"decision": Decision.RETRY.value, "reason": reason.value},
         )
-    last = found[-1].id if len(found) == limit else None
+    last = found[-1][0] if len(found) == limit else None
     return Retried(len(freed), len(stopped), len(withdrawn), last)
 
 
 def _check_system(connection: Connection, system: str) -> None:
-    state = connection.execute(text("SELECT state FROM systems WHERE name = :s"), {"s": system}).scalar_one_or_none()
+    state = system_state(connection, system)
     if state is None:
         raise NotFound("there is no such system")
     if state != "active":
         raise WrongState("the system isn't connected any more: connect it again first")
 
 
-def _is_withdrawn(step: Row[Any], request: StoredRequest) -> bool:
+def _is_withdrawn(step: StoredStep, request: StoredRequest) -> bool:
     return request.state in WITHDRAWN_STATES and not step.effect_possible and step.reason != WITHDRAWN

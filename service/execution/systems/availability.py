@@ -7,28 +7,37 @@ for admission within the last half minute, if that is more (workers on other mac
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import func, literal_column, select, text
 
 from service.domain.execution.health import CooldownReason, most_passes
 from service.execution.systems.store import end_cooldowns, write_cooldown
 from service.settings import Settings
+from service.store.execute import execute
+from service.store.sql_files import load_sql
 from service.store.stores import Stores
+from service.store.tables.anchors import VendorAdmissionRow
 
-_STANDING = (
-    "SELECT y.connector, y.max_concurrency, y.failed_passes, y.is_slow, y.down_since IS NOT NULL AS is_down,"
-    " coalesce(y.cooldown_until > clock_timestamp(), false) AS rests, live.own, live.slow,"
-    " EXISTS (SELECT 1 FROM systems q WHERE q.state = 'active' AND NOT q.is_slow AND q.down_since IS NULL)"
-    " AS has_quick,"
-    " (SELECT count(*) FROM vendor_admissions WHERE admitted_at > clock_timestamp() - interval '30 seconds') AS workers"
-    " FROM systems y CROSS JOIN LATERAL (SELECT coalesce(sum(l.n) FILTER (WHERE z.name = y.name), 0)::int AS own,"
-    " coalesce(sum(l.n) FILTER (WHERE (z.is_slow OR z.down_since IS NOT NULL)"
-    " AND NOT z.connector = ANY(CAST(%(apart)s AS text[]))), 0)::int AS slow"
-    # One index probe per system: batches that wait for their vendors are open as well, and may be many.
-    " FROM systems z CROSS JOIN LATERAL (SELECT count(*) AS n FROM batches b WHERE b.system = z.name"
-    " AND b.ended_at IS NULL AND b.lease_until > (SELECT clock_timestamp())) AS l) AS live"
-    " WHERE y.name = %(system)s AND y.state = 'active'"
+_STANDING = text(load_sql(__package__, "availability"))
+_WORKERS = select(func.count()).where(
+    VendorAdmissionRow.admitted_at > func.clock_timestamp() - literal_column("interval '15 minutes'")
 )
+
+
+class _Standing(NamedTuple):
+    """The row of availability.sql. `own`, `slow`: live leases of this system, and of all slow ones."""
+
+    connector: str
+    max_concurrency: int
+    failed_passes: int
+    is_slow: bool
+    is_down: bool
+    rests: bool
+    own: int
+    slow: int
+    has_quick: bool
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -47,9 +56,11 @@ def read_availability(stores: Stores, settings: Settings, system: str) -> Availa
     """How it stands; None if it isn't connected or at rest."""
     apart = settings.service.dedicated_workers
     rows = stores.autocommit.execute(_STANDING, {"system": system, "apart": list(apart)})
-    if not rows or rows[0].rests:
+    if not rows:
         return None
-    row = rows[0]
+    row = _Standing(*rows[0])
+    if row.rests:
+        return None
     slow = row.is_slow or row.is_down
     if row.connector in apart:
         # Its workers serve this kind only: nobody else waits for them.
@@ -89,7 +100,5 @@ def live_workers(stores: Stores, settings: Settings) -> int:
     One that has been idle for a quarter of an hour isn't counted; it counts itself before it calls anybody.
     """
     with stores.engine.begin() as connection:
-        admitted: int = connection.execute(
-            text("SELECT count(*) FROM vendor_admissions WHERE admitted_at > clock_timestamp() - interval '15 minutes'")
-        ).scalar_one()
+        admitted: int = execute(connection, _WORKERS).scalar_one()
     return max(settings.service.workers, admitted)

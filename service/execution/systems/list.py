@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Row, text
+from sqlalchemy import Connection, case, func, select
 
 from connectors.base.interface import Connector, Delays, Operation
 from connectors.base.registry import connectors
 from service.execution.systems.store import write_checks
 from service.settings import Settings
+from service.store.execute import execute
 from service.store.stores import Stores
+from service.store.tables.suppression import SuppressionSyncRow
+from service.store.tables.work import SystemRow
 
 
 @dataclass(frozen=True)
@@ -69,34 +72,59 @@ class SystemView:
     declaration: DeclarationView | None
 
 
+class _ListedSystem(NamedTuple):
+    """A connected or removed system, with how its last check and its suppression sync went."""
+
+    name: str
+    connector: str
+    state: str
+    position: int
+    max_concurrency: int
+    checked_at: datetime | None
+    check_result: str | None
+    down_since: datetime | None
+    cooldown_until: datetime | None
+    cooldown_reason: str | None
+    changes_read_at: datetime | None
+    changes_error: str | None
+
+
 def list_systems(stores: Stores, settings: Settings) -> list[SystemView]:
     """All systems, in the order in which they are worked on; removed ones, too, since steps may wait for them."""
     with stores.engine.begin() as connection:
-        rows = connection.execute(
-            text(
-                "SELECT y.*, coalesce(y.cooldown_until > clock_timestamp(), false) AS rests,"
-                " u.last_success_at, u.last_error"
-                " FROM systems y LEFT JOIN suppression_syncs u ON u.system = y.name ORDER BY y.position, y.name"
-            )
-        ).all()
-    return [_view(row, settings) for row in rows]
+        return [_view(system, settings) for system in _all_systems(connection)]
 
 
-def _view(row: Row[Any], settings: Settings) -> SystemView:
+def _all_systems(connection: Connection) -> list[_ListedSystem]:
+    """Return every system in the order of work, also removed ones."""
+    return [_ListedSystem(*row) for row in execute(connection, _ALL).all()]
+
+
+_COOLS_DOWN = SystemRow.cooldown_until > func.clock_timestamp()
+_ALL = (
+    select(
+        SystemRow.name,
+        SystemRow.connector,
+        SystemRow.state,
+        SystemRow.position,
+        SystemRow.max_concurrency,
+        SystemRow.checked_at,
+        SystemRow.check_result,
+        SystemRow.down_since,
+        case((_COOLS_DOWN, SystemRow.cooldown_until)),
+        case((_COOLS_DOWN, SystemRow.cooldown_reason)),
+        SuppressionSyncRow.last_success_at,
+        SuppressionSyncRow.last_error,
+    )
+    .outerjoin(SuppressionSyncRow, SuppressionSyncRow.system == SystemRow.name)
+    .order_by(SystemRow.position, SystemRow.name)
+)
+
+
+def _view(row: _ListedSystem, settings: Settings) -> SystemView:
     kind = connectors().get(row.connector)
     return SystemView(
-        name=row.name,
-        connector=row.connector,
-        state=row.state,
-        position=row.position,
-        max_concurrency=row.max_concurrency,
-        checked_at=row.checked_at,
-        check_result=row.check_result,
-        down_since=row.down_since,
-        cooldown_until=row.cooldown_until if row.rests else None,
-        cooldown_reason=row.cooldown_reason if row.rests else None,
-        changes_read_at=row.last_success_at,
-        changes_error=row.last_error,
+        *row,
         declaration=None if kind is None else _declared(kind, row.name, settings),
     )
 

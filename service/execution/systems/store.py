@@ -101,6 +101,32 @@ _ENTER = (
 )
 
 
+def system_state(connection: Connection, system: str) -> str | None:
+    """Return the state of a system; None if there is none of this name."""
+    row = execute(connection, _STATE, {"system": system}).one_or_none()
+    return None if row is None else row[0]
+
+
+_STATE = select(SystemRow.state).where(_SYSTEM)
+
+
+def connector_of(connection: Connection, system: str) -> str:
+    """Return the name of a known system's connector."""
+    connector: str = execute(connection, _CONNECTOR, {"system": system}).scalar_one()
+    return connector
+
+
+_CONNECTOR = select(SystemRow.connector).where(_SYSTEM)
+
+
+def lock_system(connection: Connection, system: str) -> None:
+    """Lock a system, so that no other transaction counts calls of it meanwhile."""
+    execute(connection, _LOCK, {"system": system})
+
+
+_LOCK = select(SystemRow.name).where(_SYSTEM).with_for_update(key_share=True)
+
+
 def write_last_bulk(connection: Connection, system: str, bulk: UUID | None) -> None:
     """Write which bulk submission has the batch to itself that is being leased."""
     execute(connection, _WRITE_LAST_BULK, {"system": system, "bulk": bulk})

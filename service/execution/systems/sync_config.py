@@ -6,10 +6,7 @@ gets steps for requests that come later.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
-
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import BigInteger, Connection, bindparam, func, select
 
 from connectors.base.registry import connector_class
 from connectors.base.transitions.states import NOT_DONE_YET, StepState
@@ -17,6 +14,7 @@ from service.domain.audit.schema import AuditValue
 from service.domain.execution.events import SystemRemoved, SystemReturned
 from service.execution.systems.store import KnownSystem, lock_systems, remove_system, write_system
 from service.requests.steps.move import apply_event
+from service.requests.steps.read import lock_in_states
 from service.settings import ConfiguredSystem, Settings
 from service.store.audit_log.record_change import Change, Version, log_changes
 from service.store.execute import execute
@@ -26,12 +24,13 @@ from service.suppression.scan_schedule import begin_sync_anew, keep_syncs
 from service.system_rules import rules_of
 
 _LOCK = 0x53595354
+_ONE_AT_A_TIME = select(func.pg_advisory_xact_lock(bindparam("lock", type_=BigInteger())))
 
 
 def sync_systems(stores: Stores, settings: Settings) -> None:
     """Add, change, remove and bring back systems so that the rows say what the configuration says."""
     with stores.engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        execute(connection, _ONE_AT_A_TIME, {"lock": _LOCK})
         known = lock_systems(connection)
         for system in settings.systems:
             _upsert(connection, settings, system, known.get(system.config.name))
@@ -75,7 +74,7 @@ def _upsert(connection: Connection, settings: Settings, system: ConfiguredSystem
     if row is None or row.state != "active" or row.fingerprint != system.fingerprint:
         begin_sync_anew(connection, config.name)
     if row is not None and row.state != "active":
-        parked = _steps(connection, config.name, {StepState.PARKED})
+        parked = lock_in_states(connection, config.name, {StepState.PARKED})
         rules = rules_of(settings, config.name)
         apply_event(connection, parked, SystemReturned(), actor="service", at=database_now(connection), rules=rules)
 
@@ -85,15 +84,5 @@ def _remove(connection: Connection, row: KnownSystem) -> None:
     now = database_now(connection)
     change = Change("system", row.name, row.version, "system_removed", None, {})
     log_changes(connection, [change], actor="service", at=now)
-    unfinished = _steps(connection, row.name, NOT_DONE_YET)
+    unfinished = lock_in_states(connection, row.name, NOT_DONE_YET)
     apply_event(connection, unfinished, SystemRemoved(), actor="service", at=database_now(connection))
-
-
-def _steps(connection: Connection, system: str, states: Collection[StepState]) -> Sequence[Row[Any]]:
-    """The system's steps in these states, locked."""
-    return execute(connection, _LOCK_STEPS, {"system": system, "states": sorted(states)}).all()
-
-
-_LOCK_STEPS = (
-    "SELECT * FROM steps WHERE system = :system AND state = ANY(CAST(:states AS text[])) ORDER BY id FOR NO KEY UPDATE"
-)

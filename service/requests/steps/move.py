@@ -7,26 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from connectors.base.transitions.states import ENDED, StepState, SystemRules, Transition
 from service.domain.audit.schema import AuditValue
 from service.domain.errors import Refusal
 from service.domain.execution.decide import decide
 from service.domain.execution.events import StepEvent
+from service.requests.steps.rows import WholeStep
 from service.requests.steps.store import Entry, StepTransition, apply_transitions, facts_of
 from service.store.locking import request_check
 from service.store.tables.requests import RequestRow
-from service.store.tables.work import StepRow
+
+Step = TypeVar("Step", bound=WholeStep)
 
 
 def apply_event(
     connection: Connection,
-    steps: Sequence[Row[Any]],
-    event: StepEvent | Callable[[Row[Any]], StepEvent],
+    steps: Sequence[Step],
+    event: StepEvent | Callable[[Step], StepEvent],
     *,
     actor: str,
     at: datetime,
@@ -56,14 +58,7 @@ def apply_event(
     return [each.step.id for each in moved]
 
 
-def whole_rows(connection: Connection, steps: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
-    """All columns of these steps, which the caller has locked with fewer."""
-    if not steps:
-        return []
-    return connection.execute(select(StepRow.__table__).where(StepRow.id.in_([step.id for step in steps]))).all()
-
-
-def entry_of(step: Row[Any], to: Transition, more: Mapping[str, AuditValue], batch_id: UUID | None = None) -> Entry:
+def entry_of(step: WholeStep, to: Transition, more: Mapping[str, AuditValue], batch_id: UUID | None = None) -> Entry:
     """The audit entry of a transition that no connector's result caused."""
     data: dict[str, AuditValue] = {"phase": to.phase.value, "state": to.state.value}
     if to.reason is not None:
@@ -79,7 +74,7 @@ def entry_of(step: Row[Any], to: Transition, more: Mapping[str, AuditValue], bat
     return Entry(to, "step_lease_expired" if step.state == StepState.LEASED else "step_due", data, batch_id)
 
 
-def subjects_of(connection: Connection, steps: Sequence[Row[Any]]) -> dict[UUID, str]:
+def subjects_of(connection: Connection, steps: Sequence[WholeStep]) -> dict[UUID, str]:
     """The pseudonyms of these steps' requests."""
     ids = {step.request_id for step in steps}
     rows = connection.execute(select(RequestRow.id, RequestRow.subject).where(RequestRow.id.in_(ids)))

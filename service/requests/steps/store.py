@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -34,11 +34,13 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.types import NullType
 
 from connectors.base.transitions.results import remaining_counts
 from connectors.base.transitions.states import Membership, Phase, StepFacts, StepState, Transition
 from service.domain.audit.schema import AuditValue
+from service.requests.steps.rows import LockedStep, StartingStep, WholeStep
 from service.store.arrays import (
     BinaryArray,
     array_parameter,
@@ -53,23 +55,6 @@ from service.store.audit_log.record_change import Change, chain_entries
 from service.store.execute import execute
 from service.store.locking import version_of
 from service.store.tables.work import BatchRow, StepRow
-
-
-class LockedStep(Protocol):
-    """The columns of a locked step's row that the store reads. Counts and lists may be empty or None."""
-
-    @property
-    def id(self) -> UUID: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def entry_hash(self) -> bytes | None: ...
-    @property
-    def erased(self) -> Mapping[str, int] | None: ...
-    @property
-    def remaining(self) -> Mapping[str, int] | None: ...
-    @property
-    def not_covered(self) -> Sequence[str] | None: ...
 
 
 @dataclass(frozen=True)
@@ -100,7 +85,7 @@ class Entry:
 class StepTransition(NamedTuple):
     """A locked step, its request's pseudonym, and where it goes."""
 
-    step: Any
+    step: LockedStep
     subject: str
     entry: Entry
     findings: Findings | None = None
@@ -131,7 +116,7 @@ def _write(*, with_findings: bool) -> Update:
         .where(BatchRow.id == StepRow.batch_id, BatchRow.ended_at.is_(None), BatchRow.phase == e.c.phase)
         .scalar_subquery()
     )
-    values: dict[Any, Any] = {
+    values: dict[InstrumentedAttribute[object], object] = {
         StepRow.phase: e.c.phase,
         StepRow.state: e.c.state,
         StepRow.reason: e.c.reason,
@@ -218,10 +203,10 @@ def apply_transitions(
     append_with(connection, entries, statement, values)
 
 
-def _values(transitions: Sequence[StepTransition], now: datetime) -> dict[str, Any]:
+def _values(transitions: Sequence[StepTransition], now: datetime) -> dict[str, object]:
     """Each step's id and the number of its entry; each entry once for all steps that had no counts before."""
     numbers: dict[tuple[int, UUID | None], int] = {}
-    entries: list[dict[str, Any]] = []
+    entries: list[dict[str, object]] = []
     of: list[int] = []
     for each in transitions:
         step = each.step
@@ -239,7 +224,7 @@ def _values(transitions: Sequence[StepTransition], now: datetime) -> dict[str, A
     }
 
 
-def _columns(each: StepTransition) -> dict[str, Any]:
+def _columns(each: StepTransition) -> dict[str, object]:
     entry, to = each.entry, each.entry.to
     return {
         "phase": to.phase,
@@ -263,7 +248,7 @@ def _columns(each: StepTransition) -> dict[str, Any]:
     }
 
 
-def _found(findings: Sequence[Findings | None]) -> dict[str, Any]:
+def _found(findings: Sequence[Findings | None]) -> dict[str, object]:
     return {
         "found": bool_array(each is not None for each in findings),
         "records": BinaryArray(None if each is None else each.records for each in findings),
@@ -301,7 +286,7 @@ class Start:
 
     `step`: its locked row, or the step that isn't written yet."""
 
-    step: Any
+    step: StartingStep
     plan_version: int
     to: Transition
 
@@ -381,7 +366,7 @@ MARK_LEASED = (
 """Mark the steps `ids` as leased in `batch`. The lease's entry tells of all of them."""
 
 
-def facts_of(step: Any) -> StepFacts:
+def facts_of(step: WholeStep) -> StepFacts:
     """Return the facts of a locked step's whole row that the rule reads, outside a lease's result."""
     return StepFacts(
         phase=Phase(step.phase),

@@ -112,7 +112,7 @@ def delay_ignored(patch: pytest.MonkeyPatch) -> None:
 
 def attempt_after_call(patch: pytest.MonkeyPatch) -> None:
     """Nothing is on record when the vendor is called."""
-    patch.setattr(lease_steps, "_write_attempts", lambda *args: None)
+    patch.setattr(lease_steps, "begin_attempts", lambda *args: None)
 
 
 def token_forgotten(patch: pytest.MonkeyPatch) -> None:
