@@ -15,7 +15,7 @@ from service.store.stores import Stores
 
 
 def check_keys(stores: Stores, tokens: Sequence[str]) -> list[Caller | KeyRefusal]:
-    """The caller that each token stands for, by the database's clock; else the reason."""
+    """Return the caller of each token, by the database's clock; else the reason of the refusal."""
     presented = [parse_token(token) for token in tokens]
     prefixes = {each.prefix for each in presented if each is not None}
     if not prefixes:

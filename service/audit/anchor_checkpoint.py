@@ -1,7 +1,7 @@
 """Publish the newest signed head to every anchor that doesn't have it yet, after comparing.
 
-Decides that nothing is ever published over a disagreement: that would hide it. An anchor that doesn't answer is tried
-again at the next turn; the store remembers for each what it has.
+Decides that nothing is published over a disagreement, because that would hide it. An anchor that doesn't answer is
+called again in the next turn; the store remembers the size that each anchor has.
 """
 
 from __future__ import annotations

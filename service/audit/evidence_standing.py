@@ -1,8 +1,8 @@
-"""Tell whether the evidence keeps up with the work, and which work may be leased while it doesn't.
+"""Decide whether the evidence keeps up with the work, and which work may be leased while it doesn't.
 
-Past the bounds of `[audit]` no suppressing or erasing starts: searches and looks go on, because they change nothing in
-any system. Nothing is moved or parked for it, so the steps stay due and go on by themselves when the log is signed and
-anchored again. domain.audit.evidence_bounds has the rule.
+Beyond the bounds of `[audit]` no suppression or erasure starts; searches and looks continue, because they change
+nothing in any system. No step is moved or parked for it, so that the steps stay due and continue when the log is signed
+and anchored again. domain.audit.evidence_bounds has the rule.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class EvidenceStanding:
         return (*signing, *self.stopped)
 
     def lines(self) -> tuple[str, ...]:
-        """The same and each failing anchor, in words for the operator's console."""
+        """Return the reasons and each failing anchor, in words for the operator's console."""
         failing = tuple(each.reason for each in self.troubles)
         stopped = tuple(f"NOTHING NEW IS ERASED: {_WORDS[reason]} ({reason})" for reason in self.stopped)
         return (*stopped, *failing)

@@ -40,9 +40,10 @@ class Comparison:
 def compare_with_anchors(
     engine: Engine, signing_key: SigningKey, anchors: Sequence[Anchor], *, at_start: bool = True
 ) -> Comparison:
-    """Ask every anchor, and shut the gate for what they say. No transaction is open while they are asked.
+    """Compare with every anchor, and engage the interlock for each disagreement.
 
-    Later than at the start, silence doesn't shut the gate: the log was compared, and requests are processed.
+    No transaction is open while the anchors are called. If no anchor answers, the interlock is engaged at the start
+    only: later the log was compared before, and requests are processed.
     """
     log = StoredLog(engine, signing_key.trusted)
     agree: list[str] = []
@@ -81,11 +82,11 @@ def admit(engine: Engine, signing_key: SigningKey, anchors: Sequence[Anchor]) ->
 def accept_restored_store(
     engine: Engine, signing_key: SigningKey, anchors: Sequence[Anchor], *, operator: str
 ) -> list[OpenConflict]:
-    """A named human says that the store as it is goes on. Returns what still stands open afterwards.
+    """Accept the store as it is, by a named human's decision. Returns the conflicts that are still open.
 
-    The word is logged, signed, and published over what each anchor had; only then the gate opens. If the process dies
-    before, the disagreement is found again. Raises Invalid for a name that can't stand in the log, AuditLogBroken if
-    the store's own log doesn't hold: that can't be accepted.
+    The decision is logged, signed, and published over the head of each anchor; only then the interlock is released. If
+    the process dies before, the disagreement is found again. Raises Invalid for a name that the log can't hold,
+    AuditLogBroken if the store's own log is broken, because that can't be accepted.
     """
     actor = f"operator:{operator}"
     with engine.begin() as connection:
@@ -119,7 +120,7 @@ def accept_restored_store(
 def _publish_over(
     engine: Engine, log: StoredLog, head: SignedHead, anchors: Sequence[Anchor], disagreeing: set[str]
 ) -> set[str]:
-    """The anchors that have the head now, and those that aren't configured any more."""
+    """Return the anchors that have the head now, and those that aren't configured any more."""
     done = disagreeing - {anchor.name for anchor in anchors}
     for anchor in anchors:
         if anchor.name not in disagreeing:

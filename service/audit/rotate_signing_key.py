@@ -27,7 +27,7 @@ from service.store.locking import database_now
 
 @dataclass(frozen=True)
 class Rotation:
-    """The keys before and after, where the old one ended, and the note that tells auditors."""
+    """The keys before and after, the size at which the old one ended, and the note for auditors."""
 
     old: TrustedKey
     new: TrustedKey
@@ -39,9 +39,9 @@ class Rotation:
 def rotate_signing_key(
     engine: Engine, directory: Path, origin: str, *, operator: str, service: KeyService | None = None
 ) -> Rotation:
-    """Rotate, to a key of `service` if there is one: so a log moves from a file to a KMS.
+    """Rotate, to a key of `service` if there is one, so that a log can be moved from a file to a KMS.
 
-    Raises Invalid for a name that can't stand in the log, AuditLogBroken, SigningKeyUnusable.
+    Raises Invalid for a name that the log can't hold, AuditLogBroken, SigningKeyUnusable.
     """
     old = load_signing_key(directory, origin, service)
     checkpoint_everything(engine, old)

@@ -67,7 +67,7 @@ class _Pending(NamedTuple):
 
 @dataclass
 class _Chained:
-    """Pending entries that follow their object's newest one, in order, and why the others don't."""
+    """Pending entries that follow their object's newest one, in order, and the reasons why others don't."""
 
     raws: list[bytes] = field(default_factory=list)
     subjects: list[str | None] = field(default_factory=list)
@@ -84,12 +84,12 @@ def sequence_audit(
     checkpoint_now: bool = False,
     rule: CheckpointRule = CheckpointRule(),
 ) -> SequencedBatch:
-    """Sequences at most `max_entries` pending entries; call again at once while the answer says `more`.
+    """Sequence at most `max_entries` pending entries; call again at once while the result has `more`.
 
-    The log's origin is the signing key's name. A second sequencer waits for the first. With `checkpoint_now` the answer
-    carries a note that covers everything sequenced so far. Raises AuditLogBroken, after keeping the finding, if what is
-    stored doesn't agree with the last signed checkpoint: then nothing was changed or signed, and nothing is until a
-    human looked. Pending entries are safe meanwhile.
+    The log's origin is the signing key's name. A second sequencer waits for the first. With `checkpoint_now` the result
+    has a note that covers everything sequenced so far. Raises AuditLogBroken, after storing the finding, if the stored
+    log doesn't agree with the last signed checkpoint: then nothing was changed or signed, and nothing will be until a
+    human has repaired the log. Pending entries are safe meanwhile.
     """
     try:
         with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
@@ -102,7 +102,7 @@ def sequence_audit(
 
 
 def lock_sequencer(connection: Connection) -> None:
-    """No other transaction sequences or signs until this one ends."""
+    """Keep every other transaction from sequencing or signing until this one ends."""
     execute(connection, _LOCK)
 
 
@@ -146,7 +146,10 @@ def _sequence(
 
 
 def _log_new_key(connection: Connection, key: TrustedKey) -> None:
-    """The first entry under a new key: with it the log grows, so that the new key signs a head of its own."""
+    """Log the first entry under a new key.
+
+    The log grows with it, so that the new key signs a head of its own.
+    """
     taken = ("signing_key", key.fingerprint)
     version, digest = heads_of(connection, [taken]).get(taken, (0, None))
     if version > 1:

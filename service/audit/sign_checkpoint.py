@@ -1,8 +1,8 @@
 """Sign the head of the log, and only if it is the last signed head with entries added.
 
 A log must never sign two inconsistent heads. Before signing: the stored tree still gives the last signed root, every
-entry since then is hashed anew from its bytes, the stored nodes give the same new root, and the consistency proof that
-a witness would be shown holds. Entries before the last checkpoint are not hashed again here; the export does that.
+entry since then is hashed anew from its bytes, the stored nodes give the same new root, and the consistency proof for a
+witness holds. Entries before the last checkpoint are not hashed again here; the export does that.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def sign_checkpoint(
     before: GrowingTree,
     tree: GrowingTree,
 ) -> str:
-    """The note over `tree`, stored; the last note if the log hasn't grown since.
+    """Store and return the note over `tree`; the last note if the log hasn't grown since.
 
-    `before` is the stored tree as this transaction found it, `tree` the same with what the transaction added, hashed
-    from its bytes. Runs in the sequencer's transaction, under its lock. Raises AuditLogBroken.
+    `before` is the stored tree as this transaction found it, `tree` the same with the entries that the transaction
+    added, hashed from their bytes. Runs in the sequencer's transaction, under its lock. Raises AuditLogBroken.
     """
     known = _tree_at(connection, last)
     _grow_from_bytes(connection, known, before.size)

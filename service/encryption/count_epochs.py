@@ -1,4 +1,4 @@
-"""Count what tells whether encryption epochs are rotated and destroyed in time, for graphs and alerts."""
+"""Count late epochs and missing keys, for graphs and alerts."""
 
 from __future__ import annotations
 

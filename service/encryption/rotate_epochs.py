@@ -34,7 +34,7 @@ _REWRAP_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class EpochWork:
-    """One run. `busy`: another process rotates. `unfinished`: the next run goes on re-wrapping."""
+    """One run. `busy`: another process rotates. `unfinished`: the next run continues to re-wrap."""
 
     begun: bool = False
     rewrapped: bool = False
@@ -44,7 +44,10 @@ class EpochWork:
 
 
 def rotate_epochs(stores: Stores, settings: Settings, *, now: bool = False, actor: str = "scheduler") -> EpochWork:
-    """Do what is due; with `now`, begin the next epoch whatever its age. Raises EpochKeyUnusable, Invalid."""
+    """Rotate if it is due; with `now`, begin the next epoch whatever its age.
+
+    Raises EpochKeyUnusable, Invalid.
+    """
     _check_actor(actor)
     epochs = stores.keys.epochs
     with epochs.one_at_a_time() as ours:
@@ -79,9 +82,9 @@ def adopt_epochs(stores: Stores, *, operator: str) -> int:
 
 
 def give_up_epoch(stores: Stores, epoch: EncryptionEpoch, *, operator: str) -> int:
-    """Accept that an epoch's key is gone for good. Returns how many data keys can never be unwrapped.
+    """Accept that an epoch's key is lost. Returns how many data keys can never be unwrapped.
 
-    Raises WrongState for an epoch whose key is there or that has ended; Invalid for a name that the log can't hold.
+    Raises WrongState for an epoch whose key exists or that has ended; Invalid for a name that the log can't hold.
     """
     _check_actor(f"operator:{operator}")
     if not epoch.has_key:
@@ -102,13 +105,13 @@ def find_epoch(stores: Stores, written: str) -> EncryptionEpoch:
 
 
 def _check_actor(actor: str) -> None:
-    """Before anything is done: afterwards the audit log would refuse the name."""
+    """Refuse a name that the audit log would refuse, before anything is done."""
     if not is_actor(actor):
         raise Invalid("operator: a name in lower case without spaces, such as ada.byron", field="operator")
 
 
 def _rewrap(stores: Stores) -> bool:
-    """True if the last page was reached; False if the time was over before."""
+    """Return True if the last page was reached, False if the time was over before."""
     until, after = time.monotonic() + _REWRAP_SECONDS, ""
     while time.monotonic() < until:
         last = stores.keys.rewrap(after=after)

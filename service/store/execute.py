@@ -82,7 +82,7 @@ class Result:
 class Compiled:
     """A statement as the driver takes it.
 
-    `literals`: the values that stand in the expression, by parameter. `is_direct`: the driver needs nothing else.
+    `literals`: the values in the expression itself, by parameter. `is_direct`: the driver needs nothing else.
     """
 
     words: str

@@ -2,9 +2,9 @@
 
 It is engaged while the audit log disagrees with an anchor, and for a process that this store doesn't know. Decides
 nothing itself: service.audit.reconcile compares the log with the anchors and writes the conflicts, and the transaction
-that leases work asks. Each process carries the admission that it got when it compared the store
-with the anchors, and exchanges it for a fresh one every few seconds. A database that was restored under a running
-process doesn't hold the newest admission, so the process gets no work before it has compared again.
+that leases work reads them. Each process has an admission since it compared the store with the anchors, and exchanges
+it for a fresh one every few seconds. A database that was restored under a running process doesn't hold the newest
+admission, so that the process gets no work before it has compared again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The members of a certificate's file, as far as its pages show them.
 
-Decides nothing: `domain.requests.certificate` says what is claimed, `domain.audit.proof_bundle` how it is proven.
+Decides nothing: `domain.requests.certificate` decides the claims, `domain.audit.proof_bundle` their proof.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Lay a certificate out on pages, with the signed file attached and its hash on every page.
 
-Decides what an auditor reads and in which order. Proves nothing: the proof is the JSON certificate, which the PDF
-carries as an attachment, byte for byte, and names by its SHA-256. No address, no picture, no code to scan: the page has
-to be understood without us. The same certificate gives the same bytes: nothing is compressed, since compression differs
-between versions of a library, and the only date is the certificate's own.
+Decides the content of the pages and its order. Proves nothing: the proof is the JSON certificate, which the PDF carries
+as an attachment, byte for byte, and names by its SHA-256. No address, no picture, no code to scan, because an auditor
+must understand the page without us. The same certificate gives the same bytes: nothing is compressed, because
+compression differs between versions of a library, and the only date is the certificate's own.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class ExportedLog:
 
 
 def export_audit(engine: Engine, signing_key: SigningKey, out: BinaryIO) -> ExportedLog:
-    """Sequences what is pending, signs a checkpoint, and writes the log up to it.
+    """Sequence the pending entries, sign a checkpoint, and write the log up to it.
 
     Raises AuditLogBroken; if the tree under the last checkpoint is damaged, before the first byte is written.
     """
@@ -114,7 +114,7 @@ class _Findings:
 
 
 class _Recheck:
-    """Builds the tree from the bytes that go out, and compares everything that is stored with it."""
+    """Builds the tree from the written bytes, and compares all stored hashes and heads with it."""
 
     def __init__(self, connection: Connection, trusted: TrustedKey, findings: _Findings) -> None:
         self._connection = connection

@@ -1,7 +1,7 @@
-"""Compute a report from the signed log: the same numbers that anybody gets who has the export.
+"""Compute a report from the signed log, with the numbers that any reader of the export can compute.
 
-Decides which reports there are. Nothing is read but the log's entries, and no report is made from bytes that aren't
-under the signed root.
+Decides which reports there are. Only the log's entries are read, and no report is made from bytes that aren't under the
+signed root.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ SLICE_FORMAT = "expunge-audit-slice/1"
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A question to the log at one signed size: what is asked, the range, and what decides entry by entry."""
+    """A question to the log at one signed size: the selection, the range, and the choice of each entry."""
 
     note: str
     checkpoint: Checkpoint
@@ -65,7 +65,7 @@ class Excerpt:
 def select_entries(
     engine: Engine, signing_key: SigningKey, selection: Selection, *, size: int | None = None
 ) -> Excerpt:
-    """Pins the log, as of now or at a signed `size`, and finds what the selection holds.
+    """Pin the log, as of now or at a signed `size`, and find the range of the selection.
 
     Raises NotFound where no checkpoint of that size was signed; AuditLogBroken.
     """
@@ -114,7 +114,10 @@ def chosen_entries(engine: Engine, excerpt: Excerpt) -> Iterator[tuple[LoggedEnt
 
 
 def signed_entries(engine: Engine, checkpoint: Checkpoint) -> Iterator[LoggedEntry]:
-    """The log's entries up to a checkpoint, hashed as they go by. Raises AuditLogBroken instead of ending."""
+    """Yield the log's entries up to a checkpoint, and hash them meanwhile.
+
+    Raises AuditLogBroken after the last one if they don't agree with the checkpoint.
+    """
     with engine.begin() as connection:
         tree = stored_tree(connection, pruned_prefix(connection))
     for page in read_pages(engine, tree.size, checkpoint.size):

@@ -38,13 +38,16 @@ def anchor_names(settings: Settings) -> tuple[str, ...]:
 
 
 def default_directory(settings: Settings) -> Path:
-    """Beside the data directory, not in it: whoever restores the one as a whole doesn't restore the other."""
+    """Return a directory beside the data directory, not in it.
+
+    A restore of the data directory then doesn't restore the anchor.
+    """
     data = settings.service.data_directory.resolve()
     return data.with_name(f"{data.name}.audit-anchor")
 
 
 def _anchor(given: AnchorSettings, base: Path, retention_seconds: float) -> Anchor:
-    # The settings' validator has made sure that each kind has what it needs.
+    # The settings' validator has made sure that each kind has the settings that it needs.
     directory = base / (given.directory or Path())
     if given.kind == "file":
         return FileAnchor(given.name, directory)

@@ -1,7 +1,7 @@
-"""A git repository of signed heads: a commit per head, pushed to a remote if one is configured.
+"""Keep signed heads in a git repository: a commit per head, pushed to a remote if one is configured.
 
-The branch's newest commit holds the newest head, its history all of them; force-pushes are for the remote to refuse
-(`receive.denyNonFastForwards`). The remote's branch is what is compared: a local clone that agrees with a rewritten
+The branch's newest commit holds the newest head, its history all of them; the remote must refuse force-pushes
+(`receive.denyNonFastForwards`). The remote's branch is compared, because a local clone that agrees with a rewritten
 database proves nothing. Runs the `git` program, with no shell, no prompt and no configuration of the user's.
 """
 
@@ -38,7 +38,7 @@ class GitAnchor:
         return compare_with(self._name, self.last_note, log)
 
     def publish(self, head: SignedHead, log: SignedLog, *, over: bool = False) -> None:
-        """Commit the head on top of what the remote has, and push. Raises AnchorUnreachable."""
+        """Commit the head on top of the remote's branch, and push. Raises AnchorUnreachable."""
         tip = self._tip()
         if tip is not None and self._note_at(tip) == head.note:
             return

@@ -65,7 +65,7 @@ class StoredLog:
 
 
 def remember_published(connection: Connection, anchor: str, size: int) -> None:
-    """Note what an anchor has, after it said that it has it."""
+    """Write the size that an anchor has, after the anchor confirmed it."""
     execute(connection, _REMEMBER, {"anchor": anchor, "size": size})
 
 

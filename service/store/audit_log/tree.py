@@ -1,7 +1,7 @@
-"""The Merkle tree in its tables: reading node hashes in bulk, proofs from them, and writing what grew.
+"""Read and write the Merkle tree in its tables: node hashes in bulk, proofs, and new leaves.
 
-Stored hashes prove nothing about the entries' bytes (they may be intact while an entry was edited), so callers that
-vouch for something hash the bytes themselves: proven_entries, sign_checkpoint and export_audit do.
+Stored hashes prove nothing about the entries' bytes (they may be intact while an entry was edited), so that callers
+that prove something hash the bytes themselves: proven_entries, sign_checkpoint and export_audit do.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def keep_anchor_troubles(engine: Engine, troubles: Mapping[str, str]) -> None:
 
 
 def audit_troubles(connection: Connection) -> list[AuditTrouble]:
-    """Return what fails now, by part."""
+    """Return the parts that fail now, in their order."""
     age = func.date_part("epoch", func.clock_timestamp() - AuditTroubleRow.since)
     row = AuditTroubleRow
     rows = connection.execute(select(row.part, row.code, row.reason, age.label("seconds")).order_by(row.part))

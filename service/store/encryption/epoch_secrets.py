@@ -34,4 +34,4 @@ class EpochSecrets(Protocol):
         """Wrap the key under the newest key-encryption key; False if there was nothing to do."""
 
     def tidy(self) -> None:
-        """Destroy what an interrupted write left over. Only one process may call this at a time."""
+        """Destroy files of an interrupted write. Only one process may call this at a time."""

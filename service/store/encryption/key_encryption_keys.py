@@ -47,7 +47,7 @@ class KeyEncryptionKeys:
         return self.newest, seal(self._secrets[self.newest], key, context)
 
     def unwrap(self, key_id: str, wrapped: bytes, context: str) -> bytes:
-        """Open what `wrap` made. Raises UnknownKeyEncryptionKey, SealBroken."""
+        """Open the result of `wrap`. Raises UnknownKeyEncryptionKey, SealBroken."""
         if key_id not in self._secrets:
             self.read_again()
         if key_id not in self._secrets:

@@ -1,12 +1,12 @@
-"""Keyed hashes: how an identifier is known after, or without, its value.
+"""Keyed hashes, by which an identifier is recognised without its value.
 
-HMAC-SHA256 under the pepper, over kind and normal form. Still personal data (GDPR recital 26: who holds the pepper can
-test a guess): access-controlled, never in the audit log.
+HMAC-SHA256 under the pepper, over kind and normal form. They are still personal data (GDPR recital 26: the holder of
+the pepper can test a guess): access-controlled, never in the audit log.
 
 Rotation adds a pepper and keeps the earlier ones: a hash of version 2 is HMAC(pepper 2, hash of version 1). So a stored
-hash can be brought to the next version without the value, which for sealed people is gone, and every hash in the store
-is of one version: look-ups, holds and joins compare equal bytes. To test a guess, all peppers are needed: with the
-first one leaked, adding a second protects what is stored from then on.
+hash can be brought to the next version without the value, which was destroyed for sealed requests, and every hash in
+the store is of one version: look-ups, holds and joins compare equal bytes. Testing a guess needs all peppers: if the
+first one is disclosed, a second one protects the stored hashes from then on.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def refuse_other_peppers(engine: Engine, pepper: Pepper) -> None:
             execute_on_driver(dbapi_connection, _COMPARING)
             theirs = [bytes(value) for value in execute_on_driver(dbapi_connection, _VERSIONS).scalars()]
         except psycopg.errors.UndefinedTable:
-            theirs = []  # Not migrated yet: readiness says so.
+            theirs = []  # Not migrated yet: readiness reports that.
         finally:
             dbapi_connection.rollback()
         if theirs and theirs != ours:

@@ -1,4 +1,4 @@
-"""AES-256-GCM with bound context: what is sealed for one place can't be opened in another."""
+"""AES-256-GCM with bound context: a value that was sealed for one place can't be opened in another."""
 
 from __future__ import annotations
 

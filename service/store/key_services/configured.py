@@ -1,7 +1,7 @@
 """The key service of this installation, from its settings; None where the log's key is a file of ours.
 
-With keys in the configuration *and* a Vault, a log begins with and rotates to Vault's, and what it began with still
-signs until then: so a log moves from the one to the other.
+With keys in the configuration *and* a Vault, a new log begins with Vault's key, and a rotation takes Vault's key; the
+key that a log began with still signs until then. So a log can be moved from the one to the other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from service.store.key_services.vault import VaultKeys
 
 
 def configured_key_service(settings: Settings) -> KeyService | None:
-    """Opens nothing: a service speaks when asked. Raises ConfigurationError."""
+    """Return the service, without connecting: it connects when it is called. Raises ConfigurationError."""
     services: dict[str, KeyService] = {}
     if settings.keys.audit_vault is not None:
         vault, base = settings.keys.audit_vault, Path()

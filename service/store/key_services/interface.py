@@ -23,10 +23,13 @@ class KeyService(Protocol):
     """Holds Ed25519 keys by id. Key ids hold no spaces. Every call may raise SigningKeyUnusable."""
 
     def newest(self) -> str:
-        """The id of the newest key: what a log begins with."""
+        """Return the id of the newest key, with which a log begins."""
 
     def create_next(self) -> str:
-        """The id of a key that no log has used: what a rotation takes. May be called again for one that died."""
+        """Return the id of a key that no log has used, for a rotation.
+
+        May be called again after a rotation that died.
+        """
 
     def public_key(self, key_id: str) -> Ed25519PublicKey:
         """The key's public half."""

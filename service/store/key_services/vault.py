@@ -48,16 +48,16 @@ class VaultKeys:
         self._vault = VaultTransit(url, mount, token_file, namespace=namespace, roots=roots, transport=transport)
 
     def newest(self) -> str:
-        """The newest version."""
+        """Return the id of the newest version."""
         return self._id(self._read().get("latest_version"))
 
     def create_next(self) -> str:
-        """Has Vault make a version. One that a rotation which died had made stays unused."""
+        """Make a new version in Vault. A version that an interrupted rotation made stays unused."""
         self._call("POST", f"keys/{self._key}/rotate", {})
         return self.newest()
 
     def public_key(self, key_id: str) -> Ed25519PublicKey:
-        """As Vault says it. Asked once, when the log takes the key."""
+        """Return the public half that Vault states; called once, when the log takes the key."""
         keys = self._read().get("keys")
         version = keys.get(str(self._version(key_id))) if isinstance(keys, Mapping) else None
         encoded = version.get("public_key") if isinstance(version, Mapping) else None
@@ -68,7 +68,7 @@ class VaultKeys:
             raise SigningKeyUnusable("vault_public_key_not_understood") from None
 
     def sign(self, key_id: str, message: bytes) -> bytes:
-        """By exactly this version of the key."""
+        """Sign by exactly this version of the key."""
         version = self._version(key_id)
         asked = {"input": base64.b64encode(message).decode(), "key_version": version}
         answer = self._call("POST", f"sign/{self._key}", asked)

@@ -14,7 +14,7 @@ from service.store.tables.requests import Instant
 
 
 class ApiKeyRow(Base):
-    """An API key: what is shown of it (`prefix`), the hash of its secret, its scopes, its end."""
+    """An API key: its shown part (`prefix`), the hash of its secret, its scopes, its end."""
 
     __tablename__ = "api_keys"
 

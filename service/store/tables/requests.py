@@ -1,7 +1,6 @@
-"""Requests and what is theirs: identifiers (sealed), plans, suppression entries.
+"""Requests and their rows: identifiers (sealed), plans, suppression entries.
 
-`next_action` and `due_at` of a request's row say which action is due, and when. No column holds
-personal data in clear.
+`next_action` and `due_at` of a request's row say which action is due, and when. No column holds personal data in clear.
 """
 
 from __future__ import annotations
@@ -46,11 +45,11 @@ _ROOM = {"postgresql_with": {"fillfactor": "65"}}
 class RequestRow(Base):
     """One data-subject request. `subject` is its random pseudonym in the audit log.
 
-    One that came with an import has its line's number, and the HMAC of what stood there until it is sealed. One that
-    the suppression sync opened names the first request of the person who re-appeared.
+    A request of an import has its line's number and, until it is sealed, the HMAC of the line. A request that the
+    suppression sync opened names the first request of the person who re-appeared.
 
-    `doubts_version` counts the times that the request was set aside for a human. `second_person_for`: with which doubts
-    a reviewer went on, so that every version of the plan needs a second person.
+    `doubts_version` counts how often the request was set aside for a human. `second_person_for`: the doubts with which
+    a reviewer let the request continue, because of which every version of its plan needs a second person.
     """
 
     __tablename__ = "requests"
@@ -129,8 +128,8 @@ class RequestRow(Base):
 class IdentifierRow(Base):
     """One identifier of a request. `sealed` is emptied when the request is sealed; the keyed hash stays.
 
-    `use` is `planned`, `pending` (not yet settled), `dropped` (by a reviewer) or `excluded` (never used to address
-    anybody, `exclusion` says why). `system` is set for identifiers known in one system only.
+    `use` is `planned`, `pending` (not settled yet), `dropped` (by a reviewer) or `excluded` (never sent to a system,
+    for the reason in `exclusion`). `system` is set for identifiers known in one system only.
     """
 
     __tablename__ = "identifiers"

@@ -1,7 +1,7 @@
 """The engine's rows: systems, steps, batches, attempts.
 
-A step is one (person, system) pair. It walks through the phases `locate`, `suppress`, `erase`, `confirm`; `state` says
-whether it is `waiting`, `due`, `leased`, `accepted`, `parked`, or how it ended. Leases stand on the batch.
+A step is one (person, system) pair. Its phases are `locate`, `suppress`, `erase`, `confirm`; its `state` is `waiting`,
+`due`, `leased`, `accepted`, `parked`, or its outcome. The lease is in the batch's row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from service.domain.execution.fair_queues import DEFAULT_FAIR_QUEUE
 from service.store.tables.base import Base
 from service.store.tables.requests import Instant
 
-# A due step stands in exactly one of two indexes: not in a batch yet, or in one that will be leased again.
+# A due step is in exactly one of two indexes: not in a batch yet, or in one that will be leased again.
 _FRESH = "state IN ('due', 'accepted') AND batch_id IS NULL"
 _AGAIN = "state IN ('due', 'accepted') AND batch_id IS NOT NULL"
 
@@ -66,7 +66,7 @@ class CallCountRow(Base):
 
 
 class BatchRow(Base):
-    """People of one system that travel together. `fence` grows with each lease; only its holder may write.
+    """People of one system in one call or job. `fence` grows with each lease; only its holder may write.
 
     `root_id` is set for a part of a batch whose call failed as a whole: the batch that was split first.
     """

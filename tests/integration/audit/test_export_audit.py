@@ -3,13 +3,16 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.exc import DBAPIError
 
+from service.audit import rebuild as replay_module
 from service.audit.exports import full as export_audit_module
 from service.audit.exports.full import export_audit
 from service.audit.sequence import sequence_audit
@@ -68,6 +71,25 @@ def test_an_export_holds_what_was_pending(grown: Engine, signing_key: SigningKey
 
 def test_an_empty_log_can_be_exported(engine: Engine, signing_key: SigningKey) -> None:
     assert verdict(exported(engine, signing_key), signing_key).startswith("0 entries")
+
+
+def replayed(engine: Engine, _: SigningKey) -> None:
+    replay_module.replay_audit(engine)
+
+
+@pytest.mark.parametrize(("module", "read"), [(export_audit_module, exported), (replay_module, replayed)])
+def test_an_export_and_a_replay_read_in_a_transaction_that_refuses_writes(
+    grown: Engine, signing_key: SigningKey, monkeypatch: pytest.MonkeyPatch, module: ModuleType, read: Tamper
+) -> None:
+    def write(connection: Connection) -> None:
+        connection.execute(text("DELETE FROM audit_pending"))
+
+    monkeypatch.setattr(module, "pruned_prefix", write)
+    with pytest.raises(DBAPIError, match="read-only transaction"):
+        read(grown, signing_key)
+    # The pooled connection isn't read-only afterwards.
+    with grown.begin() as connection:
+        write(connection)
 
 
 def test_an_export_over_many_chunks_verifies(
