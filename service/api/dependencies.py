@@ -1,4 +1,4 @@
-"""The parameters of endpoints: the context of the running application, and the caller whose key was checked."""
+"""Parameters of endpoints: the context of the application, and the caller of a checked key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.store.stores import Stores
 
 @dataclass(frozen=True)
 class AppContext:
-    """The open stores, settings and counters of this process; calls with keys and submissions are micro-batched."""
+    """The open stores, settings and counters of this process; keys and submissions are batched."""
 
     stores: Stores
     settings: Settings

@@ -59,10 +59,11 @@ def field_problems(
     *,
     may_repeat: Callable[[str, str | None], bool] = lambda name, near: names_a_field(name),
 ) -> list[FieldProblem]:
-    """Return the problems of a validation; `found` are pydantic's errors, whose places begin with `body`, `query`, ...
+    """Return the problems of a failed validation.
 
-    `model` is the validated type, which has the allowed names. `may_repeat(name, near)` says whether the name of an
-    unknown field is repeated; if not, the problem's place is the object that has the field.
+    `found` are pydantic's errors, whose places begin with `body`, `query`, ... `model` is the validated type, which has
+    the allowed names. `may_repeat(name, near)` says whether the name of an unknown field is repeated; if not, the
+    problem's place is the object that has the field.
     """
     return [_problem(item, model, may_repeat) for item in islice(found, MOST_PROBLEMS)]
 

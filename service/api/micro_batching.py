@@ -1,4 +1,4 @@
-"""Micro-batching: the first call runs at once; calls that arrive meanwhile run as one batch afterwards.
+"""Micro-batching: a call runs at once; calls that arrive meanwhile run as one batch afterwards.
 
 Decides which calls share a batch, and hands each call its own result or exception. No call waits for others to arrive,
 so that an idle service answers as fast as without batches. Runs on one event loop and never blocks its thread; batches

@@ -1,4 +1,4 @@
-"""The bodies and parameters that the API accepts. Unknown fields are refused, and no error repeats the input.
+"""Bodies and parameters of the API. Unknown fields are refused, and no error repeats the input.
 
 Decides forms only: RFC 3339 instants with an offset, codes from fixed lists. The use cases decide the meaning of the
 values. Reasons of refusals are codes, so that no part of the input can appear in an answer.
@@ -110,7 +110,7 @@ VerificationMethod = Annotated[
 
 
 class Body(BaseModel):
-    """Base of everything that is sent."""
+    """Base of all bodies and parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -130,7 +130,7 @@ class Verification(Body):
 
 
 class SubmittedIdentifierBody(SentIdentifier):
-    """An identifier of a request. One without `verification` starts nothing by itself."""
+    """An identifier of a request. Without `verification` it starts no work by itself."""
 
     verification: Verification | None = None
 
@@ -139,11 +139,11 @@ class SubmitBody(Body):
     """A data-subject request."""
 
     kind: RequestKind = Field(description="`suppression` and `access` answer 422 `kind_not_available` for now")
-    regime: RegimeCode = Field(description="the law that sets the clock")
+    regime: RegimeCode = Field(description="the law that sets the deadline")
     identifiers: list[SubmittedIdentifierBody] = Field(min_length=1, max_length=MAX_IDENTIFIERS)
-    received_at: PastInstant = Field(description="when the data subject's request came in: the clock starts here")
+    received_at: PastInstant = Field(description="when the request was received; the deadline counts from it")
     external_reference: Reference | None = Field(
-        None, description="your own reference; unique for one API key; never personal"
+        None, description="your own reference, unique for each API key; it must not be personal"
     )
 
     model_config = ConfigDict(
@@ -166,7 +166,7 @@ class SubmitBody(Body):
 
 
 def submission_of(body: SubmitBody, submitted_by: UUID, idempotency_key: str | None = None) -> Submission:
-    """The same for the desk."""
+    """Return the body as the use case takes it."""
     return Submission(
         kind=body.kind,
         regime=body.regime,
@@ -186,7 +186,7 @@ def submission_of(body: SubmitBody, submitted_by: UUID, idempotency_key: str | N
 
 
 class LookupBody(Body):
-    """Whom to look for."""
+    """The identifier of the person to find."""
 
     identifier: SentIdentifier
 
@@ -200,7 +200,7 @@ class LateVerificationBody(Body):
 
 
 class DoubtDecisionBody(Body):
-    """One doubt's decision: what it is about is the person's, or isn't."""
+    """The decision of one doubt: the identifier or link is the person's (`keep`), or isn't (`drop`)."""
 
     doubt: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}(\.[0-9]{1,9}(-[0-9]{1,9})?)?$")] = Field(
         description="the doubt's id", examples=["low_confidence.1-4"]
@@ -213,10 +213,10 @@ class ReviewBody(Body):
 
     decision: Literal["continue", "link"]
     doubts_version: int | None = Field(
-        None, ge=0, le=2**31 - 1, description="the version of the doubts that was looked at"
+        None, ge=0, le=2**31 - 1, description="the `doubts_version` of the request that you examined"
     )
     decisions: list[DoubtDecisionBody] = Field(
-        default_factory=list, max_length=1000, description="exactly one for each open doubt; nothing is a default"
+        default_factory=list, max_length=1000, description="exactly one for each open doubt; there is no default"
     )
     drop: list[UUID] = Field(
         default_factory=list, max_length=1000, description="further identifiers that aren't the person's"
@@ -244,7 +244,7 @@ class ReviewBody(Body):
 
 
 def review_of(body: ReviewBody) -> Review:
-    """The same for the reviewer's use case."""
+    """Return the body as the use case takes it."""
     return Review(
         decisions=[(each.doubt, each.decision) for each in body.decisions],
         doubts_version=body.doubts_version,
@@ -254,32 +254,35 @@ def review_of(body: ReviewBody) -> Review:
 
 
 class ApproveBody(Body):
-    """The hash of the plan that was looked at."""
+    """The hash of the plan that the caller has examined."""
 
     plan_hash: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(examples=["0" * 64])
 
 
 class DenyBody(Body):
-    """Why the request is denied, in the Data Rights Protocol's words."""
+    """The reason of the denial, as a code of the Data Rights Protocol."""
 
     reason: DenialReason
 
 
 class ExtendBody(Body):
-    """Why more time is needed."""
+    """The reason of the extension."""
 
     reason: ExtensionReason
 
 
 class ResolveBody(Body):
-    """What a human decides about a parked step, and why."""
+    """A human's decision about a parked step, and its reason."""
 
     decision: Resolution
     reason: ResolutionReason
 
 
 class HoldBody(Body):
-    """Whom to hold, why, and until when; without `until` the hold stays until it is lifted."""
+    """The identifiers of a person, the reason of the hold, and its end.
+
+    Without `until` the hold lasts until it is lifted.
+    """
 
     identifiers: list[SentIdentifier] = Field(min_length=1, max_length=MAX_IDENTIFIERS)
     reason: HoldReason
@@ -305,11 +308,11 @@ class ListQuery(BaseModel):
 
 
 class ShowQuery(BaseModel):
-    """How much of a request is shown."""
+    """The parts of a request to show."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    masks: bool = Field(True, description="with the masked identifiers, which is audited")
+    masks: bool = Field(True, description="show masked identifiers, which is audited")
 
 
 class HoldsQuery(BaseModel):
@@ -334,5 +337,5 @@ class RefusedQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    after: int = Field(0, ge=0, le=2**31 - 1, description="a `next_after` answered before")
+    after: int = Field(0, ge=0, le=2**31 - 1, description="the `next_after` of the previous answer")
     limit: int = Field(200, ge=1, le=1000)

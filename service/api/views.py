@@ -1,4 +1,4 @@
-"""What the front door answers where that isn't a use case's own view."""
+"""Answers of the API that aren't the view of a use case."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.requests.reveal import Revealed, RevealedBeyond, RevealedIdentifier
 
 @dataclass(frozen=True)
 class ReceiptView:
-    """What a submitter keeps. The same for every repetition under one Idempotency-Key.
+    """The receipt of a submission, the same for every repetition with one Idempotency-Key.
 
     `duplicate_of` is null for a key that may not learn of other keys' requests.
     """
@@ -31,7 +31,7 @@ class ReceiptView:
 
     @classmethod
     def of(cls, receipt: Receipt, *, shows_link: bool) -> dict[str, str | None]:
-        """As JSON, without the mark of a repetition, which goes into a header."""
+        """Return the receipt as JSON; a header says whether it is a repetition."""
         view: dict[str, str | None] = {name: getattr(receipt, name) for name in cls.__dataclass_fields__}
         return view if shows_link else view | {"duplicate_of": None}
 

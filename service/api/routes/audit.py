@@ -1,8 +1,8 @@
-"""`/v1/audit`: the log, excerpts of it, reports from it, and a certificate on paper; every taking out is in the log.
+"""`/v1/audit`: exports of the log, excerpts, reports and PDF certificates. Each read is logged.
 
-Decides how a transfer that broke goes on: the answer names the signed size that it was made from (`Log-Size`), and the
-same question with `size` has the same bytes; with `start`, from the entry at that index on. Nothing is held while
-somebody reads slowly but the place where they are.
+Decides how a broken transfer continues: the answer names the signed size of the log that it was made from (`Log-Size`),
+and the same call with this `size` returns the same bytes; with `start`, those from the entry with that index on. While
+a client reads slowly, the service keeps only its position.
 """
 
 from __future__ import annotations
@@ -42,39 +42,41 @@ _REPORTS = {"json": "application/json", "csv": "text/csv", "html": "text/html"}
 
 
 class PinnedQuery(BaseModel):
-    """Which signed size of the log is asked."""
+    """The signed size of the log to read."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    size: int | None = Field(None, ge=0, le=LARGEST_INT, description="a `Log-Size` answered before; else as of now")
+    size: int | None = Field(
+        None, ge=0, le=LARGEST_INT, description="the `Log-Size` of an earlier answer; default: newest"
+    )
 
 
 class ExcerptQuery(PinnedQuery):
-    """Which entries of the log, and how written."""
+    """A choice of entries and the form of the file."""
 
     form: Literal["jsonl", "csv", "parquet"] = Field("jsonl", alias="format")
-    from_at: AnyInstant | None = Field(None, alias="from", description="written then or later")
-    to_at: AnyInstant | None = Field(None, alias="to", description="written before")
+    from_at: AnyInstant | None = Field(None, alias="from", description="entries written at this instant or later")
+    to_at: AnyInstant | None = Field(None, alias="to", description="entries written before this instant")
     system: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.:-]{1,80}$")] | None = None
     regime: RegimeCode | None = None
 
     def selection(self) -> Selection:
-        """The same as the log's excerpts know it."""
+        """Return the filter of the excerpt."""
         return Selection(self.from_at, self.to_at, self.system, None if self.regime is None else self.regime.value)
 
 
 class ExportQuery(ExcerptQuery):
-    """The same, and from where on."""
+    """A choice of entries, and the first one to send."""
 
     start: int = Field(0, ge=0, le=LARGEST_INT, description="leave out everything before the entry with this index")
 
 
 class ReportQuery(PinnedQuery):
-    """About when, whose law, and how written."""
+    """The period and the law of a report, and the form of the file."""
 
     period: str = Field(
         pattern=r"^[0-9]{4}(-Q[1-4]|-[0-9]{2}|-[0-9]{2}-[0-9]{2}\.\.[0-9]{4}-[0-9]{2}-[0-9]{2})?$",
-        description="days of receipt: YYYY, YYYY-Qn, YYYY-MM or YYYY-MM-DD..YYYY-MM-DD",
+        description="the days of receipt: YYYY, YYYY-Qn, YYYY-MM or YYYY-MM-DD..YYYY-MM-DD",
     )
     form: Literal["json", "csv", "html"] = Field("json", alias="format")
     regime: RegimeCode | None = None
@@ -95,9 +97,10 @@ def _files(arguments: RouteArguments, *types: str, description: str) -> RouteArg
     **_files(needs(Scope.AUDIT_READ, 404, 422), *_EXPORTS.values(), description="The file, in pieces, signed"),
 )
 def export(query: Annotated[ExportQuery, Query()], caller: CurrentCaller, context: Context) -> Response:
-    """JSON lines carry checkpoint and proofs; CSV and Parquet have a manifest. Whole only if its last line is there.
+    """Export the audit log. JSON lines include checkpoint and proofs; CSV and Parquet have a manifest.
 
-    404 if nothing was signed at that size. Verify with `expunge audit verify`.
+    The file is complete only if its last line is there. 404 if no checkpoint of that size was signed. Verify the file
+    with `expunge audit verify`.
     """
     if query.start and query.form == "parquet":
         raise Invalid("Parquet comes as a whole", field="query/start")
@@ -119,7 +122,7 @@ def export(query: Annotated[ExportQuery, Query()], caller: CurrentCaller, contex
     **_files(needs(Scope.AUDIT_READ, 404, 422), "application/json", description="One line of signed JSON"),
 )
 def manifest(query: Annotated[ExcerptQuery, Query()], caller: CurrentCaller, context: Context) -> Response:
-    """Ask with the `size` that the export answered: then it signs that file's bytes."""
+    """Sign the bytes of an exported file. Pass the `size` that the export answered in `Log-Size`."""
     if query.form == "jsonl":
         raise Invalid("JSON lines carry their own signature", field="query/format")
     excerpt = _taken(query, caller, context, "evidence_read", "export.manifest")
@@ -137,7 +140,7 @@ def manifest(query: Annotated[ExcerptQuery, Query()], caller: CurrentCaller, con
     **_files(needs(Scope.AUDIT_READ, 404, 422), *_REPORTS.values(), description="The report"),
 )
 def report(name: str, query: Annotated[ReportQuery, Query()], caller: CurrentCaller, context: Context) -> Response:
-    """request-log, metrics, recipients, lateness, systems: of the requests that were received in the period."""
+    """Compute `request-log`, `metrics`, `recipients`, `lateness` or `systems` for a period of receipt."""
     if name not in REPORTS:
         raise NotFound("there is no such report")
     try:
@@ -172,7 +175,7 @@ def report(name: str, query: Annotated[ReportQuery, Query()], caller: CurrentCal
     ),
 )
 def certificate_on_paper(request_id: UUID, caller: CurrentCaller, context: Context) -> Response:
-    """The same certificate as the JSON one, which is attached: it alone proves anything."""
+    """Issue the certificate as a PDF. Only the attached JSON certificate is evidence."""
     key = audit_signing_key(context.settings)
     issued = issue_certificate(context.stores, context.settings, key, request_id, actor=caller.actor)
     name = f'attachment; filename="certificate-{request_id}.pdf"'
@@ -181,7 +184,7 @@ def certificate_on_paper(request_id: UUID, caller: CurrentCaller, context: Conte
 
 
 def _taken(query: ExcerptQuery, caller: Caller, context: AppContext, event: str, what: str | None = None) -> Excerpt:
-    """Who takes the log out stands in the log that goes out, unless an earlier size of it was asked for."""
+    """Log the read before it is answered, so that an export of the newest size holds the entry."""
     _log(caller, context, event, what)
     key = audit_signing_key(context.settings)
     return select_entries(context.stores.engine, key, query.selection(), size=query.size)
@@ -204,7 +207,7 @@ def _pieces(form: str, context: AppContext, excerpt: Excerpt, start: int) -> Ite
 
 
 def _parquet(context: AppContext, excerpt: Excerpt) -> Iterator[bytes]:
-    """Made before the answer begins, in a directory that is gone once the file is open: nothing stays behind."""
+    """Return the file, written before the answer begins; its directory is removed when the file is open."""
     with tempfile.TemporaryDirectory(prefix="expunge-") as scratch:
         path = Path(scratch, "audit.parquet")
         write_parquet(context.stores.engine, excerpt, path)

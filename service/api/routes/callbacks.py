@@ -1,4 +1,4 @@
-"""`/v1/callbacks/{system}`: vendors report that one of their jobs has changed. The vendor's signature replaces a key.
+"""`/v1/callbacks/{system}`: a vendor reports a changed job; its signature replaces an API key.
 
 Decides how much is read of an unauthenticated call: calls per second and at once, bytes, seconds. Every refusal looks
 the same, whether the system doesn't exist, sends no callbacks, or the signature is wrong. No part of the body is stored
@@ -33,7 +33,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["callbacks"])
 
 
 class ConcurrencyLimiter:
-    """Limits unauthenticated calls in this process, for all systems together, so that a refusal discloses no system."""
+    """Limits unauthenticated calls of all systems together, so that a refusal discloses no system."""
 
     def __init__(self) -> None:
         self._last_second = SlidingWindow(1.0)
@@ -56,13 +56,16 @@ class ConcurrencyLimiter:
 @router.post(
     "/v1/callbacks/{system}",
     operation_id="hearCallback",
-    summary="Hear a vendor say that a job has moved",
+    summary="Accept a vendor's report about a job",
     status_code=202,
     response_class=Response,
     **signed_by_vendor(401, 408, 413, 429),
 )
 async def hear(system: str, request: Request, context: Context) -> Response:
-    """For vendors only, signed as their connector declares. 202: heard; whoever waits for the job is looked at soon."""
+    """Accept a vendor's call, signed as its connector declares.
+
+    202: the steps that wait for the job are checked soon.
+    """
     try:
         heard = await _heard(system, request, context)
     except Trouble as trouble:

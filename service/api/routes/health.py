@@ -1,4 +1,4 @@
-"""What operators and their tools ask for: systems, metrics, the description of this API, health."""
+"""Systems, metrics, the OpenAPI description and health, for operators and their tools."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DESCRIPTION["responses"][200] = {
 
 @router.get("/v1/systems", operation_id="listSystems", summary="List connected systems", **needs(Scope.SYSTEMS_READ))
 def systems(context: Context) -> SystemsView:
-    """Each with what its connector declares and how its last check went."""
+    """List the systems, each with its connector's declaration and the result of its last check."""
     return SystemsView(list_systems(context.stores, context.settings))
 
 
@@ -37,7 +37,7 @@ def systems(context: Context) -> SystemsView:
     **_METRICS,
 )
 def metrics(context: Context) -> Response:
-    """Counts only: no ids, nothing personal."""
+    """Return counts only: no ids and no personal data."""
     return Response(context.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
@@ -49,13 +49,13 @@ def metrics(context: Context) -> Response:
     **_DESCRIPTION,
 )
 def description(request: Request) -> Response:
-    """The same for every installation of this version."""
+    """Return the description, which is the same for every installation of this version."""
     return JSONResponse(request.app.openapi())
 
 
 @router.get("/healthz", operation_id="isAlive", summary="Does the process answer?", **open_to_anybody())
 def alive() -> Alive:
-    """Asks nothing of the stores."""
+    """Answer without a call to the stores."""
     return Alive()
 
 
@@ -66,9 +66,9 @@ def alive() -> Alive:
     **open_to_anybody(503),
 )
 def ready(context: Context) -> Ready:
-    """503 while a store doesn't answer or isn't migrated, or an epoch key that data keys need is missing.
+    """Answer 503 while a store doesn't answer or isn't migrated, or a needed epoch key is missing.
 
-    Also while the audit log can't be signed or lags too far; `detail` says which: `signing_key_unusable`,
+    Also while the audit log can't be signed or is too far behind; `detail` has the reason: `signing_key_unusable`,
     `audit_log_broken`, `audit_unsequenced`, `audit_unanchored`.
     """
     trouble = why_not_ready(context.stores, context.settings)

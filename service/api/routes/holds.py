@@ -1,4 +1,4 @@
-"""`/v1/holds`: place, list and lift legal holds. Whose they are is never shown."""
+"""`/v1/holds`: place, list and lift legal holds. The identifiers of a hold are never shown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["holds"])
     **needs(Scope.HOLDS_WRITE, 400, 413, 415, when_refused="no hold was placed, and work on the person goes on"),
 )
 def place(body: HoldBody, caller: CurrentCaller, context: Context, response: Response) -> HoldView:
-    """From `effective_at` on no effect starts on the person in any system, in present and later requests."""
+    """Place a hold: from `effective_at` on no effect on the person starts, in any system and any request."""
     hold = place_hold(
         context.stores,
         context.settings,
@@ -44,7 +44,7 @@ def place(body: HoldBody, caller: CurrentCaller, context: Context, response: Res
 
 @router.get("/v1/holds", operation_id="listHolds", summary="List legal holds", **needs(Scope.HOLDS_READ, 422))
 def list_all(query: Annotated[HoldsQuery, Query()], context: Context) -> HoldsView:
-    """Those in force, newest first; with `include_lifted` the former ones, too."""
+    """List the holds in force, newest first; with `include_lifted` also those that ended."""
     return HoldsView(list_holds(context.stores, include_lifted=query.include_lifted))
 
 
@@ -52,7 +52,7 @@ def list_all(query: Annotated[HoldsQuery, Query()], context: Context) -> HoldsVi
     "/v1/holds/{hold_id:uuid}", operation_id="showHold", summary="Show a legal hold", **needs(Scope.HOLDS_READ, 404)
 )
 def show(hold_id: UUID, context: Context) -> HoldView:
-    """One hold, lifted or not."""
+    """Show a hold, in force or ended."""
     return show_hold(context.stores, hold_id)
 
 
@@ -63,6 +63,6 @@ def show(hold_id: UUID, context: Context) -> HoldView:
     **needs(Scope.HOLDS_WRITE, 404, 409, 422),
 )
 def lift(hold_id: UUID, reason: Annotated[LiftReason, Query()], caller: CurrentCaller, context: Context) -> HoldView:
-    """What this hold alone kept back goes on at once."""
+    """Lift a hold. Steps that no other hold stops continue at once."""
     lift_hold(context.stores, hold_id, reason=reason, actor=caller.actor)
     return show_hold(context.stores, hold_id)

@@ -1,4 +1,4 @@
-"""`/v1/requests/batch` and `/v1/imports`: many requests in one body, as one object to follow and steer."""
+"""`/v1/requests/batch` and `/v1/imports`: many requests in one body, handled as one import."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ _TEXT = {"type": "string"}
 
 
 def _streamed(route: RouteArguments) -> RouteArguments:
-    """The body and the answer of a batch, which no schema of one JSON value describes."""
+    """Add the descriptions of the body and the answer, which aren't one JSON value."""
     content: dict[str, object] = {name: {"schema": _TEXT, "example": _JSON_LINE} for name in _FORMATS}
     content["text/csv"] = {"schema": _TEXT, "example": _ROWS}
     route["openapi_extra"]["requestBody"] = {"required": True, "content": content}
     route["responses"][202] = {
-        "description": "A verdict per line, in their order, and a last line that says whether the body came whole",
+        "description": "One verdict per line, in order, and a last line that says whether the whole body was read",
         "content": {MEDIA_TYPE: {"schema": _TEXT, "example": _VERDICTS}},
-        "headers": {"Location": {"description": "where to follow the import", "schema": _TEXT}},
+        "headers": {"Location": {"description": "the address of the import", "schema": _TEXT}},
     }
     return route
 
@@ -88,16 +88,17 @@ async def import_requests(
         str,
         Header(
             pattern=r"^[A-Za-z0-9_-]{1,64}$",
-            description="names the import; after a broken connection the same key and body go on where it ended",
+            description="names the import; after a broken connection, send the same body with the same key to continue",
         ),
     ],
 ) -> Response:
-    """Lines of JSON, each as the body of `POST /v1/requests`, or CSV with a header; at most 100,000 of at most 64 KiB.
+    """Submit lines of JSON, each like the body of `POST /v1/requests`, or CSV with a header.
 
-    Each line is accepted durably or refused, for itself. The answer comes while the body is taken in; read it to its
-    last line: without `"complete":true` there, send the same body with the same key again. Accepted lines are known
-    by their `external_reference` among this API key's requests, or by their number, and give the same requests. Without
-    `requests:read` a duplicate line reads `accepted`, because `duplicate` discloses an open request about this person.
+    At most 100,000 lines of at most 64 KiB. Each line is accepted durably or refused, independently of the others. The
+    answer is sent while the body is read. Read it to its last line: without `"complete":true` there, send the same body
+    with the same key again. A line that was accepted before is recognised by its `external_reference` among this API
+    key's requests, or by its number, and gives the same request. Without `requests:read` a duplicate line is shown as
+    `accepted`, because `duplicate` says that another request about this person is open.
     """
     file_format = _format_of(request)
     arriving = ArrivingLines(request.receive)
@@ -134,7 +135,7 @@ def _format_of(request: Request) -> ImportFormat:
     **needs(Scope.REQUESTS_READ, 422),
 )
 def list_page(query: Annotated[ImportsQuery, Query()], context: Context) -> ImportPage:
-    """One page; `next_cursor` leads to the next one and is null on the last."""
+    """Return one page; pass `next_cursor` as `cursor` for the next page; it is null on the last one."""
     return list_imports(context.stores, limit=query.limit, cursor=query.cursor)
 
 
@@ -145,9 +146,10 @@ def list_page(query: Annotated[ImportsQuery, Query()], context: Context) -> Impo
     **needs(Scope.REQUESTS_READ, 404),
 )
 def show(import_id: UUID, context: Context) -> ImportView:
-    """Its state, and its requests counted by theirs. `GET /v1/requests?import_id=` lists them.
+    """Show the state of an import and the number of its requests by state.
 
-    `running`, `paused`, `completed` (the body came whole, and each request has ended), `cancelling`, `cancelled`.
+    States: `running`, `paused`, `completed` (the whole body was read, and each request has ended), `cancelling`,
+    `cancelled`. `GET /v1/requests?import_id=` lists the requests.
     """
     return show_import(context.stores, import_id)
 
@@ -159,12 +161,15 @@ def show(import_id: UUID, context: Context) -> ImportView:
     **needs(Scope.REQUESTS_READ, 404, 422),
 )
 def refused(import_id: UUID, query: Annotated[RefusedQuery, Query()], context: Context) -> RefusedPage:
-    """Numbers and reasons of the lines that stand refused; one that was repaired and sent again is gone from here."""
+    """List refused lines by number, with reasons, until they are repaired and accepted."""
     return list_refused(context.stores, import_id, after=query.after, limit=query.limit)
 
 
 def _steered(context: AppContext, caller: Caller, import_id: UUID) -> ImportView | ImportSummary:
-    """The import; counted by states, which disclose how many are duplicates, only for keys that may read requests."""
+    """Return the import; its counts by state only for keys that may read requests.
+
+    The counts say how many requests are duplicates.
+    """
     if caller.may(Scope.REQUESTS_READ) or caller.may(Scope.REQUESTS_REVIEW):
         return show_import(context.stores, import_id)
     return summarise_import(context.stores, import_id)
@@ -177,9 +182,9 @@ def _steered(context: AppContext, caller: Caller, import_id: UUID) -> ImportView
     **needs(Scope.REQUESTS_SUBMIT, 404, 409, or_scope=Scope.REQUESTS_REVIEW),
 )
 def pause(import_id: UUID, caller: CurrentCaller, context: Context) -> ImportView | ImportSummary:
-    """Nothing of it is begun or gone on with. Deadlines run on, and what gets late is marked and alerted as ever.
+    """Stop the work on all requests of the import. Deadlines, overdue marks and alerts continue.
 
-    With `requests:submit` only imports of the same key can be steered: any other id is a 404.
+    A key with `requests:submit` only can pause its own imports; any other id is a 404.
     """
     pause_import(context.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
     return _steered(context, caller, import_id)
@@ -188,11 +193,11 @@ def pause(import_id: UUID, caller: CurrentCaller, context: Context) -> ImportVie
 @router.post(
     "/v1/imports/{import_id:uuid}/resume",
     operation_id="resumeImport",
-    summary="Let a paused import go on",
+    summary="Resume a paused import",
     **needs(Scope.REQUESTS_SUBMIT, 404, 409, or_scope=Scope.REQUESTS_REVIEW),
 )
 def resume(import_id: UUID, caller: CurrentCaller, context: Context) -> ImportView | ImportSummary:
-    """It goes on where it rested."""
+    """Continue the work on the requests of a paused import."""
     resume_import(context.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
     return _steered(context, caller, import_id)
 
@@ -204,6 +209,6 @@ def resume(import_id: UUID, caller: CurrentCaller, context: Context) -> ImportVi
     **needs(Scope.REQUESTS_SUBMIT, 404, 409, or_scope=Scope.REQUESTS_REVIEW),
 )
 def cancel(import_id: UUID, caller: CurrentCaller, context: Context) -> ImportView | ImportSummary:
-    """It takes no more lines; requests that haven't ended are revoked, soon. `cancelled` when none is left."""
+    """Accept no more lines and revoke each request that hasn't ended. Then the state is `cancelled`."""
     cancel_import(context.stores, import_id, actor=caller.actor, submitted_by=caller.ends_only_of)
     return _steered(context, caller, import_id)

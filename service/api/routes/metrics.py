@@ -1,6 +1,6 @@
-"""What the front door counts, and what it reads from the store when somebody asks for `/metrics`.
+"""The counters of the API, and the gauges that `/metrics` reads from the store.
 
-Labels are routes as written, states, system names and reason codes: never ids, never paths as they came.
+Labels are declared routes, states, system names and reason codes: never ids, never the path of a call.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LINE_RESULTS = ("accepted", "duplicate", "replayed", "refused")
 
 
 class Metrics:
-    """The counters of one application. Its registry is its own: two applications in one process don't mix."""
+    """The counters of one application, in a registry of its own, so that two applications don't mix."""
 
     def __init__(self, stores: Stores, settings: Settings) -> None:
         self._stores = stores
@@ -68,7 +68,7 @@ class Metrics:
         self._seconds.labels(method, route).observe(seconds)
 
     def refused_authentication(self, reason: KeyRefusal) -> None:
-        """Count a key that wasn't taken."""
+        """Count a refused key."""
         self._refused.labels(reason.value).inc()
 
     def heard_callback(self, result: str) -> None:
@@ -85,7 +85,7 @@ class Metrics:
             self._lines.labels(result).inc(count)
 
     def exposition(self) -> bytes:
-        """Everything in the text format of Prometheus, the store's counts as of now."""
+        """Return all metrics in the text format of Prometheus, with the store's present counts."""
         scrape = CollectorRegistry()
         scrape.register(_Stored(count_work(self._stores), count_epochs(self._stores)))
         scrape.register(_Evidence(evidence_standing(self._stores, self._settings)))
@@ -93,14 +93,14 @@ class Metrics:
 
 
 class _Stored:
-    """One reading of the store, as a collector."""
+    """A collector of one reading of the store."""
 
     def __init__(self, counts: WorkCounts, epochs: EpochCounts) -> None:
         self._counts = counts
         self._epochs = epochs
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges of this reading, and what the store itself counts."""
+        """Yield the gauges of this reading, and the store's own counters."""
         yield from self._work()
         yield from self._systems()
         yield from self._audit()
@@ -211,13 +211,13 @@ class _Stored:
 
 
 class _Evidence:
-    """Whether the evidence keeps up, as a collector."""
+    """A collector of the state of the evidence."""
 
     def __init__(self, standing: EvidenceStanding) -> None:
         self._standing = standing
 
     def collect(self) -> Iterator[Metric]:
-        """What fails and for how long, and whether effects have stopped for it."""
+        """Yield what fails, since when, and whether that stops effects."""
         yield _gauge(
             "expunge_audit_failing_seconds",
             "For how long signing the audit log, or writing to an anchor, has been failing.",
@@ -235,7 +235,7 @@ class _Evidence:
 def _gauge(
     name: str, what: str, labels: Sequence[str], values: Mapping[str, float] | Mapping[tuple[str, str], float]
 ) -> GaugeMetricFamily:
-    """One value for each combination of labels."""
+    """Return a gauge with one value for each combination of labels."""
     family = GaugeMetricFamily(name, what, labels=labels)
     for of, value in values.items():
         family.add_metric((of,) if isinstance(of, str) else of, value)

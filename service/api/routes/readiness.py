@@ -14,7 +14,9 @@ from service.store.stores import Stores
 
 
 def why_not_ready(stores: Stores, settings: Settings) -> Trouble | None:
-    """Return the 503 to answer; None while the stores answer, no epoch key is missing, and the evidence can be kept.
+    """Return the 503 to answer, or None if the service is ready.
+
+    Ready: the stores answer, no epoch key is missing, and the evidence can be kept.
 
     `detail` has codes only, because anybody may ask. `expunge up` and the logs have the words.
     """

@@ -1,4 +1,4 @@
-"""`/v1/requests/{id}/...`: what humans decide about a request. Each answers with the request as it then stands."""
+"""`/v1/requests/{id}/...`: decisions about a request; each answers with the changed request."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ _BODY = (400, 404, 409, 413, 415, 422)
     **needs(Scope.REQUESTS_REVIEW, *_BODY),
 )
 def review(request_id: UUID, body: ReviewBody, caller: CurrentCaller, context: Context) -> RequestView:
-    """Decide every open doubt, of the version that you looked at, or link to the request that this one repeats.
+    """Decide every open doubt, or link the request to an earlier one of the same person.
 
-    A missing, unknown or doubled decision is 422 `undecided_doubts` with each doubt and what it allows; decisions about
-    older doubts are 409 `stale_doubts`. Going on with two values, a supernode or a weak edge takes a second person.
+    The decisions name the version of the doubts that you examined; an older version is 409 `stale_doubts`. A missing,
+    unknown or repeated decision is 422 `undecided_doubts` with each doubt and its allowed decisions. To keep two
+    values, a supernode or a weak edge needs the approval of a second person.
     """
     if body.request_id is not None:
         link_request(context.stores, request_id, to=body.request_id, actor=caller.actor)
@@ -48,7 +49,10 @@ def review(request_id: UUID, body: ReviewBody, caller: CurrentCaller, context: C
     **needs(Scope.REQUESTS_APPROVE, *_BODY),
 )
 def approve(request_id: UUID, body: ApproveBody, caller: CurrentCaller, context: Context) -> RequestView:
-    """Only the newest plan, by its hash, and never with a key that submitted or reviewed it (403 `same_person`)."""
+    """Approve the newest plan by its hash.
+
+    A key that submitted or reviewed the request gets 403 `same_person`.
+    """
     approve_plan(context.stores, context.settings, request_id, plan_hash=body.plan_hash, caller=caller)
     return show_request(context.stores, request_id)
 
@@ -60,7 +64,7 @@ def approve(request_id: UUID, body: ApproveBody, caller: CurrentCaller, context:
     **needs(Scope.REQUESTS_REVIEW, *_BODY),
 )
 def deny(request_id: UUID, body: DenyBody, caller: CurrentCaller, context: Context) -> RequestView:
-    """Nothing more begins; what may have been erased already is still looked at."""
+    """Deny a request: no further effect begins. Steps that may have had an effect are still verified."""
     deny_request(context.stores, request_id, reason=body.reason, actor=caller.actor)
     return show_request(context.stores, request_id)
 
@@ -68,13 +72,13 @@ def deny(request_id: UUID, body: DenyBody, caller: CurrentCaller, context: Conte
 @router.post(
     "/v1/requests/{request_id:uuid}/revoke",
     operation_id="revokeRequest",
-    summary="Take a request back",
+    summary="Revoke a request",
     **needs(Scope.REQUESTS_SUBMIT, 404, 409, or_scope=Scope.REQUESTS_REVIEW),
 )
 def revoke(request_id: UUID, caller: CurrentCaller, context: Context) -> RequestView | RevokedView:
-    """As `deny`, at the data subject's own wish. Takes no body.
+    """End a request at the data subject's own wish, like `deny`. Takes no body.
 
-    With `requests:submit` only those that the same key submitted: any other id is a 404, whether it exists or not.
+    A key with `requests:submit` only can revoke its own requests; any other id is a 404, whether it exists or not.
     """
     revoke_request(context.stores, request_id, actor=caller.actor, submitted_by=caller.ends_only_of)
     if caller.may(Scope.REQUESTS_READ) or caller.may(Scope.REQUESTS_REVIEW):
@@ -89,7 +93,7 @@ def revoke(request_id: UUID, caller: CurrentCaller, context: Context) -> Request
     **needs(Scope.REQUESTS_REVIEW, *_BODY),
 )
 def extend(request_id: UUID, body: ExtendBody, caller: CurrentCaller, context: Context) -> RequestView:
-    """Once, and only within the first period. Telling the data subject why is yours to do."""
+    """Extend the deadline, once and only within the first period. Tell the data subject the reason."""
     extend_request(context.stores, context.settings, request_id, reason=body.reason, actor=caller.actor)
     return show_request(context.stores, request_id)
 
@@ -101,7 +105,7 @@ def extend(request_id: UUID, body: ExtendBody, caller: CurrentCaller, context: C
     **needs(Scope.REQUESTS_REVIEW, 404, 409),
 )
 def expedite(request_id: UUID, caller: CurrentCaller, context: Context) -> RequestView:
-    """Its steps go before all others and wait for nobody. The law's clock stays as it is. Takes no body."""
+    """Run the steps of the request before all others, without waiting. The deadline stays. Takes no body."""
     expedite_request(context.stores, request_id, actor=caller.actor)
     return show_request(context.stores, request_id)
 
@@ -113,5 +117,5 @@ def expedite(request_id: UUID, caller: CurrentCaller, context: Context) -> Reque
     **needs(Scope.REQUESTS_REVEAL, 404, 410),
 )
 def reveal(request_id: UUID, caller: CurrentCaller, context: Context) -> RevealView:
-    """Audited before it is answered. 410 once the request is sealed. Takes no body."""
+    """Show the identifiers. The read is audited first. 410 after the request is sealed. Takes no body."""
     return RevealView.of(reveal_identifiers(context.stores, request_id, actor=caller.actor))

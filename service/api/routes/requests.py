@@ -38,9 +38,9 @@ async def submit(
         Header(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="the same key and body give the same answer"),
     ] = None,
 ) -> Response:
-    """Accepted durably, or refused with nothing left behind. `Location` is where to follow it.
+    """Accept a request durably, or refuse it without any effect. `Location` is the address of the request.
 
-    `duplicate_of` is told to keys with `requests:read` only, because it says that a request about this person is open.
+    Only keys with `requests:read` see `duplicate_of`, because it says that another request about this person is open.
     """
     submission = submission_of(body, caller.key_id, idempotency_key)
     receipt = await context.submissions.ask(submission)
@@ -58,7 +58,7 @@ async def submit(
     **needs(Scope.REQUESTS_READ, 422),
 )
 def list_page(query: Annotated[ListQuery, Query()], context: Context) -> Page:
-    """One page; `next_cursor` leads to the next one and is null on the last."""
+    """Return one page; pass `next_cursor` as `cursor` for the next page; it is null on the last one."""
     filters = Filters(
         state=query.state,
         reason=query.reason,
@@ -80,7 +80,7 @@ def list_page(query: Annotated[ListQuery, Query()], context: Context) -> Page:
     **needs(Scope.REQUESTS_READ, 400, 413, 415, 422),
 )
 def lookup(body: LookupBody, caller: CurrentCaller, context: Context) -> SubjectView:
-    """The requests about one identifier, sealed ones included. Every look-up is audited."""
+    """Find the requests about one identifier, sealed ones included. Each look-up is audited."""
     identifier = Identifier(body.identifier.kind, body.identifier.value)
     return lookup_subject(context.stores, context.settings, identifier, caller=caller)
 
@@ -94,5 +94,8 @@ def lookup(body: LookupBody, caller: CurrentCaller, context: Context) -> Subject
 def show(
     request_id: UUID, query: Annotated[ShowQuery, Query()], caller: CurrentCaller, context: Context
 ) -> RequestView:
-    """Its state, clock, plan, steps and attempts; identifiers as masks, which is audited: poll without them."""
+    """Show state, deadline, plan, steps and attempts, and masked identifiers.
+
+    Reading masks is audited, so poll with `masks=false`.
+    """
     return show_request(context.stores, request_id, reader=caller.actor, masks=query.masks)

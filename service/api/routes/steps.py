@@ -1,4 +1,4 @@
-"""`/v1/steps`: what waits for a human or for its time, over all requests, and letting it go on."""
+"""`/v1/steps`: the unfinished steps of all requests; retry or resolve them."""
 
 from __future__ import annotations
 
@@ -32,29 +32,32 @@ class StepsQuery(BaseModel):
 
     state: ListedState = ListedState.PARKED
     system: SystemName | None = None
-    reason: ParkedAs | None = Field(None, description="a whole reason, or its word before the colon")
+    reason: ParkedAs | None = Field(None, description="a reason, or the part of a reason before the colon")
     limit: int = Field(50, ge=1, le=200)
     cursor: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,120}$")] | None = None
 
 
 class RetryBody(Body):
-    """Why the step may go on."""
+    """The reason of the retry."""
 
     reason: ResolutionReason
 
 
 class RetrySystemBody(Body):
-    """Which steps of one system may go on, and why. `after` is `next_after` of the call before."""
+    """The steps of one system to retry, and the reason.
+
+    `after` is the `next_after` of the previous answer.
+    """
 
     system: SystemName
-    parked_as: ParkedAs = Field(description="a whole reason, or its word before the colon")
+    parked_as: ParkedAs = Field(description="a reason, or the part of a reason before the colon")
     reason: ResolutionReason
     after: UUID | None = None
 
 
 @dataclass(frozen=True)
 class RetriedView:
-    """How many steps go on, and how many can't yet: held, or of a withdrawn request."""
+    """The number of retried steps, of steps under a hold, and of steps of withdrawn requests."""
 
     retried: int
     held: int
@@ -65,11 +68,11 @@ class RetriedView:
 @router.get(
     "/v1/steps",
     operation_id="listSteps",
-    summary="List unfinished steps, parked ones unless told otherwise",
+    summary="List unfinished steps, by default the parked ones",
     **needs(Scope.REQUESTS_READ, 422),
 )
 def list_page(query: Annotated[StepsQuery, Query()], context: Context) -> StepPage:
-    """One page by system; a parked step comes with what its reason means and what to do next."""
+    """Return one page, by system. A parked step has the meaning of its reason and the next action."""
     filters = StepFilters(query.state, query.system, query.reason)
     return list_steps(context.stores, filters, limit=query.limit, cursor=query.cursor)
 
@@ -78,18 +81,18 @@ def list_page(query: Annotated[StepsQuery, Query()], context: Context) -> StepPa
     "/v1/steps/{step_id:uuid}", operation_id="showStep", summary="Show one step", **needs(Scope.REQUESTS_READ, 404)
 )
 def show(step_id: UUID, context: Context) -> StepLine:
-    """As in the list. Its attempts stand with its request."""
+    """Show one step as the list does. Its attempts are shown with its request."""
     return show_step(context.stores, step_id)
 
 
 @router.post(
     "/v1/steps/{step_id:uuid}/retry",
     operation_id="retryStep",
-    summary="Let a parked step go on",
+    summary="Retry a parked step",
     **needs(Scope.REQUESTS_REVIEW, *_BODY),
 )
 def retry(step_id: UUID, body: RetryBody, caller: CurrentCaller, context: Context) -> StepLine:
-    """The step does the same again, from where it parked."""
+    """Repeat the operation at which the step was parked."""
     retry_step(context.stores, step_id, reason=body.reason, actor=caller.actor)
     return show_step(context.stores, step_id)
 
@@ -101,9 +104,9 @@ def retry(step_id: UUID, body: RetryBody, caller: CurrentCaller, context: Contex
     **needs(Scope.REQUESTS_REVIEW, *_BODY),
 )
 def resolve(step_id: UUID, body: ResolveBody, caller: CurrentCaller, context: Context) -> StepLine:
-    """Accept doubtful records as this person's, so that the search is repeated; or end the step with a reason.
+    """Accept doubtful records as this person's and repeat the search, or end the step with a reason.
 
-    The decision stands under the key's name in the audit log and on the certificate.
+    The audit log and the certificate show the decision with the name of the key.
     """
     decision = Decision(body.decision.value)
     decide_step(context.stores, step_id, decision=decision, reason=body.reason, actor=caller.actor)
@@ -113,11 +116,14 @@ def resolve(step_id: UUID, body: ResolveBody, caller: CurrentCaller, context: Co
 @router.post(
     "/v1/steps/retry",
     operation_id="retrySteps",
-    summary="Let the parked steps of one system go on",
+    summary="Retry the parked steps of one system",
     **needs(Scope.REQUESTS_REVIEW, *_BODY),
 )
 def retry_many(body: RetrySystemBody, caller: CurrentCaller, context: Context) -> RetriedView:
-    """At most 500 a call, each with its audit entry; ask again with `after` until `next_after` is null."""
+    """Retry at most 500 steps per call, each with its audit entry.
+
+    Repeat the call with `after` until `next_after` is null.
+    """
     done = retry_steps(
         context.stores,
         system=body.system,

@@ -1,7 +1,7 @@
-"""Decide which connections are kept: how many in all and of one client, and how long a request may take to arrive.
+"""Limit connections: their number in total and per client, and the time of a request's arrival.
 
 uvicorn limits requests that run and connections that are idle after an answer. It waits without end for the head of a
-request and for its body, so a few hundred connections that send nothing would keep everybody out (observed with 210).
+request and for its body, so a few hundred connections that send nothing would block all clients (observed with 210).
 
 A connection is in one of three phases: it waits for a head, it receives a body, or it is answered. Time is limited
 where the client is awaited: for a head, for a body unless this process itself has stopped reading, and for the reading
@@ -26,7 +26,7 @@ _NO_ADDRESS = "none"
 
 
 class Phase(StrEnum):
-    """What a connection waits for."""
+    """The phase of a connection."""
 
     HEAD = "head"
     BODY = "body"
@@ -34,7 +34,7 @@ class Phase(StrEnum):
 
 
 class Ended(StrEnum):
-    """Why a connection was refused or ended before its client had an answer."""
+    """The reason why a connection was refused or ended before its client had an answer."""
 
     TOO_MANY = "too_many_connections"
     FULL = "unavailable"
@@ -44,7 +44,10 @@ class Ended(StrEnum):
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """How many connections, and how much time. `unlimited`: networks whose addresses are not limited one by one."""
+    """Limits of number and time.
+
+    `unlimited`: networks whose addresses have no limit per client.
+    """
 
     max_connections: int
     max_connections_per_client: int
@@ -55,7 +58,7 @@ class ConnectionLimits:
 
 
 class Connection(Protocol):
-    """What the gate must know of a connection, and can do to it."""
+    """A connection as the gate sees and ends it."""
 
     @property
     def client_address(self) -> str | None:
@@ -63,7 +66,7 @@ class Connection(Protocol):
 
     @property
     def phase(self) -> Phase:
-        """What it waits for now."""
+        """The present phase."""
 
     @property
     def is_paused(self) -> bool:
@@ -74,7 +77,7 @@ class Connection(Protocol):
         """True when it was closed, or while its client doesn't read the answer."""
 
     def end(self, reason: Ended) -> None:
-        """Say why, if something was asked, and close."""
+        """Send the reason if the client has sent a request, and close."""
 
     def abort(self) -> None:
         """Close at once, whatever is still to be sent."""
@@ -202,7 +205,7 @@ class ConnectionGate:
             self._schedule()
 
     def _client(self, address: str | None) -> str | None:
-        """Under what a connection is counted: its IPv4 address, or its IPv6 network, since one host has a whole /64."""
+        """Return the key of a connection's client: its IPv4 address or its IPv6 /64, which one host may own."""
         try:
             found = ip_address((address or _NO_ADDRESS).partition("%")[0])
         except ValueError:

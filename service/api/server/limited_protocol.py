@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol behind a `ConnectionGate`; what it answers itself are problems, like all else here."""
+"""uvicorn's HTTP/1.1 protocol behind a `ConnectionGate`; its own answers are problems, too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.api.server.connection_limits import REFUSALS, ConnectionGate, Ended
 
 
 def limited_protocol(gate: ConnectionGate) -> type[asyncio.Protocol]:
-    """The class that uvicorn makes a connection of; all of them share the gate."""
+    """Return the class of uvicorn's connections, which share the gate."""
     return type("LimitedProtocol", (_LimitedProtocol,), {"gate": gate})
 
 
@@ -31,7 +31,7 @@ class _LimitedProtocol(H11Protocol):
 
     @property
     def phase(self) -> Phase:
-        """What this connection waits for."""
+        """The phase of this connection."""
         if self.conn.their_state is h11.SEND_BODY:
             return Phase.BODY
         if self.cycle is None or self.cycle.response_complete:
@@ -50,7 +50,7 @@ class _LimitedProtocol(H11Protocol):
         return self.transport.is_closing() or self._writing_stopped
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """Let it in, or refuse it before a byte is read."""
+        """Accept the connection, or refuse it before a byte is read."""
         super().connection_made(transport)
         refused = self.gate.enter(self)
         if refused is not None:
@@ -86,7 +86,7 @@ class _LimitedProtocol(H11Protocol):
         super().resume_writing()
 
     def end(self, reason: Ended) -> None:
-        """Say why, unless the client asked for nothing or has a part of an answer; then close."""
+        """Send the reason, unless the client sent no request or has a part of an answer; then close."""
         self._end_with(*REFUSALS[reason])
 
     def abort(self) -> None:
@@ -94,7 +94,7 @@ class _LimitedProtocol(H11Protocol):
         self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """What isn't HTTP gets a problem, too."""
+        """Answer input that isn't HTTP with a problem."""
         self._end_with(400, "malformed_http")
 
     def _end_with(self, status: int, code: str) -> None:
@@ -115,7 +115,7 @@ class _LimitedProtocol(H11Protocol):
 
 
 def _answer(status: int, code: str) -> bytes:
-    """A whole answer as it goes over the wire."""
+    """Return a whole answer as bytes."""
     retry = {"Retry-After": "2"} if status in (429, 503) else {}
     answer = problem_response(Trouble(status, code, headers={"Connection": "close", **retry}))
     lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]

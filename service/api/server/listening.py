@@ -1,4 +1,4 @@
-"""Open the sockets to listen on before anything else: a port that isn't free is a configuration error with its key."""
+"""Open the listening sockets first, so that a port in use is a configuration error with its key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`service.probe_port`: health on a listener of its own, so that a flood of the API's port never hides it.
+"""`service.probe_port`: health on a separate listener, reachable also while the API's port is flooded.
 
 It runs in a thread with an event loop, a connection gate and a database connection of its own. It says that the API is
 alive only if the API's own event loop turns.
