@@ -1,4 +1,4 @@
-"""Call the API for a command, and put errors into words.
+"""Call the API for a command, and print errors as text.
 
 Decides where URL and key come from, and the exit codes: 1 if the service refused (its 4xx problems), 2 if it couldn't
 be asked (no connection, a 5xx problem, an answer that isn't this API's). Neither a key nor an identifier is ever taken
@@ -111,7 +111,7 @@ class Api:
         return answer
 
     def stream(self, method: str, path: str, body: Iterator[bytes], *, headers: Mapping[str, str]) -> Iterator[str]:
-        """Yield the answer's lines as they come. Raises Refused, Unusable, and Broken where it ends before its end."""
+        """Yield the answer's lines as they arrive. Raises Refused, Unusable, and Broken for a cut-off answer."""
         try:
             with httpx.stream(
                 method,

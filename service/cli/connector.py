@@ -1,7 +1,7 @@
 """`expunge connector`: one connector without the service, for trying a system out.
 
 Decides the form of the output and the exit code: 0 all ended well, 3 something is still pending at the vendor, 1
-something needs a human, 2 the call or its files can't be used. What a run does is `connectors.base.runner`'s.
+something needs a human, 2 the call or its files can't be used. `connectors.base.runner` carries out the run.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def run_connector(
 
 
 def exit_code(outcomes: Mapping[Outcome, int]) -> int:
-    """What the shell is told. A person who needs a human outweighs one who is pending."""
+    """Return the exit code. A person who needs a human has precedence over a pending one."""
     ended = {outcome for outcome, people in outcomes.items() if people}
     if ended & NEEDS_A_HUMAN:
         return EXIT_NEEDS_A_HUMAN

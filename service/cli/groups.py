@@ -1,4 +1,4 @@
-"""Groups of commands: every group has the same settings, and errors become short text and an exit code here.
+"""Groups of commands with common settings; errors become a short text and an exit code.
 
 Exit codes: 0 done, 1 refused or not in order, 2 can't be used or asked, 130 stopped with Ctrl-C, 141 the reader of the
 output ended (`| head`), as the shell's own commands do. No traceback is printed for any of these.

@@ -1,4 +1,4 @@
-"""`expunge keys`: API keys, made and revoked by whoever may open the stores. Every change is audited as `cli`."""
+"""`expunge keys`: create and revoke API keys, with access to the stores. Changes are audited as `cli`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Print the results of commands: the only module that decides how tables, JSON, lines and messages look.
+"""Print the results of commands; decides the look of all tables, JSON, lines and messages.
 
 Results go to standard output, messages beside them to standard error. On a terminal a table fits the width: cells wrap
 between words, and a word (an id, a hash, an instant) is never cut or wrapped; a table that still doesn't fit is printed

@@ -15,7 +15,10 @@ from service.domain.errors import Refusal
 
 @contextmanager
 def short_refusals() -> Iterator[None]:
-    """Refusals end with 1, what can't be used with 2. A driver's text is never shown: it may carry parameters."""
+    """End the command with 1 for a refusal and 2 for an unusable input or store.
+
+    A driver's text is never shown, because it may contain parameters.
+    """
     try:
         yield
     except Refusal as refusal:

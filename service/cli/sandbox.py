@@ -1,6 +1,6 @@
-"""`expunge sandbox`, `expunge sample-warehouse`: a vendor's stand-in, and a company's warehouse, to try Expunge with.
+"""`expunge sandbox` and `sample-warehouse`: a vendor's stand-in and a warehouse, to try Expunge.
 
-Decides how they are run by hand and what a person is told: where the stand-in answers, and the entry of `expunge.toml`
+Decides how they are run by hand and what is printed: the stand-in's address, and the entry of `expunge.toml`
 that connects it. All that is printed on standard output is TOML, so that it can be appended to a configuration.
 """
 
@@ -91,7 +91,7 @@ def sandbox(
         Path | None, typer.Option(help="fill it with this JSON file, whose form the stand-in documents")
     ] = None,
 ) -> None:
-    """Run a vendor's stand-in on this machine until Ctrl-C, and print the [[systems]] entry that connects it."""
+    """Run a vendor's stand-in until Ctrl-C, and print the [[systems]] entry that connects it."""
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
@@ -198,7 +198,7 @@ def sample_warehouse(
 
 
 def warehouse_tables(world: SampleWorld, place: Path) -> Tables:
-    """`[identity_graph]`, and the two systems that erase from the warehouse: the tables, and the graph's own rows."""
+    """Return `[identity_graph]` and the two systems of the warehouse: its tables, and the graph's rows."""
     base_url = f"duckdb:///{place}"
     policy = world.warehouse_config()
     graph = policy.pop("identity_graph")

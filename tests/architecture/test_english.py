@@ -24,8 +24,6 @@ from tests.architecture.house import ROOT
 ALLOWED = {
     "connectors/base": (1, 21),
     "connectors/salesforce": (57, 84),
-    "service/api": (18, 30),
-    "service/cli": (17, 50),
     "service/execution": (34, 42),
     "service/requests": (22, 58),
 }

@@ -104,7 +104,7 @@ def report(
 
 @contextmanager
 def _evidence(config: Path, out: Path) -> Iterator[tuple[Settings, Stores, SigningKey]]:
-    """The stores and the key that signs; its public half and its rotations' notes are put beside what was written."""
+    """Open the stores and the signing key; write the public key and its handover notes beside the files."""
     try:
         with short_errors(), opened(config) as (settings, stores):
             key = audit_signing_key(settings)

@@ -1,6 +1,6 @@
-"""Write files of evidence: an excerpt or table of the log, a report, a certificate on paper; whole or not at all.
+"""Write files of evidence, complete or not at all: an excerpt or table of the log, a report, a PDF.
 
-Decides how periods are given on the command line, and that whoever takes evidence out stands in the log that goes out.
+Decides how periods are given on the command line, and that the log records each export before the export is made.
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ def log_taking(stores: Stores, event: str, what: str | None = None) -> None:
 
 
 def write_export(stores: Stores, key: SigningKey, selection: Selection, form: str, out: Path) -> tuple[Excerpt, int]:
-    """Writes an excerpt, beside a table its manifest; answers it and how many entries it has. Raises AuditLogBroken."""
+    """Write an excerpt, and the manifest of a table; return it and its number of entries.
+
+    Raises AuditLogBroken.
+    """
     log_taking(stores, "export_made")
     excerpt = select_entries(stores.engine, key, selection)
     if form == "jsonl":

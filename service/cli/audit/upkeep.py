@@ -1,4 +1,4 @@
-"""`expunge audit anchor|reconcile|replay|prune|rotate-key`: keep the audit log, and check it against the outside.
+"""`expunge audit anchor|reconcile|replay|prune|rotate-key`: maintain the audit log and check it.
 
 Decides what an operator sees. Acts carry the operator's name into the log; exit code 1 means that something disagrees.
 """
@@ -101,7 +101,7 @@ def replay(
 ) -> None:
     """Rebuild all states from the log and compare them.
 
-    What the log says must be what the rows say. Exit code 1 if there is a difference.
+    The states in the log must equal the states in the rows. Exit code 1 if there is a difference.
     """
     if export is not None:
         _verify_first(export, key, handover or [])
@@ -137,7 +137,7 @@ def _verify_first(export: Path, key: Path | None, handover: list[Path]) -> None:
 def prune(operator: Operator, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Remove the oldest entries, whose retention is over.
 
-    What remains can still be verified.
+    The rest of the log can still be verified.
     """
     with _stores(config) as (settings, stores):
         retention = timedelta(seconds=settings.audit.retention_seconds)

@@ -12,8 +12,8 @@ the file, and compare its fingerprint, which is printed. A key inside the file i
 new key since, go on trusting the first and add each rotation's note, oldest first: `--handover NOTE`. It is signed by
 the old key and by the new one, and says at which size of the log the old one ended.
 
-What a verifier can't see: whether the log left something out before it was signed, and whether the key's owner signed
-another log as well. Compare the printed checkpoint with the ones you were given earlier.
+A verifier can't see whether an entry was left out before the log was signed, or whether the key's owner signed another
+log as well. Compare the printed checkpoint with the ones you were given earlier.
 
 To read: (1) how bytes are read, (2) the Merkle tree, (3) who signed what, (4) one entry after another, (5) the four
 kinds of file, each with all that is checked in it, (6) the command line.
@@ -54,7 +54,7 @@ Members: TypeAlias = dict[str, Any]
 
 
 class Broken(Exception):  # noqa: N818 - the verdict, not a fault of the program
-    """The evidence doesn't hold; the text says where and why."""
+    """The evidence is wrong; the text says where and why."""
 
 
 class Unusable(Exception):  # noqa: N818 - the verdict, not a fault of the program
@@ -62,7 +62,7 @@ class Unusable(Exception):  # noqa: N818 - the verdict, not a fault of the progr
 
 
 def need(holds: bool, where: str, otherwise: str) -> None:
-    """Nearly every check below is one call of this."""
+    """Raise Broken unless the condition holds; nearly every check below is one call of this."""
     if not holds:
         raise Broken(f"{where}: {otherwise}")
 
@@ -79,7 +79,7 @@ def canonical(value: object) -> bytes:
 
 
 def read_canonical(raw: bytes, names: set[str], where: str) -> Members:
-    """The object of bytes that are its canonical encoding; two equal keys, a space or an escape too many fail."""
+    """Return the object of canonical bytes; a repeated key, a space or an escape too many is refused."""
     try:
         value = decode(raw.decode("utf-8"))
         again = canonical(value)
@@ -106,7 +106,7 @@ def read_base64(text: object, where: str, length: int | None = None) -> bytes:
 
 
 def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, str]]:
-    """The lines one by one, each with its place; each must end in a newline and be of a sane length."""
+    """Yield each line with its place; it must end in a newline and have at most the longest length."""
     for number in itertools.count(1):
         line, where = file.readline(LONGEST_LINE_BYTES), f"line {number}"
         need(line.endswith(b"\n"), where, "missing, cut off or too long: no newline at its end")
@@ -123,7 +123,7 @@ def sha256(*parts: bytes) -> bytes:
 
 
 def add_leaf(peaks: list[bytes], index: int, entry: bytes) -> None:
-    """A tree of `index` leaves grows by one; of it only the roots of its complete subtrees are kept, largest first."""
+    """Add a leaf to a tree of `index` leaves, kept as the roots of its complete subtrees, largest first."""
     new = sha256(LEAF, entry)
     while index & 1:
         new, index = sha256(NODE, peaks.pop(), new), index >> 1
@@ -138,7 +138,7 @@ def root_of(peaks: Sequence[bytes]) -> bytes:
 
 
 def root_from_proof(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes | None:
-    """The root that an inclusion proof leads to (RFC 6962 §2.1.1 read backwards); None if its length doesn't fit."""
+    """Return the root of an inclusion proof (RFC 6962 §2.1.1 in reverse); None for a wrong length."""
     if size == 1 or not proof:
         return leaf if size == 1 and not proof else None
     left = 1 << (size - 1).bit_length() - 1
@@ -153,7 +153,7 @@ def root_from_proof(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) 
 
 
 class Key:
-    """The log's Ed25519 key, from a line `name+id+base64` (C2SP verifier key), and the keys that followed it."""
+    """The log's Ed25519 key, from a C2SP line `name+id+base64`, and the keys that followed it."""
 
     def __init__(self, line: str) -> None:
         try:
@@ -177,7 +177,7 @@ class Key:
         return True
 
     def follow(self, note: str) -> None:
-        """Believes the next key too, if the newest one so far and it have both signed that it follows."""
+        """Trust the next key if it and the newest key so far have both signed the handover."""
         (newest, after, _), lines = self.keys[-1], note.split("\n")
         fits = len(lines) == 8 and lines[:2] == [HANDOVER, newest.line] and lines[4] == lines[7] == ""
         need(fits and SIZE.fullmatch(lines[3]) is not None, "handover", "not one from the key that is trusted so far")
@@ -189,7 +189,7 @@ class Key:
 
 
 def check_signature_line(key: Key, text: Sequence[str], line: str, where: str) -> None:
-    """A line under a C2SP note: a dash, the key's name, and base64 of its id and the signature over the text."""
+    """Check a signature line of a C2SP note: a dash, the key's name, base64 of key id and signature."""
     signer, _, encoded = line.rpartition(" ")
     signature = read_base64(encoded, f"{where}, signature")
     trusted = signer == f"— {key.name}" and signature[:4] == key.key_id
@@ -199,7 +199,7 @@ def check_signature_line(key: Key, text: Sequence[str], line: str, where: str) -
 
 
 def open_checkpoint(note: object, trusted: Key, where: str) -> tuple[int, bytes]:
-    """(size, root) of a note that is exactly: origin, size, root, blank line, one signature line of the log's key."""
+    """Return (size, root) of a note: origin, size, root, a blank line, one signature line of the log."""
     lines = note.split("\n") if isinstance(note, str) else []
     fits = len(lines) == 6 and lines[3] == lines[5] == "" and SIZE.fullmatch(lines[1]) is not None
     need(fits, where, "a checkpoint has three lines, a blank one and one signature")
@@ -211,7 +211,7 @@ def open_checkpoint(note: object, trusted: Key, where: str) -> tuple[int, bytes]
 
 
 def check_signed(document: Members, label: str, trusted: Key, where: str) -> None:
-    """Takes the signature out; it is over the label, a newline and the canonical rest, by any key that the log had."""
+    """Remove the signature, of any of the log's keys, and check it over label, newline, canonical rest."""
     signature = read_base64(document.pop("signature"), f"{where}, signature")
     signed = label.encode() + b"\n" + canonical(document)
     by_us = any(key.has_signed(signed, signature) for key, _, _ in trusted.keys)
@@ -236,7 +236,7 @@ class Chains:
         )
 
     def check(self, entry: Members, raw: bytes, where: str) -> None:
-        """The entry's form, and that it is the next of its object: version + 1, `previous` the newest one's SHA-256."""
+        """Check the entry's form and its place: version + 1, `previous` is the SHA-256 of the one before."""
         check_form(entry, where)
         key, version = sha256(canonical([entry["object"], entry["object_id"]])), entry["version"]
         known = self.newest.execute("SELECT version, digest FROM newest WHERE key = ?", (key,)).fetchone()
@@ -266,7 +266,7 @@ def check_form(entry: Members, where: str) -> None:
 
 
 def check_proven(item: Members, head: tuple[int, bytes], behind: int, chains: Chains, where: str) -> int:
-    """The index of an entry whose proof leads to the root of the tree (size, root), and that follows those before."""
+    """Check an entry's proof against the tree `head` (size, root) and its order; return its index."""
     members(item, {"entry", "index", "proof"}, where)
     (size, root), index, proof, raw = head, item["index"], item["proof"], canonical(item["entry"])
     in_order = type(index) is int and behind < index < size
@@ -283,8 +283,11 @@ def check_proven(item: Members, head: tuple[int, bytes], behind: int, chains: Ch
 
 
 def verify_export(file: BinaryIO, key: Key) -> str:
-    """The whole log: indexes run 0, 1, 2, ... to the signed size, the root over all entries is the signed one, and of
-    each object versions run 1, 2, 3, ... If its beginning was pruned, from there on."""
+    """Verify the whole log, or from its first kept entry on if the beginning was pruned.
+
+    Indexes run 0, 1, 2, ... to the signed size, the root over all entries is the signed one, and the versions of each
+    object run 1, 2, 3, ...
+    """
     lines = lines_of(file)
     raw, where = next(lines)
     pruned = {"pruned"} if b',"pruned":' in raw else set()
@@ -318,8 +321,11 @@ def verify_export(file: BinaryIO, key: Key) -> str:
 
 
 def verify_slice(file: BinaryIO, key: Key) -> str:
-    """An excerpt: signed by the log, each entry proven to be in the signed tree, of each object none left out between
-    the first and the last one shown; and no index at all, unless the excerpt is of one system or law only."""
+    """Verify an excerpt: signed by the log, each entry proven to be in the signed tree.
+
+    Between an object's first and last entry none is missing; unless the excerpt is of one system or law, no index is
+    missing either.
+    """
     lines = lines_of(file)
     raw, where = next(lines)
     header = read_canonical(raw, {"checkpoint", "end", "filter", "first", "format", "origin"}, where)
@@ -348,7 +354,7 @@ def verify_slice(file: BinaryIO, key: Key) -> str:
 
 
 def verify_certificate(file: BinaryIO, key: Key) -> str:
-    """A certificate: signed by the log; each entry proven, of one subject, and of each object from its first one on."""
+    """Verify a certificate: signed by the log, each entry proven, of one subject, none missing."""
     content = file.read()
     need(content.endswith(b"\n"), "certificate", "no newline at its end")
     names = {"certificate", "checkpoint", "entries", "format", "signature"}
@@ -368,7 +374,7 @@ def verify_certificate(file: BinaryIO, key: Key) -> str:
 
 
 def verify_manifest(manifest: BinaryIO, file: BinaryIO, key: Key) -> str:
-    """A table or report: its manifest is signed by the log and names exactly this file's bytes."""
+    """Verify a table or report: its manifest is signed by the log and names exactly this file's bytes."""
     document = read_canonical(next(lines_of(manifest))[0], MANIFEST, "manifest")
     need(not manifest.read(1), "manifest", "nothing may follow its line")
     check_signed(document, MANIFEST_FORMAT, key, "manifest")
@@ -384,7 +390,7 @@ def verify_manifest(manifest: BinaryIO, file: BinaryIO, key: Key) -> str:
 
 
 def read_filter(document: Members, size: int, where: str) -> tuple[str, int, int]:
-    """What a file is said to hold, in words, and the range first <= index < end that it lies in."""
+    """Return the claimed content of a file in words, and its range first <= index < end."""
     asked = members(document["filter"], {"from", "regime", "system", "to"}, where)
     first, end = document["first"], document["end"]
     within = type(first) is int and type(end) is int and 0 <= first <= end <= size
@@ -413,7 +419,7 @@ def read_key(path: Path, handovers: Sequence[Path]) -> Key:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Verifies one file and prints the verdict. Answers the exit code."""
+    """Verify one file and print the verdict. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="verify_audit.py", description="Verify an Expunge audit export, offline.")
     parser.add_argument("export", nargs="?", type=Path, help="the audit export or excerpt (JSON lines)")
     parser.add_argument("--certificate", type=Path, help="verify a certificate instead of an export")

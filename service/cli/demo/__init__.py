@@ -1,1 +1,1 @@
-"""`expunge demo`: the main job on a made-up company and its vendors' stand-ins, up to verified evidence."""
+"""`expunge demo`: erase people of a made-up company from stand-ins, up to verified evidence."""

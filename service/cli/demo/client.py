@@ -1,4 +1,4 @@
-"""The demo's side of the API: what a privacy team's own program would send."""
+"""The demo's API client, with the calls of a privacy team's own program."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.cli.client import Answer
 
 
 class DemoClient:
-    """Speaks to the running service with one API key. Raises RuntimeError with the problem's code on a refusal."""
+    """Calls the running service with one API key. Raises RuntimeError with the code of a problem."""
 
     def __init__(self, base_url: str, key: str) -> None:
         self._http = httpx.Client(

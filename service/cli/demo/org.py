@@ -1,7 +1,7 @@
-"""The demo's Salesforce org: who is in it, and on some of them a record of every kind that can hang on a person.
+"""The demo's Salesforce org: its people, some with a record of every kind that can hang on a person.
 
-Decides which records there are and whose they are; the people are the sample world's. Whatever is somebody's own holds
-a value of theirs, so that it would be found if it were left. What is shared (a task, a file, a deal) holds nobody's.
+Decides which records exist and to whom they belong; the people are the sample world's. A person's own record holds a
+value of the person, so that it would be found if it were left. A shared record (a task, a file, a deal) holds none.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Org:
         self.records: list[OrgRecord] = []
 
     def add(self, person: str | None, kind: str, ref: str | None, **fields: str | bool) -> None:
-        """One record; `person` says whose it is, nobody's if None."""
+        """Add a record; `person` is its owner, None for a shared record."""
         record: OrgRecord = {"object": kind, "fields": fields}
         if person is not None:
             record["person"] = person

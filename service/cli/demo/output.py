@@ -1,4 +1,4 @@
-"""The demo's output directory: written apart and put in place when it is whole, so that an earlier one isn't lost.
+"""The demo's output directory, which replaces an earlier one only when it is complete.
 
 Decides which files the demo leaves and what happens to them when a run fails or is interrupted.
 """
@@ -93,12 +93,12 @@ def _swap(draft: Path, place: Path) -> None:
 
 
 def write_verify_script(directory: Path) -> None:
-    """Write the one command that verifies everything in the directory; it works wherever the directory is moved."""
+    """Write the command that verifies the whole directory; it works after the directory was moved."""
     names = {"verifier": VERIFIER, "log": LOG, "manifest": REPORT_MANIFEST, "report": REPORT}
     text = _VERIFY.format(python=sys.executable, certificates=CERTIFICATES, key=KEY, **names)
     (directory / VERIFY).write_text(text, encoding="utf-8")
 
 
 def verify_command(output: Path) -> str:
-    """What a person copies into a shell of the present working directory."""
+    """Return the command to copy into a shell in the present working directory."""
     return f"sh {quote(str(output / VERIFY))}"

@@ -1,7 +1,7 @@
-"""What every system of the demo's company holds, record by record, before the erasure and after it.
+"""Compare all records of the demo's systems before and after the erasure.
 
-Decides whose a record is and what counts as changed. It asks the stand-ins and the warehouse file themselves, past the
-service, so that it can contradict what the service claims.
+Decides the owner of a record and what counts as changed. It reads the stand-ins and the warehouse file directly
+and not through the service, so that it can contradict the service's claims.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Look:
 
 @dataclass(frozen=True)
 class Line:
-    """One kind of record in one system: how many the erased people had and have, and how many everybody else.
+    """The numbers of one kind of record in one system: of the erased people and of all others.
 
-    `changed`: whether a record of somebody else is gone or has other content than before.
+    `changed`: whether a record of another person is gone or has other content than before.
     """
 
     system: str
@@ -158,7 +158,7 @@ def _is_emptied(row: Mapping[str, object]) -> bool:
 
 
 def _differs(old: Mapping[str, object], new: Mapping[str, object] | None, gone_ids: set[str]) -> bool:
-    """Whether a record changed. A reference to an erased person's record that is empty now is that person's."""
+    """Return whether a record changed; an emptied reference to an erased record doesn't count."""
     if new is None:
         return True
     fields = {*old, *new} - _CLOCKED

@@ -52,7 +52,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="the same seed makes the same company")] = 1,
     output: Annotated[Path, typer.Option(help="where the evidence is left")] = Path("demo-output"),
 ) -> None:
-    """Erase people of a made-up company from a warehouse and three vendors' stand-ins, and verify the evidence."""
+    """Erase people of a made-up company from a warehouse and three stand-ins, and verify the evidence."""
     started = time.monotonic()
     # Asked to end, it takes everything down that it started, as after an interrupt.
     signal.signal(signal.SIGTERM, _end)
@@ -124,7 +124,10 @@ def _tell(people: int, erase: int, seed: int, output: Path) -> None:
 
 @contextlib.contextmanager
 def _private_directory() -> Iterator[Path]:
-    """A fresh directory for everything that isn't evidence. Others may pass through it, for the servers' account."""
+    """Return a fresh directory for all files but the evidence.
+
+    Other accounts may pass through it, because the servers run under an account of their own.
+    """
     directory = Path(tempfile.mkdtemp(prefix="expunge-demo-"))
     directory.chmod(0o711)
     try:

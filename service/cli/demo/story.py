@@ -108,7 +108,7 @@ class Story:
                     raise DemoFailed(f"{step['system']}: {step['state']}")
 
     def _review(self, request: RequestAnswer) -> None:
-        """What a reviewer does: look at the whole picture, decide each doubt, drop what is somebody else's."""
+        """Review as a human does: reveal the identifiers, decide each doubt, drop those of other people."""
         person = self.people[request["id"]]
         shown: IdentityAnswer = self.client.post(f"/v1/requests/{request['id']}/reveal")
         own = {i.value.lower() for i in person.identifiers}
@@ -129,7 +129,7 @@ class Story:
         self.client.post(f"/v1/requests/{request['id']}/review", body)
 
     def look_after(self) -> None:
-        """Compare every record with the first look: the erased people's are gone, everybody else's are as they were."""
+        """Check that all records of the erased people are gone and all others are unchanged."""
         lines = compare(self.before, self.records.look())
         show_records(lines, len(self.chosen))
         write_csv(lines, self.output / RECORDS)

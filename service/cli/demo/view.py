@@ -43,7 +43,7 @@ def _cell(step: RequestStepAnswer | None) -> str:
 
 
 def show_records(lines: Sequence[Line], erased_people: int) -> None:
-    """Print a row per system and kind of record: whose records there were before, and which are there after.
+    """Print a row per system and kind of record: the numbers of records before and after.
 
     Kinds of which the erased people had none are counted below it, unless one of their records has changed.
     """

@@ -1,6 +1,6 @@
-"""The demo's company: a warehouse file, two support accounts, a mailing account and an org that hold the same people.
+"""The demo's company: a warehouse, two support accounts, a mailing account and an org.
 
-Decides who is in which system and how the service is configured for it. The people are the sample world's.
+Decides which person is in which system, and the configuration of the service. The people are the sample world's.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class DemoWorld:
 
     @property
     def spec(self) -> Path:
-        """What the stand-ins' process is started with."""
+        """The argument file of the stand-ins' process."""
         return self.directory / "sandboxes.json"
 
     @property
@@ -135,7 +135,7 @@ def write_config(
     accounts: Sequence[str] = SUPPORT_ACCOUNTS,
     org: bool = True,
 ) -> None:
-    """Write `expunge.toml` for this company, with or without the org; the stand-ins answer on `sandbox_port`."""
+    """Write `expunge.toml` for this company; the stand-ins listen on `sandbox_port`."""
     vendor = f"http://{SANDBOX_HOST}:{sandbox_port}"
     warehouse = f"duckdb:///{demo.warehouse}"
     policy = demo.world.warehouse_config()
@@ -198,7 +198,7 @@ def _mailing_system(vendor: str) -> dict[str, object]:
 
 
 def _org_system(demo: DemoWorld, vendor: str) -> dict[str, object]:
-    """Return the org's entry. Its token and schema are kept in a file, because the worker processes share them."""
+    """Return the org's entry; its cache directory lets the worker processes share token and schema."""
     return {
         "name": ORG,
         "connector": "salesforce",

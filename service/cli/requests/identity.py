@@ -1,4 +1,4 @@
-"""Print why each identifier of a request is in it: tables of identifiers, links and doubts, masked or in clear."""
+"""Print a request's identifiers, links and doubts as tables, masked or in clear."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def show_doubts(view: IdentityAnswer) -> None:
 
 
 def worded(doubt: DoubtAnswer, shown: Labels) -> str:
-    """What a doubt is about, for people."""
+    """Return the subject of a doubt in words."""
     edge = doubt["edge"]
     if edge is not None:
         said = f"{shown.get(edge['near'], edge['near'])} - {shown.get(edge['far'], edge['far'])}"

@@ -1,4 +1,4 @@
-"""`expunge request import` and `expunge imports`: many requests from a file, over the API, as one object to steer.
+"""`expunge request import` and `expunge imports`: submit and manage the requests of a file.
 
 Decides that a broken connection is gone on with by itself: the same file is sent again under the same key, which gives
 the same requests. The file is streamed, never held, and its content is never shown.
@@ -220,7 +220,7 @@ def cancel(
 
 
 def _ask_to_cancel(view: ImportAnswer) -> None:
-    """Raises Unusable where nobody can be asked; ends the command with 1 if the answer is no."""
+    """Raise Unusable without a terminal; end the command with 1 if the answer is no."""
     unfinished = sum(each["requests"] for each in view["requests"] if each["state"] in UNFINISHED)
     consequence = f"cancelling revokes {unfinished} unfinished requests of this import and can't be undone"
     if not can_ask():

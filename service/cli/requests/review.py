@@ -1,4 +1,4 @@
-"""`expunge request review`: decide each open doubt of a request, or link the request to an earlier one.
+"""`expunge request review`: decide each open doubt of a request, or link it to an earlier one.
 
 Decides that nothing is decided by default: a terminal is asked doubt by doubt, and without a terminal the command is
 refused as long as a doubt is undecided.

@@ -1,4 +1,4 @@
-"""`expunge steps`: list the steps that wait for a human, let them go on, or decide about them; over the API."""
+"""`expunge steps`: list, retry and resolve unfinished steps, over the API."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def list_page(
 ) -> None:
     """List steps that haven't ended, by default the parked ones.
 
-    A parked step waits for a human. What its reason means, and what to do next, is printed below the list.
+    A parked step waits for a human. The meaning of its reason and the next action are printed below the list.
     """
     query = {"state": state.value, "system": system, "reason": reason, "limit": limit, "cursor": cursor}
     with short_errors():

@@ -21,7 +21,10 @@ _IDENTIFIER_KEYS = ("kind", "value")
 
 
 def open_connector(kind: type[Connector], path: Path) -> Connector:
-    """The connector of the only `[[systems]]` entry of a TOML file, paced by itself. Raises ConfigurationError."""
+    """Return the connector of the only `[[systems]]` entry of a file, with a pacer of its own.
+
+    Raises ConfigurationError.
+    """
     table = read_configuration(path)
     check_keys(table, ("systems",), path.name)
     systems = table.get("systems")
@@ -78,7 +81,7 @@ def _identifier(entry: object, where: str) -> Identifier:
 
 
 def _only_known(entry: Mapping[str, object], known: tuple[str, ...], where: str) -> None:
-    """Unlike `check_keys` without the key's name: in a file of people a misplaced key may be personal itself."""
+    """Refuse unknown keys without their names, because a misplaced key in such a file may be personal."""
     if not set(entry) <= set(known):
         raise ConfigurationError(f"{where}: unknown key; known keys: {', '.join(known)}")
 

@@ -1,4 +1,4 @@
-"""Tell the operator on the console when the audit log can't be signed or anchored, and when it can again.
+"""Print when the audit log can't be signed or anchored, and when it can be again.
 
 Each change is one line, so that a console or a journal shows when it began and ended. A database that doesn't answer
 is said once, too: its own errors are in the processes' logs.

@@ -51,7 +51,7 @@ class Servers:
 
 @contextlib.contextmanager
 def servers(settings: Settings) -> Iterator[Servers]:
-    """The configured servers, or embedded ones for those that aren't configured. Both schemas are migrated."""
+    """Open the configured servers, else embedded ones, and migrate both schemas."""
     configured = (settings.database.url, settings.database.key_url, settings.broker.url)
     with contextlib.ExitStack() as stack:
         notes: tuple[str, ...] = ()
@@ -91,7 +91,10 @@ def _configured(settings: Settings, name: str) -> str | None:
 
 
 def environment(settings: Settings, found: Servers) -> dict[str, str]:
-    """What the child processes get: the configuration's path and the servers' URLs, never on a command line."""
+    """Return the child processes' environment: the configuration's path and the servers' URLs.
+
+    They are never on a command line, because other users of the machine see it.
+    """
     if settings.origin is None:
         raise ConfigurationError("the processes read the configuration themselves: it must be a file")
     return dict(os.environ) | {
@@ -125,7 +128,7 @@ def prepare(settings: Settings, found: Servers) -> Stores:
 
 
 def _bring_hashes_up(settings: Settings) -> None:
-    """Before any process starts: each of them refuses a store whose hashes are of another version than its peppers."""
+    """Convert the hashes to the newest pepper before a process starts, because each process checks that."""
     if settings.keys.pepper is None:
         generated_pepper.take_next(keys_directory(settings))
     engine = open_engine(server_url(settings, "database_url"), pool_size=1)

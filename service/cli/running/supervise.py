@@ -73,7 +73,7 @@ class Supervisor:
         self.stop()
 
     def hurry(self, grace_seconds: float) -> None:
-        """Nobody has longer than this to finish, where nothing is left to do."""
+        """From now on each process has at most this time to finish."""
         for child in self._children:
             child.grace_seconds = min(child.grace_seconds, grace_seconds)
 

@@ -1,4 +1,4 @@
-"""`expunge workers`: more worker processes, on this machine or another, for a service that is up elsewhere.
+"""`expunge workers`: run more worker processes, on this machine or another one.
 
 They share its stores and its broker and nothing else; the configuration, the keys and the anchors must be the same.
 """
@@ -73,7 +73,10 @@ def _servers(settings: Settings) -> Servers:
 
 
 def _check_keys(settings: Settings) -> None:
-    """Nothing may be made here: workers with keys of their own could open nothing, and would shut the gate for all."""
+    """Refuse a missing key instead of creating it.
+
+    Workers with new keys could open no value, and would stop the vendor calls of all workers.
+    """
     ours = settings.service.data_directory / "keys"
     needed = {
         "keys.key_encryption_key": None if settings.keys.key_encryption_key else ours / "key_encryption_key",
