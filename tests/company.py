@@ -38,6 +38,7 @@ from service.settings import Settings, load_settings
 from service.store.encryption.keyed_hash import Pepper
 from service.store.encryption.secrets import load_secrets
 from service.store.stores import Stores
+from tests.audit_replay import differences
 from tests.drive import drive
 
 
@@ -162,3 +163,10 @@ def company(
         runtime = WorkerContext(settings, stores)
         yield Company(world, settings, stores, runtime, stand_ins, demo.warehouse)
         runtime.close()
+
+
+@pytest.fixture
+def replayed(company: Company) -> Iterator[None]:
+    """After a test of the engine the audit log is replayed: it must give the rows (I7)."""
+    yield
+    assert differences(company.stores.engine) == []

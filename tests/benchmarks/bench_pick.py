@@ -21,7 +21,7 @@ from service.store.engine import open_engine
 from service.store.migrate import migrate
 from tests.benchmarks.own_servers import own_servers
 from tests.benchmarks.results import tell
-from tests.integration.picking.rows import Desk, settings_with
+from tests.integration.execution.select.rows import Desk, settings_with
 
 PEOPLE = 100
 ROUNDS = 60

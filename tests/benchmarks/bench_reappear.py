@@ -28,7 +28,7 @@ from service.suppression.match_changes import record_changes
 from service.suppression.scan_schedule import lease_sync
 from tests.benchmarks.own_servers import own_servers
 from tests.benchmarks.results import tell
-from tests.integration.picking.rows import SYSTEM, Desk, settings_with
+from tests.integration.execution.select.rows import SYSTEM, Desk, settings_with
 
 RECORDS = 6_000
 ROUNDS = 15

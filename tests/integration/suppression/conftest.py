@@ -12,7 +12,7 @@ from service.execution.worker_context import WorkerContext
 from service.store.encryption.secrets import load_secrets
 from service.store.stores import Stores
 from service.suppression.scan_schedule import keep_syncs
-from tests.integration.picking.rows import settings_with
+from tests.integration.execution.select.rows import settings_with
 from tests.integration.suppression.changing_system import SYSTEM, ChangingSystem
 from workers import scan_changes as sync_suppression
 

@@ -19,7 +19,7 @@ from service.store.tables.requests import SuppressionRow
 from service.suppression import lookup as know_reappeared
 from service.suppression import match_changes as record_changes
 from service.suppression.scan_schedule import due_syncs, lease_sync
-from tests.integration.picking.rows import settings_with
+from tests.integration.execution.select.rows import settings_with
 from tests.integration.suppression.changing_system import SYSTEM, ChangingSystem, email
 
 ADA, STRANGER, PHONE = email("ada"), email("stranger"), Identifier("phone", "+12025550147")
