@@ -9,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import UUID
-
-from sqlalchemy import Row
 
 from connectors.base.transitions.states import Phase, Retry, SystemRules, Transition
 from connectors.base.values import Answer, Located
@@ -24,6 +21,7 @@ from service.execution.facts import StepContext
 from service.execution.findings import adds_to_plan
 from service.execution.lease import LeasedBatch, LeasedStep
 from service.execution.quarantine import BatchFacts
+from service.execution.store import RecordedStep
 from service.requests.steps.store import Entry
 
 
@@ -63,7 +61,7 @@ class ResultDecider:
         self.discarded: set[UUID] = set()
         self._entries: dict[Hashable, Entry] = {}
 
-    def entry(self, row: Row[Any], step: LeasedStep) -> Entry:
+    def entry(self, row: RecordedStep, step: LeasedStep) -> Entry:
         """The transition of this locked step, with its audit entry."""
         key = self._cache_key(row, step)
         if key is None:
@@ -73,7 +71,7 @@ class ResultDecider:
             found = self._entries[key] = self._decide(row, step)
         return found
 
-    def _cache_key(self, row: Row[Any], step: LeasedStep) -> Hashable:
+    def _cache_key(self, row: RecordedStep, step: LeasedStep) -> Hashable:
         """Everything that `_decide` reads of a step and its answer; None where that can't be compared cheaply."""
         result = self.received.results[step.ref]
         of_answer: Hashable
@@ -101,7 +99,7 @@ class ResultDecider:
             of_answer,
         )
 
-    def _decide(self, row: Row[Any], step: LeasedStep) -> Entry:
+    def _decide(self, row: RecordedStep, step: LeasedStep) -> Entry:
         result, look = self.received.results[step.ref], self.received.looks.get(step.ref)
         to = decide(self.context.steps.facts(row), self._event(row, step), self.rules, self.now)
         assert isinstance(to, Transition), "a leased step's result has a transition"
@@ -121,7 +119,7 @@ class ResultDecider:
             ),
         )
 
-    def _event(self, row: Row[Any], step: LeasedStep) -> ResultReceived:
+    def _event(self, row: RecordedStep, step: LeasedStep) -> ResultReceived:
         result = self.received.results[step.ref]
         return ResultReceived(
             result,

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from connectors.base.transitions.states import Phase, StepFacts, StepState
 from service.domain.requests.states import WITHDRAWN_STATES, Progress
+from service.execution.store import RecordedStep
 from service.requests.holds.active import held_requests
 from service.store.arrays import int_array, uuid_array
 from service.store.execute import execute
@@ -41,7 +41,7 @@ class StepContext:
     waiting: frozenset[UUID]
     left_to_others: frozenset[UUID]
 
-    def of(self, row: Row[Any]) -> tuple[bool, bool, bool, bool]:
+    def of(self, row: RecordedStep) -> tuple[bool, bool, bool, bool]:
         """Held, withdrawn, not approved, waiting: as far as this step is concerned."""
         request_id = row.request_id
         return (
@@ -51,7 +51,7 @@ class StepContext:
             request_id in self.waiting,
         )
 
-    def facts(self, row: Row[Any]) -> StepFacts:
+    def facts(self, row: RecordedStep) -> StepFacts:
         """All that the rule needs to know of this step."""
         held, withdrawn, unapproved, waiting = self.of(row)
         return StepFacts(
@@ -69,7 +69,7 @@ class StepContext:
         )
 
 
-def load_context(connection: Connection, system: str, rows: Mapping[UUID, Row[Any]]) -> StepContext:
+def load_context(connection: Connection, system: str, rows: Mapping[UUID, RecordedStep]) -> StepContext:
     """Of these locked steps of one system. Requests are read, not locked."""
     request_ids = list({row.request_id for row in rows.values()})
     asking = [row for row in rows.values() if row.phase in _MAY_WAIT]

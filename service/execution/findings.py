@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from connectors.base.transitions.states import StepState, Transition
 from connectors.base.values import Answer, Located
 from service.execution.lease import LeasedStep
+from service.execution.store import RecordedStep
 from service.requests.identifiers import seal_records
 from service.requests.planning.freeze import freeze_plans
 from service.requests.records.store import lock_planned
@@ -26,7 +26,7 @@ from service.store.encryption.keyed_hash import Pepper
 from service.store.stores import Stores
 
 
-def adds_to_plan(row: Row[Any], step: LeasedStep, found: Located) -> bool:
+def adds_to_plan(row: RecordedStep, step: LeasedStep, found: Located) -> bool:
     """True if the plan that was frozen with this step, or before it was searched, doesn't hold all of `found`.
 
     More rows of the same records count as well: their number is what the blast radius is judged by.
@@ -47,7 +47,7 @@ def findings_of(stores: Stores, system: str, step: LeasedStep, found: Located, k
     )
 
 
-def amend_plans(connection: Connection, settings: Settings, steps: Sequence[Row[Any]], now: datetime) -> None:
+def amend_plans(connection: Connection, settings: Settings, steps: Sequence[RecordedStep], now: datetime) -> None:
     """Freeze the next version of the plan of each of these steps' requests, which the caller has locked."""
     if not steps:
         return
@@ -60,7 +60,7 @@ def note_jobs(
     connection: Connection,
     pepper: Pepper,
     system: str,
-    moves: Sequence[tuple[Row[Any], LeasedStep, Transition]],
+    moves: Sequence[tuple[RecordedStep, LeasedStep, Transition]],
     results: Mapping[str, object],
 ) -> None:
     """Write the jobs of the steps that wait for some now, and remove those of steps that don't any more."""

@@ -10,10 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from connectors.base.transitions.states import Phase, StepState
 from connectors.base.values import Batch, Identifier, Subject
@@ -25,9 +24,10 @@ from service.execution.batches import TAKE, TAKE_NEW, BatchBeforeLease
 from service.execution.permit import permitted_steps
 from service.execution.quarantine import isolate_suspects
 from service.execution.select import AgainPick, FreshPick, picks
+from service.execution.store import DueStep, lock_due, lock_due_of_batch
 from service.execution.systems import store
 from service.requests.identifiers import OpenIdentifier, open_people, unseal_records
-from service.requests.identity.store import read_people
+from service.requests.identity.store import SealedPerson, read_people
 from service.settings import Settings
 from service.store import interlock
 from service.store.arrays import uuid_array
@@ -35,8 +35,6 @@ from service.store.audit_log.log import append_with
 from service.store.audit_log.record_change import Change, Version, chain_entries
 from service.store.encryption.key_store import batch_owner, request_owner
 from service.store.encryption.sealing import unseal
-from service.store.execute import execute
-from service.store.sql_files import load_sql
 from service.store.stores import Stores
 
 # One entry names at most so many steps (domain.audit.schema).
@@ -120,7 +118,7 @@ def lease_steps(
 
 def _lease(
     connection: Connection, settings: Settings, system: str, at_most: int | None
-) -> tuple[BatchBeforeLease, int, list[Row[Any]]] | None:
+) -> tuple[BatchBeforeLease, int, list[DueStep]] | None:
     row = store.enter(connection, system)
     if row is None:
         return None
@@ -143,7 +141,7 @@ def _lease(
 
 def _first_free(
     connection: Connection, settings: Settings, system: str, last_bulk: UUID | None, at_most: int | None
-) -> tuple[BatchBeforeLease, list[Row[Any]], UUID | None] | None:
+) -> tuple[BatchBeforeLease, list[DueStep], UUID | None] | None:
     """The best pick that nobody else has locked, and the bulk submission that has it to itself."""
     phases = leasable_phases(connection, settings)
     for pick in picks(connection, settings, system, last_bulk=last_bulk, at_most=at_most, phases=phases):
@@ -155,28 +153,24 @@ def _first_free(
 
 def _again(
     connection: Connection, pick: AgainPick, at_most: int | None
-) -> tuple[BatchBeforeLease, list[Row[Any]]] | None:
+) -> tuple[BatchBeforeLease, list[DueStep]] | None:
     """A batch whose lease was given back, with its steps that are due: the same people, the same key."""
     batch = batches.lock_free_batch(connection, pick.batch_id)
     if batch is None:
         return None
-    steps = execute(connection, _LOCK_DUE_OF_BATCH, {"b": batch.id, "n": at_most}).all()
+    steps = lock_due_of_batch(connection, batch.id, at_most)
     going = isolate_suspects(connection, batch.id, batch.phase, steps)
     return (batch, going) if going else None
 
 
-def _fresh(connection: Connection, system: str, pick: FreshPick) -> tuple[BatchBeforeLease, list[Row[Any]]] | None:
+def _fresh(connection: Connection, system: str, pick: FreshPick) -> tuple[BatchBeforeLease, list[DueStep]] | None:
     """A new batch of the picked steps that nobody else has locked or moved."""
-    steps = execute(connection, _LOCK_DUE_BY_ID, {"ids": uuid_array(pick.step_ids), "p": pick.phase}).all()
-    return (BatchBeforeLease(uuid4(), system, pick.phase), list(steps)) if steps else None
-
-
-_LOCK_DUE_OF_BATCH = load_sql(__package__, "lock_due_of_batch")
-_LOCK_DUE_BY_ID = load_sql(__package__, "lock_due_by_id")
+    steps = lock_due(connection, pick.step_ids, pick.phase)
+    return (BatchBeforeLease(uuid4(), system, pick.phase), steps) if steps else None
 
 
 def _take(
-    connection: Connection, settings: Settings, batch: BatchBeforeLease, steps: Sequence[Row[Any]], now: datetime
+    connection: Connection, settings: Settings, batch: BatchBeforeLease, steps: Sequence[DueStep], now: datetime
 ) -> int:
     """Write the lease and its audit entries, which name the steps, in one statement."""
     fence = batch.fence + 1
@@ -218,8 +212,8 @@ def _open(
     stores: Stores,
     batch: BatchBeforeLease,
     fence: int,
-    rows: Sequence[Row[Any]],
-    sealed: Sequence[Any],
+    rows: Sequence[DueStep],
+    sealed: Sequence[SealedPerson],
     asked_at: float,
 ) -> LeasedBatch:
     """Open the sealed identifiers and records, after the lease is committed."""

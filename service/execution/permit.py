@@ -9,27 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from connectors.base.transitions.states import Phase
 from service.domain.execution.events import ApprovalMissing, HoldPlaced, RequestWithdrawn, StepEvent
 from service.domain.requests.states import WITHDRAWN_STATES
+from service.execution.store import DueStep, stopped_steps
 from service.requests.holds.active import held_requests
 from service.requests.steps.move import apply_event
 from service.requests.steps.read import read_steps
 from service.requests.steps.schedule import reschedule
 from service.settings import Settings
-from service.store.arrays import uuid_array
-from service.store.execute import execute
 from service.system_rules import rules_of
 
 
 def permitted_steps(
-    connection: Connection, settings: Settings, system: str, phase: Phase, steps: Sequence[Row[Any]], now: datetime
-) -> list[Row[Any]]:
+    connection: Connection, settings: Settings, system: str, phase: Phase, steps: Sequence[DueStep], now: datetime
+) -> list[DueStep]:
     """Those of the locked steps on which the pass may act; the others are moved to where they belong."""
     if phase is Phase.LOCATE:
         return list(steps)
@@ -49,25 +47,14 @@ def permitted_steps(
     return [s for s in others if s.id not in unapproved]
 
 
-def _move(connection: Connection, steps: Sequence[Row[Any]], event: StepEvent, now: datetime) -> None:
+def _move(connection: Connection, steps: Sequence[DueStep], event: StepEvent, now: datetime) -> None:
     apply_event(connection, read_steps(connection, [step.id for step in steps]), event, actor="worker", at=now)
 
 
-def _stopped(connection: Connection, steps: Sequence[Row[Any]]) -> tuple[set[UUID], set[UUID]]:
+def _stopped(connection: Connection, steps: Sequence[DueStep]) -> tuple[set[UUID], set[UUID]]:
     """Requests of these steps that were withdrawn, and steps that no approval holds.
 
     A plan is approved by itself or by a later version, which holds all of it.
     """
-    rows = execute(
-        connection, _STOPPED, {"ids": uuid_array(s.id for s in steps), "states": sorted(WITHDRAWN_STATES)}
-    ).all()
-    return {row.request_id for row in rows if row.withdrawn}, {row.id for row in rows if row.unapproved}
-
-
-_STOPPED = (
-    "SELECT * FROM (SELECT s.id, s.request_id, r.state = ANY(CAST(:states AS text[])) AS withdrawn, NOT EXISTS ("
-    " SELECT 1 FROM plans p WHERE p.request_id = s.request_id AND p.version >= s.plan_version"
-    " AND (p.approval_reasons = '{}' OR p.approved_at IS NOT NULL)) AS unapproved"
-    " FROM steps s JOIN requests r ON r.id = s.request_id WHERE s.id = ANY(CAST(:ids AS uuid[]))) AS asked"
-    " WHERE withdrawn OR unapproved"
-)
+    found = stopped_steps(connection, [step.id for step in steps], WITHDRAWN_STATES)
+    return {row.request_id for row in found if row.withdrawn}, {row.id for row in found if row.unapproved}

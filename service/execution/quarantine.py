@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection
 
 from connectors.base.errors import ConnectorError
 from connectors.base.transitions.states import Phase
@@ -23,7 +23,9 @@ from service.domain.execution.bisect import (
     select_group,
     who_shares_an_error,
 )
+from service.domain.execution.decide import LEASE_EXPIRED
 from service.execution.batches import Family, family_of, open_parts
+from service.execution.store import DueStep, RecordedStep, crashes_of
 
 if TYPE_CHECKING:
     # The lease asks this module which suspects of a batch go together.
@@ -42,7 +44,7 @@ def split_failed(
     connection: Connection,
     leased: LeasedBatch,
     facts: BatchFacts,
-    rows: Mapping[UUID, Row[Any]],
+    rows: Mapping[UUID, RecordedStep],
     results: Mapping[str, object],
 ) -> dict[UUID, UUID]:
     """Of the locked steps those that are to be tried again in a new batch, and in which."""
@@ -73,25 +75,14 @@ def split_failed(
     return placed
 
 
-LEASE_EXPIRED = "lease_expired"
 _EFFECTS = frozenset({Phase.SUPPRESS, Phase.ERASE})
 
 
-def isolate_suspects(connection: Connection, batch_id: UUID, phase: str, steps: Sequence[Row[Any]]) -> list[Row[Any]]:
+def isolate_suspects(connection: Connection, batch_id: UUID, phase: str, steps: Sequence[DueStep]) -> list[DueStep]:
     """Those of the locked due steps of a batch who may travel together now; all of them, but for a batch that kills."""
     if phase not in _EFFECTS or not any(s.consecutive_attempts >= REPEATED for s in steps):
         return list(steps)
-    # Tries count every error in a row; only attempts without any answer tell of a process that died.
-    rows = connection.execute(
-        text(
-            "SELECT s.id, least(s.consecutive_attempts, count(*)) AS deaths FROM steps s"
-            " JOIN attempts a ON a.step_id = s.id AND a.batch_id = s.batch_id AND a.ended_at IS NULL"
-            " WHERE s.batch_id = :b AND s.reason = :expired"
-            " GROUP BY s.id, s.consecutive_attempts"
-        ),
-        {"b": batch_id, "expired": LEASE_EXPIRED},
-    )
-    deaths = {row.id: row.deaths for row in rows}
+    deaths = crashes_of(connection, batch_id, LEASE_EXPIRED)
     suspects = sum(count >= REPEATED for count in deaths.values())
     if not suspects:
         return list(steps)

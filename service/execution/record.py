@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection
 
 from connectors.base.transitions.states import Phase, Retry, StepState, Transition
 from connectors.base.values import Answer, Located
@@ -26,34 +25,18 @@ from service.execution.facts import load_context
 from service.execution.findings import adds_to_plan, amend_plans, findings_of, note_jobs
 from service.execution.lease import LeasedBatch, LeasedStep
 from service.execution.quarantine import BatchFacts, split_failed
+from service.execution.store import RecordedStep, lock_frozen_requests, lock_leased_steps, lock_steps
 from service.requests.planning.request_checks import ask_to_look
 from service.requests.steps.move import apply_event
+from service.requests.steps.read import lock_leased
 from service.requests.steps.schedule import note_late_effect
 from service.requests.steps.store import Entry, Findings, StepTransition, apply_transitions
 from service.settings import Settings
-from service.store.arrays import uuid_array
 from service.store.audit_log.record_change import Change, log_changes
 from service.store.encryption.key_store import batch_owner, request_owner
-from service.store.execute import execute
 from service.store.locking import database_now, version_of
 from service.store.stores import Stores
 from service.system_rules import rules_of
-
-_LOCK = (
-    "SELECT s.id, s.request_id, s.position, s.phase, s.consecutive_attempts, s.plan_rounds, s.effect_possible,"
-    " s.retained, s.plan_version, s.located, s.waits_for_order,"
-    " s.record_hashes <> '{}' AS has_records, s.counts, s.version, s.entry_hash,"
-    # Mostly empty, and nothing is quicker to read than nothing.
-    " nullif(s.erased, '{}') AS erased, nullif(s.remaining, '{}') AS remaining,"
-    " nullif(s.not_covered, '{}') AS not_covered, s.job_hashes,"
-    " r.subject FROM steps s JOIN requests r ON r.id = s.request_id WHERE s.id = ANY(CAST(:ids AS uuid[]))"
-    " ORDER BY s.id FOR NO KEY UPDATE OF s"
-)
-_LOCK_LEASED = _LOCK.replace("ORDER BY", "AND s.state = 'leased' AND s.batch_id = :b ORDER BY")
-_LOCK_KEYLESS = (
-    "SELECT * FROM steps WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'leased' AND batch_id = :b"
-    " ORDER BY id FOR NO KEY UPDATE"
-)
 
 
 @dataclass(frozen=True)
@@ -125,7 +108,7 @@ class _Recording:
 
     def record(self) -> tuple[int, bool]:
         """Move every step on. Returns how many ended, and whether the batch is over."""
-        rows = self._lock_steps(only_leased=True)
+        rows = lock_leased_steps(self.connection, [step.step_id for step in self.leased.steps], self.leased.id)
         # Steps that are tried again at once, in which new batch: the call failed for all of them alike.
         parts = split_failed(self.connection, self.leased, self.batch, rows, self.received.results)
         around = load_context(self.connection, self.leased.system, rows)
@@ -147,7 +130,7 @@ class _Recording:
     def record_late(self) -> None:
         """Keep late answers on their attempts, log them, and have somebody look."""
         now = database_now(self.connection)
-        rows = self._lock_steps(only_leased=False)
+        rows = lock_steps(self.connection, [step.step_id for step in self.leased.steps])
         known = [s for s in self.leased.steps if s.step_id in rows]
         end_attempts(
             self.connection, self.leased.fence, known, self.received.results, now, late=True, looks=self.received.looks
@@ -174,23 +157,10 @@ class _Recording:
         log_changes(self.connection, changes, actor="worker", at=now)
 
     def _lock_frozen_requests(self) -> None:
-        ids = sorted({s.request_id for s in self.leased.steps})
-        frozen = self.connection.execute(
-            text(
-                "SELECT id FROM requests WHERE id = ANY(CAST(:ids AS uuid[])) AND plan_version > 0"
-                " ORDER BY id FOR NO KEY UPDATE"
-            ),
-            {"ids": ids},
-        )
-        self.frozen_requests = {row.id for row in frozen}
+        requests = {step.request_id for step in self.leased.steps}
+        self.frozen_requests = lock_frozen_requests(self.connection, requests)
 
-    def _lock_steps(self, *, only_leased: bool) -> dict[UUID, Row[Any]]:
-        statement = _LOCK_LEASED if only_leased else _LOCK
-        ids = uuid_array(s.step_id for s in self.leased.steps)
-        rows = execute(self.connection, statement, {"ids": ids, "b": self.leased.id}).all()
-        return {row.id: row for row in rows}
-
-    def _write(self, decider: ResultDecider, placed: Sequence[tuple[Row[Any], LeasedStep, Entry]]) -> None:
+    def _write(self, decider: ResultDecider, placed: Sequence[tuple[RecordedStep, LeasedStep, Entry]]) -> None:
         moved, amended = [], []
         for row, step, entry in placed:
             findings = None
@@ -207,11 +177,13 @@ class _Recording:
         )
         amend_plans(self.connection, self.settings, amended, decider.now)
 
-    def _adds(self, row: Row[Any], step: LeasedStep) -> bool:
+    def _adds(self, row: RecordedStep, step: LeasedStep) -> bool:
         found = self.received.results[step.ref]
         return isinstance(found, Located) and adds_to_plan(row, step, found)
 
-    def _findings(self, decider: ResultDecider, row: Row[Any], step: LeasedStep, move: Transition) -> Findings | None:
+    def _findings(
+        self, decider: ResultDecider, row: RecordedStep, step: LeasedStep, move: Transition
+    ) -> Findings | None:
         """What a plan that was frozen meanwhile doesn't hold isn't stored: the repeated search adds it properly."""
         found, key = self.received.results[step.ref], self.keys.get(request_owner(row.request_id))
         if not isinstance(found, Located) or key is None or step.step_id in decider.discarded:
@@ -224,6 +196,5 @@ class _Recording:
         """People whose key is gone can't be worked on by anybody: a human must know."""
         if not self.leased.keyless:
             return
-        values = {"ids": uuid_array(self.leased.keyless), "b": self.leased.id}
-        rows = execute(self.connection, _LOCK_KEYLESS, values).all()
+        rows = lock_leased(self.connection, self.leased.keyless, self.leased.id)
         apply_event(self.connection, rows, KeyMissing(), actor="worker", at=now)

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from connectors.base.interface import Operation
 from connectors.base.transitions.results import first_phase
@@ -43,6 +44,16 @@ OPERATIONS = {
     Phase.CONFIRM: Operation.CONFIRM,
 }
 _ORDER = tuple(Phase)
+
+
+class GatheredStep(NamedTuple):
+    """A due step for a new batch. `now`: the database's clock."""
+
+    id: UUID
+    fair_queue: UUID
+    respond_by: datetime
+    due_at: datetime
+    now: datetime
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,7 @@ def oldest_due_seconds(connection: Connection, system: str) -> float:
     return age
 
 
-def _gather(connection: Connection, system: str, head: Head, limit: int) -> list[Row[Any]]:
+def _gather(connection: Connection, system: str, head: Head, limit: int) -> list[GatheredStep]:
     """Due steps of the head's phase by time left, at most half from one bulk submission while others wait."""
     given = {
         "s": system,
@@ -121,11 +132,11 @@ def _gather(connection: Connection, system: str, head: Head, limit: int) -> list
         "fair_queue": head.fair_queue,
     }
     statement = _OF_ONE_QUEUE if limit == 1 else _OF_ALL_QUEUES
-    return list(execute(connection, statement, given).all())
+    return [GatheredStep._make(row) for row in execute(connection, statement, given).all()]
 
 
 def _may_leave(
-    connection: Connection, settings: Settings, system: str, phase: Phase, people: list[Row[Any]], limit: int
+    connection: Connection, settings: Settings, system: str, phase: Phase, people: list[GatheredStep], limit: int
 ) -> bool:
     window = settings.seconds("max_batching_delay")
     if len(people) >= limit or not window:

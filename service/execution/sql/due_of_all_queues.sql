@@ -2,7 +2,7 @@
 -- groups; then within half a batch from one bulk submission first, the urgent ones first, by time left.
 WITH RECURSIVE
 -- include fresh_group
-SELECT c.*, clock_timestamp() AS now
+SELECT c.id, c.fair_queue, c.respond_by, c.due_at, clock_timestamp() AS now
 FROM (
     SELECT d.*, row_number() OVER (PARTITION BY d.fair_queue ORDER BY d.respond_by, d.due_at) AS place
     FROM (

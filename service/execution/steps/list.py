@@ -11,12 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    Row,
     Select,
     Text,
     Uuid,
@@ -69,6 +68,29 @@ class StepLine:
     last_http_status: int | None
 
 
+class _ListedStep(NamedTuple):
+    """A step's row with the end of its newest ended attempt."""
+
+    id: UUID
+    request_id: UUID
+    system: str
+    phase: str
+    state: str
+    reason: str | None
+    due_at: datetime | None
+    respond_by: datetime
+    attempts: int
+    effect_possible: bool
+    ended_at: datetime | None
+    overdue: bool
+    last_tried_at: datetime | None
+    last_code: str | None
+    last_http_status: int | None
+
+
+_OF_STEP = _ListedStep._fields[: _ListedStep._fields.index("overdue")]
+
+
 @dataclass(frozen=True)
 class StepPage:
     """Some steps, and the cursor of the next page; None on the last."""
@@ -109,7 +131,7 @@ def list_steps(stores: Stores, filters: StepFilters, *, limit: int, cursor: str 
     found = union_all(*parts).subquery("u")
     page = select(found).order_by(found.c.system, found.c.id).limit(limit + 1)
     with stores.engine.begin() as connection:
-        rows = connection.execute(_with_newest_attempt(page)).all()
+        rows = [_ListedStep._make(row) for row in connection.execute(_with_newest_attempt(page))]
     shown = rows[:limit]
     return StepPage([_line(row) for row in shown], _cursor_behind(shown[-1]) if len(rows) > limit else None)
 
@@ -121,10 +143,10 @@ def show_step(stores: Stores, step_id: UUID) -> StepLine:
         row = connection.execute(_with_newest_attempt(step)).one_or_none()
     if row is None:
         raise NotFound("there is no such step")
-    return _line(row)
+    return _line(_ListedStep._make(row))
 
 
-def _with_newest_attempt(steps: Select[Any]) -> Select[Any]:
+def _with_newest_attempt(steps: Select[*tuple[object, ...]]) -> Select[*tuple[object, ...]]:
     """Join each of these steps with its newest ended attempt.
 
     The steps are materialised, so that attempts are read for one page only.
@@ -139,7 +161,7 @@ def _with_newest_attempt(steps: Select[Any]) -> Select[Any]:
     )
     return (
         select(
-            page,
+            *(page.c[name] for name in _OF_STEP),
             (page.c.respond_by < func.clock_timestamp()).label("overdue"),
             newest.c.ended_at.label("last_tried_at"),
             newest.c.code.label("last_code"),
@@ -150,7 +172,7 @@ def _with_newest_attempt(steps: Select[Any]) -> Select[Any]:
     )
 
 
-def _line(row: Row[Any]) -> StepLine:
+def _line(row: _ListedStep) -> StepLine:
     parked = row.state == StepState.PARKED
     return StepLine(
         id=row.id,
@@ -171,7 +193,7 @@ def _line(row: Row[Any]) -> StepLine:
     )
 
 
-def _cursor_behind(row: Row[Any]) -> str:
+def _cursor_behind(row: _ListedStep) -> str:
     return base64.urlsafe_b64encode(f"{row.system}/{row.id.hex}".encode()).decode().rstrip("=")
 
 

@@ -18,18 +18,18 @@ one asks for a request, not five.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from connectors.base.transitions.states import Phase, StepState, Transition
 from service.requests.planning.store import steps_before_others
+from service.requests.steps.rows import MovedStep
 from service.store.locking import request_check
 
 
 def ask_to_look(
-    connection: Connection, moves: Sequence[tuple[Row[Any], Transition]], left_to_others: Collection[UUID] = ()
+    connection: Connection, moves: Sequence[tuple[MovedStep, Transition]], left_to_others: Collection[UUID] = ()
 ) -> None:
     """Ask for the requests of these locked steps, as they were before these moves, where it is needed.
 
@@ -47,6 +47,6 @@ def ask_to_look(
     request_check(connection, [r.request_id for r in asking if r.id not in ends or r.request_id not in left_to_others])
 
 
-def _may_let_follow(row: Row[Any], move: Transition, waited_for: set[UUID]) -> bool:
+def _may_let_follow(row: MovedStep, move: Transition, waited_for: set[UUID]) -> bool:
     is_in_plan = row.plan_version is not None
     return not is_in_plan or move.state is not StepState.DUE or row.waits_for_order or row.id in waited_for

@@ -71,6 +71,21 @@ class StartingStep(Protocol):
     def entry_hash(self) -> bytes | None: ...
 
 
+class MovedStep(Protocol):
+    """The columns of a step, as it was before its transition, that decide whether its request is checked."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def request_id(self) -> UUID: ...
+    @property
+    def phase(self) -> str: ...
+    @property
+    def plan_version(self) -> int | None: ...
+    @property
+    def waits_for_order(self) -> bool: ...
+
+
 class StoredStep(NamedTuple):
     """The columns of a step that the rule and the store of steps read."""
 

@@ -13,8 +13,8 @@ from connectors.testing.sandbox.sample_world import SamplePerson
 from service.domain.access.api_key import Caller
 from service.domain.errors import NotFound, WrongState
 from service.domain.requests.imports import ImportFormat
-from service.execution import lease as lease_steps
 from service.execution import select as pick_steps
+from service.execution import store as lease_store
 from service.execution.due import due_systems, has_due_identities
 from service.execution.heartbeat import renew_lease
 from service.execution.lease import lease_steps as lease
@@ -133,7 +133,7 @@ def test_without_the_gate_a_paused_import_goes_on(company: Company, monkeypatch:
 
     halted = r"\s+".join(map(re.escape, HALTED_IMPORTS.split()))
     selecting = [(pick_steps, name) for name in ("_HEADS", "_OF_ALL_QUEUES", "_OF_ONE_QUEUE")]
-    locking = [(lease_steps, name) for name in ("_LOCK_DUE_OF_BATCH", "_LOCK_DUE_BY_ID")]
+    locking = [(lease_store, name) for name in ("_LOCK_DUE_OF_BATCH", "_LOCK_DUE_BY_ID")]
     for module, name in selecting + locking:
         without, count = re.subn(rf"\S+ NOT IN \(\s*{halted}\s*\)", "true", getattr(module, name))
         assert count
