@@ -19,7 +19,7 @@ from service.requests.intake.submit import RetryIndividually
 _Asked = TypeVar("_Asked")
 _Answered = TypeVar("_Answered")
 _Member: TypeAlias = tuple[_Asked, asyncio.Future[_Answered]]
-_Serve: TypeAlias = Callable[[Sequence[_Asked]], Sequence[_Answered | Exception | RetryIndividually]]
+_Serve: TypeAlias = Callable[[Sequence[_Asked]], Sequence[_Answered | Exception]]
 
 MAX_BATCH = 64
 # A batch that takes longer waits for a lock or a connection. The calls after it needn't wait for that, too.
@@ -34,7 +34,7 @@ class Unfinished(Exception):  # noqa: N818 - says what is true
 class MicroBatcher(Generic[_Asked, _Answered]):
     """Executes calls in batches.
 
-    `serve` executes a batch and returns a result, an exception or RetryIndividually for each call. A call with
+    `serve` executes a batch and returns a result or an exception for each call. A call with the exception
     RetryIndividually is executed once more in a batch of one, for which `serve` never returns that. An exception that
     `serve` raises is raised for every call of the batch.
     """

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
-from enum import Enum
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -62,10 +61,8 @@ _FORGET = text(
 )
 
 
-class RetryIndividually(Enum):
-    """A submission that must be repeated without the others; nothing was written for it."""
-
-    RETRY = "retry"
+class RetryIndividually(Exception):  # noqa: N818 - says what the caller does next
+    """The submission must be repeated without the others; nothing was written for it. A single one never gets this."""
 
 
 def submit_request(stores: Stores, settings: Settings, submission: Submission) -> Receipt:
@@ -76,18 +73,15 @@ def submit_request(stores: Stores, settings: Settings, submission: Submission) -
     (result,) = submit_requests(stores, settings, [submission])
     if isinstance(result, Exception):
         raise result
-    assert not isinstance(result, RetryIndividually), "a single submission is never to be retried individually"
     return result
 
 
-def submit_requests(
-    stores: Stores, settings: Settings, submissions: Sequence[Submission]
-) -> list[Receipt | Exception | RetryIndividually]:
-    """Submit several requests at once; return each one's receipt, its exception, or RetryIndividually, in their order.
+def submit_requests(stores: Stores, settings: Settings, submissions: Sequence[Submission]) -> list[Receipt | Exception]:
+    """Submit several requests at once; return each one's receipt or exception, in their order.
 
     Raises errors that aren't one submission's own: then it isn't known which of them were accepted.
     """
-    results: dict[int, Receipt | Exception | RetryIndividually] = {}
+    results: dict[int, Receipt | Exception] = {}
     checked: dict[int, CheckedSubmission] = {}
     for place, submission in enumerate(submissions):
         try:
@@ -102,11 +96,9 @@ def submit_requests(
     return [results[place] for place in range(len(submissions))]
 
 
-def _judged(
-    before: Before, checked: Mapping[int, CheckedSubmission]
-) -> dict[int, Receipt | Exception | RetryIndividually]:
+def _judged(before: Before, checked: Mapping[int, CheckedSubmission]) -> dict[int, Receipt | Exception]:
     """What is known without writing. Of two with one key or reference the later comes alone, once the first is in."""
-    results: dict[int, Receipt | Exception | RetryIndividually] = {}
+    results: dict[int, Receipt | Exception] = {}
     taken: set[tuple[str, KeyName | ReferenceName]] = set()
     for place, each in checked.items():
         known = _known(before, each)
@@ -115,7 +107,7 @@ def _judged(
         if known is not None:
             results[place] = known
         elif own & taken:
-            results[place] = RetryIndividually.RETRY
+            results[place] = RetryIndividually()
         else:
             taken |= own
     return results
@@ -139,7 +131,7 @@ def _repeated(used: UsedKey, checked: CheckedSubmission) -> Receipt | Exception:
 
 def _written(
     stores: Stores, settings: Settings, before: Before, fresh: Mapping[int, CheckedSubmission], *, is_alone: bool
-) -> dict[int, Receipt | Exception | RetryIndividually]:
+) -> dict[int, Receipt | Exception]:
     if not fresh:
         return {}
     sealed = seal_submissions(stores, list(fresh.values()), before.server_started_at)
@@ -162,7 +154,7 @@ def _written(
             error = refused
     discard_keys(stores, [each.request_id for each in sealed])
     if not is_alone:
-        return dict.fromkeys(fresh, RetryIndividually.RETRY)
+        return dict.fromkeys(fresh, RetryIndividually())
     ((place, checked),) = fresh.items()
     return {place: _lost_a_race(stores, checked, error) if isinstance(error, IntegrityError) else error}
 

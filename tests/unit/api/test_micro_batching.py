@@ -31,16 +31,11 @@ class Desk:
         for item in items:
             if item in self.raises:
                 raise self.raises[item]
-        return [
-            RetryIndividually.RETRY
-            if self.results.get(i) is RetryIndividually.RETRY and len(items) > 1
-            else self.answer(i)
-            for i in items
-        ]
+        return [self.answer(item, is_alone=len(items) == 1) for item in items]
 
-    def answer(self, item: str) -> Any:
+    def answer(self, item: str, *, is_alone: bool) -> Any:
         result = self.results.get(item, item)
-        return item if result is RetryIndividually.RETRY else result
+        return item if isinstance(result, RetryIndividually) and is_alone else result
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -112,7 +107,7 @@ def test_what_is_raised_reaches_the_whole_group_and_nobody_else() -> None:
 
 def test_who_has_to_come_alone_comes_alone() -> None:
     async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
-        desk.results |= {"b": RetryIndividually.RETRY, "c": RetryIndividually.RETRY}
+        desk.results |= {"b": RetryIndividually(), "c": RetryIndividually()}
         assert await behind_one(desk, gathering, "a", "b", "c") == ["a", "b", "c"]
 
     groups = run(scene).groups
@@ -122,7 +117,7 @@ def test_who_has_to_come_alone_comes_alone() -> None:
 
 def test_who_comes_alone_holds_nobody_up() -> None:
     async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
-        desk.results |= {"b": RetryIndividually.RETRY, "c": RetryIndividually.RETRY}
+        desk.results |= {"b": RetryIndividually(), "c": RetryIndividually()}
         desk.held.add("first")
         first = asyncio.create_task(gathering.ask("first"))
         await until(lambda: bool(desk.groups))
