@@ -20,9 +20,10 @@ from service.requests.intake.store import delete_expired_keys
 from service.requests.records.changes import expedite, extend, write_overdue
 from service.requests.records.rows import request_change
 from service.requests.records.store import lock_missed_deadlines, lock_request
+from service.requests.steps.read import lock_steps
 from service.requests.steps.schedule import write_deadline, write_queue
 from service.settings import Settings
-from service.store.locking import database_now, lock_steps, request_check
+from service.store.locking import database_now, request_check
 from service.store.stores import Stores
 
 

@@ -18,9 +18,10 @@ from service.requests.records.changes import seal
 from service.requests.records.rows import request_change
 from service.requests.records.schedule import postpone
 from service.requests.records.store import due_to_seal, lock_request
+from service.requests.steps.read import lock_steps
 from service.requests.steps.schedule import destroy_records
 from service.store.encryption.key_store import request_owner
-from service.store.locking import database_now, lock_steps
+from service.store.locking import database_now
 from service.store.stores import Stores
 
 _ASK_AGAIN_WHILE_HELD = timedelta(hours=1)

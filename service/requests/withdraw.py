@@ -21,7 +21,8 @@ from service.requests.records.changes import unlink, withdraw
 from service.requests.records.rows import StoredRequest, request_change
 from service.requests.records.store import lock_with_followers, submitter_of
 from service.requests.steps.move import apply_event
-from service.store.locking import database_now, lock_steps, request_check
+from service.requests.steps.read import lock_steps
+from service.store.locking import database_now, request_check
 from service.store.stores import Stores
 
 

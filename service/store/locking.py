@@ -1,6 +1,6 @@
-"""Read the database's clock, lock rows with their versions, and schedule checks of requests.
+"""Read the database's clock and rows' versions, change settings, and schedule checks of requests.
 
-Rows are locked FOR NO KEY UPDATE here and in every store, never FOR UPDATE. A transaction that writes a row with a
+Rows are locked FOR NO KEY UPDATE in every store, never FOR UPDATE. A transaction that writes a row with a
 foreign key takes FOR KEY SHARE on the request, hold or import that the row names, also where a second UPDATE in one
 transaction makes PostgreSQL check the key again, and FOR UPDATE conflicts with that. While steps had such keys, a
 transaction that held a request and wanted its steps met one that held the steps: a deadlock, and a batch that stayed
@@ -22,7 +22,6 @@ from sqlalchemy import (
     Double,
     Interval,
     Text,
-    any_,
     bindparam,
     column,
     func,
@@ -34,7 +33,7 @@ from sqlalchemy import Uuid as UuidType
 
 from service.store.arrays import array_parameter, uuid_array
 from service.store.audit_log.record_change import Version
-from service.store.execute import Record, execute
+from service.store.execute import execute
 from service.store.tables.work import RequestCheckRow, StepRow, SystemRow
 
 EVERY_GAP: ColumnElement[Sequence[str]] = func.array(
@@ -58,12 +57,6 @@ _CHECK_AFTER = insert(RequestCheckRow).from_select(
 _SET_LOCAL = select(
     func.set_config(bindparam("setting", type_=Text()), bindparam("value", type_=Text()), literal_column("true"))
 )
-_STEPS = (
-    select(*StepRow.__table__.c)
-    .where(StepRow.request_id == any_(array_parameter("ids", UuidType())))
-    .order_by(StepRow.id)
-    .with_for_update(key_share=True)
-)
 
 
 def database_now(connection: Connection) -> datetime:
@@ -75,18 +68,6 @@ def database_now(connection: Connection) -> datetime:
 def set_local(connection: Connection, setting: str, value: str) -> None:
     """Change a setting of PostgreSQL for the rest of this transaction, as SET LOCAL does."""
     execute(connection, _SET_LOCAL, {"setting": setting, "value": value})
-
-
-def lock_steps(connection: Connection, request_ids: Sequence[UUID]) -> dict[UUID, list[Record]]:
-    """Return all steps of these requests by position, with all columns, and lock them.
-
-    They are locked by id: every transaction that locks several steps keeps this order, so that none deadlock.
-    """
-    rows = execute(connection, _STEPS, {"ids": uuid_array(request_ids)}).all()
-    found: dict[UUID, list[Record]] = {request_id: [] for request_id in request_ids}
-    for row in sorted(rows, key=lambda row: (row.position, row.id)):
-        found[row.request_id].append(row)
-    return found
 
 
 class Versioned(Protocol):

@@ -18,7 +18,8 @@ from service.execution.systems.store import connector_of, system_state
 from service.requests.holds.active import held_requests
 from service.requests.records.store import lock_request
 from service.requests.steps.move import apply_event
-from service.store.locking import database_now, lock_steps
+from service.requests.steps.read import lock_steps
+from service.store.locking import database_now
 from service.store.stores import Stores
 from service.store.tables.work import StepRow
 

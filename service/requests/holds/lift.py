@@ -24,8 +24,9 @@ from service.requests.holds.store import (
 )
 from service.requests.records.store import lock_requests
 from service.requests.steps.move import apply_event
+from service.requests.steps.read import lock_steps
 from service.store.audit_log.record_change import Change, log_changes
-from service.store.locking import database_now, lock_steps, version_of
+from service.store.locking import database_now, version_of
 from service.store.stores import Stores
 
 LAPSED = "lapsed"

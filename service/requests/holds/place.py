@@ -24,9 +24,10 @@ from service.requests.holds.store import NewHold, insert_hold, requests_to_hold
 from service.requests.intake.known_kinds import check_known_kind
 from service.requests.records.store import lock_requests
 from service.requests.steps.move import apply_event
+from service.requests.steps.read import lock_steps
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, Version, log_changes
-from service.store.locking import database_now, lock_steps
+from service.store.locking import database_now
 from service.store.stores import Stores
 
 

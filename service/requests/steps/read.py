@@ -47,6 +47,18 @@ def read_steps(connection: Connection, ids: Collection[UUID]) -> list[StoredStep
 _READ = _STEPS.where(StepRow.id == _IDS).order_by(StepRow.id)
 
 
+def lock_steps(connection: Connection, request_ids: Collection[UUID]) -> dict[UUID, list[StoredStep]]:
+    """Lock all steps of these requests; return them by request, in the order of their positions."""
+    found: dict[UUID, list[StoredStep]] = {request_id: [] for request_id in request_ids}
+    steps = _stored(connection, _LOCK_STEPS, {"ids": uuid_array(request_ids)})
+    for step in sorted(steps, key=lambda step: (step.position, step.id)):
+        found[step.request_id].append(step)
+    return found
+
+
+_LOCK_STEPS = _STEPS.where(StepRow.request_id == _IDS).order_by(StepRow.id).with_for_update(key_share=True)
+
+
 def lock_leased(connection: Connection, ids: Collection[UUID], batch_id: UUID) -> list[StoredStep]:
     """Lock those of these steps that are leased in this batch."""
     return _stored(connection, _LOCK_LEASED, {"ids": uuid_array(ids), "batch": batch_id})

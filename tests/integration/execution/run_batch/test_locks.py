@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from service.requests.intake import submit as submit_request
 from service.requests.planning.advance import advance_requests
 from service.requests.records.store import lock_request
+from service.requests.steps.read import lock_steps
 from service.store import locking as rows
 from service.store.encryption.key_store import request_owner
 from tests.company import Company
@@ -31,7 +32,7 @@ def test_steps_are_locked_in_the_order_of_a_batchs(company: Company) -> None:
     def lock_all() -> None:
         with company.stores.engine.begin() as connection:
             waits.set()
-            rows.lock_steps(connection, requests)
+            lock_steps(connection, requests)
 
     with company.stores.engine.begin() as holder:
         holder.execute(text("SELECT 1 FROM steps WHERE id = :id FOR UPDATE"), {"id": middle})
