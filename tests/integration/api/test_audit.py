@@ -32,7 +32,7 @@ def taken(office: Office, path: str) -> Any:
     return answer
 
 
-def test_the_log_comes_whole_and_says_who_took_it(office: Office, key: Key) -> None:
+def test_the_export_is_complete_and_logs_its_reader(office: Office, key: Key) -> None:
     request_id = office.submit()
     answer = taken(office, "/v1/audit/export")
     assert verify_export(io.BytesIO(answer.content), key)

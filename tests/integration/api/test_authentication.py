@@ -1,4 +1,4 @@
-"""Who may come in: every route against no key, wrong keys, ended keys and keys without its scope."""
+"""Authentication: every route against no key, wrong keys, ended keys and keys without its scope."""
 
 from __future__ import annotations
 

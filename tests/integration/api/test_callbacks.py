@@ -1,4 +1,4 @@
-"""What a stranger may do at the callbacks' door: little, and nothing that tells what is connected."""
+"""Callbacks without a valid signature have hardly any effect and disclose no system."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_more_than_so_many_a_second_are_turned_away_unread(office: Office, monke
     assert len(heard) == statuses.count(401) == 8 - statuses.count(429)
 
 
-def test_so_many_who_dawdle_keep_nobody_else_out(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_callers_do_not_block_other_callers(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callbacks, "_CALLS_AT_ONCE", 1)
     monkeypatch.setattr(callbacks, "_READING_SECONDS", 1.0)
     host, port = office.url.removeprefix("http://").split(":")

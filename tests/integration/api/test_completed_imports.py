@@ -55,13 +55,13 @@ def test_an_import_completes_with_its_last_request(office: Office) -> None:
         assert (refused.status_code, refused.json()["detail"]) == (409, "the import is completed")
 
 
-def test_an_import_whose_lines_were_all_refused_completes(office: Office) -> None:
+def test_an_import_with_refused_lines_only_completes(office: Office) -> None:
     _, last = read(send(office, "{\n"))
     assert complete_imports(office.stores) == 1
     assert state_of(office, last["import"]) == "completed"
 
 
-def test_an_import_whose_body_never_came_whole_keeps_running(office: Office) -> None:
+def test_an_import_with_an_incomplete_body_keeps_running(office: Office) -> None:
     importing = begin_import(office.stores, Caller(uuid4(), frozenset()), "cut-off", ImportFormat.JSONL)
     assert complete_imports(office.stores) == 0
     assert state_of(office, str(importing.id)) == "running"

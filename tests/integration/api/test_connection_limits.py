@@ -38,7 +38,7 @@ def flood(place: Served, sent: bytes, *, source: str = "127.0.0.1") -> Iterator[
 
 
 @pytest.mark.parametrize(("sent", "server"), [(NOTHING, served), (HALF_A_HEAD, served_by_process)])
-def test_half_open_connections_lock_nobody_out(
+def test_half_open_connections_do_not_block_other_clients(
     office: Office, tmp_path: Path, sent: bytes, server: Callable[..., contextlib.AbstractContextManager[Served]]
 ) -> None:
     with server(office, tmp_path, "max_connections = 100\nheader_timeout_seconds = 600") as place, flood(place, sent):
@@ -47,7 +47,7 @@ def test_half_open_connections_lock_nobody_out(
         assert (place.probe("/healthz"), place.probe("/readyz")) == (200, 200)
 
 
-def test_half_bodies_lock_nobody_out(office: Office, tmp_path: Path) -> None:
+def test_half_sent_bodies_do_not_block_other_clients(office: Office, tmp_path: Path) -> None:
     with (
         served(office, tmp_path, "max_connections = 100\nbody_timeout_seconds = 4") as place,
         flood(place, half_a_body(office)),
@@ -97,7 +97,7 @@ def test_a_body_at_its_least_rate_is_read_to_the_end(office: Office, tmp_path: P
     assert b'"code":"malformed_json"' in answer
 
 
-def test_what_comes_after_a_refusal_keeps_no_connection(office: Office, tmp_path: Path) -> None:
+def test_input_after_a_refusal_keeps_no_connection(office: Office, tmp_path: Path) -> None:
     """A 401 is sent before the body is there: its sender must not hold the connection by dripping."""
     sent = half_a_body(office).replace(b"Bearer xpg_", b"Bearer no_")
     with served(office, tmp_path, "body_timeout_seconds = 1") as place, contextlib.closing(place.connect(sent)) as held:
@@ -146,7 +146,7 @@ def test_a_proxy_is_no_single_client(office: Office, tmp_path: Path) -> None:
         assert place.get("/healthz", source="127.0.0.4").status_code == 200
 
 
-def test_what_is_not_http_gets_a_problem(office: Office, tmp_path: Path) -> None:
+def test_input_that_is_not_http_gets_a_problem(office: Office, tmp_path: Path) -> None:
     with served(office, tmp_path) as place, contextlib.closing(place.connect(NOT_HTTP)) as connection:
         answer = answer_of(connection)
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")

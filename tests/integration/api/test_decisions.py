@@ -1,4 +1,4 @@
-"""What humans decide about a request: review, approval, withdrawal, extension, revealing, parked steps."""
+"""Decisions of humans: review, approval, withdrawal, extension, revealing, parked steps."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _decisions(shown: Any, *words: str) -> dict[str, Any]:
     return {"doubts_version": shown["doubts_version"], "decisions": given}
 
 
-def test_a_bare_review_is_refused_with_what_is_undecided(office: Office) -> None:
+def test_a_review_without_decisions_names_the_open_doubts(office: Office) -> None:
     request_id = _needs_review(office, "ada@example.test", "family@example.test")
     path, shown = f"/v1/requests/{request_id}/review", office.show(request_id)
     right = {"decision": "continue", **_decisions(shown, "drop", "keep")}
@@ -89,7 +89,7 @@ def test_a_bare_review_is_refused_with_what_is_undecided(office: Office) -> None
     assert office.call("POST", path, right).status_code == 200
 
 
-def test_what_is_nobodys_can_only_be_dropped(office: Office) -> None:
+def test_an_identifier_of_no_single_person_can_only_be_dropped(office: Office) -> None:
     request_id = _needs_review(office, "ada@example.test", "noreply@example.test")
     (kept, placeholder) = office.show(request_id)["doubts"]
     doubts = [
@@ -121,7 +121,7 @@ def test_masks_of_one_request_differ_and_reveal_shows_the_same(office: Office) -
         assert revealed[name] == shown[name]
 
 
-def test_a_review_leaves_somebody_who_was_verified(office: Office) -> None:
+def test_a_review_must_leave_a_verified_identifier(office: Office) -> None:
     request_id = _needs_review(office, reason="need_user_verification", verified=False)
     (identifier,) = office.show(request_id)["identifiers"]
     path = f"/v1/requests/{request_id}/review"
@@ -190,7 +190,7 @@ def test_a_second_person_approves_the_plan_that_they_saw(office: Office) -> None
     assert ("plan_approved", f"key:{second.id}") in [(n, a) for n, a, _ in office.events(request_id)]
 
 
-def test_a_denied_request_stops_and_what_happened_is_looked_at(office: Office) -> None:
+def test_a_denied_request_stops_and_its_effects_are_verified(office: Office) -> None:
     request_id = office.submit()
     follower = office.submit()
     assert office.show(follower)["duplicate_of"] == str(request_id)
@@ -333,7 +333,7 @@ def test_a_parked_step_is_tried_again_or_ended_by_a_human(office: Office, parked
     assert office.rows("SELECT 1 FROM request_checks WHERE request_id = :id", id=request_id)
 
 
-def test_a_human_cannot_say_what_only_a_look_can(office: Office, parked: Parked) -> None:
+def test_a_human_cannot_decide_an_outcome_that_needs_a_look(office: Office, parked: Parked) -> None:
     _, step = parked("not_addressable", effect_possible=True)
     assert _resolve(office, step, "erased_verified") == 422
     assert _resolve(office, step, "absent") == 422

@@ -1,4 +1,4 @@
-"""What holds for every answer: headers, problems instead of errors, and nothing personal in what is logged."""
+"""Rules of every answer: headers, problems instead of errors, and no personal data in the logs."""
 
 from __future__ import annotations
 

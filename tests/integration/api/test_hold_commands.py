@@ -70,7 +70,7 @@ def test_a_hold_is_placed_listed_and_lifted(office: Office, run: Run, tmp_path: 
         (json.dumps([{"kind": "email", "value": EMAIL}]), ("--reason", "because"), 2, "'regulatory_request'"),
     ],
 )
-def test_what_can_not_be_held_is_said(
+def test_an_impossible_hold_is_refused_with_the_reason(
     office: Office, run: Run, tmp_path: Path, content: str, arguments: tuple[str, ...], exit_code: int, said: str
 ) -> None:
     person = tmp_path / "person.json"

@@ -29,7 +29,7 @@ def _erasing(office: Office) -> tuple[UUID, UUID, UUID]:
     return request_id, erase, look
 
 
-def test_a_hold_parks_what_was_about_to_begin_and_nobody_elses(office: Office) -> None:
+def test_a_hold_parks_due_steps_of_its_person_only(office: Office) -> None:
     _, erase, look = _erasing(office)
     other = office.submit("somebody.else@example.test")
     stranger = office.add_step(other)
@@ -74,7 +74,7 @@ def test_only_the_last_hold_that_is_lifted_lets_go(office: Office) -> None:
     assert len(office.call("GET", "/v1/holds", params={"include_lifted": "true"}).json()["holds"]) == 2
 
 
-def test_a_hold_whose_time_is_over_lapses(office: Office) -> None:
+def test_a_hold_lapses_at_its_end(office: Office) -> None:
     _, erase, _ = _erasing(office)
     hold = _hold(office, until=(datetime.now(UTC) + timedelta(days=1)).isoformat())
     assert expire_holds(office.stores, datetime.now(UTC)) == 0
@@ -87,7 +87,7 @@ def test_a_hold_whose_time_is_over_lapses(office: Office) -> None:
     assert expire_holds(office.stores, datetime.now(UTC)) == 0
 
 
-def test_what_is_no_hold_is_refused(office: Office) -> None:
+def test_a_malformed_hold_is_refused(office: Office) -> None:
     for body, field in (
         (_body(until=(datetime.now(UTC) - timedelta(hours=1)).isoformat()), "/until"),
         (_body(until="9999-12-31T00:00:00Z"), "/until"),

@@ -165,7 +165,7 @@ def test_another_body_under_a_known_line_is_refused(office: Office) -> None:
     assert somebody_else[0]["status"] == "duplicate"
 
 
-def test_a_line_whose_request_is_sealed_is_not_said_to_be_the_same(office: Office) -> None:
+def test_a_line_of_a_sealed_request_is_not_called_the_same(office: Office) -> None:
     ada = verified(office, "ada@example.test")
     (before,), _ = read(send(office, ada))
     office.put(before["id"], import_fingerprint=None)
@@ -231,7 +231,7 @@ def test_a_wrong_header_begins_nothing(office: Office) -> None:
     assert office.rows("SELECT 1 FROM imports") == []
 
 
-def test_what_is_no_import_is_said_so_before_anything_is_begun(office: Office) -> None:
+def test_a_malformed_import_is_refused_before_it_begins(office: Office) -> None:
     for body, media_type, key, status, code in (
         ("", JSONL, "k", 422, "validation"),
         ("\n \n\r\n", JSONL, "k", 422, "validation"),
@@ -267,7 +267,7 @@ def _connect(office: Office, length: int, key: str) -> socket.socket:
     return connection
 
 
-def test_what_was_answered_stays_when_the_connection_breaks(office: Office) -> None:
+def test_accepted_lines_stay_when_the_connection_breaks(office: Office) -> None:
     lines = [verified(office, f"p{n}@example.test") for n in range(4)]
     body = "".join(f"{each}\n" for each in lines)
     with _connect(office, len(body), "broken") as connection:
@@ -285,7 +285,7 @@ def test_what_was_answered_stays_when_the_connection_breaks(office: Office) -> N
     assert office.rows("SELECT count(*) AS n FROM requests")[0].n == 4
 
 
-def test_taking_in_does_not_wait_for_whoever_reads_the_answer(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accepting_lines_does_not_wait_for_the_client_to_read(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """As most HTTP clients do it: nothing is read before everything is sent. The first verdict blocks until then."""
     monkeypatch.setattr(import_intake, "LINES_PER_SET", 2)
     monkeypatch.setattr(import_intake, "_MEMORY_BYTES", 100)

@@ -46,7 +46,7 @@ def test_filters_narrow(office: Office) -> None:
     assert (summary["steps"], summary["steps_ended"], summary["steps_parked"]) == (1, 0, 1)
 
 
-def test_what_is_no_filter_is_refused(office: Office) -> None:
+def test_an_unknown_filter_is_refused(office: Office) -> None:
     for query in (
         {"cursor": "x"},
         {"cursor": "AAAA"},
@@ -65,7 +65,7 @@ def test_what_is_no_filter_is_refused(office: Office) -> None:
         assert answer.json()["errors"]
 
 
-def test_systems_show_what_they_declare(office: Office) -> None:
+def test_systems_show_their_declarations(office: Office) -> None:
     systems = office.call("GET", "/v1/systems").json()["systems"]
 
     assert [each["name"] for each in systems] == ["support", "support-eu"]

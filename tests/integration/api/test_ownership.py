@@ -1,4 +1,4 @@
-"""What a key may learn of requests and imports that other keys submitted, and which of them it may end."""
+"""A key's access to requests and imports of other keys: to read them, and to end them."""
 
 from __future__ import annotations
 

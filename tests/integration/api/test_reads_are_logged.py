@@ -118,7 +118,7 @@ def request_id(office: Office) -> UUID:
     return made
 
 
-def test_who_read_stands_in_the_log(office: Office, request_id: UUID) -> None:
+def test_the_log_names_the_reader(office: Office, request_id: UUID) -> None:
     described = office.call("GET", "/openapi.json").json()["paths"]
     known = {operation["operationId"] for methods in described.values() for operation in methods.values()}
     assert known == OPERATIONS.keys() | DECISIONS
@@ -134,7 +134,7 @@ def test_who_read_stands_in_the_log(office: Office, request_id: UUID) -> None:
             assert event in told, operation
 
 
-def test_what_one_view_of_a_request_reads(office: Office, request_id: UUID) -> None:
+def test_a_view_of_a_request_logs_the_masks_it_reads(office: Office, request_id: UUID) -> None:
     before = logged_by(office)
     bare = office.call("GET", f"/v1/requests/{request_id}?masks=false")
     assert bare.json()["identifiers"] == []
@@ -223,7 +223,7 @@ def test_every_command_is_in_a_table() -> None:
     assert ALL.keys() == OVER_THE_API | ON_THE_STORES.keys() | WITHOUT_STORES
 
 
-def test_commands_open_what_their_table_says() -> None:
+def test_commands_use_the_api_or_the_stores_as_listed() -> None:
     for name, command in ALL.items():
         taken = {parameter.name for parameter in command.params}
         assert ("url" in taken) == (name in OVER_THE_API), name
@@ -233,7 +233,7 @@ def test_commands_open_what_their_table_says() -> None:
             assert "open_stores" not in inspect.getsource(inspect.unwrap(command.callback)), name
 
 
-def test_what_commands_read_from_the_stores_stands_in_the_log(
+def test_reads_of_commands_from_the_stores_are_logged(
     office: Office, request_id: UUID, config: Path, tmp_path: Path
 ) -> None:
     arguments = {

@@ -26,7 +26,7 @@ def errors(answer: Any) -> list[dict[str, Any]]:
 # --- values from a list -----------------------------------------------------------------------------------------------
 
 
-def test_a_hold_that_is_refused_says_what_is_allowed_and_that_nothing_is_held(office: Office) -> None:
+def test_a_refused_hold_names_allowed_values_and_its_effect(office: Office) -> None:
     identifiers = [{"kind": "email", "value": EMAIL}]
 
     answer = office.call("POST", "/v1/holds", {"identifiers": identifiers, "reason": "litigations"})
@@ -62,7 +62,7 @@ def test_each_refusal_of_a_hold_says_that_nothing_is_held(office: Office) -> Non
         ("POST", f"/v1/requests/{'0' * 8}-0000-4000-8000-{'0' * 12}/deny", {"reason": "fraud"}, "/reason", None, None),
     ],
 )
-def test_what_is_allowed_is_said_wherever_a_value_comes_from_a_list(
+def test_allowed_values_are_named_for_each_listed_value(
     office: Office, method: str, path: str, body: Any, field: str, allowed: str | None, near: str | None
 ) -> None:
     (error,) = [each for each in errors(office.call(method, path, body)) if each["field"] == field]

@@ -70,7 +70,7 @@ def doubted(office: Office) -> UUID:
     return request_id
 
 
-def test_without_a_terminal_it_says_what_is_missing(office: Office, run: Run, doubted: UUID) -> None:
+def test_without_a_terminal_the_missing_decisions_are_named(office: Office, run: Run, doubted: UUID) -> None:
     bare = run("review", str(doubted))
     as_json = run("review", str(doubted), "--json")
     unversioned = run("review", str(doubted), "--drop", "low_confidence.1-2")

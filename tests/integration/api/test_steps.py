@@ -1,4 +1,4 @@
-"""What waits for a human is found, explained, and let go on: one by one or all of a system."""
+"""Steps that wait for a human are listed, explained and retried, one by one or all of a system."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def listed(office: Office, **query: str) -> list[str]:
     return [each["id"] for each in answer.json()["steps"]]
 
 
-def test_parked_steps_are_listed_with_what_their_reasons_mean(office: Office, parked: Parked) -> None:
+def test_parked_steps_are_listed_with_their_reasons_explained(office: Office, parked: Parked) -> None:
     request_id, refused = parked("credentials_refused:unauthorized")
     _, blind = parked("credentials_refused:no_visibility", system="support-eu")
     _, left = parked("still_there")
@@ -89,7 +89,7 @@ def test_one_step_goes_on_and_is_audited(office: Office, parked: Parked) -> None
     assert (unexplained.status_code, unexplained.json()["errors"][0]["field"]) == (422, "/reason")
 
 
-def test_all_of_a_system_go_on_but_those_who_may_not(
+def test_a_system_is_retried_except_held_and_withdrawn_steps(
     office: Office, parked: Parked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = [parked("credentials_refused:unauthorized")[1] for _ in range(5)]
@@ -145,7 +145,7 @@ def test_a_system_that_is_not_connected_is_refused(office: Office, parked: Parke
     assert office.call("POST", "/v1/steps/retry", body | {"system": "nowhere"}).status_code == 404
 
 
-def test_the_commands_say_what_to_do_and_do_it(office: Office, parked: Parked, tmp_path: Path) -> None:
+def test_the_commands_name_the_next_action_and_carry_it_out(office: Office, parked: Parked, tmp_path: Path) -> None:
     _, first = parked("credentials_refused:unauthorized")
     _, second = parked("credentials_refused:unauthorized")
     _, third = parked("request_refused:refused")

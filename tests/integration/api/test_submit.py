@@ -47,7 +47,7 @@ def test_accepting_needs_no_broker(office: Office) -> None:
     assert json.loads(many.text.splitlines()[-1])["accepted"] == 1
 
 
-def test_a_kind_that_nobody_will_do_is_not_accepted(office: Office) -> None:
+def test_a_kind_that_no_worker_can_do_is_not_accepted(office: Office) -> None:
     for kind in ("suppression", "access"):
         answer = office.call("POST", "/v1/requests", office.submission(kind=kind))
         assert (answer.status_code, answer.json()["code"]) == (422, "kind_not_available")
@@ -124,7 +124,7 @@ def _wrong() -> list[tuple[dict[str, Any], str, str]]:
     ]
 
 
-def test_what_is_wrong_is_named_and_never_repeated(office: Office) -> None:
+def test_a_wrong_value_is_located_and_never_repeated(office: Office) -> None:
     for change, field, reason in _wrong():
         answer = office.call("POST", "/v1/requests", office.submission() | change)
 

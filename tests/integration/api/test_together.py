@@ -103,7 +103,7 @@ def _counter(office: Office, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counte
 
 @pytest.fixture
 def counter(office: Office, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter]:
-    """Nobody is late there: those who wait for the first are one group."""
+    """No batch is late there: the calls that wait for the first one are one batch."""
     monkeypatch.setattr(gathering, "_PATIENCE_SECONDS", 60.0)
     with _counter(office, monkeypatch) as counter:
         yield counter
@@ -230,7 +230,7 @@ def test_a_refusal_reaches_its_own_sender_only(counter: Counter) -> None:
 
 
 def _taken_meanwhile(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody else commits the reference `taken` after the group was looked at and before it is written."""
+    """Another transaction commits the reference `taken` between the batch's read and its write."""
     real = submitting._write
 
     def write(*given: Any, **named: Any) -> None:
@@ -283,7 +283,7 @@ def test_without_coming_alone_the_neighbours_are_harmed(counter: Counter, monkey
     assert [answer.status_code for answer in answers] == [500, 500]
 
 
-def test_neighbours_do_not_wait_for_somebody_elses_transaction(counter: Counter) -> None:
+def test_other_submissions_do_not_wait_for_a_transaction(counter: Counter) -> None:
     office = counter.office
     office.submit("rival@example.test", external_reference="free")
     with office.stores.engine.connect() as rival:
@@ -312,7 +312,7 @@ def test_without_patience_neighbours_wait_for_it(counter: Counter, monkeypatch: 
     assert [answer.result(30).status_code for answer in answers] == [202, 202]
 
 
-def test_a_group_of_whose_commit_nobody_heard_keeps_its_keys(
+def test_a_batch_with_an_unknown_commit_keeps_its_keys(
     counter: Counter, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     office, real = counter.office, submitting._write

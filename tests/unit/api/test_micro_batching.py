@@ -1,4 +1,4 @@
-"""Who is served together, and who hears what."""
+"""Calls of a batch, and the result of each call."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run(scene: Callable[[Desk, MicroBatcher[str, Any]], Awaitable[None]]) -> Des
 
 
 async def behind_one(desk: Desk, gathering: MicroBatcher[str, Any], *items: str) -> list[Any]:
-    """What these hear who come while `first` is served."""
+    """Return the results of calls that arrive while `first` runs."""
     desk.held.add("first")
     first = asyncio.create_task(gathering.ask("first"))
     await until(lambda: bool(desk.groups))
@@ -72,7 +72,7 @@ def nobody_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathering, "_PATIENCE_SECONDS", 60.0)
 
 
-def test_those_who_come_meanwhile_are_served_together_in_their_order() -> None:
+def test_calls_that_arrive_meanwhile_run_as_one_batch_in_order() -> None:
     async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         assert await behind_one(desk, gathering, "a", "b", "c") == ["a", "b", "c"]
 
@@ -88,7 +88,7 @@ def test_a_group_has_a_largest_size() -> None:
     assert [len(group) for group in run(scene).groups] == [1, MAX_BATCH, 3]
 
 
-def test_an_exception_reaches_the_one_whose_it_is() -> None:
+def test_an_exception_reaches_its_own_call_only() -> None:
     async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         desk.results["b"] = own = ValueError()
         assert await behind_one(desk, gathering, "a", "b", "c") == ["a", own, "c"]
@@ -96,7 +96,7 @@ def test_an_exception_reaches_the_one_whose_it_is() -> None:
     run(scene)
 
 
-def test_what_is_raised_reaches_the_whole_group_and_nobody_else() -> None:
+def test_an_exception_of_the_batch_reaches_each_of_its_calls() -> None:
     async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         desk.raises["b"] = error = ValueError()
         assert await behind_one(desk, gathering, "a", "b") == [error, error]
@@ -105,7 +105,7 @@ def test_what_is_raised_reaches_the_whole_group_and_nobody_else() -> None:
     run(scene)
 
 
-def test_who_has_to_come_alone_comes_alone() -> None:
+def test_a_call_to_retry_individually_runs_alone() -> None:
     async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         desk.results |= {"b": RetryIndividually(), "c": RetryIndividually()}
         assert await behind_one(desk, gathering, "a", "b", "c") == ["a", "b", "c"]
@@ -115,7 +115,7 @@ def test_who_has_to_come_alone_comes_alone() -> None:
     assert sorted(groups[2:]) == [["b"], ["c"]]
 
 
-def test_who_comes_alone_holds_nobody_up() -> None:
+def test_a_call_that_runs_alone_delays_no_other_call() -> None:
     async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         desk.results |= {"b": RetryIndividually(), "c": RetryIndividually()}
         desk.held.add("first")
@@ -135,7 +135,7 @@ def test_who_comes_alone_holds_nobody_up() -> None:
     run(scene)
 
 
-def test_who_went_away_is_not_served_and_the_others_are() -> None:
+def test_a_disconnected_call_is_skipped_and_the_others_run() -> None:
     async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         desk.held.add("first")
         first = asyncio.create_task(gathering.ask("first"))
@@ -152,10 +152,10 @@ def test_who_went_away_is_not_served_and_the_others_are() -> None:
 
 
 class Ends(BaseException):
-    """What a thread ends with."""
+    """The exception with which a thread ends."""
 
 
-def test_when_the_thread_ends_nobody_waits_for_ever() -> None:
+def test_no_call_waits_after_its_thread_has_ended() -> None:
     async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         desk.raises["b"] = Ends()
@@ -166,7 +166,7 @@ def test_when_the_thread_ends_nobody_waits_for_ever() -> None:
     run(scene)
 
 
-def test_answers_that_are_not_one_for_each_are_nobodys() -> None:
+def test_a_wrong_number_of_results_fails_every_call() -> None:
     async def scene(desk: Desk, gathering: MicroBatcher[str, Any]) -> None:
         gathering._serve = lambda items: list(items)[:1]
         heard = await asyncio.gather(*(gathering.ask(i) for i in "abc"), return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What commands read of the API's answers is what the API's views have."""
+"""Commands read only members that the API's views have, with the same types."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_a_new_record_of_an_erased_person_counts_as_left() -> None:
     assert support(BEFORE, look([EMPTIED, BOB, returned], (returned,)))["user"].theirs_after == 1
 
 
-def test_a_changed_or_missing_record_of_somebody_else_is_seen() -> None:
+def test_a_changed_or_missing_record_of_another_person_is_seen() -> None:
     assert support(BEFORE, look([EMPTIED, BOB | {"email": None}]))["user"].changed
     gone = support(BEFORE, look([EMPTIED]))["user"]
     assert (gone.others_before, gone.others_after, gone.changed) == (1, 0, True)
@@ -58,7 +58,7 @@ def test_a_reference_to_an_erased_record_that_is_emptied_is_no_change() -> None:
     assert not support(before, look([referring | {"referred_by": None}]))["user"].changed
 
 
-def test_a_warehouse_row_of_somebody_else_that_changed_is_seen() -> None:
+def test_a_changed_warehouse_row_of_another_person_is_seen() -> None:
     before = look([], table=HeldRows(2, 5, "17"))
 
     same = compare(before, look([], table=HeldRows(0, 5, "17")))

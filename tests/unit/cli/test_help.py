@@ -81,6 +81,6 @@ PRINTS_NO_DATA = {
 
 
 @pytest.mark.parametrize("path", list(LEAVES), ids=" ".join)
-def test_what_prints_data_prints_json_too(path: tuple[str, ...]) -> None:
+def test_commands_that_print_data_print_json_too(path: tuple[str, ...]) -> None:
     options = {option for parameter in LEAVES[path].params for option in parameter.opts}
     assert ("--json" in options) == (path not in PRINTS_NO_DATA)

@@ -1,4 +1,4 @@
-"""What commands print: for people on a terminal, for programs into a pipe."""
+"""The output of commands: for people on a terminal, for programs into a pipe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Terminal = Callable[[int], "Screen"]
 
 
 class Screen:
-    """What a terminal shows."""
+    """The text on a terminal."""
 
     def __init__(self, master: int, columns: int) -> None:
         self._master, self.columns = master, columns

@@ -456,7 +456,7 @@ THIRD_ALONE = Key(str(THIRD.trusted))
     ("size", "signer"), [(3, SIGNER), (5, SIGNER), (2, SECOND), (5, SECOND), (4, THIRD), (5, signing_key(b"other"))]
 )
 def test_a_key_signs_only_between_its_own_notes(size: int, signer: SigningKey) -> None:
-    """Whoever kept a retired key signs nothing beyond its end, and a new key nothing from before."""
+    """A retired key signs nothing beyond its end, and a new key nothing from before."""
     with pytest.raises(Broken, match="another key"):
         verdict(export_of(LOG[:size], signer), handed(FIRST_NOTE, SECOND_NOTE))
 

@@ -1,4 +1,4 @@
-"""What counts as a disagreement between the store's log and an anchor; which keys' heads count, and up to where."""
+"""Disagreements of the store's log and an anchor; the keys whose heads count, and their last size."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_the_head_that_was_published_last_must_be_one_of_ours_and_still_true(
     assert verdict(FakeLog(signed, remembered), last) == expected
 
 
-def test_what_another_process_publishes_meanwhile_is_no_disagreement() -> None:
+def test_a_newer_head_of_another_process_is_no_disagreement() -> None:
     """The anchor answers, then the other process publishes 9 and the store remembers it: 7 was true when it was read.
 
     Reversing the order of the questions in either direction would shut the gate of a healthy service.

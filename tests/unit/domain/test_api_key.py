@@ -27,7 +27,7 @@ def test_a_token_reads_back_and_never_prints_its_secret() -> None:
     "text",
     ["", "xpg_", KEY.token() + "A", KEY.token() + "\n", " " + KEY.token(), KEY.token().upper(), "xpg_١" * 9],
 )
-def test_what_has_not_the_form_is_no_key(text: str) -> None:
+def test_a_malformed_text_is_no_key(text: str) -> None:
     assert parse_token(text) is None
 
 

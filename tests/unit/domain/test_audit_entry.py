@@ -1,4 +1,4 @@
-"""What may enter the log, what its bytes are, and that no personal data has a shape to enter by."""
+"""Entries of the log: their fields, their bytes, and that no shape accepts personal data."""
 
 import hashlib
 import json
@@ -78,7 +78,7 @@ def test_an_instant_is_written_in_utc_whatever_zone_it_came_in() -> None:
         entry(at=AT.replace(tzinfo=None))
 
 
-def test_an_entry_read_back_is_what_was_written() -> None:
+def test_an_entry_is_read_back_as_it_was_written() -> None:
     raw = entry().encode()
     assert decode_entry(raw)["data"] == {"reason": "not_verified"}
     assert position_of(raw) == Position("request", REQUEST, 2, "ab" * 32, SUBJECT)
@@ -93,7 +93,7 @@ def test_the_data_of_an_entry_cannot_change_after_it_was_checked() -> None:
         made.data["reason"] = "ada@example.test"  # type: ignore[index] # that it isn't mutable is the point
 
 
-def test_what_was_said_before_lets_nothing_in_that_only_equals_it() -> None:
+def test_the_cache_of_entries_compares_types() -> None:
     """Checked fields are remembered, and True equals 1."""
     made = {"event": "suppression_removed", "object": "suppression"}
     assert b'"entries":1,' in entry(**made, data={"entries": 1, "reason": "withdrawn"}).encode()
@@ -202,7 +202,7 @@ def test_every_event_of_the_table_can_be_logged(name: str) -> None:
                 entry(event=name, object=kind, data={other: value for other, value in full.items() if other != field})
 
 
-def test_what_the_table_does_not_name_cannot_be_logged() -> None:
+def test_an_event_outside_the_table_cannot_be_logged() -> None:
     for changes in (
         {"event": "request_forgotten"},
         {"object": "step"},

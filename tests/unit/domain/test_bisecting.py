@@ -74,7 +74,7 @@ def test_a_break_down_is_a_persons_only_if_it_repeats_itself() -> None:
     )
 
 
-def test_where_nobody_is_answered_it_is_the_system() -> None:
+def test_without_any_answer_a_failure_is_the_systems() -> None:
     # 64 people: the one to blame is alone after 6 times, however unlucky the order.
     assert may_split(replace(FAILURE, family=14))
     assert not may_split(replace(FAILURE, family=16))
@@ -96,7 +96,7 @@ def test_halves_hold_everybody_once() -> None:
 
 @pytest.mark.parametrize("people", [1, 2, 3, 7, 50, 100, 2000])
 @pytest.mark.parametrize("where", [0.0, 0.4, 0.99])
-def test_who_kills_every_process_is_soon_alone_and_nobody_else_waits(people: int, where: float) -> None:
+def test_a_person_who_crashes_workers_is_isolated_quickly(people: int, where: float) -> None:
     deadly = int(people * where)
     deaths = dict.fromkeys(range(people), 0)
     killed, answered = 0, 0

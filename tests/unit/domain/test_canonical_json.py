@@ -27,7 +27,7 @@ def test_the_form_is_that_of_rfc_8785() -> None:
     assert encode_canonical(value) == expected.encode()
 
 
-def test_mappings_tuples_and_string_enums_are_what_they_hold() -> None:
+def test_mappings_tuples_and_string_enums_are_encoded_by_value() -> None:
     class Colour(StrEnum):
         RED = "red"
 
@@ -35,7 +35,7 @@ def test_mappings_tuples_and_string_enums_are_what_they_hold() -> None:
 
 
 @given(values)
-def test_decoding_what_was_encoded_gives_the_same_value(value: Any) -> None:
+def test_an_encoded_value_decodes_to_itself(value: Any) -> None:
     raw = encode_canonical(value)
     again = decode_canonical(raw)
     assert again == value
@@ -43,7 +43,7 @@ def test_decoding_what_was_encoded_gives_the_same_value(value: Any) -> None:
 
 
 @given(st.binary(max_size=40))
-def test_any_accepted_bytes_are_the_encoding_of_what_they_say(raw: bytes) -> None:
+def test_accepted_bytes_are_the_encoding_of_their_value(raw: bytes) -> None:
     try:
         value = decode_canonical(raw)
     except NotCanonical:

@@ -70,7 +70,7 @@ def test_claims_have_one_encoding() -> None:
     assert claims_hash(claims) != claims_hash(_claims(_step("absent")))
 
 
-def test_what_is_open_is_no_outcome() -> None:
+def test_an_open_state_is_no_outcome() -> None:
     claims = _claims(_step("accepted"), _step("retained", "legal_obligation"))
     accepted, retained = claims["systems"]
 

@@ -1,4 +1,4 @@
-"""What a reviewer is asked, what is wrong with a list of decisions, and what takes a second person."""
+"""The doubts of a review, invalid lists of decisions, and doubts that need a second person."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_two_values_are_in_doubt_link_by_link() -> None:
     assert all(doubt.is_edge and doubt.allowed == (KEEP, DROP) for doubt in doubts.values())
 
 
-def test_a_cut_link_takes_along_what_hangs_on_it_only() -> None:
+def test_a_cut_link_removes_only_its_own_identifiers() -> None:
     cut = frozenset({link_of(BOX, EVE)})
     assert walked(MERGED, cut=cut).members == {ADA, C1, BOX}
     around = [*MERGED, (ADA, EVE, 1.0)]
@@ -120,11 +120,11 @@ def test_a_kept_link_that_nothing_vouches_for_takes_a_second_person() -> None:
         (DoubtReason.PLACEHOLDER, DROP, set()),
     ],
 )
-def test_what_takes_a_second_person(reason: str, decision: DoubtDecision, why: set[ApprovalReason]) -> None:
+def test_doubts_that_need_a_second_person(reason: str, decision: DoubtDecision, why: set[ApprovalReason]) -> None:
     assert second_person_for([(OpenDoubt(reason, (1,)), decision)]) == why
 
 
-def test_what_is_kept_in_doubt_is_approved_whatever_the_plan_reaches() -> None:
+def test_a_kept_doubt_needs_approval_for_every_plan() -> None:
     kept = ["weak_edge_kept", "two_values_kept"]
     found = needs_approval(BlastRadius(1), BlastRadiusRules(), kept=kept)
     assert found == (ApprovalReason.TWO_VALUES_KEPT, ApprovalReason.WEAK_EDGE_KEPT)
@@ -153,7 +153,7 @@ def test_every_reason_of_the_walk_allows_a_decision() -> None:
     assert all(ALLOWED.values())
 
 
-def test_an_explanation_is_what_was_sealed_and_ordinals_stay() -> None:
+def test_an_explanation_is_read_back_and_ordinals_stay() -> None:
     first = explain(Explanation(), [ADA], walked(MERGED), lambda each: each.value.encode())
     assert Explanation.of_json(first.to_json()) == first
     second = explain(first, [ADA], walked(MERGED, cut=frozenset({link_of(BOX, EVE)})), lambda each: b"")
@@ -161,7 +161,7 @@ def test_an_explanation_is_what_was_sealed_and_ordinals_stay() -> None:
     assert second.path_to(second.ordinals[C2]) == ()
 
 
-def test_a_doubt_is_what_was_stored() -> None:
+def test_a_doubt_is_read_back_as_it_was_stored() -> None:
     for doubt in asked_about(walked(MERGED))[0].values():
         assert OpenDoubt.of_json(doubt.as_json()) == doubt
 

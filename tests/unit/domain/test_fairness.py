@@ -28,7 +28,7 @@ def head(fair_queue: object, days: float, seconds: float = 0) -> Head:
     return Head("locate", fair_queue, NOW + days * DAY, NOW - timedelta(seconds=seconds))  # type: ignore[arg-type]
 
 
-def test_what_is_marked_goes_first_then_what_has_least_time_left_then_what_waits_longest() -> None:
+def test_order_is_urgent_then_least_time_left_then_longest_wait() -> None:
     marked, late, soon, older = (
         head(URGENT_FAIR_QUEUE, 30),
         head(DEFAULT_FAIR_QUEUE, -3),
@@ -38,7 +38,7 @@ def test_what_is_marked_goes_first_then_what_has_least_time_left_then_what_waits
     assert in_turn([soon, late, older, marked], None) == [marked, late, older, soon]
 
 
-def test_who_had_the_last_batch_alone_comes_after_everybody_else() -> None:
+def test_a_bulk_queue_with_the_last_batch_comes_last() -> None:
     bulk, single = head(BULK, 1), head(DEFAULT_FAIR_QUEUE, 20)
     assert in_turn([single, bulk], None) == [bulk, single]
     assert in_turn([single, bulk], BULK) == [single, bulk]

@@ -14,7 +14,7 @@ RULES = WalkRules(shared_kinds=frozenset({"household_phone"}), max_neighbours=3)
 ADA, BOB = Identifier("email", "ada@example.test"), Identifier("email", "bob@example.test")
 
 
-def test_only_what_needs_an_explanation_is_asked_for() -> None:
+def test_only_unexplained_identifiers_are_looked_up() -> None:
     carried = [
         Identifier("email", " Ada@Example.TEST"),
         BOB,

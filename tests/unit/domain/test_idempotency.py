@@ -16,7 +16,7 @@ def test_keys(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 65, "ada@example.test", "a b", "a\n", "ключ", "a/b", "a.b"])
-def test_what_is_no_key_is_refused_without_repeating_it(key: str) -> None:
+def test_a_malformed_key_is_refused_without_repeating_it(key: str) -> None:
     with pytest.raises(InvalidKey) as caught:
         parse_key(key, "reference")
     assert caught.value.field == "reference"

@@ -60,7 +60,7 @@ def test_follows_links_to_the_end() -> None:
     assert (dict(cluster.excluded), cluster.doubts) == ({}, ())
 
 
-def test_somebody_the_graph_does_not_know_is_still_a_person() -> None:
+def test_a_person_unknown_to_the_graph_is_still_a_cluster() -> None:
     cluster = cluster_of([], ADA)
     assert cluster.members == {ADA}
     assert cluster.doubts == ()
@@ -80,7 +80,7 @@ def test_somebody_the_graph_does_not_know_is_still_a_person() -> None:
         (Identifier("Bad Kind", "x"), Exclusion.MALFORMED),
     ],
 )
-def test_a_bridge_that_belongs_to_nobody_merges_nobody(bridge: Identifier, excluded_as: Exclusion) -> None:
+def test_a_placeholder_does_not_merge_two_people(bridge: Identifier, excluded_as: Exclusion) -> None:
     rules = WalkRules(shared_kinds=frozenset({"household_id"}))
     cluster = cluster_of([(ADA, bridge), (bridge, EVE)], ADA, rules=rules)
     assert cluster.members == {ADA}
@@ -99,7 +99,7 @@ def test_a_placeholder_is_recognised_as_written_and_in_normal_form(written: str,
     assert list(cluster.excluded.values()) == [Exclusion.PLACEHOLDER]
 
 
-def test_nobody_is_asked_about_what_is_barred() -> None:
+def test_barred_identifiers_are_never_asked_for() -> None:
     walk = Walk([Person("r", (Seed(ADA, verified=True),))], WalkRules(shared_kinds=frozenset({"household_id"})))
     rounds = explore(walk, graph_of([(ADA, DEVICE), (ADA, Identifier("email", "unknown"))]))
     assert rounds == [frozenset({ADA})]
@@ -115,7 +115,7 @@ def test_a_supernode_is_neither_member_nor_bridge() -> None:
     assert len(cluster_of([(ADA, PHONE), *crowd[:3]], ADA, rules=rules).members) == 5
 
 
-def test_a_supernode_whose_neighbours_the_source_kept_back() -> None:
+def test_a_supernode_with_neighbours_withheld_by_the_source() -> None:
     graph = {PHONE: Neighbours(degree=51)}
     cluster = cluster_of([(ADA, C1)], C1, graph={C1: Neighbours((Edge(PHONE), Edge(ADA)), degree=2), **graph})
     assert cluster.members == {C1, ADA}
@@ -152,7 +152,7 @@ def test_an_unverified_seed_starts_nothing() -> None:
     assert cluster.doubts == (Doubt(DoubtReason.UNVERIFIED_IDENTIFIER, frozenset({EVE})),)
 
 
-def test_nobody_is_asked_about_an_unverified_seed() -> None:
+def test_an_unverified_seed_is_never_asked_for() -> None:
     walk = Walk([Person("r", (Seed(EVE, verified=False),))], WalkRules())
     assert walk.done
     assert walk.clusters()["r"].members == frozenset()
@@ -194,7 +194,7 @@ def test_a_strong_link_is_walked(confidence: float | None) -> None:
     assert cluster.doubts == ()
 
 
-def test_a_weak_link_to_somebody_reached_otherwise_is_no_doubt() -> None:
+def test_a_weak_link_to_a_member_reached_otherwise_is_no_doubt() -> None:
     links: list[Link] = [(ADA, C1), (C1, PHONE), (ADA, PHONE, 0.1), (ADA, DEVICE, 0.1)]
     rules = WalkRules(min_confidence=0.5, shared_kinds=frozenset({"household_id"}))
     cluster = cluster_of(links, ADA, rules=rules)
@@ -231,7 +231,7 @@ def test_dropping_separates_and_settles_the_doubt() -> None:
 
 
 @pytest.mark.parametrize("seed", [EVE, DEVICE, Identifier("email", "unknown"), Identifier("phone", "12345"), PHONE])
-def test_a_dropped_seed_is_nobody_and_no_doubt(seed: Identifier) -> None:
+def test_a_dropped_seed_is_no_member_and_no_doubt(seed: Identifier) -> None:
     rules = WalkRules(shared_kinds=frozenset({"household_id"}), min_confidence=0.5)
     links: list[Link] = [(seed, C2), (ADA, seed, 0.1)]
     for verified, unverified in (((ADA, seed), ()), ((ADA,), (seed,))):
@@ -246,7 +246,7 @@ def test_dropping_any_spelling_drops_the_identifier() -> None:
     assert cluster.members == {C1}
 
 
-def test_what_one_person_drops_another_keeps() -> None:
+def test_an_identifier_dropped_in_one_cluster_stays_in_another() -> None:
     people = [
         Person("a", (Seed(ADA, verified=True),), frozenset({PHONE})),
         Person("b", (Seed(EVE, verified=True),)),
@@ -263,7 +263,7 @@ def test_keeps_the_warehouses_spellings_to_address_rows_by() -> None:
     assert cluster.spellings == {ADA: {submitted, stored, ADA}, C1: {C1}}
 
 
-def test_takes_the_spellings_that_the_source_reports_unless_they_read_as_somebody_else() -> None:
+def test_a_reported_spelling_must_read_as_the_same_identifier() -> None:
     graph = {
         ADA: Neighbours((Edge(C1),), 1, frozenset({"Ada@example.test"})),
         C1: Neighbours((Edge(ADA),), 1, frozenset({"C1", "c1"})),
@@ -301,7 +301,7 @@ def test_a_member_that_proves_crowded_by_another_spelling_takes_its_finds_with_i
     assert cluster.excluded == {PHONE: Exclusion.SUPERNODE}
 
 
-def test_what_proves_crowded_late_stays_out_however_long_the_walk_goes_on() -> None:
+def test_a_supernode_found_late_stays_out_of_the_cluster() -> None:
     stored = Identifier("phone", "(212) 555-0123")
     crowd = tuple(Edge(Identifier("customer_id", f"K{n}")) for n in range(4))
     graph = {
@@ -331,7 +331,7 @@ def test_a_supernode_met_again_in_another_spelling_stays_out() -> None:
     assert cluster.excluded == {PHONE: Exclusion.SUPERNODE}
 
 
-def test_links_among_its_own_spellings_make_nobody_a_supernode() -> None:
+def test_links_between_spellings_make_no_supernode() -> None:
     graph = {ADA: Neighbours((Edge(Identifier("email", "ADA@example.test")), Edge(C1)), 1)}
     cluster = cluster_of([], ADA, graph=graph, rules=WalkRules(max_neighbours=1))
     assert cluster.members == {ADA, C1}
@@ -364,7 +364,7 @@ def test_learns_part_of_the_frontier_and_the_same_again() -> None:
     ("asked", "answered"),
     [({EVE}, {}), ({ADA}, {EVE: Neighbours()}), (set(), {ADA: Neighbours()})],
 )
-def test_an_answer_nobody_asked_for_is_refused(asked: set[Identifier], answered: dict[Identifier, Neighbours]) -> None:
+def test_an_unrequested_answer_is_refused(asked: set[Identifier], answered: dict[Identifier, Neighbours]) -> None:
     walk = Walk([Person("r", (Seed(ADA, verified=True),))], WalkRules())
     with pytest.raises(ValueError, match="not asked") as caught:
         walk.learn(frozenset(asked), answered)

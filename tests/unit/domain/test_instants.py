@@ -16,7 +16,7 @@ _OFFSETS = st.integers(-24 * 60 + 1, 24 * 60 - 1).map(lambda minutes: timezone(t
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(at=st.datetimes(timezones=_OFFSETS), there=_OFFSETS)
-def test_what_is_taken_has_a_wall_clock_everywhere(at: datetime, there: timezone) -> None:
+def test_an_accepted_instant_exists_in_every_time_zone(at: datetime, there: timezone) -> None:
     try:
         taken = in_utc(at)
     except OutsideTheCalendar:
@@ -28,7 +28,7 @@ def test_what_is_taken_has_a_wall_clock_everywhere(at: datetime, there: timezone
 
 
 @pytest.mark.parametrize("at", [EARLIEST, LATEST])
-def test_the_bounds_are_taken_and_what_is_beyond_is_not(at: datetime) -> None:
+def test_the_bounds_are_accepted_and_later_instants_are_not(at: datetime) -> None:
     assert in_utc(at) == at
     beyond = at + timedelta(microseconds=1 if at is LATEST else -1)
     with pytest.raises(OutsideTheCalendar):

@@ -1,4 +1,4 @@
-"""What a reviewer sees of an identifier."""
+"""The mask of an identifier that a reviewer sees."""
 
 import pytest
 

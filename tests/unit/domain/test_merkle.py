@@ -175,7 +175,7 @@ def test_a_tree_resumes_from_stored_nodes_at_every_size() -> None:
 
 @pytest.mark.parametrize("first", range(20))
 @pytest.mark.parametrize("count", range(20))
-def test_a_tree_that_grows_by_many_completes_what_it_would_one_by_one(first: int, count: int) -> None:
+def test_a_tree_grows_by_many_leaves_as_it_does_one_by_one(first: int, count: int) -> None:
     nodes, roots = grown()
     tree = GrowingTree.resume(first, nodes)
     complete = tree.extend([nodes[Node(0, index)] for index in range(first, first + count)])

@@ -59,7 +59,7 @@ def test_no_loose_merging_of_emails() -> None:
         ("a" * 600 + "@example.test", "too_long"),
     ],
 )
-def test_what_is_no_email(written: str, reason: str) -> None:
+def test_a_malformed_email_is_refused(written: str, reason: str) -> None:
     with pytest.raises(InvalidIdentifier) as caught:
         normalise(Identifier("email", written), None)
     assert (caught.value.field, caught.value.reason) == ("value", reason)
@@ -96,7 +96,7 @@ def test_phone_forms(written: str, region: str | None, normal: str, well_formed:
 @pytest.mark.parametrize(
     "written", ["call me", "1-800-FLOWERS", "ada 030 123456", "+49 30 1 +49 30 2", "+", "()-", "٪"]
 )
-def test_what_is_no_phone_number(written: str) -> None:
+def test_a_malformed_phone_number_is_refused(written: str) -> None:
     with pytest.raises(InvalidIdentifier) as caught:
         normalise(Identifier("phone", written), "DE")
     assert caught.value.reason == "malformed_phone"

@@ -1,4 +1,4 @@
-"""What an answer makes of a step, for every combination of facts: what may be called done, and what may begin."""
+"""The transition of a step after an answer, for every combination of facts."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def moves(draw: st.DrawFn) -> tuple[StepFacts, Transition, Answer | Located | Co
 
 
 @given(moves())
-def test_what_is_called_done_was_seen_to_be_done(case: tuple[StepFacts, Transition, Answer]) -> None:
+def test_an_outcome_called_done_was_verified_by_a_look(case: tuple[StepFacts, Transition, Answer]) -> None:
     facts, move, result = case
     looked = facts.phase is Phase.CONFIRM and getattr(result, "kind", None) is AnswerKind.ALREADY_ABSENT
     if move.state is StepState.ERASED_VERIFIED:
@@ -209,7 +209,7 @@ def test_a_search_waits_for_its_plan_and_for_the_approval() -> None:
     assert after_locate(step(Phase.LOCATE), Located(), RULES, NOW).phase is Phase.CONFIRM
 
 
-def test_who_is_searched_nowhere_is_told_at_once_and_never_searched() -> None:
+def test_a_step_without_search_begins_with_its_effect() -> None:
     unsearched = replace(RULES, erases_by_identifiers=True, searches_first=False)
     assert first_phase(unsearched, found=False) is Phase.ERASE
     assert first_phase(replace(unsearched, suppresses=True), found=False) is Phase.SUPPRESS
@@ -296,7 +296,7 @@ def test_an_unaddressable_person_is_no_success(accepts: bool, touched: bool) -> 
     assert after_unaddressable_search(step(Phase.LOCATE, withdrawn=True), rules).reason == WITHDRAWN
 
 
-def test_what_was_kept_on_purpose_never_ends_as_erased() -> None:
+def test_a_retained_record_never_ends_as_erased() -> None:
     """The erasing call kept a contract; the look finds nothing else: the step is retained, not erased."""
     rules = SystemRules(
         can_confirm=True,
@@ -318,7 +318,7 @@ def test_what_was_kept_on_purpose_never_ends_as_erased() -> None:
     assert erased.state is StepState.ERASED_VERIFIED
 
 
-def test_where_nobody_can_look_nothing_is_verified_and_nobody_is_left_unasked() -> None:
+def test_without_a_look_a_step_ends_as_unverified() -> None:
     blind = replace(RULES, can_confirm=False, suppresses=False)
     assert first_phase(blind, found=False) is Phase.ERASE
     facts = StepFacts(Phase.LOCATE, consecutive_attempts=1, plan_rounds=1, effect_possible=False, frozen=True)
@@ -342,7 +342,7 @@ AT_ONCE = replace(RULES, confirm_after=timedelta(0))
 
 
 @given(facts_in(Phase.ERASE), erase_answers, confirm_answers, rules_strategy)
-def test_a_look_in_the_same_pass_says_what_one_of_its_own_would(
+def test_a_look_in_the_same_pass_decides_as_a_separate_one(
     facts: StepFacts, answer: Answer, look: Answer, rules: SystemRules
 ) -> None:
     erased = after_erase(facts, answer, rules, NOW)
@@ -367,7 +367,7 @@ def test_a_look_in_the_same_pass_says_what_one_of_its_own_would(
     assert both.remaining == remaining_counts(erased.remaining, alone)
 
 
-def test_what_was_kept_on_purpose_stays_named_after_the_look() -> None:
+def test_a_retained_record_stays_named_after_the_look() -> None:
     facts = step(Phase.ERASE)
     kept = after_erase(facts, Answer.retained("tax_law", left=LEFT, records={"user": 1}), AT_ONCE, NOW)
     both = after_look(facts, kept, Answer.already_absent(), AT_ONCE, NOW)
@@ -375,7 +375,7 @@ def test_what_was_kept_on_purpose_stays_named_after_the_look() -> None:
     assert both.erased == {"user": 1}
 
 
-def test_a_look_adds_to_what_was_kept_on_purpose() -> None:
+def test_a_look_adds_to_the_retained_records() -> None:
     """The kept record lost its identifiers, so that the look finds another one only: both are named."""
     kept = after_erase(step(Phase.ERASE), Answer.retained("tax_law", left=LEFT), AT_ONCE, NOW)
     found = Answer.retained("policy", left=(*LEFT, Left("order", "9", "activated")))

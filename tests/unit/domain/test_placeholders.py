@@ -1,4 +1,4 @@
-"""What names nobody, and what only looks like it."""
+"""Placeholders, and identifiers that only look like one."""
 
 import pytest
 
@@ -38,7 +38,7 @@ from service.domain.identity.placeholders import PlaceholderReason, PlaceholderR
         ("phone", "+1 987 654 3210", PlaceholderReason.COUNTED_UP),
     ],
 )
-def test_names_nobody(kind: str, value: str, reason: PlaceholderReason) -> None:
+def test_a_placeholder_is_recognised(kind: str, value: str, reason: PlaceholderReason) -> None:
     assert placeholder_reason(Identifier(kind, value)) is reason
     assert is_placeholder(Identifier(kind, value))
 
@@ -61,7 +61,7 @@ def test_names_nobody(kind: str, value: str, reason: PlaceholderReason) -> None:
         ("customer_id", "Nullermann"),
     ],
 )
-def test_may_name_somebody(kind: str, value: str) -> None:
+def test_a_possible_identifier_is_no_placeholder(kind: str, value: str) -> None:
     assert placeholder_reason(Identifier(kind, value)) is None
     assert not is_placeholder(Identifier(kind, value))
 

@@ -1,4 +1,4 @@
-"""Who of the people seen is an erased person come back: judged by hashes alone, in any order."""
+"""Erased people among those seen in a system: recognised by hashes alone, in any order."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def people(verdict: Verdict) -> dict[UUID, set[bytes]]:
     return {each.person: each.hashes for each in verdict.reappeared}
 
 
-def test_whoever_is_not_on_the_list_is_nobodys() -> None:
+def test_a_record_that_is_not_on_the_list_is_ignored() -> None:
     assert judge([sighting("r", "x"), sighting("q")], known(entry("a", ADA))) == Verdict()
 
 
-def test_records_of_one_person_go_together_with_what_the_list_knows_of_them() -> None:
+def test_records_of_one_person_are_grouped_with_list_entries() -> None:
     verdict = judge([sighting("r", "a", "x"), sighting("q", "b")], known(entry("a", ADA), entry("b", ADA)))
     assert people(verdict) == {ADA: {b"a", b"b"}}
     assert [s.record_hash for s in verdict.reappeared[0].sightings] == [b"r", b"q"]
@@ -57,14 +57,14 @@ def test_a_second_return_goes_back_to_the_first_request() -> None:
     assert people(judge([sighting("r", "a")], back)) == {ADA: {b"a"}}
 
 
-def test_somebody_at_work_is_waited_for() -> None:
+def test_a_person_with_unfinished_work_is_looked_at_later() -> None:
     at_work = known(entry("a", ADA), origins=(origin(ADA, is_at_work=True),))
     assert judge([sighting("r", "a")], at_work) == Verdict((), frozenset({ADA}))
     held = known(entry("a", ADA), holders={b"a": {EVE}, b"x": {AGAIN}})
     assert judge([sighting("r", "a", "x")], held) == Verdict((), frozenset({EVE}))
 
 
-def test_what_was_told_refused_or_kept_opens_nothing() -> None:
+def test_reported_refused_or_retained_records_open_no_request() -> None:
     seen = [sighting("r", "a")]
     assert judge(seen, known(entry("a", ADA), told={(b"r", NOW)})) == Verdict()
     assert people(judge(seen, known(entry("a", ADA), told={(b"r", NOW - timedelta(days=1))}))) == {ADA: {b"a"}}

@@ -1,4 +1,4 @@
-"""What an entry tells of steps beside its own object, in a whole log and in one whose beginning was removed."""
+"""Entries that list steps of their object, in a whole log and in a pruned one."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_steps_begin_and_go_on_with_their_requests_entries(begins: AuditEntry) -
     assert (difference.object_id, difference.field, difference.logged) == (STEP, "phase", "erase")
 
 
-def test_who_needs_no_search_waits_for_the_plan_from_the_beginning() -> None:
+def test_a_step_without_search_waits_for_the_plan_at_once() -> None:
     unsearched = entry(
         "request_settled",
         "request",
@@ -125,7 +125,7 @@ def test_a_step_that_no_entry_tells_of_is_found() -> None:
         assert beyond == 0
 
 
-def test_what_a_lost_beginning_told_is_not_asked_for() -> None:
+def test_facts_of_a_pruned_beginning_are_not_compared() -> None:
     # Of the steps' beginning nothing is left; of one of them its plan's entry, and it may have had entries of its own.
     found, beyond = of_steps(
         replayed(RELEASED, is_pruned=True), step(STEP, "erase", 4, "ab" * 32), step(OTHER, "locate")

@@ -1,4 +1,4 @@
-"""What a report looks like on a page: a series over months, and a table that fits the paper."""
+"""Reports as pages: a series over months, and a table that fits the paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the log's events mean for the reports: who complied, who was late, who was told, and how numbers are written."""
+"""The meaning of the log's events for reports: compliance, lateness, recipients, and the form of numbers."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_periods(text: str, first: str, last: str) -> None:
     "text",
     ["", "26", "2026-13", "2026-Q5", "2026-00", "2026-02-30..2026-03-01", "2026-06-02..2026-06-01", "0000", "２０２６"],
 )
-def test_what_is_no_period(text: str) -> None:
+def test_a_malformed_period_is_refused(text: str) -> None:
     with pytest.raises(NoPeriod):
         parse_period(text, UTC_ZONE)
 
@@ -313,7 +313,7 @@ def test_a_recipient_that_is_not_done_shows_where_it_stands(story: Story) -> Non
 # --- lateness ---------------------------------------------------------------------------------------------------------
 
 
-def test_who_is_late_and_who_was_extended(story: Story) -> None:
+def test_late_and_extended_requests_are_counted(story: Story) -> None:
     for word in ("in time", "late", "overdue", "extended", "expired"):
         story.request(word, at(0))
     story.about("in time", "request_fulfilled", at(44) - timedelta(seconds=1))
@@ -334,7 +334,7 @@ def test_who_is_late_and_who_was_extended(story: Story) -> None:
     assert [bar.written for bar in report.charts[0].bars] == ["3", "2", "1"]
 
 
-def test_an_answer_after_the_date_is_late_even_if_nobody_marked_it(story: Story) -> None:
+def test_an_answer_after_the_date_is_late_without_a_mark(story: Story) -> None:
     story.request("ada", at(0))
     story.about("ada", "request_fulfilled", at(44) + timedelta(seconds=1))
     assert row(report_lateness, story)["days_late"] == 0
@@ -360,7 +360,7 @@ def test_how_systems_did(story: Story) -> None:
     assert (support["median_hours"], support["mean_hours"]) == ("2.50", "2.50")
 
 
-def test_a_late_answer_and_a_humans_decision_do_not_undo_what_is_left(story: Story) -> None:
+def test_a_late_answer_or_a_decision_keeps_the_count_of_left(story: Story) -> None:
     story.request("ada", at(0))
     story.step("ada", "support", at(1), ("step_answered", {"answer": "partial", "left": 4, "state": "parked"}))
     subject, key = name_of("subject of ada"), name_of("ada in support")
@@ -426,7 +426,7 @@ def test_bars_are_as_long_as_their_numbers(full: Story) -> None:
     assert widths == ["420", "420", "0", "0", "0"]
 
 
-def test_a_page_runs_nothing_and_asks_nobody(full: Story) -> None:
+def test_a_page_runs_no_script_and_makes_no_call(full: Story) -> None:
     page = render(report_requests(asked(full)), source("<script>alert(1)</script>&"), "html").decode()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -444,7 +444,7 @@ def test_a_report_of_nothing_can_be_written(story: Story) -> None:
 # --- people who re-appeared -------------------------------------------------------------------------------------------
 
 
-def test_a_reappearance_is_nobodys_request_and_is_not_counted_as_one(story: Story) -> None:
+def test_a_reappearance_is_not_counted_as_a_request(story: Story) -> None:
     story.request("asked", at(0))
     story.about("asked", "request_fulfilled", at(5))
     story.request("seen", at(9))

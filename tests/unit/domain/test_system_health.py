@@ -44,7 +44,7 @@ TIMEOUT = TemporarilyUnavailable("timeout")
         ([], PassKind.SAYS_NOTHING),
     ],
 )
-def test_what_a_pass_says(results: list[ConnectorError | Answer], kind: PassKind) -> None:
+def test_the_health_that_a_pass_shows(results: list[ConnectorError | Answer], kind: PassKind) -> None:
     assert kind_of_pass(results) is kind
 
 
