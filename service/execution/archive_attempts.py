@@ -15,8 +15,10 @@ from service.store.stores import Stores
 
 
 def archive_attempts(stores: Stores, settings: Settings, *, limit: int = 200) -> int:
-    """Delete the attempts of up to `limit` requests, and the ended batches that held nobody else. Returns of how many
-    requests; 0 when none is old enough."""
+    """Delete the attempts of up to `limit` old requests, and ended batches that nothing names any more.
+
+    Return the number of requests; 0 if none is old enough.
+    """
     with stores.engine.begin() as connection:
         requests = forget_attempts(connection, age=timedelta(days=settings.retention.attempts_days), limit=limit)
         if not requests:

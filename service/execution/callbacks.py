@@ -39,9 +39,10 @@ class CallbackOutcome(StrEnum):
 def hear_callback(
     stores: Stores, settings: Settings, system: str, call: CallbackCall, now: datetime
 ) -> CallbackOutcome:
-    """Check and heed one callback for a system by its name. `now`: this process' clock, for the signed time.
+    """Check a callback for a system by its name, and bring looks forward.
 
-    An unknown system, one that doesn't call back, and a call that its vendor didn't sign are all `REFUSED`.
+    `now`: this process' clock, for the signed time. An unknown system, one that doesn't send callbacks, and a call that
+    its vendor didn't sign are all `REFUSED`.
     """
     configured = next((s for s in settings.systems if s.config.name == system), None)
     callback = _read(configured, call, now)
@@ -53,7 +54,7 @@ def hear_callback(
 
 
 def _read(configured: ConfiguredSystem | None, call: CallbackCall, now: datetime) -> Callback | None:
-    """What the call speaks of, or None if it is refused."""
+    """Return the parsed call, or None if it is refused."""
     kind = None if configured is None else connector_class(configured.config.connector)
     if configured is None or kind is None or not kind.declaration.sends_callbacks:
         # As much work as for a system that there is: how long it takes doesn't tell which systems are connected.

@@ -1,7 +1,7 @@
-"""The database's clock in a worker process: due times, leases and holds are judged by it, wherever the process runs.
+"""Keep the database's clock in a worker process, for due times, leases and holds.
 
 Decides how an instant of this process's own clock, which may be hours wrong, becomes one of the database's. Between two
-questions the monotonic clock carries on.
+questions the monotonic clock counts on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TOLERATED = timedelta(seconds=0.5)
 
 
 def own_clock() -> datetime:
-    """What this process believes."""
+    """Return the time of this process's clock."""
     return datetime.now(UTC)
 
 

@@ -27,8 +27,11 @@ from service.requests.steps.store import Entry
 
 @dataclass(frozen=True)
 class BatchResults:
-    """The results of one lease: results and looks by `ref`, the retry policy's answer for each error, and the data
-    subjects whose found records carry another one's identifier."""
+    """The results of one lease, by `ref`.
+
+    `looks` followed the erasing call in the same lease. `retries`: the retry policy's answer for each error.
+    `conflicts`: the data subjects whose found records carry another one's identifier.
+    """
 
     results: Mapping[str, Result] = field(repr=False)
     looks: Mapping[str, Answer] = field(repr=False)
@@ -38,8 +41,11 @@ class BatchResults:
 
 @dataclass(frozen=True)
 class BatchContext:
-    """What is known beside the steps' own rows: of the batch, its new parts by step, requests whose plan is frozen and
-    locked, and what is true around them."""
+    """The facts of a batch beside the steps' own rows.
+
+    `parts`: new batches by step. `frozen_requests`: requests whose plan is frozen and locked. `steps`: the facts around
+    the steps.
+    """
 
     batch: BatchFacts
     parts: Mapping[UUID, UUID]

@@ -30,10 +30,10 @@ class DueSystem:
 
 
 def due_systems(stores: Stores, settings: Settings, *, nudge_again_seconds: float) -> list[DueSystem]:
-    """Systems in which a worker would get a batch, that aren't at rest and weren't nudged just now; they are marked as
-    nudged.
+    """Return systems in which a worker would get a batch now, and mark them as woken.
 
-    The cost grows with the number of systems, not of steps.
+    Systems in a cooldown and those that were woken just now are left out. The cost grows with the number of systems,
+    not of steps.
     """
     configured = [system.config.name for system in settings.systems]
     with stores.engine.begin() as connection:

@@ -1,7 +1,7 @@
-"""Sweep: what a dead process left leased becomes due again, whoever died and wherever.
+"""Give expired leases back: the steps of a dead worker become due again.
 
 The only mechanism that recovers lost work; everything else (acks_late, reject_on_worker_lost) only makes it quicker.
-Also tidies what no lease will ever come by again: steps of removed systems, batches without steps.
+Also parks steps of removed systems and ends batches without steps, because no lease will find them.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from service.store.tables.requests import RequestRow
 def sweep_leases(stores: Stores, *, limit: int = 200) -> int:
     """Give back expired leases: steps become due now, their fence grows, an effect counts as possible.
 
-    Who kills every process alone parks. Steps of removed systems park wherever they came from, and batches that nobody
-    is in any more end, with their tokens' keys. Returns how many steps were freed or parked.
+    A step that was alone while worker after worker crashed parks. Due steps of removed systems park, and batches
+    without steps end, with the keys of their tokens. Return how many steps were freed or parked.
     """
     with stores.engine.begin() as connection:
         freed = _free_expired(connection, limit)
@@ -64,7 +64,10 @@ def _free_expired(connection: Connection, limit: int) -> int:
 
 
 def _park_killers(connection: Connection, steps: Sequence[StoredStep], now: datetime) -> None:
-    """Who was alone in the lease, and with whom process after process died: trying for ever would kill for ever."""
+    """Park steps that were alone in the lease and with which worker after worker crashed.
+
+    More attempts would only crash more workers.
+    """
     leased = Counter(s.batch_id for s in steps)
     alone = [s.id for s in steps if s.consecutive_attempts >= MOST_DEATHS and leased[s.batch_id] == 1]
     if not alone:
@@ -76,9 +79,11 @@ def _park_killers(connection: Connection, steps: Sequence[StoredStep], now: date
 def _batches_after(
     connection: Connection, batches: Sequence[ExpiredBatch], steps: Sequence[StoredStep]
 ) -> dict[UUID, UUID]:
-    """Which batch each freed step stays in. Effects go on under the same key and token (isolate_suspects says who goes
-    together). People who were looked at, and with whom a process died again and again, travel apart from the others, in
-    ever smaller parts."""
+    """Return the batch in which each freed step stays.
+
+    Effects go on under the same key and token (isolate_suspects chooses the steps that are leased together). Steps that
+    are only looked at, and with which workers crashed several times, go into new batches of halves.
+    """
     stays: dict[UUID, UUID] = {}
     for batch in batches:
         mine = [s for s in steps if s.batch_id == batch.id]
@@ -94,8 +99,10 @@ def _batches_after(
 
 
 def _park_removed(connection: Connection, limit: int) -> int:
-    """Whatever made a step due in a system that isn't connected any more (a lifted hold, a withdrawal, an expired
-    lease, a request that was settled just then): nobody leases it, so a human must know."""
+    """Park due steps of systems that aren't connected any more, because no worker would lease them.
+
+    A lifted hold, a withdrawal, an expired lease or a request that was settled just then made them due.
+    """
     steps = lock_due_of_removed(connection, limit)
     apply_event(connection, steps, SystemRemoved(), actor="worker", at=database_now(connection))
     return len(steps)

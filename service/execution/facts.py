@@ -26,11 +26,12 @@ _MAY_WAIT = frozenset({Phase.ERASE, Phase.CONFIRM})
 
 @dataclass(frozen=True)
 class StepContext:
-    """What is true around some steps of one system: which of their requests are held, withdrawn or not approved, and in
-    which ones the step must wait for an earlier system.
+    """The facts around some steps of one system.
 
-    `now`: the database's clock behind the steps' lock. `is_removed`: their system was taken out of the configuration.
-    `left_to_others`: requests of which another step is due, and none waits for its turn (see ask_to_look).
+    `held`, `withdrawn`, `unapproved`: requests in that state. `waiting`: requests in which the step must wait for an
+    earlier system. `now`: the database's clock behind the steps' lock. `is_removed`: their system was taken out of the
+    configuration. `left_to_others`: requests of which another step is due, and none waits for its turn (see
+    ask_to_look).
     """
 
     now: datetime

@@ -1,7 +1,7 @@
-"""Store what a result says beside the step's state: findings, the plan's next version, the vendor's jobs.
+"""Store the findings, plan amendments and vendor jobs of results, beside the step's state.
 
-Decides whether a search adds to a frozen plan. Findings after the freeze stand under the same guards as the first ones:
-hold, blast radius, approval. Of a vendor's jobs only keyed hashes are stored. Runs inside the transaction that records.
+Decides whether a search adds to a frozen plan. Findings after the freeze have the same guards as the first ones: hold,
+blast radius, approval. Of a vendor's jobs only keyed hashes are stored. Runs inside the transaction that records.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from service.store.stores import Stores
 
 
 def adds_to_plan(row: RecordedStep, step: LeasedStep, found: Located) -> bool:
-    """True if the plan that was frozen with this step, or before it was searched, doesn't hold all of `found`.
+    """Return True if the frozen plan of this step doesn't hold all of `found`.
 
-    More rows of the same records count as well: their number is what the blast radius is judged by.
+    More rows of the same records count as well, because the blast radius is judged by their number.
     """
     if found.is_empty:
         return False
@@ -38,7 +38,10 @@ def adds_to_plan(row: RecordedStep, step: LeasedStep, found: Located) -> bool:
 
 
 def findings_of(stores: Stores, system: str, step: LeasedStep, found: Located, key: bytes) -> Findings:
-    """As the step's row keeps it: record ids in their seal, with those of earlier searches; counts in clear."""
+    """Return the findings as the step's row keeps them.
+
+    Record ids, with those of earlier searches, are sealed; counts are in clear.
+    """
     records = tuple(dict.fromkeys([*step.subject.records, *found.records]))
     return Findings(
         records=seal_records(key, step.step_id, records) if records else None,

@@ -46,10 +46,10 @@ _CARRIED_BY_MANY = frozenset({Exclusion.PLACEHOLDER, Exclusion.MALFORMED, Exclus
 
 @dataclass(frozen=True)
 class LeasedStep:
-    """One person in the batch. `ref` is how the connector knows them, `stored` what is stored of them.
+    """One person in the batch. `ref` is the connector's name for them, `stored` their identifiers.
 
-    `known` are all of the cluster's identifiers, and those that many people's records carry. What the requester only
-    claimed isn't among them: it may be somebody else's.
+    `known` are all identifiers of the cluster, and those that many people's records carry. An identifier that the
+    requester only claimed isn't among them, because it may be another person's.
     """
 
     step_id: UUID
@@ -92,16 +92,17 @@ class LeasedBatch:
 
     @property
     def batch(self) -> Batch:
-        """What the connector gets."""
+        """The batch as the connector gets it."""
         return Batch(str(self.id), tuple(step.subject for step in self.steps))
 
 
 def lease_steps(
     stores: Stores, settings: Settings, system: str, *, admission: UUID | None = None, at_most: int | None = None
 ) -> LeasedBatch | None:
-    """Lease one batch of due steps; None if nothing is due, the system isn't there, or all slots are taken.
+    """Lease one batch of due steps; None if nothing is due or all slots are taken.
 
-    Also None while the interlock is engaged: the log disagrees with an anchor, or the caller's admission is unknown.
+    Also None if the system isn't there, and while the interlock is engaged: the log disagrees with an anchor, or the
+    caller's admission is unknown.
     While the audit log lags behind its bounds, batches that suppress or erase aren't leased (evidence_standing).
     `at_most` bounds the people, where the system has room for no more now.
     """
@@ -142,7 +143,7 @@ def _lease(
 def _first_free(
     connection: Connection, settings: Settings, system: str, last_bulk: UUID | None, at_most: int | None
 ) -> tuple[BatchBeforeLease, list[DueStep], UUID | None] | None:
-    """The best pick that nobody else has locked, and the bulk submission that has it to itself."""
+    """Return the best pick that can be locked, and the bulk submission that has the batch to itself."""
     phases = leasable_phases(connection, settings)
     for pick in picks(connection, settings, system, last_bulk=last_bulk, at_most=at_most, phases=phases):
         found = _again(connection, pick, at_most) if isinstance(pick, AgainPick) else _fresh(connection, system, pick)
@@ -164,7 +165,7 @@ def _again(
 
 
 def _fresh(connection: Connection, system: str, pick: FreshPick) -> tuple[BatchBeforeLease, list[DueStep]] | None:
-    """A new batch of the picked steps that nobody else has locked or moved."""
+    """Return a new batch of those picked steps that no other transaction has locked or moved."""
     steps = lock_due(connection, pick.step_ids, pick.phase)
     return (BatchBeforeLease(uuid4(), system, pick.phase), steps) if steps else None
 

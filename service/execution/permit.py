@@ -1,8 +1,8 @@
-"""Ask, in the transaction of a lease, on whom the leased pass may act: the last look before anything is called.
+"""Check, in the transaction of a lease, which of its steps may act.
 
-Decides who is taken out and what becomes of them: a held person's step parks; a withdrawn request's step ends, or is
-looked at if something may have happened; one whose plan nobody approved waits for its approval; and a look that comes
-before the vendor's delay is over waits. What comes later, during the pass, is the renewal's to tell (hold_lease).
+Decides which steps are taken out, and the event of each: a held person's step parks; a withdrawn request's step ends,
+or is looked at if an effect is possible; a step without an approved plan waits for the approval; and a look before the
+end of the vendor's delay waits. A hold or withdrawal during the call is found by the renewal (heartbeat).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Isolate the data subjects on whom a batch fails: new batches of halves, and small groups after worker crashes.
+"""Isolate the data subjects that make a batch fail: halves, and small groups after worker crashes.
 
-Decides which batch each step goes to; `service.domain.execution.bisect` decides whether. The parts remember the batch
+Decides the batch of each step; `service.domain.execution.bisect` decides whether to split. The parts remember the batch
 that they come from, and their failing steps stay apart from the others. Runs inside the transaction that records.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BatchFacts:
-    """What the locked row of a batch says: where it comes from, and whether its connector stored a resume token."""
+    """The facts of a batch's locked row: its root, and whether its connector stored a resume token."""
 
     root_id: UUID | None = None
     has_token: bool = False
@@ -79,7 +79,10 @@ _EFFECTS = frozenset({Phase.SUPPRESS, Phase.ERASE})
 
 
 def isolate_suspects(connection: Connection, batch_id: UUID, phase: str, steps: Sequence[DueStep]) -> list[DueStep]:
-    """Those of the locked due steps of a batch who may travel together now; all of them, but for a batch that kills."""
+    """Return the locked due steps of a batch that are leased together now.
+
+    These are all steps, unless workers crashed with the batch.
+    """
     if phase not in _EFFECTS or not any(s.consecutive_attempts >= REPEATED for s in steps):
         return list(steps)
     deaths = crashes_of(connection, batch_id, LEASE_EXPIRED)

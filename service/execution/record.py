@@ -41,7 +41,7 @@ from service.system_rules import rules_of
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of the batch: whether the answers counted, and how many steps ended."""
+    """The outcome of a record: whether the results counted, and how many steps ended."""
 
     in_time: bool
     ended: int = 0
@@ -101,7 +101,7 @@ class _Recording:
             self._lock_frozen_requests()
 
     def holds_fence(self) -> bool:
-        """Lock the batch; True if nobody leased or swept it since."""
+        """Lock the batch; True if no other lease or sweep has changed its fence."""
         row = lock_fence(self.connection, self.leased.id)
         self.batch = BatchFacts(row.root_id, row.has_token)
         return row.fence == self.leased.fence and row.ended_at is None
@@ -184,7 +184,10 @@ class _Recording:
     def _findings(
         self, decider: ResultDecider, row: RecordedStep, step: LeasedStep, move: Transition
     ) -> Findings | None:
-        """What a plan that was frozen meanwhile doesn't hold isn't stored: the repeated search adds it properly."""
+        """Return the findings to store.
+
+        Findings that a meanwhile frozen plan doesn't hold aren't stored, because the repeated search adds them.
+        """
         found, key = self.received.results[step.ref], self.keys.get(request_owner(row.request_id))
         if not isinstance(found, Located) or key is None or step.step_id in decider.discarded:
             return None

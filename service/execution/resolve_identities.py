@@ -1,4 +1,4 @@
-"""Walk the identity graph for leased requests: one question a round for all of them, then record the clusters."""
+"""Search the identity graph for leased requests, one query per round, and record the clusters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ log = structlog.get_logger(__name__)
 
 
 def walk(runtime: WorkerContext, leased: list[LeasedIdentity]) -> None:
-    """Find the clusters of the leased requests and record them. If the graph can't be asked, they become due later."""
+    """Find the clusters of the leased requests and record them.
+
+    If the graph can't be asked, the requests become due later.
+    """
     rules = walk_rules(runtime.settings)
     frontier_walk = Walk([item.person for item in leased], rules)
     source = runtime.identity_source()

@@ -1,12 +1,12 @@
-"""Pick what a worker leases next in one system: an interrupted batch again, or due steps that make a new one.
+"""Pick the next batch to lease in one system: an interrupted one again, or due steps for a new one.
 
-Decides the order (domain.execution.fair_queues has the rule) and whether it pays to wait for company. Locks nothing and
-changes
-nothing: the lease and the dispatcher ask the same question here, so a worker is only nudged for what it can lease.
+Decides the order (domain.execution.fair_queues has the rule) and whether a batch waits for more steps. Locks and
+changes nothing: the lease and the dispatcher ask the same question, so that a worker is woken only for a batch that it
+can lease.
 
-The cost grows with the number of groups, not of steps: deadlines end with a day, so the due steps of a system are
-few groups of one (phase, fair_queue, respond_by). A loose scan of the index finds them, and reads the first of each.
-The order by time left and the condition "due by now" can't both be the order of one index; that is why.
+The cost grows with the number of groups, not of steps: deadlines end with a day, so the due steps of a system are few
+groups of one (phase, fair_queue, respond_by). A loose scan of the index finds them, and reads the first of each. One
+index can't have both the order by time left and the condition "due by now".
 """
 
 from __future__ import annotations
@@ -82,10 +82,10 @@ def picks(
     at_most: int | None = None,
     phases: Collection[Phase] = _ORDER,
 ) -> Iterator[FreshPick | AgainPick]:
-    """What may be leased now, best first. The first that can be locked is the one to take.
+    """Yield the batches that may be leased now, best first; the caller takes the first that it can lock.
 
     `at_most` bounds a new batch, for a probe; a batch that was leased before keeps its people. Work of other phases
-    than `phases` is left where it is.
+    than `phases` is left out.
     """
     heads = execute(connection, _HEADS, {"s": system, "phases": [each for each in _ORDER if each in phases]}).all()
     waits: set[Phase] = set()
@@ -159,9 +159,10 @@ def _is_first(settings: Settings, system: str, phase: Phase) -> bool:
 
 
 def _others_may_come(connection: Connection, system: str, phase: Phase) -> bool:
-    """True if a request is being searched for, or a step of this system is in an earlier phase or due a little later.
+    """Return True if more steps of this system may soon be due in this phase.
 
-    To a system's first phase anybody may come, since people may be submitted at any moment; later these are all.
+    A request is being searched, a step is in an earlier phase, or one is due a little later. In a system's first phase
+    more steps may come at any moment, because requests may be submitted.
     """
     earlier = list(_ORDER[: _ORDER.index(phase)])
     found: bool = execute(connection, _ON_THE_WAY, {"s": system, "p": phase, "earlier": earlier}).scalar_one()

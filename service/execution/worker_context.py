@@ -1,6 +1,6 @@
-"""What a worker process holds open: settings, stores, one connector instance per system, the identity source.
+"""Hold the open things of a worker: settings, stores, one connector per system, the identity source.
 
-Made after the fork, on first use; nothing of it is shared between processes or threads.
+They are made after the fork, on first use, and aren't shared between processes or threads.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ADMITTED_SECONDS = 10.0
 
 
 class NoIdentityGraph:
-    """Stands in where no identity graph is configured: nobody has neighbours, only what was submitted counts."""
+    """An empty identity graph, used if none is configured: only submitted identifiers count."""
 
     def neighbours(
         self, identifiers: Collection[Identifier], *, max_neighbours: int
@@ -83,7 +83,7 @@ class WorkerContext:
         return self._connectors[system]
 
     def rate_limits(self, system: str) -> tuple[RateLimit, ...]:
-        """What a system may be called. Raises KeyError for a system that isn't configured here."""
+        """Return the rate limits of a system. Raises KeyError for a system that isn't configured here."""
         config = self.settings.system(system).config
         return connector_class(config.connector).limits(config)
 
@@ -99,7 +99,7 @@ class WorkerContext:
         return self._gate
 
     def throttle(self, system: str) -> Throttle:
-        """Who paces the calls of one system. Raises KeyError for a system that isn't configured here."""
+        """Return the throttle of a system. Raises KeyError for a system that isn't configured here."""
         if system not in self._throttles:
             limits = [r for r in self.rate_limits(system) if not r.is_long and not r.per_subject]
             self._throttles[system] = Throttle(system, limits, self.gate, lambda: self.is_wanted(system))
@@ -129,9 +129,9 @@ class WorkerContext:
         return self._anchors
 
     def admission(self) -> UUID | None:
-        """This thread's leave to lease work that calls vendors; None while the store isn't reconciled with the anchors.
+        """Return this thread's admission to lease work; None while the store disagrees with an anchor.
 
-        Compared on first use, and anew when the store doesn't know the newest admission: it was restored then.
+        Compared on first use, and again when the store doesn't know the newest admission, because it was restored then.
         """
         now = time.monotonic()
         if not self._keys_are_there(now):
@@ -156,7 +156,10 @@ class WorkerContext:
         return self._admission
 
     def _keys_are_there(self, now: float) -> bool:
-        """False while an epoch key is missing or unusable: then no work is leased, so that no step fails for it."""
+        """Return False while an epoch key is missing or unusable.
+
+        Then no work is leased, so that no step fails for it.
+        """
         if self._keys_checked_at is None or now - self._keys_checked_at >= _ADMITTED_SECONDS:
             try:
                 self.stores.keys.check()

@@ -1,6 +1,6 @@
-"""List steps that haven't ended, page by page and without anything personal: what waits, for whom, and why.
+"""List unfinished steps page by page, without personal data, with their reasons.
 
-Decides the filters and the order (system, id). Ended steps stand with their request; nobody looks for them here.
+Decides the filters and the order (system, id). Ended steps are shown with their request.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _CURSOR = re.compile(r"([a-z][a-z0-9_-]{0,39})/([0-9a-f]{32})", re.ASCII)
 
 @dataclass(frozen=True)
 class StepFilters:
-    """What the list is narrowed to. `reason` is a whole reason, or its word before the colon."""
+    """The filters of the list. `reason` is a whole reason, or its part before the colon."""
 
     state: ListedState = ListedState.PARKED
     system: str | None = None

@@ -1,6 +1,7 @@
-"""A named human lets the parked steps of one system go on, many in one transaction: the cause of all was mended.
+"""Retry the parked steps of one system in one transaction, by a named human who fixed their cause.
 
-Decides which of them may: the same as for a single one (resolve_step). Each has its audit entry under the key's name.
+Decides which of them may be retried: the same as for a single one (resolve_step). Each has its audit entry under the
+key's name.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ def retry_steps(
     after: UUID | None = None,
     limit: int = 500,
 ) -> Retried:
-    """Let the next `limit` steps of a system go on that are parked with this reason, or this word before its colon.
+    """Retry the next `limit` steps of a system that are parked with this reason.
 
-    Raises NotFound, WrongState if the system isn't connected.
+    `parked_as`: a whole reason, or its part before the colon. Raises NotFound; WrongState if the system isn't
+    connected.
     """
     with stores.engine.begin() as connection:
         _check_system(connection, system)

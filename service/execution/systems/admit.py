@@ -93,8 +93,11 @@ def admit(context: WorkerContext, system: str) -> Slot | None:
 
 
 def admit_read_only(context: WorkerContext, system: str) -> Slot | None:
-    """Leave to read what changed; None: not now. It takes nobody's slot: looking is in no erasure's way, and a system
-    that always has work would never be looked at. One that is down is looked at as its probe."""
+    """Return a slot to read changes; None: not now.
+
+    Read-only scans take no concurrency slot; otherwise a busy system would never be scanned. The scan of a system that
+    is down is its probe.
+    """
     availability = read_availability(context.stores, context.settings, system)
     if availability is None:
         return None
@@ -113,7 +116,10 @@ def admit_read_only(context: WorkerContext, system: str) -> Slot | None:
 
 
 def _fits_window(context: WorkerContext, slot: Slot, throttle: Throttle) -> bool:
-    """Room in the short windows for one person at least. Each of the workers that may be in takes its part of it."""
+    """Return True if the short windows have room for at least one person.
+
+    Each worker that may call the system takes its share of the room.
+    """
     if not throttle.limits:
         return True
     needed = math.ceil(throttle.calls_per_person)
@@ -149,7 +155,10 @@ def _fits_long_limits(context: WorkerContext, slot: Slot, system: str, limits: t
 
 
 def _cool_down(context: WorkerContext, system: str, seconds: float) -> None:
-    """Until the room is there, less the time that the next nudge takes; what is left is waited for in the call."""
+    """Start a cooldown until there is room, less the time of the next wake-up.
+
+    The call waits for the rest.
+    """
     start_cooldown(
         context.stores, system, max(seconds - context.settings.engine.tick_seconds, 0.0), CooldownReason.RATE_WINDOW
     )

@@ -42,7 +42,7 @@ class _Standing(NamedTuple):
 
 @dataclass(frozen=True)
 class Availability:
-    """One reading. `has_slot`: one more pass may begin now. `is_healthy`: nothing of its health needs writing down."""
+    """One reading. `has_slot`: one more call may begin now. `is_healthy`: no health to write."""
 
     connector: str
     max_concurrency: int
@@ -83,7 +83,10 @@ def read_availability(stores: Stores, settings: Settings, system: str) -> Availa
 
 
 def start_cooldown(stores: Stores, system: str, seconds: float, reason: str) -> None:
-    """Nobody leases work of it for so long; a rest that lasts longer already stays as it is. Not a change of state."""
+    """Start a cooldown in which no work of the system is leased; a longer one stays.
+
+    A cooldown isn't a change of state.
+    """
     with stores.engine.begin() as connection:
         write_cooldown(connection, system, seconds, reason)
 
@@ -95,9 +98,9 @@ def probe_at_once(stores: Stores) -> None:
 
 
 def live_workers(stores: Stores, settings: Settings) -> int:
-    """Worker processes among which a limit is shared where nothing else counts it; never fewer than there are.
+    """Return among how many workers a limit is shared that no server counts; never fewer than there are.
 
-    One that has been idle for a quarter of an hour isn't counted; it counts itself before it calls anybody.
+    A worker that has been idle for a quarter of an hour isn't counted; it counts itself before its next call.
     """
     with stores.engine.begin() as connection:
         admitted: int = execute(connection, _WORKERS).scalar_one()

@@ -1,7 +1,7 @@
-"""Write down what a pass said about its system: the breaker opens or closes, the vendor's word is kept, slowness is.
+"""Write the health of a system after a call: circuit breaker, the vendor's cooldown, slowness.
 
-In one row that all processes read before they lease. Opening and closing are changes of state, and audited; a rest that
-a vendor asked for is none: it ends by itself.
+All workers read this row before they lease. Opening and closing are changes of state with audit entries; a cooldown
+that a vendor asked for ends by itself and has none.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from service.store.stores import Stores
 
 @dataclass(frozen=True)
 class CallStats:
-    """What one pass was like. `shut_seconds`: how long the vendor wants to be left alone, if it said so."""
+    """The kind and duration of one pass. `shut_seconds`: the cooldown that the vendor asked for."""
 
     kind: PassKind
     took: timedelta

@@ -30,7 +30,7 @@ class RateLimitView:
 
 @dataclass(frozen=True)
 class DeclarationView:
-    """What a connector says of itself and its vendor. Delays are those in force for this system."""
+    """The declaration of a connector. Delays are those in force for this system."""
 
     level: str
     operations: list[str]
@@ -90,7 +90,7 @@ class _ListedSystem(NamedTuple):
 
 
 def list_systems(stores: Stores, settings: Settings) -> list[SystemView]:
-    """All systems, in the order in which they are worked on; removed ones, too, since steps may wait for them."""
+    """Return all systems in the order of work, also removed ones, because steps may wait for them."""
     with stores.engine.begin() as connection:
         return [_view(system, settings) for system in _all_systems(connection)]
 

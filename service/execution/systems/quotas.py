@@ -1,7 +1,8 @@
-"""Limits with windows of an hour and more, and limits on people: counted in SQL, once per batch.
+"""Count limits with windows of an hour and more, and limits on people, in SQL once per batch.
 
-What a batch may need is taken before it is leased and what it left is given back afterwards: a process that dies in
-between has taken too much, never too little. Under the system's row lock, so that two workers can't take the same.
+The calls that a batch may need are taken before its lease, and the unused ones are given back afterwards: a worker that
+crashes in between has taken too many, never too few. The system's row is locked, so that two workers can't take the
+same calls.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def reserve(stores: Stores, system: str, limits: Sequence[RateLimit], wanted: in
 
 
 def release(stores: Stores, taken: Reservation, unused: int) -> None:
-    """What a batch didn't need."""
+    """Give back the calls that a batch didn't need."""
     if unused <= 0 or not taken.parts:
         return
     with stores.engine.begin() as connection:

@@ -131,7 +131,10 @@ class RateGate:
         return Permits(1)
 
     def _waits(self, system: str, limits: Sequence[RateLimit], workers: int, now: float) -> list[float]:
-        """Until this process' share of each limit has a free permit. A share below one call is one in a longer time."""
+        """Return the seconds until this process' share of each limit has a free permit.
+
+        A share below one call is one call in a longer time.
+        """
         waits = []
         for limit in limits:
             seconds = guarded_seconds(limit.per.total_seconds()) * max(1.0, workers / limit.calls)

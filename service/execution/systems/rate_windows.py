@@ -1,7 +1,7 @@
-"""Short rate windows in Redis or Valkey, shared by all worker processes: sliding logs by the server's own clock.
+"""Keep short rate windows in Redis or Valkey for all workers: sliding logs by the server's clock.
 
-One script per question, so that nobody comes in between. Keys hold instants and counts only, and may vanish at any
-moment. Decides nothing about what happens without a server: service.execution.systems.rate_limiter does.
+Each question is one script, so that no other client runs in between. Keys hold instants and counts only, and may vanish
+at any moment. Doesn't decide what happens without a server: service.execution.systems.rate_limiter does.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class SharedWindows:
         return self._asked(system, limits, most, horizon_seconds, needed, "")
 
     def shut(self, system: str, seconds: float) -> None:
-        """Nobody gets a permit for so long."""
+        """Give no permits for so many seconds."""
         self._shut(keys=[_key(system, "shut")], args=[int(seconds * 1e6)])
 
     def take_care(self, system: str, limits: Sequence[RateLimit]) -> None:

@@ -1,8 +1,8 @@
-"""One system's pacer in one worker: every call of a pass asks it, and the pass is judged by what it heard.
+"""Pace the calls of one system in one worker, and judge a pass by the answers to its calls.
 
-A wait in a call holds a worker, so it is short: 50 ms, or a few seconds while no other system waits for a worker. Where
-that isn't enough the call is refused (`rate_gate`), and the people it was for come back when the gate has room. Only a
-pass of one single person waits longer: it couldn't be made any smaller.
+A wait in a call holds a worker, so it is short: 50 ms, or a few seconds while no other system waits for a worker. A
+call that would wait longer is refused (`rate_gate`), and its people are due again when there is room. Only a pass of
+one person waits longer, because it can't be smaller.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class HeldWork(Protocol):
 
 
 class CallQuota(Protocol):
-    """What a pass may take of limits that are counted in SQL."""
+    """The calls that a pass may take of limits that are counted in SQL."""
 
     def take_one(self) -> float:
         """Take one more call. 0, or how long until one is free."""
@@ -173,7 +173,7 @@ class Throttle:
             return 0.0
 
     def _summarise(self, results: Mapping[str, object]) -> CallStats:
-        """What these results, and what was heard on the way, say about the system."""
+        """Return the stats of the pass, from its results and the vendor's headers."""
         now = self._pass
         now.results = list(results.values())
         for result in now.results:
@@ -203,8 +203,11 @@ def _is_ours(error: ConnectorError) -> bool:
 
 
 def _block(limits: Collection[RateLimit]) -> tuple[int, float]:
-    """How many permits are taken at once, and how long they are good: less than the windows' margin, so that none is
-    used much later than it was counted. One question per call would cost more than the call's own work."""
+    """Return how many permits are taken at once, and for how many seconds they are good.
+
+    The time is less than the windows' margin, so that no permit is used much later than it was counted. One question
+    per call would cost more than the call itself.
+    """
     if not limits:
         return 1, 0.0
     fresh = min(margin_seconds(limit.per.total_seconds()) for limit in limits) / 2
