@@ -15,6 +15,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    Index,
     LargeBinary,
     MetaData,
     Select,
@@ -27,13 +28,12 @@ from sqlalchemy import (
     insert,
     select,
     table,
-    text,
     union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from connectors.base.config import ConfigurationError
 from service.store.audit_log.record_change import log_event
@@ -67,6 +67,8 @@ _BROUGHT_UP = Table(
     prefixes=["TEMPORARY"],
     postgresql_on_commit="DROP",
 )
+_BY_OLD = Index("ix_hashes_brought_up_old", _BROUGHT_UP.c.old)
+_ANALYZE = load_sql(__package__, "analyze_hashes")
 _LOCK_TABLES = load_sql(__package__, "lock_hashed_tables")
 _COPY = load_sql(__package__, "copy_hashes")
 _PAGE = 20_000
@@ -149,8 +151,8 @@ def _bring_up(connection: Connection, pepper: Pepper, since: int) -> int:
     for page in stored.scalars().partitions(_PAGE):
         count += len(page)
         copy_rows(connection, _COPY, ("bytea", "bytea"), ((old, pepper.bring_up(old, since=since)) for old in page))
-    connection.execute(text("CREATE INDEX ON hashes_brought_up (old)"))
-    connection.execute(text("ANALYZE hashes_brought_up"))
+    connection.execute(CreateIndex(_BY_OLD))
+    execute(connection, _ANALYZE)
     for hashed in HASHES:
         connection.execute(_update(*hashed))
     for hashed in HASH_ARRAYS:
