@@ -28,7 +28,7 @@ HEADERS: Mapping[str, str] = MappingProxyType(
         "X-Frame-Options": "DENY",
     }
 )
-# No answer of ours sets one of them itself, so they are added as they go over the wire.
+# No answer sets one of them itself, so they are appended to the encoded headers.
 RAW_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -68,7 +68,7 @@ class ErrorMiddleware:
 
 
 def _route(scope: Scope) -> str:
-    """The route as it is written, never the path as it came."""
+    """Return the declared route, never the path of the call."""
     route = getattr(scope.get("route"), "path_format", None)
     return route if isinstance(route, str) else "none"
 

@@ -33,8 +33,10 @@ Url = Annotated[
 KeyFile = Annotated[
     Path | None, typer.Option("--key-file", help=f"File with the API key; without it {KEY_VARIABLE} is read.")
 ]
-Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
-Cursor = Annotated[str | None, typer.Option(help="Go on behind this place: a cursor that the page before printed.")]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="The most rows to print.")]
+Cursor = Annotated[
+    str | None, typer.Option(help="Continue after this place: the cursor that the previous page printed.")
+]
 # The caller names the type (service.cli.requests.answers); reading an absent member raises Unusable.
 Answer: TypeAlias = Any
 Query: TypeAlias = Mapping[str, str | int | bool | None]
@@ -92,7 +94,7 @@ class Api:
         query: Query | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """Return the answer as it came. Raises Refused, Unusable."""
+        """Return the unparsed answer. Raises Refused, Unusable."""
         given = {name: value for name, value in (query or {}).items() if value is not None}
         try:
             answer = httpx.request(

@@ -1,4 +1,4 @@
-"""`expunge encryption`: the epoch keys and the key-encryption key, by whoever may open the stores.
+"""`expunge encryption`: the epoch keys and the key-encryption key, with access to the stores.
 
 Decides what an operator sees. Exit code 1 of `status` means that something needs a human. No command shows a key.
 """
@@ -73,7 +73,7 @@ def give_up(
     config: Config = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Accept that an epoch's key is gone for good.
+    """Accept that an epoch's key is lost for ever.
 
     The service starts again then; requests under that key stay unreadable.
     """

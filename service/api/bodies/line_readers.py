@@ -183,7 +183,7 @@ def _checked_header(header: RawLine, kinds: Collection[str]) -> list[str]:
 
 @lru_cache(maxsize=256)
 def _places(columns: tuple[str, ...]) -> Mapping[str, str]:
-    """JSON pointers into the body that a row stands for, as the names of its columns."""
+    """Return the column of each JSON pointer into the body of a row."""
     places = {f"/{name}": name for name in FIXED_COLUMNS}
     for place, name in enumerate(columns):
         for part in ("", "/kind", "/value", "/verification"):

@@ -14,7 +14,7 @@ MAX_LINE_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class RawLine:
-    """One line; `content` is None if it was too long. The last one may come without a line break."""
+    """One line; `content` is None if it was too long. The last one may have no line break."""
 
     number: int
     content: bytes | None = field(repr=False)

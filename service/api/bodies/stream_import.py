@@ -217,7 +217,7 @@ class ImportAnswer(Response):
     def _accept(self, raws: Sequence[RawLine]) -> list[Verdict]:
         lines = [line for raw in raws if (line := self._read(raw)) is not None]
         if self._counts.total() + len(lines) > MAX_LINES:
-            raise Trouble(413, "too_large", f"at most {MAX_LINES} lines; the last {LINES_PER_SET} were not taken in")
+            raise Trouble(413, "too_large", f"at most {MAX_LINES} lines; the last {LINES_PER_SET} were not accepted")
         return accept_lines(self._context.stores, self._context.settings, self._import, lines) if lines else []
 
     def _read(self, raw: RawLine) -> Line | None:

@@ -103,7 +103,7 @@ def export(query: Annotated[ExportQuery, Query()], caller: CurrentCaller, contex
     with `expunge audit verify`.
     """
     if query.start and query.form == "parquet":
-        raise Invalid("Parquet comes as a whole", field="query/start")
+        raise Invalid("Parquet has no part of a file", field="query/start")
     excerpt = _taken(query, caller, context, "export_made")
     headers = {
         LOG_SIZE: str(excerpt.checkpoint.size),

@@ -1,4 +1,4 @@
-"""`/v1/requests/{id}/certificate`: the evidence of one request, which stands without us."""
+"""`/v1/requests/{id}/certificate`: the evidence of one request, which can be verified without Expunge."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["holds"])
     status_code=201,
     operation_id="placeHold",
     summary="Place a legal hold",
-    **needs(Scope.HOLDS_WRITE, 400, 413, 415, when_refused="no hold was placed, and work on the person goes on"),
+    **needs(Scope.HOLDS_WRITE, 400, 413, 415, when_refused="no hold was placed, and the work on the person continues"),
 )
 def place(body: HoldBody, caller: CurrentCaller, context: Context, response: Response) -> HoldView:
     """Place a hold: from `effective_at` on no effect on the person starts, in any system and any request."""

@@ -50,7 +50,7 @@ _ROWS = (
 _VERDICTS = (
     '{"line":1,"status":"accepted","id":"2f1c1f3e-0000-4000-8000-000000000000",'
     '"respond_by":"2026-12-20T23:59:59.000000Z","duplicate_of":null}\n'
-    '{"line":2,"status":"refused","problem":{"type":"/problems/invalid","title":"What was sent can\'t be meant",'
+    '{"line":2,"status":"refused","problem":{"type":"/problems/invalid","title":"A value isn\'t possible",'
     '"status":422,"code":"invalid","detail":null,'
     '"errors":[{"field":"/identifiers/0/value","reason":"malformed_email"}]}}\n'
     '{"import":"7d3e2c5b-0000-4000-8000-000000000000","complete":true,"lines":2,"accepted":1,"duplicate":0,"replayed":0,'

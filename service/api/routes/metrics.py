@@ -49,7 +49,7 @@ class Metrics:
             self._lines.labels(result)
 
         self._callbacks = Counter(
-            "expunge_callbacks", "Vendors' callbacks by what came of them.", ("result",), registry=self._registry
+            "expunge_callbacks", "Vendors' callbacks by result.", ("result",), registry=self._registry
         )
         for result in CALLBACK_RESULTS:
             self._callbacks.labels(result)
@@ -198,7 +198,7 @@ class _Stored:
         )
         yield _gauge(
             "expunge_anchor_conflicts",
-            "Disagreements with an anchor that nobody accepted: no vendor is called.",
+            "Open disagreements with an anchor; while there is one, no vendor is called.",
             ("anchor", "code"),
             now.anchor_conflicts,
         )

@@ -8,7 +8,7 @@ from service.quick_imports import quick_imports
 
 
 def run() -> int:
-    """Serve until told to stop; return the exit code."""
+    """Serve until a signal; return the exit code."""
     with quick_imports():
         from service.api.server.serve import main
     return main()

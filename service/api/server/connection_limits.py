@@ -95,7 +95,7 @@ class ConnectionGate:
     """All connections of one listener. Used by the event loop's thread only."""
 
     def __init__(self, limits: ConnectionLimits, note: Callable[[Ended], None]) -> None:
-        """`note` is told of every connection that a limit ended."""
+        """Create the gate; `note` is called for every connection that a limit ended."""
         self._limits = limits
         self._note = note
         self._watched: dict[Connection, _Watched] = {}
@@ -135,7 +135,7 @@ class ConnectionGate:
             del self._of_client[watched.client]
 
     def received(self, connection: Connection, size: int) -> None:
-        """So many bytes came. For a body they earn time; for a head they don't."""
+        """Count received bytes. Those of a body earn time; those of a head don't."""
         watched = self._watched.get(connection)
         if watched is None:
             return

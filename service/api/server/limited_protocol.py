@@ -41,7 +41,7 @@ class _LimitedProtocol(H11Protocol):
     @property
     def is_paused(self) -> bool:
         """True while the application has enough to do with what it was given already."""
-        # After the answer nobody reads on, and what still comes must not keep the connection.
+        # After the answer the body isn't read, and further bytes must not keep the connection open.
         return self.flow.read_paused and not self.cycle.response_complete
 
     @property
@@ -63,7 +63,7 @@ class _LimitedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what came, then let uvicorn read it."""
+        """Count the received bytes, then pass them to uvicorn."""
         if self.transport.is_closing():
             return
         self._something_came = True

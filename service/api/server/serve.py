@@ -34,7 +34,7 @@ _SECONDS_TO_FINISH = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop. Answers the exit code: 2 if the configuration can't be used."""
+    """Serve until a signal; return the exit code: 2 if the configuration can't be used."""
     options = _parse(arguments)
     watch_parent()
     with contextlib.ExitStack() as stack:

@@ -123,7 +123,10 @@ def _evidence(config: Path, out: Path) -> Iterator[tuple[Settings, Stores, Signi
 
 
 def _write(stores: Stores, key: SigningKey, out: Path) -> ExportedLog:
-    """Under another name until it is whole; a broken log's file is kept as well, for whoever investigates."""
+    """Write under another name until the file is complete.
+
+    The file of a broken log is kept as well, for the investigation.
+    """
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         with draft.open("wb") as file:

@@ -86,7 +86,7 @@ def write_export(stores: Stores, key: SigningKey, selection: Selection, form: st
 
 @dataclass(frozen=True)
 class Asked:
-    """Which report, about when and whose law, in which form."""
+    """A report's name, period, law and form."""
 
     name: str
     period: Period
@@ -119,7 +119,7 @@ def write_report(stores: Stores, settings: Settings, key: SigningKey, asked: Ask
 
 
 def form_of(given: str | None, out: Path, known: Sequence[str], default: str) -> str:
-    """Return the format of the file to write: as told, else by its ending, else the default.
+    """Return the format of the file to write: the given one, else by its ending, else the default.
 
     Raises Unusable for an unknown format, and for a file whose ending says that it holds another one.
     """

@@ -20,7 +20,7 @@ from service.domain.requests.holds import HoldReason, LiftReason
 
 app = command_group("holds", "Place, list and lift legal holds.")
 
-# Shown in --help, because a reason stands in the audit log for good. A test compares them with the enums.
+# Shown in --help, because a reason can't be removed from the audit log. A test compares them with the enums.
 PLACE_REASONS = {
     HoldReason.LITIGATION: "a lawsuit is pending or expected",
     HoldReason.INVESTIGATION: "an internal investigation needs the data",
@@ -60,7 +60,7 @@ def place(
 
     From its `effective_at` on nothing is erased or suppressed for a request with one of these identifiers, present or
     later, in any system. Identifiers come from a file, because other users of the machine see a command line. The
-    reason stands in the audit log.
+    audit log shows the reason.
     """
     body = {"identifiers": read_json(identifiers), "reason": reason.value, "until": until}
     hold: HoldAnswer = Api(url, key_file).call("POST", "/v1/holds", body)
@@ -84,7 +84,7 @@ def list_all(
 ) -> None:
     """List legal holds, newest first.
 
-    How many identifiers of which kinds a hold covers is shown, never whose.
+    Shows the number and the kinds of a hold's identifiers, never their values.
     """
     query = {"include_lifted": "true" if include_lifted else None}
     found: HoldsAnswer = Api(url, key_file).call("GET", "/v1/holds", query=query)
@@ -116,7 +116,7 @@ def lift(
 ) -> None:
     """Lift a legal hold.
 
-    Steps that this hold alone kept back go on at once. The reason stands in the audit log.
+    Steps that no other hold stops continue at once. The audit log shows the reason.
     """
     hold: HoldAnswer = Api(url, key_file).call("DELETE", f"/v1/holds/{hold_id}", query={"reason": reason.value})
     if as_json:

@@ -51,19 +51,19 @@ _PIECE_BYTES = 64 * 1024
 def import_requests(
     file: Annotated[Path, typer.Argument(help="Lines of JSON, or CSV with a header.", show_default=False)],
     form: Annotated[ImportFormat | None, typer.Option("--format", help="Default: by the file's ending.")] = None,
-    idempotency_key: Annotated[str | None, typer.Option(help="Key of an import to go on with.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="Key of an import to continue.")] = None,
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Submit the requests of a file.
 
-    Prints the lines that were refused, and why; with --json, every line's verdict as it comes.
+    Prints the refused lines with the reasons; with --json, the verdict of every line as it arrives.
     """
     with short_errors():
         api, key = Api(url, key_file), idempotency_key or uuid4().hex
         media_type = _MEDIA_TYPES[form or _format_of(file)]
-        note(f"import key {key}: repeat with --idempotency-key {key} to go on")
+        note(f"import key {key}: repeat with --idempotency-key {key} to continue")
         last = _sent(api, file, key, media_type, show_json_line if as_json else _print_refusal)
     if not as_json:
         fresh = f"{last['accepted']} accepted, {last['duplicate']} duplicate"
@@ -79,7 +79,7 @@ def import_requests(
 
 
 def _sent(api: Api, file: Path, key: str, media_type: str, show: Callable[[VerdictAnswer], None]) -> ImportEndAnswer:
-    """The answer's last line. Verdicts of lines that were told before aren't told again."""
+    """Return the answer's last line. A verdict that was shown before isn't shown again."""
     told = 0
     for left in reversed(range(_TRIES)):
         last: ImportEndAnswer | None = None
@@ -183,9 +183,9 @@ def show(
 def pause(
     import_id: ImportId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
 ) -> None:
-    """Let an import rest.
+    """Pause an import.
 
-    None of its requests is begun or gone on with; deadlines run on.
+    The work on its requests stops; their deadlines stay.
     """
     _steer(import_id, "pause", url, key_file, as_json)
 
@@ -194,7 +194,7 @@ def pause(
 def resume(
     import_id: ImportId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
 ) -> None:
-    """Let a paused import go on."""
+    """Resume a paused import."""
     _steer(import_id, "resume", url, key_file, as_json)
 
 

@@ -41,8 +41,10 @@ def submit(
         Path, typer.Option(help="JSON file (or -): [{kind, value, verification: {method, verified_at}}, ...]")
     ],
     kind: Annotated[str, typer.Option(help="Kind of the request.")] = "erasure",
-    regime: Annotated[str, typer.Option(help="The law that sets the clock.")] = "gdpr",
-    received_at: Annotated[str | None, typer.Option(help="When the request came in (RFC 3339); default: now.")] = None,
+    regime: Annotated[str, typer.Option(help="The law that sets the deadline.")] = "gdpr",
+    received_at: Annotated[
+        str | None, typer.Option(help="When the request was received (RFC 3339); default: now.")
+    ] = None,
     reference: Annotated[str | None, typer.Option(help="Your own reference; never personal.")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Key of a submission to repeat.")] = None,
     url: Url = DEFAULT_URL,
@@ -186,20 +188,20 @@ app.command("review")(review)
 @app.command()
 def approve(
     request_id: RequestId,
-    plan_hash: Annotated[str, typer.Option(help="The hash of the plan that you looked at.")],
+    plan_hash: Annotated[str, typer.Option(help="The hash of the plan that you examined.")],
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
     wide: Wide = False,
 ) -> None:
-    """Approve a far-reaching plan, as the second person."""
+    """Approve a plan as the second person."""
     _decide(request_id, "approve", {"plan_hash": plan_hash}, url, key_file, as_json)
 
 
 @app.command()
 def deny(
     request_id: RequestId,
-    reason: Annotated[DenialReason, typer.Option(help="Why, in the words of the Data Rights Protocol.")],
+    reason: Annotated[DenialReason, typer.Option(help="The reason, as a code of the Data Rights Protocol.")],
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
@@ -213,20 +215,20 @@ def deny(
 def revoke(
     request_id: RequestId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
 ) -> None:
-    """Take a request back, at the data subject's wish."""
+    """Revoke a request at the data subject's wish."""
     _decide(request_id, "revoke", None, url, key_file, as_json)
 
 
 @app.command()
 def extend(
     request_id: RequestId,
-    reason: Annotated[ExtensionReason, typer.Option(help="Why more time is needed.")],
+    reason: Annotated[ExtensionReason, typer.Option(help="The reason of the extension.")],
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
     wide: Wide = False,
 ) -> None:
-    """Take the one extension that the law allows."""
+    """Extend the deadline once, as the law allows."""
     _decide(request_id, "extend", {"reason": reason.value}, url, key_file, as_json)
 
 
@@ -234,7 +236,7 @@ def extend(
 def expedite(
     request_id: RequestId, url: Url = DEFAULT_URL, key_file: KeyFile = None, as_json: AsJson = False, wide: Wide = False
 ) -> None:
-    """Mark a request as urgent: its steps go before all others."""
+    """Mark a request as urgent: its steps run before all others."""
     _decide(request_id, "expedite", None, url, key_file, as_json)
 
 

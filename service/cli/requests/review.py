@@ -24,9 +24,13 @@ from service.domain.identity.doubts import DoubtDecision
 
 def review(
     request_id: Annotated[UUID, typer.Argument(help="The request's id.", show_default=False)],
-    keep: Annotated[list[str] | None, typer.Option(help="A doubt: what it is about is the person's.")] = None,
-    drop: Annotated[list[str] | None, typer.Option(help="A doubt: what it is about isn't the person's.")] = None,
-    doubts_version: Annotated[int | None, typer.Option(help="The version of the doubts that you looked at.")] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="The id of a doubt whose identifier or link is the person's.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="The id of a doubt whose identifier or link isn't the person's.")
+    ] = None,
+    doubts_version: Annotated[int | None, typer.Option(help="The version of the doubts that you examined.")] = None,
     drop_identifier: Annotated[
         list[UUID] | None, typer.Option(help="Id of a further identifier that isn't the person's.")
     ] = None,
@@ -79,7 +83,7 @@ def _decided(
 
 
 def _missing(view: RequestAnswer, left: Sequence[DoubtAnswer], version: int | None) -> Iterator[str]:
-    yield "every open doubt needs a decision and the version that you looked at; `expunge request show`, then give:"
+    yield "every open doubt needs a decision and the version that you examined; `expunge request show`, then give:"
     for doubt in left:
         choices = " or ".join(f"--{word} {doubt['id']}" for word in doubt["allowed"])
         yield f"  {choices}"
@@ -93,7 +97,7 @@ def _is_terminal() -> bool:
 
 def _ask(doubt: DoubtAnswer, shown: Labels) -> str:
     if doubt["takes_second_person"]:
-        note("Going on with this takes a second person's approval.")
+        note("To keep this needs a second person's approval.")
     question = f"{doubt['id']}: {worded(doubt, shown)}"
     choices = " or ".join(doubt["allowed"])
     while True:

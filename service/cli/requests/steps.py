@@ -65,10 +65,10 @@ def list_page(
 
 @app.command()
 def retry(
-    reason: Annotated[ResolutionReason, typer.Option(help="Why they may go on, such as cause_fixed.")],
+    reason: Annotated[ResolutionReason, typer.Option(help="The reason of the retry, such as cause_fixed.")],
     step_id: Annotated[UUID | None, typer.Argument(help="One step.", show_default=False)] = None,
     system: Annotated[
-        str | None, typer.Option(help="Instead of one step: all of this system that are parked for --parked-as.")
+        str | None, typer.Option(help="Instead of one step: all steps of this system that are parked for --parked-as.")
     ] = None,
     parked_as: Annotated[
         str | None, typer.Option(help="The reason they are parked for, such as credentials_refused.")
@@ -77,10 +77,10 @@ def retry(
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let one parked step go on, or many of one system.
+    """Retry one parked step, or many of one system.
 
-    Use it when the cause is mended: with --system and --parked-as all steps of that system go on that are parked for
-    that reason, except those under a legal hold and those of withdrawn requests.
+    Use it after the cause is repaired. With --system and --parked-as, all steps of that system with that reason are
+    retried, except those under a legal hold and those of withdrawn requests.
     """
     with short_errors():
         if (step_id is None) == (system is None) or (system is None) != (parked_as is None):
@@ -119,19 +119,19 @@ def resolve(
         Resolution,
         typer.Option(
             help="accept_records: the doubtful records are this person's, search again. The others end the step: the "
-            "data is kept on purpose (retained), the system can't know the person (not_addressable), or it stays open "
-            "what became of the data (unresolved)."
+            "data is kept on purpose (retained), the system can't know the person (not_addressable), or it stays "
+            "unknown if the data is gone (unresolved)."
         ),
     ],
-    reason: Annotated[ResolutionReason, typer.Option(help="How you know, or why.")],
+    reason: Annotated[ResolutionReason, typer.Option(help="The reason of the decision.")],
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide about a parked step.
 
-    The decision stands under your key's name in the audit log and on the certificate. `erased_verified` and `absent`
-    can't be decided: only a look earns those.
+    The audit log and the certificate show the decision with the name of your key. `erased_verified` and `absent` can't
+    be decided, because they need a look into the system.
     """
     with short_errors():
         body = {"decision": decision.value, "reason": reason.value}

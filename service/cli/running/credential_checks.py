@@ -55,7 +55,7 @@ def keep_checks(stores: Stores, results: Sequence[Checked]) -> None:
 
 
 def check_beside(settings: Settings, warn: Callable[[Checked], None], over: threading.Event) -> threading.Thread:
-    """Check every system in a thread, one after the other; `warn` is told of each that failed.
+    """Check every system in a thread, one after the other; `warn` is called for each failure.
 
     The service starts meanwhile: a vendor that is down must not keep it from accepting requests.
     """

@@ -32,7 +32,7 @@ class Child:
     command: Sequence[str]
     grace_seconds: float = 10.0
     descriptors: Sequence[int] = ()
-    """What of ours it inherits beside the lifeline."""
+    """Inherited file descriptors besides the lifeline."""
     first_end: int | None = None
     """The code with which it ended first; None if it never did."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)

@@ -1,4 +1,4 @@
-"""`expunge up`: run the whole service on this machine until it is told to stop."""
+"""`expunge up`: run the whole service on this machine until Ctrl-C or a signal."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def up(
 
 
 def _run(settings: Settings, listeners: Listeners, over: threading.Event) -> None:
-    """Until we are told to stop, or a server of our own ended: then everything is started anew."""
+    """Wait for a signal, or for the end of an embedded server, after which everything is restarted."""
     with servers(settings) as found:
         for told in found.notes:
             note(told)

@@ -113,7 +113,7 @@ def test_a_terminal_is_shown_the_picture_and_asked(
     masks = [each["masked"] for each in office.show(doubted)["identifiers"]]
     for text in ("guess", "0.25", "1 > 2", *masks):
         assert text in asked.stdout
-    assert "takes a second person's approval" in asked.stderr
+    assert "needs a second person's approval" in asked.stderr
     assert EMAIL not in asked.output
     assert [d["decision"] for d in office.show(doubted)["reviews"][0]["decisions"]] == ["keep"]
 
