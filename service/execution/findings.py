@@ -76,4 +76,5 @@ def note_jobs(
         hashes = {pepper.of_job(system, job) for job in jobs}
         if hashes != {bytes(one) for one in row.job_hashes or ()}:
             awaited[row.id] = hashes
-    write_jobs(connection, awaited)
+    if awaited:
+        write_jobs(connection, awaited)

@@ -48,7 +48,8 @@ def permitted_steps(
 
 
 def _move(connection: Connection, steps: Sequence[DueStep], event: StepEvent, now: datetime) -> None:
-    apply_event(connection, read_steps(connection, [step.id for step in steps]), event, actor="worker", at=now)
+    if steps:
+        apply_event(connection, read_steps(connection, [step.id for step in steps]), event, actor="worker", at=now)
 
 
 def _stopped(connection: Connection, steps: Sequence[DueStep]) -> tuple[set[UUID], set[UUID]]:

@@ -143,6 +143,8 @@ def hold_back_conflicts(context: WorkerContext, batch: LeasedBatch, results: dic
         for step in batch.steps
         if isinstance(found := results[step.ref], Located) and found.identifiers and not step.records_accepted
     }
+    if not carried:
+        return frozenset()
     rules = walk_rules(context.settings)
     questions = {ref: unexplained(identifiers, step.known, rules) for ref, (step, identifiers) in carried.items()}
     asked = frozenset().union(*questions.values())
