@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +68,33 @@ def test_the_tutorials_connector_passes_the_suite(package: Path) -> None:
     passed, skipped = re.findall(r"(\d+) passed, (\d+) skipped", done.stdout)[0]
     assert int(passed) > 50
     assert f"`{passed} passed, {skipped} skipped`" in _TUTORIAL.read_text(encoding="utf-8")
+
+
+def test_the_connector_is_tried_on_its_stand_in_as_the_text_says(package: Path) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", _TUTORIAL.read_text(encoding="utf-8"), re.DOTALL)
+    (block,) = (block for block in blocks if "--operation erase" in block)
+    (package / "expunge").mkdir()
+    (package / "expunge" / ".venv").symlink_to(sys.prefix)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # A busy machine needs longer than a reader's to start the stand-in.
+    waited = block.replace("9001", str(port)).replace(
+        "sleep 5", "until grep -q systems system.toml; do sleep 0.1; done"
+    )
+    done = subprocess.run(
+        ["bash", "-e", "-c", f"trap 'kill %1 2>/dev/null || true' EXIT\n{waited}"],
+        cwd=package,
+        env={**os.environ, "PYTHONPATH": str(package / _INSTALLED), "EXPUNGE": str(package / "expunge")},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    located, _, _, erased = done.stdout.splitlines()
+    assert json.loads(located)["outcome"] == "located"
+    assert erased.split("\t")[:4] == ["s1", "erased_verified", "", "1 customer, 1 order"]
 
 
 def test_without_an_exact_match_the_tutorials_suite_fails(package: Path) -> None:
