@@ -56,7 +56,7 @@ def demo(
     started = time.monotonic()
     # Asked to end, it takes everything down that it started, as after an interrupt.
     signal.signal(signal.SIGTERM, _end)
-    # A shell lets its background jobs ignore Ctrl-C's signal; whoever sends it to this process means it.
+    # A shell lets its background jobs ignore Ctrl-C's signal; a signal to this process itself is meant.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with replaced_when_whole(output) as draft:

@@ -21,68 +21,70 @@ class Explanation:
     next: str
 
 
-_LOOK_AT_WHAT_IS_LEFT = "Read the step's `remaining` records and the connector's README, mend it by hand, then retry."
+_LOOK_AT_WHAT_IS_LEFT = (
+    "Read the step's `remaining` records and the connector's README, remove the cause by hand, then retry."
+)
 
 EXPLANATIONS: Mapping[str, Explanation] = MappingProxyType(
     {
         LEGAL_HOLD: Explanation(
-            "A legal hold keeps the person.",
-            "Nothing: the step goes on by itself when the last hold is lifted or lapses. To keep the data for good: "
+            "A legal hold on the person is in force.",
+            "Nothing: the step continues by itself when the last hold is lifted or lapses. To keep the data for good: "
             "resolve as `retained`.",
         ),
         WITHDRAWN: Explanation(
-            "The request was denied or revoked while something may already have been erased, and the look that is owed "
-            "couldn't be done.",
-            "Mend what the last attempt's code says, then retry; or resolve as `unresolved`.",
+            "The request was denied or revoked after data may have been erased, and the look that must follow failed.",
+            "Repair the cause that the last attempt's code names, then retry; or resolve as `unresolved`.",
         ),
         SYSTEM_REMOVED: Explanation(
             "The system isn't in the configuration any more.",
-            "Put it back under the same name: its steps go on at the next start. If it is gone for good: resolve as "
-            "`unresolved`, reason `system_gone`.",
+            "Add it again under the same name: its steps continue at the next start. If the system no longer exists: "
+            "resolve as `unresolved`, reason `system_gone`.",
         ),
         KEY_GONE: Explanation(
-            "The request's key is missing in the key store: nobody can be addressed any more.",
-            "See the runbook restore_from_backup; submit the person anew, then resolve as `unresolved`.",
+            "The request's key is missing in the key store, so that its identifiers can't be read any more.",
+            "See the runbook restore_from_backup; submit a new request about the person, then resolve as `unresolved`.",
         ),
         PROCESS_DIED: Explanation(
-            "Every worker process that worked on this person died, sixteen in a row, the last with nobody else in the "
-            "batch.",
-            "The workers' log and the machine's (out of memory?) say why. Report it; after a fix: retry. Or erase by "
-            "hand and resolve as `unresolved`.",
+            "Sixteen worker processes in a row crashed while they worked on this person, the last one with no other "
+            "person in the batch.",
+            "Find the reason in the workers' log and the machine's log (out of memory?) and report it; after a fix: "
+            "retry. Or erase by hand and resolve as `unresolved`.",
         ),
         "not_addressable": Explanation(
-            "The person has no identifier that this system understands: nothing was looked at.",
-            "Look by hand in the system. Nothing there: resolve as `not_addressable`, reason `checked_by_hand`.",
+            "The person has no identifier that this system understands, so no search was made.",
+            "Search by hand in the system. If there is no record: resolve as `not_addressable`, reason "
+            "`checked_by_hand`.",
         ),
         "ambiguous": Explanation(
-            "A found record may be somebody else's; nothing was done to it.",
-            "Look at the record. It is this person's: resolve as `accept_records`. It isn't: resolve as `retained` or "
+            "A found record may be another person's; it was not changed.",
+            "Examine the record. If it is this person's: resolve as `accept_records`. If not: resolve as `retained` or "
             "`unresolved`.",
         ),
-        "still_there": Explanation("After several rounds something is left.", _LOOK_AT_WHAT_IS_LEFT),
+        "still_there": Explanation("Records are left after several rounds.", _LOOK_AT_WHAT_IS_LEFT),
         "found_again": Explanation(
-            "New records keep appearing: something feeds the system.",
-            "Stop the feed (an import, a sync, an earlier system), then retry.",
+            "New records appear again and again, because another source writes them.",
+            "Stop the source (an import, a sync, an earlier system), then retry.",
         ),
         "credentials_refused": Explanation(
-            "The credential is wrong, expired, lacks a right, or sees nothing where something must be.",
+            "The credential is wrong or expired, lacks a right, or doesn't see the control record.",
             "Renew it, restart the service, run `expunge systems check`, then retry all of this system.",
         ),
         "request_refused": Explanation(
-            "The system understood and refused; asking the same again won't help.",
-            "The connector's README explains the code. Mend the cause, then retry; or erase by hand and resolve as "
+            "The system understood the call and refused it; the same call will be refused again.",
+            "The connector's README explains the code. Repair the cause, then retry; or erase by hand and resolve as "
             "`unresolved`.",
         ),
         "answer_not_understood": Explanation(
-            "The answer isn't of the documented form: the vendor changed something, or we have a bug. Nothing is "
-            "concluded from it.",
+            "The answer isn't of the documented form: the vendor has changed it, or the connector has a bug. No "
+            "conclusion was drawn from it.",
             "Report it with its code. After a fix: retry all of this system.",
         ),
     }
 )
 """The explanations by the reason's word before the colon; a code follows the colon."""
 
-CONNECTORS_OWN = Explanation("The connector's own word for what is left.", _LOOK_AT_WHAT_IS_LEFT)
+CONNECTORS_OWN = Explanation("A reason of the connector's own about the records that are left.", _LOOK_AT_WHAT_IS_LEFT)
 
 
 def explain(reason: str) -> Explanation:

@@ -84,7 +84,7 @@ def report_metrics(question: Question) -> Report:
             "Days are calendar days from receipt to the answer that complied or denied.",
             "Requests that were never verified count as denied (unverifiable); nothing was answered, so no days count.",
             "`reason_...` splits `denied` by the recorded reason.",
-            "What the suppression sync opened for erased people who re-appeared is nobody's request and isn't counted.",
+            "Requests that the suppression sync opened for erased people who re-appeared aren't counted.",
         ],
         _charts(rows),
         _by_month(question),
