@@ -18,7 +18,7 @@ from connectors.base.errors import AnswerNotUnderstood, ConnectorError, LeaseLos
 from connectors.base.values import ChangePage
 from service.domain.execution.retry_policy import decide
 from service.execution.systems.admit import Slot, admit_read_only
-from service.execution.systems.circuit_breaker import record_call
+from service.execution.systems.availability import record_call
 from service.execution.worker_context import WorkerContext
 from service.suppression.match_changes import PageMovedOn, record_changes
 from service.suppression.scan_schedule import (

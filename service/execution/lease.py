@@ -1,7 +1,9 @@
-"""Lease due steps of one system as a batch: the moment at which many people's work is put together.
+"""Lease due steps of one system as a batch, and check which of them may act.
 
-Decides which steps travel, never what is done with them. The attempt is written before anything is called, so that a
-process that dies in the call leaves a trace. A batch that was leased before is leased again, same key and token.
+Decides which steps are in the batch, never what is done with them. A held person's step parks; a withdrawn request's
+step ends, or is looked at if an effect is possible; a step without an approved plan waits for the approval; and a look
+before the end of the vendor's delay waits. The attempt is written before the call, so that a crash in the call leaves a
+trace. A batch that was leased before is leased again, with the same key and token.
 """
 
 from __future__ import annotations
@@ -17,17 +19,22 @@ from sqlalchemy import Connection
 from connectors.base.transitions.states import Phase, StepState
 from connectors.base.values import Batch, Identifier, Subject
 from service.audit.evidence_standing import leasable_phases
+from service.domain.execution.events import ApprovalMissing, HoldPlaced, RequestWithdrawn, StepEvent
 from service.domain.identity.cluster import Exclusion
+from service.domain.requests.states import WITHDRAWN_STATES
 from service.execution import batches
 from service.execution.attempts import begin_attempts
 from service.execution.batches import TAKE, TAKE_NEW, BatchBeforeLease
-from service.execution.permit import permitted_steps
 from service.execution.quarantine import isolate_suspects
 from service.execution.select import AgainPick, FreshPick, picks
-from service.execution.store import DueStep, lock_due, lock_due_of_batch
+from service.execution.store import DueStep, lock_due, lock_due_of_batch, stopped_steps
 from service.execution.systems import store
+from service.requests.holds.active import held_requests
 from service.requests.identifiers import OpenIdentifier, open_people, unseal_records
 from service.requests.identity.store import SealedPerson, read_people
+from service.requests.steps.move import apply_event
+from service.requests.steps.read import read_steps
+from service.requests.steps.schedule import reschedule
 from service.settings import Settings
 from service.store import interlock
 from service.store.arrays import uuid_array
@@ -36,6 +43,7 @@ from service.store.audit_log.record_change import Change, Version, chain_entries
 from service.store.encryption.key_store import batch_owner, request_owner
 from service.store.encryption.sealing import unseal
 from service.store.stores import Stores
+from service.system_rules import rules_of
 
 # One entry names at most so many steps (domain.audit.schema).
 _STEPS_PER_ENTRY = 500
@@ -270,3 +278,39 @@ def _open_token(batch: BatchBeforeLease, keys: Mapping[str, bytes]) -> bytes | N
 
 def _is_known(stored: OpenIdentifier) -> bool:
     return stored.use in _SETTLED or (stored.use == "excluded" and stored.exclusion in _CARRIED_BY_MANY)
+
+
+def permitted_steps(
+    connection: Connection, settings: Settings, system: str, phase: Phase, steps: Sequence[DueStep], now: datetime
+) -> list[DueStep]:
+    """Those of the locked steps on which the pass may act; the others are moved to where they belong."""
+    if phase is Phase.LOCATE:
+        return list(steps)
+    delay = rules_of(settings, system).confirm_after
+    if phase is Phase.CONFIRM:
+        early = {s.id: s.effect_at + delay for s in steps if s.effect_at is not None and s.effect_at + delay > now}
+        reschedule(connection, early)
+        return [s for s in steps if s.id not in early]
+    held = held_requests(connection, [s.request_id for s in steps])
+    withdrawn, unapproved = _stopped(connection, steps)
+    stopped = [s for s in steps if s.request_id in withdrawn]
+    held_back = [s for s in steps if s.request_id in held - withdrawn]
+    others = [s for s in steps if s.request_id not in held | withdrawn]
+    _move(connection, stopped, RequestWithdrawn(now + delay, at_lease=True), now)
+    _move(connection, held_back, HoldPlaced(at_lease=True), now)
+    _move(connection, [s for s in others if s.id in unapproved], ApprovalMissing(), now)
+    return [s for s in others if s.id not in unapproved]
+
+
+def _move(connection: Connection, steps: Sequence[DueStep], event: StepEvent, now: datetime) -> None:
+    if steps:
+        apply_event(connection, read_steps(connection, [step.id for step in steps]), event, actor="worker", at=now)
+
+
+def _stopped(connection: Connection, steps: Sequence[DueStep]) -> tuple[set[UUID], set[UUID]]:
+    """Requests of these steps that were withdrawn, and steps that no approval holds.
+
+    A plan is approved by itself or by a later version, which holds all of it.
+    """
+    found = stopped_steps(connection, [step.id for step in steps], WITHDRAWN_STATES)
+    return {row.request_id for row in found if row.withdrawn}, {row.id for row in found if row.unapproved}

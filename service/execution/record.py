@@ -1,8 +1,9 @@
-"""Record what a connector answered: under the fence, for the whole batch in one transaction.
+"""Record the results of a connector: under the fence, for the whole batch in one transaction.
 
-Decides nothing about outcomes itself: `service.domain.execution.decide` does, from facts that are read here under lock.
-An answer that
-comes after the lease was lost changes no state; it is kept on its attempt, audited, and triggers a look.
+Decides nothing about outcomes: `service.domain.execution.decide` does, from facts that are read here under lock. A
+result that comes after the lease was lost changes no state; it is kept on its attempt, audited, and causes a look.
+Findings after the freeze have the same guards as the first ones: hold, blast radius, approval. Of a vendor's jobs only
+keyed hashes are stored.
 """
 
 from __future__ import annotations
@@ -20,20 +21,22 @@ from connectors.base.values import Answer, Located
 from service.domain.execution.events import KeyMissing, Result
 from service.execution.attempts import end_attempts, result_name
 from service.execution.batches import give_back, lock_fence
-from service.execution.decide_results import BatchContext, BatchResults, ResultDecider
-from service.execution.facts import load_context
-from service.execution.findings import adds_to_plan, amend_plans, findings_of, note_jobs
+from service.execution.decide_results import BatchContext, BatchResults, ResultDecider, adds_to_plan, load_context
 from service.execution.lease import LeasedBatch, LeasedStep
 from service.execution.quarantine import BatchFacts, split_failed
 from service.execution.store import RecordedStep, lock_frozen_requests, lock_leased_steps, lock_steps
+from service.requests.identifiers import seal_records
+from service.requests.planning.freeze import freeze_plans
 from service.requests.planning.request_checks import ask_to_look
+from service.requests.records.store import lock_planned
 from service.requests.steps.move import apply_event
 from service.requests.steps.read import lock_leased
-from service.requests.steps.schedule import note_late_effect
+from service.requests.steps.schedule import leave_plan, note_late_effect, write_jobs
 from service.requests.steps.store import Entry, Findings, StepTransition, apply_transitions
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, log_changes
 from service.store.encryption.key_store import batch_owner, request_owner
+from service.store.encryption.keyed_hash import Pepper
 from service.store.locking import database_now, version_of
 from service.store.stores import Stores
 from service.system_rules import rules_of
@@ -201,3 +204,46 @@ class _Recording:
             return
         rows = lock_leased(self.connection, self.leased.keyless, self.leased.id)
         apply_event(self.connection, rows, KeyMissing(), actor="worker", at=now)
+
+
+def findings_of(stores: Stores, system: str, step: LeasedStep, found: Located, key: bytes) -> Findings:
+    """Return the findings as the step's row keeps them.
+
+    Record ids, with those of earlier searches, are sealed; counts are in clear.
+    """
+    records = tuple(dict.fromkeys([*step.subject.records, *found.records]))
+    return Findings(
+        records=seal_records(key, step.step_id, records) if records else None,
+        hashes=tuple(stores.pepper.of_record(system, record) for record in records),
+        counts=found.counts,
+    )
+
+
+def amend_plans(connection: Connection, settings: Settings, steps: Sequence[RecordedStep], now: datetime) -> None:
+    """Freeze the next version of the plan of each of these steps' requests, which the caller has locked."""
+    if not steps:
+        return
+    leave_plan(connection, [step.id for step in steps])
+    locked = lock_planned(connection, [step.request_id for step in steps])
+    freeze_plans(connection, settings, list(locked.values()), now)
+
+
+def note_jobs(
+    connection: Connection,
+    pepper: Pepper,
+    system: str,
+    moves: Sequence[tuple[RecordedStep, LeasedStep, Transition]],
+    results: Mapping[str, object],
+) -> None:
+    """Write the jobs of the steps that wait for some now, and remove those of steps that don't any more."""
+    awaited: dict[UUID, set[bytes]] = {}
+    for row, step, move in moves:
+        if move.state is not StepState.ACCEPTED and row.job_hashes is None:
+            continue
+        result = results[step.ref]
+        jobs = result.jobs if isinstance(result, Answer) and move.state is StepState.ACCEPTED else frozenset()
+        hashes = {pepper.of_job(system, job) for job in jobs}
+        if hashes != {bytes(one) for one in row.job_hashes or ()}:
+            awaited[row.id] = hashes
+    if awaited:
+        write_jobs(connection, awaited)

@@ -26,7 +26,7 @@ from service.execution.heartbeat import HeldLease
 from service.execution.lease import LeasedBatch, lease_steps
 from service.execution.record import Recorded, record_answers
 from service.execution.systems.admit import Slot, admit
-from service.execution.systems.circuit_breaker import CallStats, record_call
+from service.execution.systems.availability import CallStats, record_call
 from service.execution.worker_context import WorkerContext
 from service.requests.identity.walk_rules import walk_rules
 from service.system_rules import batch_limit, rules_of

@@ -16,9 +16,9 @@ from connectors.testing.sandbox.sample_world import SamplePerson
 from service.domain.execution.events import Decision, ResolutionReason
 from service.domain.requests.holds import LiftReason
 from service.domain.requests.states import DenialReason
-from service.execution import facts as step_facts
+from service.execution import decide_results as step_facts
 from service.execution import heartbeat as hold_lease
-from service.execution import permit as guard_lease
+from service.execution import lease as guard_lease
 from service.execution.expire_leases import sweep_leases
 from service.execution.lease import lease_steps
 from service.execution.run_batch import execute_batch

@@ -20,7 +20,7 @@ from connectors.base.errors import ConnectorError, TemporarilyUnavailable
 from connectors.base.pacing import RATE_GATE, RateLimit, shut_seconds, vendor_word
 from connectors.base.pacing.window import margin_seconds
 from service.domain.execution.health import SYSTEM_DOWN, is_silence, kind_of_pass
-from service.execution.systems.circuit_breaker import CallStats
+from service.execution.systems.availability import CallStats
 from service.execution.systems.rate_limiter import RateGate
 
 SHORT_WAIT_SECONDS = 0.05

@@ -23,8 +23,8 @@ from service import system_rules
 from service.domain.execution import decide as step_rule
 from service.execution import expire_leases as sweep_leases
 from service.execution import heartbeat, run_batch
+from service.execution import lease as guard_lease
 from service.execution import lease as lease_steps
-from service.execution import permit as guard_lease
 from service.execution import record as record_answers
 from service.execution.lease import LeasedBatch
 from service.requests.identity import resolve as settle_identity

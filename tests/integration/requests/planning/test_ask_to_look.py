@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from connectors.base.transitions.states import EARLIER_SYSTEM, Phase, StepState, Transition
-from service.execution.facts import load_context
+from service.execution.decide_results import load_context
 from service.requests.planning import request_checks as asking
 from service.requests.planning.next_transitions import DueTransitions, next_transitions
 from service.requests.planning.request_checks import ask_to_look

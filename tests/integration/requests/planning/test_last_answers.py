@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from connectors.base.transitions.states import Phase, StepState, Transition
-from service.execution.facts import load_context
+from service.execution.decide_results import load_context
 from service.requests.planning import advance as advancing
 from service.requests.planning.advance import advance_requests
 from service.requests.planning.next_transitions import next_transitions

@@ -16,8 +16,8 @@ from connectors.testing.sandbox.sample_world import SamplePerson
 from service.domain.errors import SamePerson, StalePlan
 from service.domain.execution.events import Decision, ResolutionReason
 from service.execution import decide_results
+from service.execution import lease as guard_lease
 from service.execution import lease as lease_steps
-from service.execution import permit as guard_lease
 from service.execution import record as record_answers
 from service.execution.run_batch import execute_batch
 from service.execution.steps.resolve import resolve_step
