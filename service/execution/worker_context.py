@@ -73,7 +73,6 @@ class WorkerContext:
         self._admitted_at = 0.0
         self._compared_at: float | None = None
         self._keys_checked_at: float | None = None
-        # When this process last looked after the audit log's tree, by its monotonic clock.
 
     def connector(self, system: str) -> Connector:
         """The connector instance of one system. Raises KeyError for a system that isn't configured here."""

@@ -36,7 +36,7 @@ _MOST_PERMITS_AT_ONCE = 16
 
 
 class HeldWork(Protocol):
-    """The lease under which a pass works (service.execution.held_lease)."""
+    """The lease under which a pass works (service.execution.heartbeat)."""
 
     def still_held(self) -> Collection[str]:
         """The people who must not be touched any more. Raises LeaseLost."""
