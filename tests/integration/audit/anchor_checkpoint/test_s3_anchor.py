@@ -14,7 +14,7 @@ from service.domain.audit.anchor import AnchorUnreachable, Disagreement, SignedH
 from service.domain.audit.merkle import leaf_hash, root_of
 from service.domain.audit.signed_note import SigningKey, TrustedKey, open_checkpoint, sign_checkpoint
 from service.store.anchors.s3 import S3Anchor, open_bucket
-from tests.integration.audit.s3_stand_in import ACCESS_KEY, SECRET_KEY, Bucket, serving
+from tests.integration.audit.anchor_checkpoint.s3_stand_in import ACCESS_KEY, SECRET_KEY, Bucket, serving
 
 KEY = SigningKey("expunge.example/log", Ed25519PrivateKey.generate())
 LOCKED_FOR = timedelta(days=731)

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from service.domain.audit.anchor import AnchorUnreachable, Disagreement
 from service.store.anchors.s3 import S3Anchor, open_bucket
-from tests.integration.audit.test_s3_anchor import LOCKED_FOR, Log, codes
+from tests.integration.audit.anchor_checkpoint.test_s3_anchor import LOCKED_FOR, Log, codes
 
 pytestmark = pytest.mark.long
 # In a process of its own: where it is imported, it changes how the SDK's clients are made.
