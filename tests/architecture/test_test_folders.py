@@ -20,8 +20,6 @@ LONG_FILES = {
     "tests/integration/api/test_imports.py": 454,
     "tests/integration/api/test_together.py": 443,
     "tests/integration/audit/exports/test_exports.py": 494,
-    "tests/integration/connectors/test_warehouse/test_warehouse_access.py": 438,
-    "tests/integration/connectors/test_warehouse/test_warehouse_erasure.py": 404,
     "tests/unit/cli/test_verify_audit.py": 528,
     "tests/unit/domain/reports/test_reports_meaning.py": 455,
 }
