@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Match, Route
 from service.api.field_errors import field_problems
 from service.domain.errors import Refusal
 from service.domain.field_problems import FieldProblem
-from service.requests.intake.insert import STORE_UNAVAILABLE
+from service.requests.records.insert import STORE_UNAVAILABLE
 from service.store.audit_log.findings import AuditLogBroken
 from service.store.audit_log.signing_key import SigningKeyUnusable
 

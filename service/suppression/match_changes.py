@@ -15,8 +15,8 @@ from sqlalchemy import Connection, func, select
 from connectors.base.values import ChangedRecord, ChangePage, Identifier
 from service.domain.identity.normalise import InvalidIdentifier, normalise
 from service.domain.suppression.reappearance import Known, Reappeared, Sighting, Verdict, judge
-from service.requests.intake.insert import is_certainly_not_written
 from service.requests.intake.validate import discard_keys
+from service.requests.records.insert import is_certainly_not_written
 from service.settings import Settings
 from service.store.encryption.keyed_hash import Pepper
 from service.store.locking import database_now

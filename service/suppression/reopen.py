@@ -33,7 +33,6 @@ from service.domain.suppression.reappearance import (
 )
 from service.requests.identity.review_entries import review_opened
 from service.requests.intake.build import new_request
-from service.requests.intake.insert import insert_requests
 from service.requests.intake.validate import (
     MAX_IDENTIFIERS,
     SealedSubmission,
@@ -43,6 +42,7 @@ from service.requests.intake.validate import (
     seal_submissions,
 )
 from service.requests.records.changes import set_aside
+from service.requests.records.insert import insert_requests
 from service.requests.records.schedule import write_origins
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, Version, log_changes
@@ -130,7 +130,7 @@ def open_reappearances(
     insert_reappearances(connection, system, states, now)
     waits = ReappearancePolicy(settings.suppression.reappearance) is ReappearancePolicy.REPORT
     for draft, request in zip(drafts, new, strict=True):
-        _log(connection, system, draft, Version(1, request.columns["entry_hash"]), now, waits_for_review=waits)
+        _log(connection, system, draft, Version(1, request.row.entry_hash), now, waits_for_review=waits)
     for draft in drafts:
         log.warning("person_reappeared", request=str(draft.request_id), system=system, records=len(draft.sightings))
 

@@ -1,5 +1,7 @@
 """One writer per table, SQL from expressions or commented files, no text put together at run time."""
 
+import re
+
 from tests.architecture.house import ROOT, sources, updates
 
 # A table and its mapped class: the folder, or the file, with every UPDATE.
@@ -25,6 +27,18 @@ def test_each_table_has_one_writer() -> None:
         writers = {*found.get(table, ()), *found.get(mapped, ())}
         assert writers, f"no UPDATE of {table} was found, so that the search is broken"
         assert {path for path in writers if not path.startswith(writer)} == set(), table
+
+
+def test_requests_are_inserted_by_their_one_writer() -> None:
+    files = [*(ROOT / "service").rglob("*.sql"), *(ROOT / "service").rglob("*.py"), *(ROOT / "workers").rglob("*.py")]
+    insertion = re.compile(r"\bINSERT INTO requests\b|\binsert\(RequestRow\b")
+    found = {
+        file.relative_to(ROOT).as_posix()
+        for file in files
+        if "migrations" not in file.parts and insertion.search(file.read_text(encoding="utf-8"))
+    }
+    assert found, "no INSERT of requests was found, so that the search is broken"
+    assert {path for path in found if not path.startswith(WRITERS["requests", "RequestRow"])} == set()
 
 
 def test_sql_files_explain_their_plan() -> None:

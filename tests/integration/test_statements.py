@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from service.requests.intake.insert import StoreMoved, on_one_server
+from service.requests.records.insert import StoreMoved, on_one_server
 from service.store import engine as engines
 from service.store.autocommit import Autocommit
 from service.store.encryption.epoch_files import EpochFiles

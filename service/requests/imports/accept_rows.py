@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -34,12 +33,6 @@ from service.requests.imports.store import (
 )
 from service.requests.intake.build import TICK, ImportLine, new_request
 from service.requests.intake.duplicates import Links, open_requests
-from service.requests.intake.insert import (
-    STORE_UNAVAILABLE,
-    NewRequest,
-    insert_requests,
-    is_certainly_not_written,
-)
 from service.requests.intake.validate import (
     CheckedSubmission,
     SealedSubmission,
@@ -47,6 +40,13 @@ from service.requests.intake.validate import (
     check_submission,
     discard_keys,
     seal_submissions,
+)
+from service.requests.records.insert import (
+    STORE_UNAVAILABLE,
+    NewRequest,
+    NewRow,
+    insert_requests,
+    is_certainly_not_written,
 )
 from service.settings import Settings
 from service.store.locking import database_now, request_check
@@ -254,36 +254,36 @@ class _Writing:
         }
 
     def _linked_elsewhere(self, new: Mapping[int, NewRequest]) -> list[UUID]:
-        ours = {request.columns["id"] for request in new.values()}
-        linked = (request.columns["duplicate_of"] for request in new.values())
+        ours = {request.row.id for request in new.values()}
+        linked = (request.row.duplicate_of for request in new.values())
         return [request_id for request_id in linked if request_id is not None and request_id not in ours]
 
     def _judged(
         self, known: Mapping[int | str, KnownLine], new: Mapping[int, NewRequest]
     ) -> Iterator[tuple[int, Accepted | LineRefusal]]:
-        by_reference = {r.columns["external_reference"]: r for r in new.values() if r.columns["external_reference"]}
+        by_reference = {r.row.external_reference: r.row for r in new.values() if r.row.external_reference}
         for number, checked in self._checked.items():
             reference = checked.submission.external_reference
             request = new.get(number)
             if request is not None:
-                yield number, _accepted(request.columns, replayed=False)
+                yield number, _accepted(request.row, replayed=False)
             elif reference in by_reference:
-                yield number, self._repeated(number, by_reference[reference].columns)
+                yield number, self._repeated(number, by_reference[reference])
             else:
-                yield number, self._repeated(number, known[reference or number]._asdict())
+                yield number, self._repeated(number, known[reference or number])
 
-    def _repeated(self, number: int, row: Mapping[Any, Any]) -> Accepted | LineRefusal:
+    def _repeated(self, number: int, row: NewRow | KnownLine) -> Accepted | LineRefusal:
         checked, places = self._checked[number], self._places[number]
         by_reference = checked.submission.external_reference is not None
         conflict: Refusal = IdempotencyConflict("another_body", field="Idempotency-Key")
         if by_reference:
             conflict = ReferenceInUse("in_use", field="/external_reference")
-        if row["import_id"] != self._import.id:
+        if row.import_id != self._import.id:
             return _refused(conflict, places)
-        if row["import_fingerprint"] is None:
+        if row.import_fingerprint is None:
             # Nobody can tell any more whether it is the same person's line.
             return _refused(Sealed("sealed", field=conflict.field), places)
-        if not is_same_body(bytes(row["import_fingerprint"]), checked.fingerprint):
+        if not is_same_body(bytes(row.import_fingerprint), checked.fingerprint):
             return _refused(conflict, places)
         return _accepted(row, replayed=True)
 
@@ -299,8 +299,8 @@ class _Writing:
             write_refusals(connection, self._import.id, rows)
 
 
-def _accepted(row: Mapping[Any, Any], *, replayed: bool) -> Accepted:
-    return Accepted(row["id"], row["respond_by"], row["duplicate_of"], replayed)
+def _accepted(row: NewRow | KnownLine, *, replayed: bool) -> Accepted:
+    return Accepted(row.id, row.respond_by, row.duplicate_of, replayed)
 
 
 def _refused(refusal: Refusal, places: Mapping[str, str]) -> LineRefusal:

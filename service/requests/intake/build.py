@@ -1,20 +1,19 @@
 """What a new request's row and its first entry say, from a sealed submission and the database's clock.
 
-Decides state, next action, deadlines and the receipt; requests.intake.insert writes the rows.
+Decides state, next action, deadlines and the receipt; requests.records.insert writes the rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-from service.domain.audit.schema import instant_text
+from service.domain.audit.schema import AuditValue, instant_text
 from service.domain.requests.deadlines import REGIMES, acknowledge_by, respond_by
 from service.domain.requests.states import NextAction, Progress, RequestState
-from service.requests.intake.insert import NewRequest
 from service.requests.intake.validate import SealedSubmission
+from service.requests.records.insert import NewRequest, NewRow, StoredReceipt
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, Version, chain_entries
 
@@ -60,61 +59,72 @@ def new_request(
     submission = sealed.checked.submission
     regime = REGIMES[submission.regime]
     zone = settings.service.zone
-    columns: dict[str, Any] = {
-        "id": sealed.request_id,
-        "subject": sealed.subject,
-        "kind": submission.kind,
-        "regime": submission.regime,
-        "state": RequestState.IN_PROGRESS.value if duplicate_of else RequestState.OPEN.value,
-        "reason": Progress.DUPLICATE.value if duplicate_of else None,
-        "next_action": None if duplicate_of else NextAction.IDENTIFY.value,
-        "due_at": None if duplicate_of else now,
-        "received_at": submission.received_at,
-        "created_at": created_at or now,
-        "acknowledge_by": acknowledge_by(regime, submission.received_at, zone),
-        "respond_by": respond_by(regime, submission.received_at, zone),
-        "external_reference": submission.external_reference,
-        "submitted_by": submission.submitted_by,
-        "duplicate_of": duplicate_of,
-    }
-    if of_import is not None:
-        columns |= {
-            "import_id": of_import.import_id,
-            "import_line": of_import.line,
-            "import_fingerprint": sealed.checked.fingerprint,
-        }
-    (entry,), versions = chain_entries(
-        [_submitted(sealed, columns)], actor=actor or f"key:{submission.submitted_by}", at=now
+    row = NewRow(
+        id=sealed.request_id,
+        subject=sealed.subject,
+        kind=submission.kind,
+        regime=submission.regime,
+        state=RequestState.IN_PROGRESS.value if duplicate_of else RequestState.OPEN.value,
+        reason=Progress.DUPLICATE.value if duplicate_of else None,
+        next_action=None if duplicate_of else NextAction.IDENTIFY.value,
+        due_at=None if duplicate_of else now,
+        received_at=submission.received_at,
+        created_at=created_at or now,
+        acknowledge_by=acknowledge_by(regime, submission.received_at, zone),
+        respond_by=respond_by(regime, submission.received_at, zone),
+        external_reference=submission.external_reference,
+        submitted_by=submission.submitted_by,
+        duplicate_of=duplicate_of,
+        import_id=None if of_import is None else of_import.import_id,
+        import_line=None if of_import is None else of_import.line,
+        import_fingerprint=None if of_import is None else sealed.checked.fingerprint,
     )
-    columns["entry_hash"] = versions[("request", str(sealed.request_id))].entry_hash
-    return NewRequest(columns, sealed.identifiers, entry.encode())
+    (entry,), versions = chain_entries(
+        [_submitted(sealed, row)], actor=actor or f"key:{submission.submitted_by}", at=now
+    )
+    entry_hash = versions[("request", str(sealed.request_id))].entry_hash
+    return NewRequest(replace(row, entry_hash=entry_hash), sealed.identifiers, entry.encode())
 
 
 def receipt_of(new: NewRequest) -> Receipt:
-    """What is answered about a new request."""
-    facts = new.columns
+    """Return the receipt of a new request."""
+    row = new.row
     return Receipt(
-        id=str(facts["id"]),
-        kind=facts["kind"],
-        regime=facts["regime"],
-        received_at=instant_text(facts["received_at"]),
-        respond_by=instant_text(facts["respond_by"]),
-        acknowledge_by=None if facts["acknowledge_by"] is None else instant_text(facts["acknowledge_by"]),
-        external_reference=facts["external_reference"],
-        duplicate_of=None if facts["duplicate_of"] is None else str(facts["duplicate_of"]),
+        id=str(row.id),
+        kind=row.kind,
+        regime=row.regime,
+        received_at=instant_text(row.received_at),
+        respond_by=instant_text(row.respond_by),
+        acknowledge_by=None if row.acknowledge_by is None else instant_text(row.acknowledge_by),
+        external_reference=row.external_reference,
+        duplicate_of=None if row.duplicate_of is None else str(row.duplicate_of),
     )
 
 
-def _submitted(sealed: SealedSubmission, columns: dict[str, Any]) -> Change:
-    data: dict[str, Any] = {
-        "kind": columns["kind"],
-        "regime": columns["regime"],
-        "received_at": instant_text(columns["received_at"]),
-        "respond_by": instant_text(columns["respond_by"]),
-        "identifier_kinds": sorted(row.kind for row in sealed.identifiers),
-        "verified": sum(row.method is not None for row in sealed.identifiers),
-        "linked_to": str(columns["duplicate_of"]) if columns["duplicate_of"] else None,
+def stored_receipt(receipt: Receipt) -> StoredReceipt:
+    """Return the receipt as it is stored beside its Idempotency-Key."""
+    return StoredReceipt(
+        id=receipt.id,
+        kind=receipt.kind,
+        regime=receipt.regime,
+        received_at=receipt.received_at,
+        respond_by=receipt.respond_by,
+        acknowledge_by=receipt.acknowledge_by,
+        external_reference=receipt.external_reference,
+        duplicate_of=receipt.duplicate_of,
+    )
+
+
+def _submitted(sealed: SealedSubmission, row: NewRow) -> Change:
+    data: dict[str, AuditValue] = {
+        "kind": row.kind,
+        "regime": row.regime,
+        "received_at": instant_text(row.received_at),
+        "respond_by": instant_text(row.respond_by),
+        "identifier_kinds": sorted(identifier.kind for identifier in sealed.identifiers),
+        "verified": sum(identifier.method is not None for identifier in sealed.identifiers),
+        "linked_to": str(row.duplicate_of) if row.duplicate_of else None,
     }
-    if "import_id" in columns:
-        data["submission"] = str(columns["import_id"])
+    if row.import_id is not None:
+        data["submission"] = str(row.import_id)
     return Change("request", str(sealed.request_id), Version(), "request_submitted", sealed.subject, data)

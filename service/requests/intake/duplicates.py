@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from service.requests.imports.paused import HALTED_IMPORTS
 from service.requests.intake.validate import CheckedSubmission, SealedSubmission, Submission
+from service.requests.records.insert import StoredReceipt
 from service.store.arrays import BinaryArray, uuid_array
+from service.store.execute import compile_once
+from service.store.sql_files import load_sql
 from service.store.stores import Stores
 
 KeyName: TypeAlias = tuple[UUID, str]
@@ -29,7 +30,7 @@ class UsedKey(NamedTuple):
     """An Idempotency-Key that was used before; it isn't `remembered` any more once it has expired."""
 
     fingerprint: bytes
-    receipt: Mapping[str, Any]
+    receipt: StoredReceipt
     remembered: bool
 
 
@@ -44,40 +45,14 @@ class Before:
     holders: Sequence[Holder] = field(repr=False)
 
 
-# In the same loops as OPEN_REQUESTS, for the same reason.
-_CLOCK = "clock_timestamp() AS now, pg_postmaster_start_time() AS server_started_at"
-_NOBODY = "NULL::uuid AS request_id, NULL::timestamptz AS created_at, NULL::bytea[] AS hashes"
-_NO_KEY = (
-    "NULL::uuid AS api_key, NULL::text AS key, NULL::bytea AS fingerprint, NULL::jsonb AS receipt, NULL::bool AS on"
-)
-# OFFSET 0 keeps the loops: one look into each index for each hash. Without it a plan that a connection made while the
-# tables were small, and keeps, reads all identifiers every time: 11 ms instead of 0.2 at 5,000 (measured 2026-11-22).
-OPEN_REQUESTS = (
-    "SELECT i.request_id, r.created_at, array_agg(h.hash) AS hashes"  # noqa: S608 - our own words
-    " FROM unnest(CAST(%(hashes)s AS bytea[])) AS h(hash) CROSS JOIN LATERAL ("
-    " SELECT request_id FROM identifiers WHERE keyed_hash = h.hash AND use IN ('planned', 'pending')"
-    " AND (verification_method IS NOT NULL OR use = 'planned') OFFSET 0) AS i CROSS JOIN LATERAL ("
-    " SELECT created_at FROM requests WHERE id = i.request_id AND state IN ('open', 'in_progress')"
-    " AND duplicate_of IS NULL AND (import_id IS NULL OR import_id = CAST(%(import)s AS uuid)"
-    f" OR import_id NOT IN ({HALTED_IMPORTS})) OFFSET 0) AS r GROUP BY i.request_id, r.created_at"
-)
-"""Rows of Holder: unfinished requests, and which of the asked hashes each of them covers. Its values: open_requests."""
-_COVERED = (
-    f"SELECT {_CLOCK}, o.*, {_NO_KEY}, NULL::text AS reference"  # noqa: S608 - our own words
-    f" FROM (SELECT 1) AS one LEFT JOIN ({OPEN_REQUESTS}) AS o ON true"
-)
-_KEYS = (
-    f" UNION ALL SELECT {_CLOCK}, {_NOBODY}, n.*, k.*, NULL"  # noqa: S608 - our own words
-    " FROM unnest(CAST(%(api_keys)s AS uuid[]), CAST(%(keys)s AS text[])) AS n(api_key, key) CROSS JOIN LATERAL ("
-    "SELECT fingerprint, receipt, expires_at > clock_timestamp() FROM idempotency_keys"
-    " WHERE api_key_id = n.api_key AND key = n.key OFFSET 0) AS k"
-)
-_REFERENCES = (
-    f" UNION ALL SELECT {_CLOCK}, {_NOBODY}, n.api_key, NULL, NULL, NULL, NULL, n.reference"  # noqa: S608 - our own words
-    " FROM unnest(CAST(%(reference_keys)s AS uuid[]), CAST(%(references)s AS text[])) AS n(api_key, reference)"
-    " CROSS JOIN LATERAL ("
-    "SELECT 1 FROM requests WHERE external_reference = n.reference AND submitted_by = n.api_key OFFSET 0) AS r"
-)
+OPEN_REQUESTS = compile_once(load_sql(__package__, "open_requests")).words
+"""Rows of Holder: unfinished requests, and which of the asked hashes each of them covers. Its values: `values_of`."""
+_BEFORE = {
+    (False, False): compile_once(load_sql(__package__, "before")).words,
+    (True, False): compile_once(load_sql(__package__, "before_keys")).words,
+    (False, True): compile_once(load_sql(__package__, "before_references")).words,
+    (True, True): compile_once(load_sql(__package__, "before_keys_and_references")).words,
+}
 
 
 def key_name(submission: Submission) -> KeyName | None:
@@ -109,15 +84,14 @@ def read_before(stores: Stores, checked: Sequence[CheckedSubmission]) -> Before:
     return Before(
         now=rows[0].now,
         server_started_at=rows[0].server_started_at,
-        used_keys={(r.api_key, r.key): UsedKey(bytes(r.fingerprint), r.receipt, r.on) for r in rows if r.key},
+        used_keys={(r.api_key, r.key): UsedKey(bytes(r.fingerprint), r.receipt, r.remembered) for r in rows if r.key},
         references=frozenset((row.api_key, row.reference) for row in rows if row.reference),
         holders=[Holder(row.request_id, row.created_at, row.hashes) for row in rows if row.request_id],
     )
 
 
-@lru_cache
 def _statement(with_keys: bool, with_references: bool) -> str:
-    return _COVERED + _KEYS * with_keys + _REFERENCES * with_references
+    return _BEFORE[with_keys, with_references]
 
 
 class Holder(NamedTuple):
@@ -128,7 +102,7 @@ class Holder(NamedTuple):
     hashes: Sequence[bytes]
 
 
-def values_of(submissions: Iterable[CheckedSubmission], import_id: UUID | None = None) -> dict[str, Any]:
+def values_of(submissions: Iterable[CheckedSubmission], import_id: UUID | None = None) -> dict[str, object]:
     """The values of OPEN_REQUESTS for a set; its own import isn't halted for it."""
     hashes = {keyed_hash for checked in submissions if checked.is_verified for keyed_hash in checked.keyed_hashes}
     return {"hashes": BinaryArray(hashes) if hashes else uuid_array(()), "import": import_id}

@@ -11,15 +11,14 @@ removes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.domain.errors import IdempotencyConflict, ReferenceInUse
 from service.domain.requests.idempotency import is_same_body
-from service.requests.intake.build import TICK, Receipt, new_request, receipt_of
+from service.requests.intake.build import TICK, Receipt, new_request, receipt_of, stored_receipt
 from service.requests.intake.duplicates import (
     Before,
     KeyName,
@@ -30,13 +29,7 @@ from service.requests.intake.duplicates import (
     read_before,
     reference_name,
 )
-from service.requests.intake.insert import (
-    NewRequest,
-    RememberedKey,
-    insertion_of,
-    is_certainly_not_written,
-    on_one_server,
-)
+from service.requests.intake.store import forget_expired
 from service.requests.intake.validate import (
     CheckedSubmission,
     SealedSubmission,
@@ -46,8 +39,14 @@ from service.requests.intake.validate import (
     discard_keys,
     seal_submissions,
 )
+from service.requests.records.insert import (
+    NewRequest,
+    RememberedKey,
+    insertion_of,
+    is_certainly_not_written,
+    on_one_server,
+)
 from service.settings import Settings
-from service.store.arrays import BinaryArray, uuid_array
 from service.store.locking import request_check
 from service.store.stores import Stores
 
@@ -55,10 +54,6 @@ __all__ = ["Receipt", "RetryIndividually", "Submission", "SubmittedIdentifier", 
 
 # How long submissions wait together for somebody else's transaction, before each waits for itself.
 _PATIENCE = timedelta(milliseconds=200)
-_FORGET = text(
-    "DELETE FROM idempotency_keys WHERE (api_key_id, key) IN ("
-    "SELECT * FROM unnest(CAST(:api_keys AS uuid[]), CAST(:keys AS text[]))) AND expires_at <= clock_timestamp()"
-)
 
 
 class RetryIndividually(Exception):  # noqa: N818 - says what the caller does next
@@ -172,7 +167,7 @@ def _remembered(
 ) -> list[RememberedKey]:
     until = before.now + settings.seconds("idempotency_key_retention")
     return [
-        RememberedKey(*name, each.checked.fingerprint, asdict(receipt), until)
+        RememberedKey(*name, each.checked.fingerprint, stored_receipt(receipt), until)
         for each, receipt in zip(sealed, receipts, strict=True)
         if (name := key_name(each.checked.submission)) is not None
     ]
@@ -186,8 +181,8 @@ def _write(
     *,
     patience: timedelta | None,
 ) -> None:
-    ours = {request.columns["id"] for request in new}
-    linked = {request.columns["duplicate_of"] for request in new} - ours - {None}
+    ours = {request.row.id for request in new}
+    linked = {request.row.duplicate_of for request in new if request.row.duplicate_of is not None} - ours
     expired = [key for key in remembered if (key.api_key_id, key.key) in before.used_keys]
     insertion = insertion_of(new, before.server_started_at, remembered, patience=patience)
     if not linked and not expired:
@@ -196,8 +191,7 @@ def _write(
         return
     with on_one_server(), stores.engine.begin() as connection:
         if expired:
-            names = {"api_keys": uuid_array(k.api_key_id for k in expired), "keys": BinaryArray(k.key for k in expired)}
-            connection.execute(_FORGET, names)
+            forget_expired(connection, [(key.api_key_id, key.key) for key in expired])
         connection.exec_driver_sql(*insertion)
         # These may have ended between our reading of them and our commit; nobody else would come by.
         request_check(connection, sorted(linked))

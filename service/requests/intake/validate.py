@@ -22,8 +22,8 @@ from service.domain.identity.normalise import InvalidIdentifier, normalise
 from service.domain.requests.deadlines import REGIMES
 from service.domain.requests.idempotency import InvalidKey, parse_key
 from service.requests.identifiers import seal_identifier
-from service.requests.intake.insert import NewIdentifier
 from service.requests.intake.known_kinds import check_known_kind
+from service.requests.records.insert import NewIdentifier
 from service.settings import Settings
 from service.store.encryption.key_store import request_owner
 from service.store.encryption.keyed_hash import Pepper

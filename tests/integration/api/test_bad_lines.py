@@ -11,7 +11,7 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from service.requests.imports import accept_rows as accepting
 from service.requests.intake import validate as prepare_submission
-from service.requests.intake.insert import NewRequest
+from service.requests.records.insert import NewRequest
 from tests.integration.api.conftest import Office
 from tests.integration.api.test_imports import CSV, line, read, reasons, send
 

@@ -235,7 +235,7 @@ def _taken_meanwhile(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def write(*given: Any, **named: Any) -> None:
         new = given[2]
-        if len(new) > 1 and any(each.columns["external_reference"] == "taken" for each in new):
+        if len(new) > 1 and any(each.row.external_reference == "taken" for each in new):
             office.write("UPDATE requests SET external_reference = 'taken' WHERE external_reference = 'free'")
         real(*given, **named)
 

@@ -1,0 +1,3 @@
+-- What is known before an insertion, for submissions without an Idempotency-Key and without a reference. One
+-- statement for each of the four cases, because a part that has nothing to look up would still cost its planning.
+-- include covered

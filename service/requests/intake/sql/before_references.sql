@@ -1,0 +1,4 @@
+-- The same, if a submission has a reference.
+-- include covered
+UNION ALL
+-- include used_references

@@ -1,0 +1,3 @@
+-- New requests with their identifiers and audit entries: one statement, one round trip, one commit.
+-- include new_rows
+-- include on_one_server
