@@ -14,7 +14,7 @@ from psycopg.rows import namedtuple_row
 from sqlalchemy import ClauseElement, Engine
 from sqlalchemy.exc import DBAPIError
 
-from service.store.execute import Record, compile_once
+from service.store.execute import DriverRow, compile_once
 
 
 class Autocommit:
@@ -23,7 +23,7 @@ class Autocommit:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def execute(self, statement: str | ClauseElement, values: Mapping[str, object]) -> list[Record]:
+    def execute(self, statement: str | ClauseElement, values: Mapping[str, object]) -> list[DriverRow]:
         """Return the rows, with their columns as attributes; an empty list for a statement without any.
 
         `statement` is an expression that is a module's constant, or text with the driver's `%(name)s`.

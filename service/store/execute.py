@@ -24,7 +24,7 @@ from sqlalchemy.types import TypeEngine
 _DIALECT = dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy has no annotation for it
 
 
-Record: TypeAlias = Any
+DriverRow: TypeAlias = Any
 """A row as the driver returns it, with its columns as attributes: only the statement knows them. A store builds a
 dataclass from each, so that no caller of the store sees one."""
 
@@ -35,7 +35,7 @@ class _Rows(Protocol):
     @property
     def rowcount(self) -> int: ...
 
-    def fetchall(self) -> Sequence[Record]: ...
+    def fetchall(self) -> Sequence[DriverRow]: ...
 
 
 class Result:
@@ -51,29 +51,29 @@ class Result:
         """The number of rows that the statement found or changed."""
         return self._rows.rowcount
 
-    def all(self) -> list[Record]:
+    def all(self) -> list[DriverRow]:
         """Return all rows."""
         return list(self._rows.fetchall())
 
-    def scalars(self) -> list[Record]:
+    def scalars(self) -> list[DriverRow]:
         """Return the first column of all rows."""
         return [row[0] for row in self._rows.fetchall()]
 
-    def one_or_none(self) -> Record:
+    def one_or_none(self) -> DriverRow:
         """Return the only row, or None. Raises MultipleResultsFound."""
         rows = self._rows.fetchall()
         if len(rows) > 1:
             raise MultipleResultsFound("more than one row where one at most was expected")
         return rows[0] if rows else None
 
-    def one(self) -> Record:
+    def one(self) -> DriverRow:
         """Return the only row. Raises NoResultFound, MultipleResultsFound."""
         row = self.one_or_none()
         if row is None:
             raise NoResultFound("no row where one was expected")
         return row
 
-    def scalar_one(self) -> Record:
+    def scalar_one(self) -> DriverRow:
         """Return the first column of the only row. Raises like `one`."""
         return self.one()[0]
 
