@@ -39,7 +39,7 @@ def test_a_refused_hold_names_allowed_values_and_its_effect(office: Office) -> N
             "did_you_mean": "litigation",
         }
     ]
-    assert answer.json()["detail"] == "no hold was placed, and work on the person goes on"
+    assert answer.json()["detail"] == "no hold was placed, and the work on the person continues"
     assert office.rows("SELECT 1 FROM holds") == []
 
 
@@ -47,7 +47,7 @@ def test_each_refusal_of_a_hold_says_that_nothing_is_held(office: Office) -> Non
     identifiers = [{"kind": "emial", "value": EMAIL}]
     for body in ({}, {"identifiers": identifiers, "reason": "litigation"}, {"identifiers": [], "reason": "litigation"}):
         answer = office.call("POST", "/v1/holds", body)
-        assert answer.json()["detail"].endswith("no hold was placed, and work on the person goes on"), body
+        assert answer.json()["detail"].endswith("no hold was placed, and the work on the person continues"), body
 
 
 @pytest.mark.parametrize(

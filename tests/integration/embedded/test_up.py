@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx
 import pytest
@@ -27,13 +28,14 @@ TOKEN = "refused-token-of-the-test"
 
 
 @pytest.fixture
-def directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    for variable in [name for name in os.environ if name.startswith("EXPUNGE_")]:
-        monkeypatch.delenv(variable)
+def directory() -> Iterator[Path]:
     # Not pytest's tmp_path: it is 0700, and as root the servers' account must get there. Short, for the sockets.
     place = Path(tempfile.mkdtemp(prefix="expunge-", dir="/tmp"))
     place.chmod(0o711)
-    yield place
+    # A start in this process sets variables for its children; they end with the test.
+    foreign = {name: value for name, value in os.environ.items() if not name.startswith("EXPUNGE_")}
+    with patch.dict(os.environ, foreign, clear=True):
+        yield place
     shutil.rmtree(place)
 
 

@@ -270,5 +270,5 @@ def test_a_configuration_without_systems_is_said(tmp_path: Path) -> None:
     config = tmp_path / "expunge.toml"
     config.write_text(f'[service]\ndata_directory = "{tmp_path / "data"}"\n')
     checked = CliRunner().invoke(app, ["systems", "check", "--config", str(config)])
-    assert checked.exit_code == 0
+    assert checked.exit_code == 0, checked.output
     assert checked.stderr == "expunge.toml connects no system: add a [[systems]] entry for each\n"
