@@ -64,7 +64,7 @@ class NewReappearance:
 
 
 def find_entries(connection: Connection, hashes: Collection[bytes]) -> list[Entry]:
-    """Return the list's entries with these keyed hashes; removed entries are left out."""
+    """Return the entries of erased people with these keyed hashes; removed entries are left out."""
     rows = execute(connection, _LIST_ENTRIES, {"hashes": BinaryArray(hashes)}).all()
     return [Entry(bytes(row.hash), row.request_id, row.added_at) for row in rows]
 

@@ -37,6 +37,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
 from connectors.base.transitions.states import ENDED
+from service.domain.suppression.scopes import ERASED
 from service.store.arrays import BinaryArray, array_parameter, uuid_array
 from service.store.execute import execute
 from service.store.tables.requests import RequestRow, SuppressionRow
@@ -130,14 +131,17 @@ _LEASE = (
 
 
 def first_entry_at(connection: Connection) -> datetime:
-    """Return when the list's oldest entry was added; the database's clock where the list is empty."""
+    """Return when the first erased person was listed; the database's clock where there is none."""
     found: datetime = execute(connection, _FIRST_ENTRY_AT).scalar_one()
     return found
 
 
 _FIRST_ENTRY_AT = select(
     func.coalesce(
-        select(func.min(SuppressionRow.added_at)).where(SuppressionRow.removed_at.is_(None)).scalar_subquery(), _NOW
+        select(func.min(SuppressionRow.added_at))
+        .where(SuppressionRow.removed_at.is_(None), SuppressionRow.scope == ERASED)
+        .scalar_subquery(),
+        _NOW,
     )
 )
 

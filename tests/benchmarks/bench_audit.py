@@ -72,8 +72,8 @@ def result(name: str, value: float, unit: str, yardstick: float, yardstick_is: s
 
 Way: TypeAlias = Callable[[Connection, UUID], None]
 _INSERT = text(
-    "INSERT INTO requests (id, subject, kind, regime, state, received_at, respond_by, submitted_by)"
-    " VALUES (:id, :subject, 'erasure', 'gdpr', 'open', now(), now(), :id)"
+    "INSERT INTO requests (id, subject, kind, scopes, regime, state, received_at, respond_by, submitted_by)"
+    " VALUES (:id, :subject, 'erasure', '{erased}', 'gdpr', 'open', now(), now(), :id)"
 )
 _CHANGE = (
     update(RequestRow)

@@ -41,8 +41,8 @@ def fill(desk: Desk, entries: int) -> None:
     desk.add(max(1, entries // _A_REQUEST), phase="confirm", state="absent")
     for start in range(0, entries, _A_STATEMENT):
         desk.write(
-            "INSERT INTO suppression_entries (keyed_hash, request_id, kind, added_at)"
-            " SELECT sha256(n::text::bytea), r.id, 'email', now()"
+            "INSERT INTO suppression_entries (keyed_hash, request_id, scope, kind, added_at)"
+            " SELECT sha256(n::text::bytea), r.id, 'erased', 'email', now()"
             " FROM generate_series(CAST(:start AS bigint), CAST(:end AS bigint)) AS n"
             " JOIN (SELECT id, row_number() OVER () - 1 AS place FROM requests) AS r"
             " ON r.place = n % CAST(:requests AS bigint)",

@@ -79,3 +79,29 @@ def test_the_logs_rows_are_fenced(database_url: str, statement: str) -> None:
     with pytest.raises(DBAPIError), engine.begin() as connection:
         connection.execute(text(statement))
     engine.dispose()
+
+
+def test_stored_entries_are_those_of_erased_people(blank_database_url: str) -> None:
+    migrate(blank_database_url, "0018")
+    engine = open_engine(blank_database_url)
+    with engine.begin() as connection:
+        request = connection.execute(
+            text(
+                "INSERT INTO requests (id, subject, kind, regime, state, received_at, respond_by, submitted_by)"
+                " VALUES (gen_random_uuid(), 'one', 'erasure', 'gdpr', 'fulfilled', now(), now(), gen_random_uuid())"
+                " RETURNING id"
+            )
+        ).scalar_one()
+        connection.execute(
+            text(
+                "INSERT INTO suppression_entries (keyed_hash, request_id, kind, added_at) VALUES ('h', :r, 'email', now())"
+            ),
+            {"r": request},
+        )
+
+    migrate(blank_database_url)
+
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT scope FROM suppression_entries")).scalars().all() == ["erased"]
+        assert connection.execute(text("SELECT scopes FROM requests")).scalars().all() == [["erased"]]
+    engine.dispose()

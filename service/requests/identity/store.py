@@ -28,6 +28,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     union_all,
     update,
 )
@@ -288,14 +289,20 @@ _PLANNED_HASHES = select(IdentifierRow.request_id, IdentifierRow.keyed_hash).whe
 
 
 def plan_identifiers(
-    connection: Connection, versions: Mapping[UUID, int], now: datetime
+    connection: Connection, versions: Mapping[UUID, int], scopes: Iterable[Sequence[str]], now: datetime
 ) -> tuple[list[tuple[UUID, bytes]], Counter[UUID]]:
     """Put every pending identifier of these requests into the named version of its plan.
 
-    They go on the suppression list in the same statement. Returns request and keyed hash of each, and how many entries
+    They go on the suppression list in the same statement, with each of the request's `scopes`, which are in the order
+    of `versions`. Returns request and keyed hash of each, and how many entries
     of each request are new on the list. An entry of an earlier version stays as it is.
     """
-    values = {"ids": uuid_array(versions), "versions": int_array(versions.values()), "now": now}
+    values = {
+        "ids": uuid_array(versions),
+        "versions": int_array(versions.values()),
+        "scopes": BinaryArray(",".join(each) for each in scopes),
+        "now": now,
+    }
     planned: list[tuple[UUID, bytes]] = []
     added: Counter[UUID] = Counter()
     for request_id, keyed_hash in execute(connection, _PLAN, values).all():
@@ -307,30 +314,43 @@ def plan_identifiers(
 
 
 _VERSIONS = (
-    func.unnest(array_parameter("ids", Uuid()), array_parameter("versions", Integer()))
-    .table_valued(column("id", Uuid), column("version", Integer))
+    func.unnest(
+        array_parameter("ids", Uuid()), array_parameter("versions", Integer()), array_parameter("scopes", Text())
+    )
+    .table_valued(column("id", Uuid), column("version", Integer), column("scopes", Text))
     .render_derived(name="n")
 )
 _NOW_PLANNED = (
     update(IdentifierRow)
     .where(IdentifierRow.request_id == _VERSIONS.c.id, IdentifierRow.use == _PENDING)
     .values({IdentifierRow.use: PLANNED, IdentifierRow.plan_version: _VERSIONS.c.version})
-    .returning(IdentifierRow.request_id, IdentifierRow.keyed_hash, IdentifierRow.kind)
+    .returning(IdentifierRow.request_id, IdentifierRow.keyed_hash, IdentifierRow.kind, _VERSIONS.c.scopes)
     .cte("planned")
+)
+# No scope has a comma.
+_SCOPE = (
+    func.unnest(func.string_to_array(_NOW_PLANNED.c.scopes, literal_column("','")))
+    .table_valued(column("scope", Text))
+    .render_derived(name="s")
+    .lateral()
 )
 _ADDED = (
     insert_or_skip(SuppressionRow)
     .from_select(
-        ["keyed_hash", "request_id", "kind", "added_at"],
+        ["keyed_hash", "request_id", "scope", "kind", "added_at"],
         select(
             _NOW_PLANNED.c.keyed_hash,
             _NOW_PLANNED.c.request_id,
+            _SCOPE.c.scope,
             _NOW_PLANNED.c.kind,
             cast(bindparam("now", type_=NullType()), DateTime(timezone=True)),
-        ).ext(distinct_on(_NOW_PLANNED.c.request_id, _NOW_PLANNED.c.keyed_hash)),
+        )
+        .select_from(_NOW_PLANNED)
+        .join(_SCOPE, true())
+        .ext(distinct_on(_NOW_PLANNED.c.request_id, _NOW_PLANNED.c.keyed_hash, _SCOPE.c.scope)),
         include_defaults=False,
     )
-    .on_conflict_do_nothing(index_elements=[SuppressionRow.keyed_hash, SuppressionRow.request_id])
+    .on_conflict_do_nothing(index_elements=[SuppressionRow.keyed_hash, SuppressionRow.request_id, SuppressionRow.scope])
     .returning(SuppressionRow.request_id)
     .cte("added")
 )

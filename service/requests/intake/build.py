@@ -12,6 +12,7 @@ from uuid import UUID
 from service.domain.audit.schema import AuditValue, instant_text
 from service.domain.requests.deadlines import REGIMES, acknowledge_by, respond_by
 from service.domain.requests.states import NextAction, Progress, RequestState
+from service.domain.suppression.scopes import ERASED
 from service.requests.intake.validate import SealedSubmission
 from service.requests.records.insert import NewRequest, NewRow, StoredReceipt
 from service.settings import Settings
@@ -63,6 +64,7 @@ def new_request(
         id=sealed.request_id,
         subject=sealed.subject,
         kind=submission.kind,
+        scopes=(ERASED,),
         regime=submission.regime,
         state=RequestState.IN_PROGRESS.value if duplicate_of else RequestState.OPEN.value,
         reason=Progress.DUPLICATE.value if duplicate_of else None,

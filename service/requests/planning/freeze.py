@@ -196,7 +196,8 @@ def _plan_identifiers(
     hashes: dict[UUID, set[bytes]] = {request.id: set() for request in requests}
     for request_id, keyed_hash in planned_hashes(connection, [r.id for r in requests if r.plan_version]):
         hashes[request_id].add(keyed_hash)
-    planned, added = plan_identifiers(connection, {r.id: r.plan_version + 1 for r in requests}, now)
+    versions = {r.id: r.plan_version + 1 for r in requests}
+    planned, added = plan_identifiers(connection, versions, [r.scopes for r in requests], now)
     for request_id, keyed_hash in planned:
         hashes[request_id].add(keyed_hash)
     return {request_id: frozenset(own) for request_id, own in hashes.items()}, added

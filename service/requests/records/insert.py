@@ -44,6 +44,7 @@ class NewRow:
     id: UUID
     subject: str
     kind: str
+    scopes: Sequence[str]
     regime: str
     state: str
     reason: str | None
@@ -165,6 +166,7 @@ def _row_values(rows: Sequence[NewRow]) -> dict[str, object]:
         "id": uuid_array(row.id for row in rows),
         "subject": nullable_array([row.subject for row in rows]),
         "kind": nullable_array([row.kind for row in rows]),
+        "scopes": nullable_array([",".join(row.scopes) for row in rows]),
         "regime": nullable_array([row.regime for row in rows]),
         "state": nullable_array([row.state for row in rows]),
         "reason": nullable_array([row.reason for row in rows]),

@@ -31,6 +31,7 @@ class StoredRequest(NamedTuple):
     id: UUID
     subject: str
     kind: str
+    scopes: Sequence[str]
     regime: str
     state: str
     reason: str | None
@@ -64,6 +65,8 @@ class PlannedRequest(NamedTuple):
 
     id: UUID
     subject: str
+    kind: str
+    scopes: Sequence[str]
     respond_by: datetime
     fair_queue: UUID
     doubts: Sequence[StoredDoubt]

@@ -48,6 +48,8 @@ class RequestRow(Base):
     A request of an import has its line's number and, until it is sealed, the HMAC of the line. A request that the
     suppression sync opened names the first request of the person who re-appeared.
 
+    `scopes`: with which scopes its identifiers are on the suppression list.
+
     `doubts_version` counts how often the request was set aside for a human. `second_person_for`: the doubts with which
     a reviewer let the request continue, because of which every version of its plan needs a second person.
     """
@@ -57,6 +59,7 @@ class RequestRow(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     subject: Mapped[str] = mapped_column(Text, unique=True)
     kind: Mapped[str] = mapped_column(Text)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     regime: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
@@ -194,12 +197,16 @@ class PlanRow(Base):
 
 
 class SuppressionRow(Base):
-    """One person's identifier, as a keyed hash, that must not be contacted, sold or re-imported."""
+    """One person's identifier, as a keyed hash, with one scope: what must not be done with it any more.
+
+    An identifier has one entry per request and scope (`service.domain.suppression.scopes`).
+    """
 
     __tablename__ = "suppression_entries"
 
     keyed_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     request_id: Mapped[UUID] = mapped_column(ForeignKey("requests.id"), primary_key=True)
+    scope: Mapped[str] = mapped_column(Text, primary_key=True)
     kind: Mapped[str] = mapped_column(Text)
     added_at: Mapped[datetime] = mapped_column(Instant)
     removed_at: Mapped[datetime | None] = mapped_column(Instant)

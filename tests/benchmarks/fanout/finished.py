@@ -9,9 +9,9 @@ from tests.benchmarks.fanout.installation import SYSTEMS
 _ATTEMPTS_A_PAIR = 3
 
 _REQUESTS = """
-INSERT INTO requests (id, subject, kind, regime, state, received_at, created_at, respond_by, submitted_by, plan_version,
-    answered_at, sealed_at, version)
-SELECT gen_random_uuid(), md5('old' || n), 'erasure', 'gdpr', 'fulfilled', at, at, at + interval '1 month',
+INSERT INTO requests (id, subject, kind, scopes, regime, state, received_at, created_at, respond_by, submitted_by,
+    plan_version, answered_at, sealed_at, version)
+SELECT gen_random_uuid(), md5('old' || n), 'erasure', '{erased}', 'gdpr', 'fulfilled', at, at, at + interval '1 month',
     gen_random_uuid(), 1, at + interval '1 hour', at + interval '8 days', 5
 FROM generate_series(1, :people) AS n, LATERAL (SELECT now() - make_interval(secs => n) - interval '40 days') AS t(at)
 """

@@ -200,8 +200,8 @@ def test_a_denied_request_stops_and_its_effects_are_verified(office: Office) -> 
     untouched = office.add_step(request_id, "support")
     touched = office.add_step(request_id, "support-eu", state="parked", due_at=None, effect_possible=True)
     office.write(
-        "INSERT INTO suppression_entries (keyed_hash, request_id, kind, added_at)"
-        " SELECT keyed_hash, request_id, kind, clock_timestamp() FROM identifiers WHERE request_id = :id",
+        "INSERT INTO suppression_entries (keyed_hash, request_id, scope, kind, added_at)"
+        " SELECT keyed_hash, request_id, 'erased', kind, clock_timestamp() FROM identifiers WHERE request_id = :id",
         id=request_id,
     )
 

@@ -21,8 +21,8 @@ from tests.integration.statements_said import statements_said
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 _INSERT = text(
-    "INSERT INTO requests (id, subject, kind, regime, state, received_at, respond_by, submitted_by)"
-    " VALUES (:id, :subject, 'erasure', 'gdpr', 'open', now(), now(), :id)"
+    "INSERT INTO requests (id, subject, kind, scopes, regime, state, received_at, respond_by, submitted_by)"
+    " VALUES (:id, :subject, 'erasure', '{erased}', 'gdpr', 'open', now(), now(), :id)"
 )
 
 

@@ -120,8 +120,8 @@ def test_a_request_that_is_not_sealed_keeps_its_entries_and_all_after_them(log: 
     log.log(OLD, OLD, subject="ab" * 16)
     log.log(OLD, OLD)
     request = (
-        "INSERT INTO requests (id, subject, kind, regime, state, received_at, respond_by, submitted_by)"
-        f" VALUES ('{uuid4()}', '{'ab' * 16}', 'erasure', 'gdpr', 'open', now(), now(), '{uuid4()}')"
+        "INSERT INTO requests (id, subject, kind, scopes, regime, state, received_at, respond_by, submitted_by)"
+        f" VALUES ('{uuid4()}', '{'ab' * 16}', 'erasure', '{{erased}}', 'gdpr', 'open', now(), now(), '{uuid4()}')"
     )
     with log.engine.begin() as connection:
         connection.execute(text(request))

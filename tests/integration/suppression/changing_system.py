@@ -107,8 +107,8 @@ class ChangingSystem:
         """As freezing a plan does: all of the request's identifiers are planned, and on the list."""
         self.write("UPDATE identifiers SET use = 'planned' WHERE request_id = :r", r=request)
         self.write(
-            "INSERT INTO suppression_entries (keyed_hash, request_id, kind, added_at)"
-            " SELECT keyed_hash, request_id, kind, clock_timestamp() FROM identifiers WHERE request_id = :r",
+            "INSERT INTO suppression_entries (keyed_hash, request_id, scope, kind, added_at)"
+            " SELECT keyed_hash, request_id, 'erased', kind, clock_timestamp() FROM identifiers WHERE request_id = :r",
             r=request,
         )
 

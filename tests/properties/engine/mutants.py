@@ -141,8 +141,8 @@ def suppression_forgotten(patch: pytest.MonkeyPatch) -> None:
     """The frozen identifiers don't go on the list."""
     put_into_plan = freezing.plan_identifiers
 
-    def plan_identifiers(connection: Connection, versions: Mapping[UUID, int], now: Any) -> Any:
-        planned, _ = put_into_plan(connection, versions, now)
+    def plan_identifiers(connection: Connection, versions: Mapping[UUID, int], scopes: Any, now: Any) -> Any:
+        planned, _ = put_into_plan(connection, versions, scopes, now)
         connection.execute(delete(SuppressionRow).where(SuppressionRow.request_id.in_(versions)))
         return planned, Counter()
 

@@ -62,9 +62,9 @@ class Desk:
     ) -> None:
         """So many people's steps, due since `due_for` seconds (negative: later), `days_left` before their deadline."""
         self.write(
-            "WITH made AS (INSERT INTO requests (id, subject, kind, regime, state, received_at, respond_by,"
-            " submitted_by) SELECT gen_random_uuid(), gen_random_uuid()::text, 'erasure', 'gdpr', 'in_progress',"
-            " now(), date_trunc('day', now()) + make_interval(secs => :left), gen_random_uuid()"
+            "WITH made AS (INSERT INTO requests (id, subject, kind, scopes, regime, state, received_at, respond_by,"
+            " submitted_by) SELECT gen_random_uuid(), gen_random_uuid()::text, 'erasure', '{erased}', 'gdpr',"
+            " 'in_progress', now(), date_trunc('day', now()) + make_interval(secs => :left), gen_random_uuid()"
             " FROM generate_series(1, :n) RETURNING id, respond_by)"
             " INSERT INTO steps (id, request_id, system, position, phase, state, due_at, respond_by, fair_queue,"
             " batch_id, ended_at) SELECT gen_random_uuid(), id, :s, 50, :phase, CAST(:state AS text),"
