@@ -94,7 +94,8 @@ def test_stored_entries_are_those_of_erased_people(blank_database_url: str) -> N
         ).scalar_one()
         connection.execute(
             text(
-                "INSERT INTO suppression_entries (keyed_hash, request_id, kind, added_at) VALUES ('h', :r, 'email', now())"
+                "INSERT INTO suppression_entries (keyed_hash, request_id, kind, added_at)"
+                " VALUES ('h', :r, 'email', now())"
             ),
             {"r": request},
         )

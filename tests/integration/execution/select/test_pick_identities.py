@@ -24,8 +24,8 @@ def submit(desk: Desk, people: int, *, bulk: UUID | None = None, days_left: floa
         )
     desk.write(
         "INSERT INTO requests (id, subject, kind, scopes, regime, state, received_at, respond_by, submitted_by,"
-        " next_action, due_at, import_id) SELECT gen_random_uuid(), gen_random_uuid()::text, 'erasure', '{erased}', 'gdpr',"
-        " 'open', now(),"
+        " next_action, due_at, import_id) SELECT gen_random_uuid(), gen_random_uuid()::text, 'erasure', '{erased}',"
+        " 'gdpr', 'open', now(),"
         " date_trunc('day', now()) + make_interval(secs => :left), gen_random_uuid(), 'identify',"
         " clock_timestamp() - make_interval(secs => :due), :bulk FROM generate_series(1, :n)",
         n=people,
