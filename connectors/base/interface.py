@@ -36,7 +36,7 @@ from connectors.base.config import (
 )
 from connectors.base.errors import ConnectorError
 from connectors.base.pacing import RateLimit as RateLimit
-from connectors.base.values import Answer, Batch, ChangePage, Located, Preview, Visibility, is_identifier_kind
+from connectors.base.values import Answer, Batch, ChangePage, Located, Preview, Subject, Visibility, is_identifier_kind
 
 # The audit log takes nothing in which a telephone number could hide: at most six digits.
 _GAP = re.compile(r"(?=.{1,80}$)([a-z_.:-]*[0-9]){0,6}[a-z_.:-]*", re.ASCII)
@@ -53,6 +53,7 @@ class Operation(StrEnum):
 
     LOCATE = "locate"
     SUPPRESS = "suppress"
+    READ_SUPPRESSION = "read_suppression"
     ERASE = "erase"
     CONFIRM = "confirm"
 
@@ -94,9 +95,10 @@ class Declaration:
     nothing to the plan, because the vendor takes identifiers and erases the records under exactly these, and if a look
     afterwards is possible. Such a connector needs no `locate`. `reports_changes`: `changed_since` returns people's
     created and changed records, so that the engine finds erased people who re-appear; with `verifies_visibility` it
-    proves visibility like `locate`. `not_covered`: codes of data that no erasure through this connector reaches; the
-    engine puts them on every certificate, so no answer repeats them. Raises ValueError for a declaration that
-    contradicts itself.
+    proves visibility like `locate`. `suppression_scopes`: the scopes that `suppress` can bring into force; named
+    exactly by connectors with `Operation.SUPPRESS`. `not_covered`: codes of data that no erasure through this connector
+    reaches; the engine puts them on every certificate, so no answer repeats them. Raises ValueError for a declaration
+    that contradicts itself.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Declaration:
     searches_first: bool = True
     reports_changes: bool = False
     suppress_first: bool = True
+    suppression_scopes: frozenset[str] = frozenset()
     order: int = 50
     not_covered: tuple[str, ...] = ()
     level: str = "draft"
@@ -126,6 +129,10 @@ class Declaration:
         malformed = [kind for kind in self.identifier_kinds if not is_identifier_kind(kind)]
         if malformed:
             raise ValueError(f"{self.name}: {min(malformed)!r} is not the name of an identifier kind")
+        if (Operation.SUPPRESS in self.operations) != bool(self.suppression_scopes):
+            raise ValueError(f"{self.name}: a connector names suppression_scopes exactly if it offers `suppress`")
+        if Operation.READ_SUPPRESSION in self.operations and not self.suppression_scopes:
+            raise ValueError(f"{self.name}: without `suppress` there is no suppression to read")
         if not self.searches_first and (self.erases_by is not ErasesBy.IDENTIFIERS or not self.can_confirm):
             raise ValueError(f"{self.name}: who isn't searched first is erased by identifiers, and can be looked for")
 
@@ -202,12 +209,26 @@ class Connector(ABC):
         """
 
     def suppress(self, batch: Batch, lease: Lease) -> Answers:
-        """Keep these people from being contacted or re-imported, where the vendor offers it.
+        """Bring each person's `wanted_scopes` into force on every record of theirs; create no record for it.
 
-        ACCEPTED: it will be in force without another call, and the erasure begins. ACCEPTED(resumes): a vendor's job is
-        running; `suppress` is called again with the resume token, and the erasure begins only after it is done.
+        ALREADY_ABSENT: the person has no record. ACCEPTED: it will be in force without another call, and an erasure
+        begins. ACCEPTED(resumes): a vendor's job is running; `suppress` is called again with the resume token, and an
+        erasure begins only after it is done.
         """
         raise NotImplementedError(f"{self.declaration.name} declares no suppression")
+
+    def read_suppression(self, batch: Batch) -> Answers:
+        """Look, read-only, whether each person's `wanted_scopes` are in force.
+
+        SUPPRESSED: every one, on every record that was found by every identifier. NOT_SUPPRESSED: one of them isn't,
+        somewhere. ALREADY_ABSENT: every look answered and found no record. ACCEPTED: the vendor says it is working.
+        """
+        raise NotImplementedError(f"{self.declaration.name} can't read suppressions back")
+
+    def wanted_scopes(self, subject: Subject) -> frozenset[str]:
+        """Return the scopes to bring into force for this person: those asked for that this connector offers."""
+        offered = self.declaration.suppression_scopes
+        return offered & frozenset(subject.scopes) if subject.scopes else offered
 
     @abstractmethod
     def confirm_absence(self, batch: Batch) -> Answers:

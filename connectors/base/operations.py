@@ -18,11 +18,14 @@ from connectors.base.values import Answer, AnswerKind, Batch, ChangePage, Locate
 
 _Got = TypeVar("_Got", Answer, Located)
 
-_ERASE_KINDS = frozenset(AnswerKind) - {AnswerKind.SUPPRESSED}
+_ERASE_KINDS = frozenset(AnswerKind) - {AnswerKind.SUPPRESSED, AnswerKind.NOT_SUPPRESSED}
 _CONFIRM_KINDS = _ERASE_KINDS - {AnswerKind.ERASED}
 _SUPPRESS_KINDS = frozenset(
     {AnswerKind.SUPPRESSED, AnswerKind.ACCEPTED, AnswerKind.ALREADY_ABSENT, AnswerKind.NOT_ADDRESSABLE}
 )
+_READ_KINDS = _SUPPRESS_KINDS | {AnswerKind.NOT_SUPPRESSED}
+SCOPE_NOT_OFFERED = "scope_not_offered"
+"""The reason of NOT_ADDRESSABLE where a connector offers none of the scopes that a person asked for."""
 
 
 def locate(connector: Connector, batch: Batch) -> Findings:
@@ -40,9 +43,34 @@ def locate(connector: Connector, batch: Batch) -> Findings:
 
 
 def suppress(connector: Connector, batch: Batch, lease: Lease) -> Answers:
-    """Suppress every person of the batch."""
-    answers = _per_person(connector, batch, lambda people: connector.suppress(people, lease), Answer.not_addressable())
-    return _only(answers, _SUPPRESS_KINDS)
+    """Suppress every person of the batch for whom the connector offers a scope that is asked for."""
+    offered, others = _by_offer(connector, batch)
+    answers = _per_person(
+        connector, offered, lambda people: connector.suppress(people, lease), Answer.not_addressable()
+    )
+    return {**others, **_only(answers, _SUPPRESS_KINDS)}
+
+
+def read_suppression(connector: Connector, batch: Batch) -> Answers:
+    """Look whether the scopes asked for are in force. The credential must see before *and* after the look."""
+
+    def ask(people: Batch) -> Answers:
+        if connector.declaration.verifies_visibility:
+            return connector.read_suppression(people)
+        connector.check_credentials()
+        answers = connector.read_suppression(people)
+        connector.check_credentials()
+        return answers
+
+    offered, others = _by_offer(connector, batch)
+    return {**others, **_only(_per_person(connector, offered, ask, Answer.not_addressable()), _READ_KINDS)}
+
+
+def _by_offer(connector: Connector, batch: Batch) -> tuple[Batch, dict[str, Answer | ConnectorError]]:
+    """Split off the people who asked only for scopes that the connector doesn't offer."""
+    offered = tuple(s for s in batch.subjects if connector.wanted_scopes(s))
+    others = {s.ref for s in batch.subjects} - {s.ref for s in offered}
+    return Batch(batch.key, offered), dict.fromkeys(others, Answer.not_addressable(SCOPE_NOT_OFFERED))
 
 
 def erase(connector: Connector, batch: Batch, lease: Lease) -> Answers:

@@ -66,12 +66,15 @@ class Subject:
     `ref` is unique in its batch and safe to log. A connector sends a vendor nothing about a person but these
     identifiers and records, and the records that it reaches *through* those records. `already_reported`: records per
     object in the recorded answers of `erase` for this person in this system, of every batch and version of the plan.
+    `scopes`: what must not be done with the person's data, such as `do_not_sell` or `do_not_contact:email`; empty for
+    an erasure, which means every scope that the connector offers.
     """
 
     ref: str
     identifiers: tuple[Identifier, ...]
     records: tuple[Record, ...] = ()
     already_reported: Mapping[str, int] = field(default_factory=dict, hash=False)
+    scopes: tuple[str, ...] = ()
 
     def values(self, kind: str) -> tuple[str, ...]:
         """Values of this person's identifiers of `kind`, in order, without repeats."""
@@ -180,6 +183,7 @@ class AnswerKind(StrEnum):
     AMBIGUOUS = "ambiguous"
     NOT_ADDRESSABLE = "not_addressable"
     SUPPRESSED = "suppressed"
+    NOT_SUPPRESSED = "not_suppressed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,8 +282,13 @@ class Answer:
 
     @classmethod
     def suppressed(cls) -> Answer:
-        """The system now refuses to contact or re-import the person."""
+        """Every scope that is wanted and offered is in force in the system."""
         return cls(AnswerKind.SUPPRESSED)
+
+    @classmethod
+    def not_suppressed(cls) -> Answer:
+        """A look found the person without a scope that is wanted and offered."""
+        return cls(AnswerKind.NOT_SUPPRESSED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class MailchimpConnector(MailchimpOperations, SuppressingConnector):
     declaration = Declaration(
         name="mailchimp",
         identifier_kinds=frozenset({EMAIL, CONTACT_ID}),
-        operations=frozenset(Operation),
+        operations=frozenset(Operation) - {Operation.READ_SUPPRESSION},
         erases_by=ErasesBy.RECORDS,
         max_subjects_per_call={**dict.fromkeys(Operation, 50), Operation.ERASE: 200},
         # Ten simultaneous connections for all of the account's integrations: we take less than half.
@@ -70,6 +70,7 @@ class MailchimpConnector(MailchimpOperations, SuppressingConnector):
         delays=Delays(confirm_after=timedelta(seconds=60), poll_every=timedelta(seconds=15)),
         # delete-permanent takes effect at once and blocks re-import itself; unsubscribing first would only add a trace.
         suppress_first=False,
+        suppression_scopes=frozenset({"do_not_contact:email"}),
         not_covered=("ecommerce_customers", "transactional_email", "other_audience_text_fields"),
     )
     Credentials = MailchimpCredentials

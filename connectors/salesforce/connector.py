@@ -63,7 +63,7 @@ class SalesforceConnector(Connector):
     declaration = Declaration(
         name="salesforce",
         identifier_kinds=frozenset({EMAIL, PHONE, EXTERNAL_ID, *ID_KINDS}),
-        operations=frozenset(Operation),
+        operations=frozenset(Operation) - {Operation.READ_SUPPRESSION},
         erases_by=ErasesBy.RECORDS,
         max_subjects_per_call=dict.fromkeys(Operation, _PEOPLE_PER_PASS),
         required_scopes=("api", "permission:ViewAllData", "permission:ModifyAllData"),
@@ -74,6 +74,7 @@ class SalesforceConnector(Connector):
         delays=Delays(confirm_after=timedelta(0), poll_every=timedelta(seconds=10), purge_after=timedelta(days=15)),
         # An opt-out written on a record that is deleted a moment later keeps nobody out.
         suppress_first=False,
+        suppression_scopes=frozenset({"do_not_contact:email", "do_not_contact:phone"}),
         not_covered=NOT_COVERED,
     )
     Credentials = SalesforceCredentials

@@ -65,6 +65,9 @@ class MemoryLease:
         return True
 
 
+_OF_SUPPRESSION = (Operation.SUPPRESS, Operation.READ_SUPPRESSION)
+
+
 @dataclass(order=True)
 class _Work:
     due_at: datetime
@@ -139,7 +142,7 @@ class _Run:
         started, calls = time.monotonic(), self.connector.calls
         self.open = {s.ref: Person(s) for s in subjects}
         self.sharing = Sharing(subjects)
-        if self.asked is not Operation.CONFIRM:
+        if self.asked not in (Operation.CONFIRM, Operation.READ_SUPPRESSION):
             if self._searches():
                 self.plan(Operation.LOCATE, self.open)
                 self._work_off()
@@ -222,6 +225,8 @@ class _Run:
             got = operations.locate(self.connector, batch)
         elif work.operation is Operation.SUPPRESS:
             got = operations.suppress(self.connector, batch, work.lease)
+        elif work.operation is Operation.READ_SUPPRESSION:
+            got = operations.read_suppression(self.connector, batch)
         elif work.operation is Operation.ERASE:
             got = operations.erase(self.connector, batch, work.lease)
         elif self.declaration.can_confirm:
@@ -268,9 +273,10 @@ class _Results:
     def follow(self, results: Mapping[str, Result]) -> None:
         for ref in self.work.refs:
             person, result = self.whole.open[ref], results[ref]
-            person.phase = Phase(self.work.operation.value)
+            if self.whole.asked not in _OF_SUPPRESSION:
+                person.phase = Phase(self.work.operation.value)
             self._note(person, result)
-            if self.whole.asked is Operation.SUPPRESS and isinstance(result, Answer):
+            if self.whole.asked in _OF_SUPPRESSION and isinstance(result, Answer):
                 self._suppressed(ref, result)
                 continue
             retry = self._retry(person, result)
@@ -367,6 +373,8 @@ class _Results:
             self.whole.end(ref, Outcome.ACCEPTED, look_again_at=answer.look_again_at)
         elif answer.kind is AnswerKind.NOT_ADDRESSABLE:
             self.whole.end(ref, Outcome.NOT_ADDRESSABLE, answer.reason)
+        elif answer.kind is AnswerKind.NOT_SUPPRESSED:
+            self.whole.end(ref, Outcome.PARKED, answer.kind.value)
         else:
             found_nobody = answer.kind is AnswerKind.ALREADY_ABSENT
             self.whole.end(ref, Outcome.NOTHING_FOUND if found_nobody else Outcome.SUPPRESSED, answer.reason)

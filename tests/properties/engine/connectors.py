@@ -37,11 +37,13 @@ POLL_EVERY = timedelta(seconds=20)
 _PURGE_AFTER = timedelta(seconds=200)
 _HIDDEN_FOR = timedelta(seconds=50)
 _EFFECT_IN_SPITE = frozenset({Mood.LOST, Mood.GARBLED, Mood.SILENT, Mood.BREAKS})
+_WITHOUT_SUPPRESSION = frozenset({Operation.LOCATE, Operation.ERASE, Operation.CONFIRM})
 
 BY_RECORDS = Declaration(
     name="by_records",
     identifier_kinds=frozenset({"email", "customer_id"}),
-    operations=frozenset(Operation),
+    operations=_WITHOUT_SUPPRESSION | {Operation.SUPPRESS},
+    suppression_scopes=frozenset({"do_not_contact:email"}),
     erases_by=ErasesBy.RECORDS,
     max_subjects_per_call=dict.fromkeys(Operation, 3),
     max_concurrency=2,
@@ -52,7 +54,8 @@ BY_IDENTIFIERS = replace(
     BY_RECORDS,
     name="by_identifiers",
     identifier_kinds=frozenset({"email"}),
-    operations=frozenset(Operation) - {Operation.SUPPRESS},
+    operations=_WITHOUT_SUPPRESSION,
+    suppression_scopes=frozenset(),
     erases_by=ErasesBy.IDENTIFIERS,
     max_subjects_per_call=dict.fromkeys(Operation, 2),
     order=20,
@@ -68,7 +71,8 @@ TOLD = replace(
 BY_RECORDS_AT_ONCE = replace(
     BY_RECORDS,
     name="by_records_at_once",
-    operations=frozenset(Operation) - {Operation.SUPPRESS},
+    operations=_WITHOUT_SUPPRESSION,
+    suppression_scopes=frozenset(),
     max_subjects_per_call=dict.fromkeys(Operation, 3) | {Operation.CONFIRM: 2},
     delays=Delays(poll_every=POLL_EVERY),
 )
@@ -77,7 +81,8 @@ UNSEEN = replace(
     BY_RECORDS,
     name="unseen",
     identifier_kinds=frozenset({"customer_id"}),
-    operations=frozenset(Operation) - {Operation.SUPPRESS},
+    operations=_WITHOUT_SUPPRESSION,
+    suppression_scopes=frozenset(),
     can_confirm=False,
     order=20,
 )

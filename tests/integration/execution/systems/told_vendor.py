@@ -26,7 +26,13 @@ TOLD = Declaration(
     searches_first=False,
     suppress_first=False,
 )
-TOLD_TO_STOP = replace(TOLD, name="told_to_stop", operations=_TOLD | {Operation.SUPPRESS}, suppress_first=True)
+TOLD_TO_STOP = replace(
+    TOLD,
+    name="told_to_stop",
+    operations=_TOLD | {Operation.SUPPRESS},
+    suppress_first=True,
+    suppression_scopes=frozenset({"do_not_contact:email"}),
+)
 SEARCHED = replace(TOLD, name="searched", operations=_TOLD | {Operation.LOCATE}, searches_first=True)
 
 

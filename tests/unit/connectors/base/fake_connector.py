@@ -51,6 +51,8 @@ class FakeConnector(Connector):
 
     def __init__(self, scripts: Mapping[str, Script] | None = None, **declared: Any) -> None:
         super().__init__(SystemConfig("fake", "fake", "x", NoPolicy(), NoPolicy()))
+        if Operation.SUPPRESS in declared.get("operations", ()):
+            declared.setdefault("suppression_scopes", frozenset({"do_not_contact:email"}))
         self.__dict__["declaration"] = replace(DECLARATION, **declared)
         self.scripts = dict(scripts or {})
         self.log: list[tuple[str, tuple[str, ...]]] = []
@@ -77,6 +79,9 @@ class FakeConnector(Connector):
 
     def suppress(self, batch: Batch, lease: Lease) -> Answers:
         return self._each("suppress", batch, lease, Answer.suppressed())
+
+    def read_suppression(self, batch: Batch) -> Answers:
+        return self._each("read_suppression", batch, None, Answer.suppressed())
 
     def confirm_absence(self, batch: Batch) -> Answers:
         return self._each("confirm", batch, None, Answer.already_absent())

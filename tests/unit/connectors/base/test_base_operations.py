@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -14,10 +15,10 @@ from connectors.base.errors import (
     RequestRefused,
     TemporarilyUnavailable,
 )
-from connectors.base.interface import ErasesBy
+from connectors.base.interface import ErasesBy, Operation
 from connectors.base.runner import MemoryLease
 from connectors.base.values import Answer, Batch, Located, Record, Subject
-from tests.unit.connectors.base.fake_connector import FakeConnector, person
+from tests.unit.connectors.base.fake_connector import DECLARATION, FakeConnector, person
 
 ADA, BOB = person("ada"), person("bob")
 STRANGE = person("strange", "x", kind="passport")
@@ -82,12 +83,19 @@ def test_a_missing_answer_is_not_success() -> None:
 
 
 def test_answers_of_the_wrong_kind_are_not_understood() -> None:
-    wrong = {"erase": Answer.suppressed(), "confirm": Answer.erased({}), "suppress": Answer.erased({})}
-    connector = FakeConnector({name: lambda *_, a=answer: a for name, answer in wrong.items()})
+    wrong = {
+        "erase": Answer.suppressed(),
+        "confirm": Answer.not_suppressed(),
+        "suppress": Answer.not_suppressed(),
+        "read_suppression": Answer.erased({}),
+    }
+    scripts = {name: lambda *_, a=answer: a for name, answer in wrong.items()}
+    connector = FakeConnector(scripts, operations=frozenset(Operation))
     for answers in (
         operations.erase(connector, batch(ADA), MemoryLease()),
         operations.confirm_absence(connector, batch(ADA)),
         operations.suppress(connector, batch(ADA), MemoryLease()),
+        operations.read_suppression(connector, batch(ADA)),
     ):
         assert isinstance(answers["ada"], AnswerNotUnderstood)
 
@@ -111,3 +119,35 @@ def test_one_persons_error_stays_theirs() -> None:
     found = operations.locate(FakeConnector(script), batch())
     assert found["ada"] == Located()
     assert isinstance(found["bob"], TemporarilyUnavailable)
+
+
+def test_only_people_with_an_offered_scope_are_suppressed() -> None:
+    connector = FakeConnector(operations=frozenset(Operation))
+    sold = replace(ADA, scopes=("do_not_sell",))
+    mixed = replace(BOB, scopes=("do_not_contact:email", "do_not_sell"))
+    for answers in (
+        operations.suppress(connector, batch(sold, mixed), MemoryLease()),
+        operations.read_suppression(connector, batch(sold, mixed)),
+    ):
+        assert answers[ADA.ref] == Answer.not_addressable(operations.SCOPE_NOT_OFFERED)
+        assert answers[BOB.ref] == Answer.suppressed()
+    assert connector.log == [("suppress", (BOB.ref,)), ("read_suppression", (BOB.ref,))]
+
+
+def test_a_suppression_read_by_a_credential_that_went_blind_is_not_believed() -> None:
+    connector = FakeConnector(operations=frozenset(Operation))
+    connector.check_error = lambda n: CredentialsRefused("no_visibility") if n == 2 else None
+    answer = operations.read_suppression(connector, batch(ADA))[ADA.ref]
+    assert isinstance(answer, CredentialsRefused)
+    assert answer.code == "no_visibility"
+
+
+def test_a_connector_that_suppresses_names_its_scopes() -> None:
+    named = frozenset({"do_not_sell"})
+    for operations_, scopes in (
+        ({Operation.ERASE, Operation.SUPPRESS}, frozenset()),
+        ({Operation.ERASE}, named),
+        ({Operation.ERASE, Operation.READ_SUPPRESSION}, frozenset()),
+    ):
+        with pytest.raises(ValueError, match="suppress"):
+            replace(DECLARATION, operations=frozenset(operations_), suppression_scopes=scopes)

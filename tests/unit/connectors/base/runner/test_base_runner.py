@@ -81,7 +81,10 @@ def test_a_vendor_without_a_look_is_unverified() -> None:
 
 def test_who_needs_no_search_is_told_at_once() -> None:
     declared = {"erases_by": ErasesBy.IDENTIFIERS, "searches_first": False}
-    for operations in (frozenset({Operation.ERASE, Operation.CONFIRM}), frozenset(Operation) - {Operation.SUPPRESS}):
+    for operations in (
+        frozenset({Operation.ERASE, Operation.CONFIRM}),
+        frozenset({Operation.LOCATE, Operation.ERASE, Operation.CONFIRM}),
+    ):
         connector = FakeConnector(operations=operations, **declared)
         assert play(connector)[0]["ada"].outcome is Outcome.ERASED_VERIFIED
         assert names(connector) == ["erase", "confirm"]
@@ -303,3 +306,21 @@ def test_confirm_looks_only() -> None:
 def test_an_operation_that_is_not_offered_is_a_usage_error() -> None:
     with pytest.raises(ConfigurationError, match="doesn't offer suppress"):
         play(FakeConnector(), operation=Operation.SUPPRESS)
+
+
+def test_a_suppression_is_read_back() -> None:
+    script = {
+        "read_suppression": lambda s, *_: {
+            "ada": Answer.suppressed(),
+            "bob": Answer.not_suppressed(),
+            "cem": Answer.already_absent(),
+        }[s.ref]
+    }
+    declared = {"operations": frozenset(Operation), "max_subjects_per_call": dict.fromkeys(Operation, 10)}
+    connector = FakeConnector(script, **declared)
+    people = [person(name) for name in ("ada", "bob", "cem")]
+    lines, _ = play(connector, *people, operation=Operation.READ_SUPPRESSION)
+    assert lines["ada"].outcome is Outcome.SUPPRESSED
+    assert (lines["bob"].outcome, lines["bob"].reason) == (Outcome.PARKED, "not_suppressed")
+    assert lines["cem"].outcome is Outcome.NOTHING_FOUND
+    assert connector.checks == 2, "the credential must see before and after the look"
