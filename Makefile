@@ -71,15 +71,18 @@ format: setup
 
 # Branches of service, workers and connectors/base that `make test` takes, in all processes. make coverage TESTS=tests/unit
 # measures some tests; OF=<directory> measures another checkout, set up before, with this one's coverage and settings.
-# Measured code is slower, so that time-outs are longer; a test that fails doesn't keep the report from being written.
+# Measured code is slower, so that time-outs are longer. A test that fails doesn't keep the report from being written, but
+# the target fails then. Each run has a folder of its own in .coverage-data, so that no run loses another one's data.
 OF ?= .
 TESTS ?= tests
 coverage: setup
 	@$(BIN)/uv pip install --quiet --system-certs --python $(OF)/$(BIN)/python "$$($(BIN)/python -m pip freeze | grep '^coverage==')"
-	@set -e; export COVERAGE_PLACE=$(CURDIR)/.coverage-data COVERAGE_RCFILE=$(CURDIR)/tests/coverage.toml PYTHONDONTWRITEBYTECODE=; \
-	rm -rf "$$COVERAGE_PLACE"; mkdir "$$COVERAGE_PLACE"; cd $(OF); \
-	$(BIN)/coverage run -m pytest -n 3 --dist worksteal -o timeout=900 $(TESTS) || echo 'coverage: some tests failed'; \
-	$(BIN)/coverage combine --quiet; $(BIN)/coverage json --quiet; $(BIN)/coverage report --skip-covered --sort=miss
+	@set -e; mkdir -p .coverage-data; COVERAGE_PLACE=$$(mktemp -d "$(CURDIR)/.coverage-data/$$(date +%Y%m%d-%H%M%S)-XXXXXX"); \
+	export COVERAGE_PLACE COVERAGE_RCFILE=$(CURDIR)/tests/coverage.toml PYTHONDONTWRITEBYTECODE=; cd $(OF); \
+	tests=0; $(BIN)/coverage run -m pytest -n 3 --dist worksteal -o timeout=900 $(TESTS) || tests=$$?; \
+	$(BIN)/coverage combine --quiet; $(BIN)/coverage json --quiet; $(BIN)/coverage report --skip-covered --sort=miss; \
+	echo "coverage: data and coverage.json are in $${COVERAGE_PLACE#$(CURDIR)/}"; \
+	[ "$$tests" -eq 0 ] || { echo "coverage: some tests failed"; exit "$$tests"; }
 
 # make conformance VENDOR=zendesk; without VENDOR every connector's. An unknown VENDOR selects nothing, which fails.
 conformance: setup
