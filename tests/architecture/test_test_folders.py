@@ -9,20 +9,8 @@ KINDS = (ROOT / "tests" / "unit", ROOT / "tests" / "integration")
 MOST_FILES = 20
 MOST_LINES = 400
 # These numbers may only fall. A folder or a file that is within its limit needs no line here.
-LARGE_FOLDERS = {
-    "tests/faults": 27,
-    "tests/integration/api": 29,
-    "tests/integration/connectors/test_salesforce": 33,
-}
-LONG_FILES = {
-    "tests/architecture/test_documents.py": 503,
-    "tests/benchmarks/bench_fanout.py": 410,
-    "tests/integration/api/test_imports.py": 454,
-    "tests/integration/api/test_together.py": 443,
-    "tests/integration/audit/exports/test_exports.py": 494,
-    "tests/unit/cli/test_verify_audit.py": 528,
-    "tests/unit/domain/reports/test_reports_meaning.py": 455,
-}
+LARGE_FOLDERS: dict[str, int] = {}
+LONG_FILES: dict[str, int] = {}
 
 
 def _modules() -> list[Path]:

@@ -46,3 +46,15 @@ def test_sql_files_explain_their_plan() -> None:
     assert files
     for file in files:
         assert file.read_text(encoding="utf-8").startswith("-- "), f"{file.name} needs a comment about its plan"
+
+
+PLAIN = re.compile(r"\"[^\"\n]*\bFOR UPDATE\b")
+
+
+def test_no_statement_locks_for_update() -> None:
+    files = [p for room in ("service", "workers") for p in (ROOT / room).rglob("*.py")]
+    assert [str(p.relative_to(ROOT)) for p in files if PLAIN.search(p.read_text(encoding="utf-8"))] == []
+
+
+def test_the_search_finds_one() -> None:
+    assert PLAIN.search('text("SELECT 1 FROM requests FOR UPDATE SKIP LOCKED")')

@@ -14,19 +14,17 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import httpx
 import psutil
 from celery import Celery
 
 from service.settings import EngineSettings
 from service.store.audit_log.log import oldest_pending_seconds
+from tests.benchmarks.fanout.bare_loop import bare_loop
 from tests.benchmarks.fanout.finished import add_finished
 from tests.benchmarks.fanout.installation import (
     SYSTEMS,
@@ -40,6 +38,7 @@ from tests.benchmarks.fanout.installation import (
 )
 from tests.benchmarks.fanout.minimal_engine import fill, run
 from tests.benchmarks.fanout.plugin import install_plugin
+from tests.benchmarks.fanout.round import Round
 from tests.benchmarks.fanout.vendor import MOST_PEOPLE_PER_CALL
 from tests.benchmarks.results import tell
 
@@ -56,51 +55,8 @@ _ALL_DONE = (
 )
 
 
-@dataclass(frozen=True)
-class Round:
-    """One round of the service or of its yardstick, per pair."""
-
-    pairs: int
-    cpu_ms: float
-    wall_seconds: float
-    calls: int
-    parts: dict[str, float]
-    audit_lag_seconds: tuple[float, ...] = ()
-
-
 def _steal() -> float:
     return float(getattr(psutil.cpu_times(), "steal", 0.0))
-
-
-# --- the yardstick: the same calls, bare ------------------------------------------------------------------------------
-
-
-def bare_loop(found: Vendor, people: int, threads: int) -> Round:
-    """Look up, delete and look again for every pair, over kept-alive connections, with nothing around it."""
-    found_pairs = [(f"s{s}", f"p{n}@bench.example") for s in range(SYSTEMS) for n in range(people)]
-    parts = [found_pairs[i::threads] for i in range(threads)]
-
-    def work(pairs: list[tuple[str, str]]) -> None:
-        with httpx.Client(base_url=f"http://127.0.0.1:{found.port}") as client:
-            for system, email in pairs:
-                people_found = client.get(f"/{system}/people", params={"email": email}).json()["people"]
-                client.delete(f"/{system}/people/{people_found[0]['id']}").raise_for_status()
-                if client.get(f"/{system}/people", params={"email": email}).json()["people"]:
-                    raise AssertionError("the vendor kept somebody")
-
-    cpu, wall = time.process_time(), time.perf_counter()
-    if threads == 1:
-        work(parts[0])
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, parts))
-    return Round(
-        len(found_pairs),
-        (time.process_time() - cpu) * 1_000 / len(found_pairs),
-        time.perf_counter() - wall,
-        found.stats()["calls"],
-        {},
-    )
 
 
 # --- the service ------------------------------------------------------------------------------------------------------

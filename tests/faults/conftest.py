@@ -16,11 +16,11 @@ import pytest
 
 from connectors.testing.sandbox.sample_world import SamplePerson
 from tests.company import Company
-from tests.faults import verdict
-from tests.faults.eight_systems import eight_systems, held_by, installed, write_plugin
-from tests.faults.installation import RECOVERY_SECONDS, Installation, running
-from tests.faults.intake import Intake
-from tests.faults.servers import OwnServers, own_servers
+from tests.faults.harness import verdict
+from tests.faults.harness.eight_systems import eight_systems, held_by, installed, write_plugin
+from tests.faults.harness.installation import RECOVERY_SECONDS, Installation, running
+from tests.faults.harness.intake import Intake
+from tests.faults.harness.servers import OwnServers, own_servers
 
 SCALE = float(os.environ.get("CHAOS_SCALE", "1.0"))
 """1.0: 200 requests, and as many faults as issue 3 says. Smaller for developing."""

@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from tests.company import Company
-from tests.faults.installation import Installation, running
-from tests.faults.verdict import foreign_identifiers
+from tests.faults.harness.installation import Installation, running
+from tests.faults.harness.verdict import foreign_identifiers
 
 pytestmark = pytest.mark.fault
 GOOD = {"erased_verified", "absent"}

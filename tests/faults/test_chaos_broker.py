@@ -8,8 +8,8 @@ from contextlib import closing
 import pytest
 
 from tests.faults.conftest import Chaos, scaled
-from tests.faults.installation import RECOVERY_SECONDS, Installation
-from tests.faults.intake import Intake
+from tests.faults.harness.installation import RECOVERY_SECONDS, Installation
+from tests.faults.harness.intake import Intake
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 

@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 
 from tests.faults.conftest import Chaos
-from tests.faults.failpoints import hit_points
-from tests.faults.launch import FAILPOINTS
+from tests.faults.harness.failpoints import hit_points
+from tests.faults.harness.launch import FAILPOINTS
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 

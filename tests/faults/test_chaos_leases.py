@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults import verdict
 from tests.faults.conftest import Chaos, scaled
-from tests.faults.launch import STOPS
+from tests.faults.harness import verdict
+from tests.faults.harness.launch import STOPS
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 

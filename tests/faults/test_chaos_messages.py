@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from tests.faults.conftest import Chaos
-from tests.faults.duplicates import deliver
-from tests.faults.launch import DUPLICATES
+from tests.faults.harness.duplicates import deliver
+from tests.faults.harness.launch import DUPLICATES
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 

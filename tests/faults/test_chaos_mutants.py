@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults import verdict
 from tests.faults.conftest import Chaos
-from tests.faults.eight_systems import JOBS, SUPPORT
-from tests.faults.installation import Installation
-from tests.faults.launch import MUTANT, STOPS
+from tests.faults.harness import verdict
+from tests.faults.harness.eight_systems import JOBS, SUPPORT
+from tests.faults.harness.installation import Installation
+from tests.faults.harness.launch import MUTANT, STOPS
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 

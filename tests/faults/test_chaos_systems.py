@@ -8,11 +8,11 @@ import pytest
 
 from service.execution.systems.sync_config import sync_systems
 from service.settings import load_settings
-from tests.faults import verdict
 from tests.faults.conftest import Chaos
-from tests.faults.eight_systems import MAILING, SUPPORT, SYSTEMS
-from tests.faults.installation import Installation
-from tests.faults.launch import SKEW
+from tests.faults.harness import verdict
+from tests.faults.harness.eight_systems import MAILING, SUPPORT, SYSTEMS
+from tests.faults.harness.installation import Installation
+from tests.faults.harness.launch import SKEW
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 

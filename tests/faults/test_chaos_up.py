@@ -19,10 +19,10 @@ import pytest
 from service.cli.running.supervise import python
 from service.store.bootstrap import RUN_FILE, open_stores
 from tests.company import Company
-from tests.faults import verdict
 from tests.faults.conftest import Chaos, free_port, scaled
-from tests.faults.eight_systems import eight_systems, held_by, installed, write_plugin
-from tests.faults.installation import Installation
+from tests.faults.harness import verdict
+from tests.faults.harness.eight_systems import eight_systems, held_by, installed, write_plugin
+from tests.faults.harness.installation import Installation
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 

@@ -13,10 +13,10 @@ from service.domain.access.api_key import Caller, Scope
 from service.domain.execution.events import Decision, ResolutionReason
 from service.execution.steps.resolve import resolve_step
 from service.requests.planning.approve import approve_plan
-from tests.faults import verdict
 from tests.faults.conftest import Chaos, scaled
-from tests.faults.eight_systems import CRM, JOBS, MAILING, SUPPORT, held_by
-from tests.faults.installation import Installation
+from tests.faults.harness import verdict
+from tests.faults.harness.eight_systems import CRM, JOBS, MAILING, SUPPORT, held_by
+from tests.faults.harness.installation import Installation
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 

@@ -13,9 +13,9 @@ from connectors.testing.sandbox import SandboxServer
 from service.execution.expire_leases import sweep_leases
 from service.execution.systems.sync_config import sync_systems
 from tests.company import Company
-from tests.faults.deadly_worker import settings_of
-from tests.faults.eight_systems import installed, write_plugin
-from tests.faults.job_vendor import JobVendorSandbox
+from tests.faults.harness.deadly_worker import settings_of
+from tests.faults.harness.eight_systems import installed, write_plugin
+from tests.faults.harness.job_vendor import JobVendorSandbox
 from tests.scenes import turn_until, use, write
 
 PEOPLE = 100
@@ -43,7 +43,9 @@ def test_a_process_that_dies_with_one_person_erases_the_ninety_nine(
         deadly = people[57].customer_id
         given = [str(config), database_url, key_database_url, server.url(), str(plugin), deadly]
         deaths = 0
-        while (code := subprocess.run([sys.executable, "-m", "tests.faults.deadly_worker", *given]).returncode) < 0:
+        while (
+            code := subprocess.run([sys.executable, "-m", "tests.faults.harness.deadly_worker", *given]).returncode
+        ) < 0:
             assert code == -signal.SIGKILL
             deaths += 1
             assert deaths <= 3 + 7 + 1

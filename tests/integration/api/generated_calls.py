@@ -24,8 +24,8 @@ from schemathesis.specs.openapi.checks import (
 
 from service.access.create_key import CreatedKey
 from service.domain.access.api_key import Scope
+from tests.integration.api.bodies.sent_imports import read, send, verified
 from tests.integration.api.conftest import EMAIL, Office
-from tests.integration.api.test_imports import read, send, verified
 
 CHECKS = (
     not_a_server_error,

@@ -10,8 +10,8 @@ import pytest
 
 from service.access.create_key import CreatedKey
 from service.domain.access.api_key import Scope
+from tests.integration.api.bodies.sent_imports import read, reasons, send, verified
 from tests.integration.api.conftest import EMAIL, Office
-from tests.integration.api.test_imports import read, reasons, send, verified
 
 SUBMIT, READ, REVIEW = Scope.REQUESTS_SUBMIT, Scope.REQUESTS_READ, Scope.REQUESTS_REVIEW
 STEERING = ("pause", "resume", "cancel")

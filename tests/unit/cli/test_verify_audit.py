@@ -2,81 +2,38 @@
 
 import ast
 import base64
-import hashlib
-import io
 import json
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.cli.audit import verify_audit
-from service.cli.audit.verify_audit import Broken, Key, Unusable, main, verify_certificate, verify_export
+from service.cli.audit.verify_audit import Broken, Key, Unusable, main
 from service.domain.audit.canonical_json import encode_canonical
-from service.domain.audit.entry import AuditEntry
-from service.domain.audit.merkle import GrowingTree, Node, assemble, leaf_hash, plan_inclusion, root_of
-from service.domain.audit.proof_bundle import ProvenEntry, seal_certificate
+from service.domain.audit.merkle import leaf_hash, root_of
 from service.domain.audit.signed_note import SigningKey, sign_checkpoint, sign_handover
-
-ORIGIN = "expunge.example/log"
-SUBJECT = "9f86d081884c7d659a2feaa0c55ad015"
-AT = datetime(2026, 11, 22, 11, 30, tzinfo=UTC)
-
-
-def signing_key(seed: bytes = b"k", name: str = ORIGIN) -> SigningKey:
-    return SigningKey(name, Ed25519PrivateKey.from_private_bytes(hashlib.sha256(seed).digest()))
-
-
-SIGNER = signing_key()
-TRUSTED = Key(str(SIGNER.trusted))
-
-
-def entry_of(object_id: str, version: int, previous: str | None, subject: str | None = SUBJECT) -> AuditEntry:
-    return AuditEntry(
-        "request_in_progress", "request", object_id, version, previous, AT, "worker", subject, {"reason": "r"}
-    )
-
-
-def small_log() -> list[bytes]:
-    """Five entries of two objects, interleaved."""
-    first, other = "6f1c2a34-0b5d-4c1e-9a77-3d1f5b2c8e90", "0a1b2c3d-0b5d-4c1e-9a77-3d1f5b2c8e91"
-    a1 = entry_of(first, 1, None)
-    b1 = entry_of(other, 1, None)
-    a2 = entry_of(first, 2, a1.digest())
-    a3 = entry_of(first, 3, a2.digest())
-    b2 = entry_of(other, 2, b1.digest())
-    return [each.encode() for each in (a1, b1, a2, a3, b2)]
-
-
-def export_of(
-    entries: Sequence[bytes], signer: SigningKey = SIGNER, note: str | None = None, header: dict[str, Any] | None = None
-) -> bytes:
-    """An export as format 1 describes it; its checkpoint is signed over whatever the entries are."""
-    header = {"format": "expunge-audit-export/1", "origin": ORIGIN, "size": len(entries)} | (header or {})
-    note = note or sign_checkpoint(signer, len(entries), root_of(map(leaf_hash, entries)))
-    lines = [b'{"entry":%b,"index":%d}' % (entry, index) for index, entry in enumerate(entries)]
-    return b"".join(line + b"\n" for line in (encode_canonical(header), *lines, encode_canonical({"checkpoint": note})))
-
-
-EXPORT = export_of(small_log())
-
-
-def verdict(content: bytes, key: Key = TRUSTED) -> str:
-    return verify_export(io.BytesIO(content), key)
-
-
-def with_members(raw: bytes, **changes: Any) -> bytes:
-    return encode_canonical(json.loads(raw) | changes)
-
-
-def lines_of(content: bytes) -> list[bytes]:
-    return content.splitlines(keepends=True)
+from tests.unit.cli.small_log import (
+    EXPORT,
+    LOG,
+    ORIGIN,
+    SIGNER,
+    TRUSTED,
+    certificate,
+    certified,
+    entry_of,
+    export_of,
+    lines_of,
+    resigned,
+    signing_key,
+    small_log,
+    verdict,
+    with_members,
+)
 
 
 def test_a_sound_export_is_verified() -> None:
@@ -225,9 +182,6 @@ def test_a_header_that_says_something_else_is_found(header: dict[str, Any]) -> N
         verdict(export_of(small_log(), header=header))
 
 
-LOG = small_log()
-
-
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
@@ -263,103 +217,6 @@ def test_a_changed_entry_is_found_although_everything_else_was_made_to_fit() -> 
     edited = [*LOG[:4], with_members(LOG[4], actor="scheduler")]
     with pytest.raises(Broken, match="isn't the signed one"):
         verdict(export_of(edited, note=note))
-
-
-def certificate(entries: Sequence[bytes] = tuple(LOG), chosen: Sequence[int] = range(5), **claims: Any) -> bytes:
-    tree, nodes = GrowingTree.empty(), dict[Node, bytes]()
-    for raw in entries:
-        nodes.update(tree.append(leaf_hash(raw)))
-    proven = [
-        ProvenEntry(index, entries[index], assemble(plan_inclusion(index, len(entries)), nodes)) for index in chosen
-    ]
-    note = sign_checkpoint(SIGNER, len(entries), tree.root())
-    return seal_certificate({"subject": SUBJECT, "outcome": "erased", **claims}, proven, note, SIGNER)
-
-
-def certified(content: bytes, key: Key = TRUSTED) -> str:
-    return verify_certificate(io.BytesIO(content), key)
-
-
-def resigned(document: dict[str, Any], signer: SigningKey = SIGNER) -> bytes:
-    body = {name: value for name, value in document.items() if name != "signature"}
-    signature = signer.sign(b"expunge-certificate/1\n" + encode_canonical(body))
-    return encode_canonical(body | {"signature": base64.b64encode(signature).decode()}) + b"\n"
-
-
-def test_a_sound_certificate_is_verified() -> None:
-    assert certified(certificate()).startswith("certificate of 5 entries\ncheckpoint 5 ")
-    assert certified(certificate(chosen=[0, 2, 3], name="Ünïcode"))
-
-
-def test_every_single_flipped_bit_of_a_certificate_is_found() -> None:
-    content = certificate(chosen=[0, 2])
-    for place in range(len(content) * 8):
-        changed = bytearray(content)
-        changed[place // 8] ^= 1 << place % 8
-        with pytest.raises(Broken):
-            certified(bytes(changed))
-
-
-def test_a_certificate_of_another_key_is_refused() -> None:
-    with pytest.raises(Broken, match="trusted key"):
-        certified(resigned(json.loads(certificate()), signing_key(b"other")))
-
-
-def test_an_entry_left_out_of_a_certificate_is_found() -> None:
-    document = json.loads(certificate())
-    without = document | {"entries": document["entries"][:-1]}
-    with pytest.raises(Broken, match="certificate: the signature"):
-        certified(encode_canonical(without) + b"\n")
-
-
-def swapped() -> bytes:
-    document = json.loads(certificate())
-    entries = document["entries"]
-    return resigned(document | {"entries": [entries[1], entries[0], *entries[2:]]})
-
-
-def edited(**changes: Any) -> bytes:
-    document = json.loads(certificate())
-    document["entries"][1].update(changes)
-    return resigned(document)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        swapped(),
-        edited(index=2),
-        edited(index=0),
-        edited(index=5),
-        edited(index=True),
-        edited(index="1"),
-        edited(proof=[]),
-        edited(proof=["QQ=="]),
-        edited(proof="QQ=="),
-        edited(proof=[5]),
-        edited(entry=json.loads(with_members(LOG[1], actor="scheduler"))),
-        edited(more=1),
-        resigned(json.loads(certificate()) | {"entries": []}),
-        resigned(json.loads(certificate()) | {"certificate": {}}),
-        resigned(json.loads(certificate()) | {"certificate": {"subject": "ab" * 16}}),
-        resigned(json.loads(certificate()) | {"format": "expunge-certificate/2"}),
-        resigned(json.loads(certificate()) | {"checkpoint": sign_checkpoint(SIGNER, 4, bytes(32))}),
-        certificate(chosen=[0, 3]),
-        certificate(chosen=[2, 3]),
-        certificate() + b"\n",
-        certificate()[:-1],
-    ],
-)
-def test_a_certificate_that_the_signer_made_wrong_is_found(content: bytes) -> None:
-    with pytest.raises(Broken):
-        certified(content)
-
-
-def test_only_entries_of_one_subject_go_into_a_certificate() -> None:
-    log = [LOG[0], entry_of("0a1b2c3d-0b5d-4c1e-9a77-3d1f5b2c8e91", 1, None, "ab" * 16).encode()]
-    with pytest.raises(ValueError, match="one subject"):
-        certificate(log, [0, 1])
-    assert certificate(log, [0])
 
 
 def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

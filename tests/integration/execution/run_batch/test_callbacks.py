@@ -22,9 +22,9 @@ from service.execution import callbacks as hear_callback
 from service.execution.systems.sync_config import sync_systems
 from service.settings import parse_settings
 from tests.company import Company
-from tests.faults import job_vendor
-from tests.faults.eight_systems import installed, write_plugin
-from tests.faults.job_vendor import CALLBACK_SECRET, JobVendorConnector, JobVendorSandbox
+from tests.faults.harness import job_vendor
+from tests.faults.harness.eight_systems import installed, write_plugin
+from tests.faults.harness.job_vendor import CALLBACK_SECRET, JobVendorConnector, JobVendorSandbox
 from tests.integration.api.conftest import serving
 from tests.scenes import use, write
 
