@@ -10,15 +10,15 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import phonenumbers
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from connectors.base.config import (
     ConfigurationError,
@@ -28,11 +28,11 @@ from connectors.base.config import (
     check_keys,
     parse_model,
 )
-from connectors.base.destinations import service_rules
 from connectors.base.registry import connector_class
 from service.configuration.audit import AuditSettings
 from service.configuration.connections import ConnectionSettings
 from service.configuration.file import read_configuration
+from service.configuration.keys import KeySettings
 from service.configuration.server import BrokerSettings, DatabaseSettings
 
 
@@ -76,72 +76,6 @@ class ServiceSettings(SystemModel):
     def zone(self) -> ZoneInfo:
         """The time zone in which a legal day ends."""
         return ZoneInfo(self.timezone)
-
-
-class VaultSettings(SystemModel):
-    """`[keys.audit_vault]`: a Vault (or OpenBao) transit key that signs the audit log."""
-
-    url: str = Field(pattern=r"^https?://", description="where Vault is; plain http on this machine only")
-    token_file: Path = Field(description="read for every call, so that an agent can renew it there")
-    key: str = Field("expunge-audit", pattern=r"^[A-Za-z0-9_-]{1,80}$", description="its name; of the type ed25519")
-    mount: str = Field("transit", pattern=r"^[A-Za-z0-9_/-]{1,80}$", description="where the transit engine is mounted")
-    namespace: str | None = Field(None, description="the namespace, where there is one")
-    ca_file: Path | None = Field(None, description="trusted certificates, a PEM file; the system's if absent")
-
-    @field_validator("url")
-    @classmethod
-    def _encrypted_on_the_way(cls, value: str) -> str:
-        service_rules(value, allow_plain_http=False)
-        return value
-
-
-class EpochVaultSettings(VaultSettings):
-    """`[keys.epoch_vault]`: a Vault (or OpenBao) transit engine that holds the epoch keys."""
-
-    key: str = Field(
-        "expunge-epoch", pattern=r"^[A-Za-z0-9_-]{1,40}$", description="what the names of its transit keys begin with"
-    )
-
-
-class KeySettings(SystemModel):
-    """`[keys]`: secrets outside every database.
-
-    They are created in `data_directory/keys` at the first start if absent.
-    """
-
-    key_encryption_key: SecretStr | None = Field(None, description="64 hex digits; wraps the epoch keys")
-    previous_key_encryption_keys: tuple[SecretStr, ...] = Field(
-        (), description="64 hex digits each; unwrap epoch keys until `expunge encryption rotate-kek` has run"
-    )
-    epoch_directory: Path | None = Field(
-        None, description="files of the epoch keys; `keys/epochs` of the data if absent"
-    )
-    epoch_vault: EpochVaultSettings | None = Field(
-        None, description="a Vault transit engine that holds the epoch keys, instead of epoch_directory"
-    )
-    epoch_seconds: float = Field(86400.0, gt=0, description="how long one epoch key wraps new data keys")
-    epoch_backup_seconds: float = Field(
-        3 * 86400.0, ge=0, description="how long an epoch key is kept after its last data key was re-wrapped"
-    )
-    pepper: SecretStr | None = Field(None, description="64 hex digits; key of the keyed hashes")
-    added_peppers: tuple[SecretStr, ...] = Field(
-        (), description="64 hex digits each, in the order in which they were added; never taken out"
-    )
-    audit_key_directory: Path | None = Field(None, description="where audit.key and audit.pub of the audit log are")
-    audit_origin: str = Field(
-        "expunge.local/audit", pattern=r"^[a-z0-9._/-]{1,120}$", description="the audit log's name in its checkpoints"
-    )
-    audit_key: SecretStr | None = Field(None, description="64 hex digits; signs the audit log instead of audit.key")
-    audit_next_key: SecretStr | None = Field(None, description="64 hex digits; what a rotation takes after audit_key")
-    audit_vault: VaultSettings | None = Field(
-        None, description="a Vault transit key that signs the audit log; goes before audit_key"
-    )
-
-    @model_validator(mode="after")
-    def _a_next_key_follows_one(self) -> KeySettings:
-        if self.audit_next_key is not None and self.audit_key is None:
-            raise ValueError("audit_next_key follows an audit_key")
-        return self
 
 
 class IdentityGraphSettings(SystemModel):
@@ -281,6 +215,7 @@ class Settings:
         return timedelta(seconds=getattr(self.engine, f"{name}_seconds"))
 
 
+_Section = TypeVar("_Section", bound=SystemModel)
 _SECTIONS: dict[str, type[SystemModel]] = {
     "service": ServiceSettings,
     "connections": ConnectionSettings,
@@ -324,13 +259,39 @@ def load_settings(path: Path) -> Settings:
 def parse_settings(table: Mapping[str, object], *, origin: Path | None = None) -> Settings:
     """Check a configuration that was read already. Relative paths are taken from the file's directory."""
     check_keys(table, (*_SECTIONS, "identity_graph", "systems"), "configuration")
-    # Any: each section has its own model.
-    parts: dict[str, Any] = {name: parse_model(model, _table(table, name), name) for name, model in _SECTIONS.items()}
-    _check_hold_delay(parts["engine"])
     graph = table.get("identity_graph")
-    if origin is not None and not parts["service"].data_directory.is_absolute():
-        directory = origin.resolve().parent / parts["service"].data_directory
-        parts["service"] = parts["service"].model_copy(update={"data_directory": directory})
+    settings = Settings(
+        service=_section(table, ServiceSettings),
+        connections=_section(table, ConnectionSettings),
+        database=_section(table, DatabaseSettings),
+        broker=_section(table, BrokerSettings),
+        keys=_section(table, KeySettings),
+        engine=_section(table, EngineSettings),
+        retention=_section(table, RetentionSettings),
+        approval=_section(table, ApprovalSettings),
+        suppression=_section(table, SuppressionSettings),
+        audit=_section(table, AuditSettings),
+        identity_graph=None if graph is None else parse_model(IdentityGraphSettings, graph, "identity_graph"),
+        systems=_systems(table),
+        origin=origin,
+    )
+    _check_hold_delay(settings.engine)
+    service = settings.service
+    for kind in service.dedicated_workers:
+        if kind not in {system.config.connector for system in settings.systems}:
+            raise ConfigurationError(f"service.dedicated_workers: no system has the connector {kind!r}")
+    if origin is None or service.data_directory.is_absolute():
+        return settings
+    directory = origin.resolve().parent / service.data_directory
+    return replace(settings, service=service.model_copy(update={"data_directory": directory}))
+
+
+def _section(table: Mapping[str, object], model: type[_Section]) -> _Section:
+    name = next(name for name, of in _SECTIONS.items() if of is model)
+    return parse_model(model, _table(table, name), name)
+
+
+def _systems(table: Mapping[str, object]) -> tuple[ConfiguredSystem, ...]:
     entries = table.get("systems", [])
     if not isinstance(entries, list):
         raise ConfigurationError("systems: write each system as [[systems]]")
@@ -339,15 +300,7 @@ def parse_settings(table: Mapping[str, object], *, origin: Path | None = None) -
     for name in names:
         if names.count(name) > 1:
             raise ConfigurationError(f"systems[{name}]: the name is used twice")
-    for kind in parts["service"].dedicated_workers:
-        if kind not in {s.config.connector for s in systems}:
-            raise ConfigurationError(f"service.dedicated_workers: no system has the connector {kind!r}")
-    return Settings(
-        **parts,
-        identity_graph=None if graph is None else parse_model(IdentityGraphSettings, graph, "identity_graph"),
-        systems=systems,
-        origin=origin,
-    )
+    return systems
 
 
 def _check_hold_delay(engine: EngineSettings) -> None:

@@ -102,6 +102,17 @@ def lock_key(connection: Connection, prefix: str) -> LockedKey | None:
     return None if row is None else LockedKey(row.id, row.revoked_at, version_of(row))
 
 
+def lock_version(connection: Connection, key_id: UUID) -> Version:
+    """Lock an existing key until the transaction ends, and return its version in the audit log."""
+    return version_of(
+        connection.execute(
+            select(ApiKeyRow.version, ApiKeyRow.entry_hash)
+            .where(ApiKeyRow.id == key_id)
+            .with_for_update(key_share=True)
+        ).one()
+    )
+
+
 def write_revocation(connection: Connection, key_id: UUID, at: datetime) -> None:
     """Write when a locked key was revoked."""
     connection.execute(update(ApiKeyRow).where(ApiKeyRow.id == key_id).values(revoked_at=at))

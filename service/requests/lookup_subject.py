@@ -1,6 +1,6 @@
-"""Answer "did you delete me?": which requests were about this identifier, also after their values are gone.
+"""Answer "did you delete me?" with the requests about an identifier, also after their values are gone.
 
-Asked by keyed hash. Every look-up is an entry of the key that asked, in the same transaction as the answer.
+The look-up is by keyed hash. Every look-up is an entry of the key that asked, in the same transaction as the answer.
 """
 
 from __future__ import annotations
@@ -9,31 +9,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from connectors.base.values import Identifier
+from service.access.store import lock_version
 from service.domain.access.api_key import Caller
 from service.domain.audit.schema import AuditValue
 from service.domain.errors import Invalid
 from service.domain.identity.normalise import InvalidIdentifier, normalise
 from service.requests.intake.known_kinds import check_known_kind
+from service.requests.store import find_by_hash, is_suppressed
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, log_changes
-from service.store.locking import database_now, version_of
+from service.store.locking import database_now
 from service.store.stores import Stores
 
 MOST_REQUESTS = 200
-_REQUESTS = text(
-    "SELECT id, kind, state, reason, received_at, answered_at, sealed_at FROM requests WHERE id IN ("
-    " SELECT request_id FROM identifiers WHERE keyed_hash = :hash AND use IN ('planned', 'pending'))"
-    " ORDER BY created_at DESC, id LIMIT :n"
-)
-_SUPPRESSED = text("SELECT EXISTS (SELECT 1 FROM suppression_entries WHERE keyed_hash = :hash AND removed_at IS NULL)")
 
 
 @dataclass(frozen=True)
 class FoundRequest:
-    """A request about the person who was asked for."""
+    """A request about the person of the look-up."""
 
     id: UUID
     kind: str
@@ -46,14 +42,14 @@ class FoundRequest:
 
 @dataclass(frozen=True)
 class SubjectView:
-    """What is known about one identifier. Repeats nothing of it."""
+    """The requests about one identifier, and whether it is suppressed. Repeats nothing of the identifier."""
 
     requests: list[FoundRequest]
     suppressed: bool
 
 
 def lookup_subject(stores: Stores, settings: Settings, identifier: Identifier, *, caller: Caller) -> SubjectView:
-    """The newest `MOST_REQUESTS` requests, and whether the identifier is on the suppression list. Raises Invalid."""
+    """Return the newest `MOST_REQUESTS` requests, and whether the identifier is suppressed. Raises Invalid."""
     check_known_kind(settings, identifier.kind, "/identifier/kind")
     region = settings.identity_graph.default_region if settings.identity_graph else None
     try:
@@ -61,8 +57,8 @@ def lookup_subject(stores: Stores, settings: Settings, identifier: Identifier, *
     except InvalidIdentifier as error:
         raise Invalid(error.reason, field=f"/identifier/{error.field}") from None
     with stores.engine.begin() as connection:
-        rows = connection.execute(_REQUESTS, {"hash": hashed, "n": MOST_REQUESTS}).all()
-        suppressed = bool(connection.execute(_SUPPRESSED, {"hash": hashed}).scalar_one())
+        rows = find_by_hash(connection, hashed, limit=MOST_REQUESTS)
+        suppressed = is_suppressed(connection, hashed)
         _log(connection, caller, len(rows))
     found = [
         FoundRequest(
@@ -80,9 +76,6 @@ def lookup_subject(stores: Stores, settings: Settings, identifier: Identifier, *
 
 
 def _log(connection: Connection, caller: Caller, found: int) -> None:
-    key = connection.execute(
-        text("SELECT * FROM api_keys WHERE id = :id FOR NO KEY UPDATE"), {"id": caller.key_id}
-    ).one()
     data: dict[str, AuditValue] = {"what": "lookup", "found": found}
-    change = Change("key", str(caller.key_id), version_of(key), "evidence_read", None, data)
+    change = Change("key", str(caller.key_id), lock_version(connection, caller.key_id), "evidence_read", None, data)
     log_changes(connection, [change], actor=caller.actor, at=database_now(connection))

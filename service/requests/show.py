@@ -1,17 +1,16 @@
-"""Show one request: its state, its clock, its plan, its steps with every attempt, and its identifiers as masks.
+"""Show one request: its state, its deadlines, its plan, its steps with their attempts, its identifiers as masks.
 
-Decides what a reader of a request may see, and that who was shown a mask stands in the log first: a mask is personal
-data. After sealing the kinds of the identifiers are all that can be shown.
+Decides what a reader of a request may see. The reader's entry stands in the log before a mask is shown, because a mask
+is personal data. After sealing only the kinds of the identifiers can be shown.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, select, text
+from sqlalchemy import Connection
 
 from connectors.base.transitions.states import StepState
 from service.domain.errors import NotFound
@@ -21,11 +20,11 @@ from service.requests.identity.show import DoubtView, EdgeView, Picture, ReviewV
 from service.requests.planning.store import read_plan
 from service.requests.records.rows import StoredRequest
 from service.requests.records.store import read_request
+from service.requests.store import ShownStep, read_shown_attempts, read_shown_steps
 from service.store.audit_log.record_change import log_event
 from service.store.encryption.key_store import request_owner
-from service.store.locking import EVERY_GAP, database_now
+from service.store.locking import database_now
 from service.store.stores import Stores
-from service.store.tables.work import StepRow, SystemRow
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,10 @@ class VerificationView:
 
 @dataclass(frozen=True)
 class IdentifierView:
-    """An identifier as a mask, which no other value of the request has. Mask and ordinal are None once the value is
-    gone. `path`: the links that lead to it from a verified identifier."""
+    """An identifier as a mask, which no other value of the request has.
+
+    Mask and ordinal are None once the value is gone. `path`: the links that lead to it from a verified identifier.
+    """
 
     id: UUID
     ordinal: int | None
@@ -65,7 +66,7 @@ class IdentifierView:
 
 @dataclass(frozen=True)
 class BeyondView:
-    """An identifier that the walk met and left out, and that a doubt is about. No system receives it."""
+    """An identifier that a doubt is about and that the walk left out. No system receives it."""
 
     ordinal: int
     kind: str
@@ -75,9 +76,9 @@ class BeyondView:
 
 @dataclass(frozen=True)
 class AttemptView:
-    """One try of a step; `answer` is None while it runs, or if nobody lived to tell.
+    """One attempt of a step; `answer` is None while it runs, or if its worker crashed.
 
-    `look`: what a look said that followed the erasing call at once.
+    `look`: the answer of the look that followed the erasing call at once.
     """
 
     number: int
@@ -138,9 +139,10 @@ class RequestView:
 
 
 def show_request(stores: Stores, request_id: UUID, *, reader: str | None = None, masks: bool = True) -> RequestView:
-    """One consistent view, after the entry of `reader` is committed; without `masks` nothing personal is in it.
+    """Return one consistent view, after the entry of `reader` is committed.
 
-    `reader` is None for who has just changed this request, which the log says already. Raises NotFound.
+    Without `masks` the view holds no personal data. `reader` is None for a caller whose change of this request is in
+    the log already. Raises NotFound.
     """
     owner = request_owner(request_id)
     keys = stores.keys.get([owner]) if masks else {}
@@ -232,26 +234,13 @@ def _plan(connection: Connection, request: StoredRequest) -> PlanView | None:
 
 def _steps(connection: Connection, request_id: UUID) -> list[StepView]:
     attempts: dict[UUID, list[AttemptView]] = {}
-    rows = connection.execute(
-        text(
-            "SELECT a.* FROM attempts a JOIN steps s ON s.id = a.step_id WHERE s.request_id = :id"
-            " ORDER BY a.started_at, a.number"
-        ),
-        {"id": request_id},
-    )
-    for row in rows:
+    for row in read_shown_attempts(connection, request_id):
         view = AttemptView(row.number, row.phase, row.started_at, row.ended_at, row.answer, row.code, row.look)
         attempts.setdefault(row.step_id, []).append(view)
-    steps = connection.execute(
-        select(StepRow.__table__, EVERY_GAP.label("gaps"))
-        .join(SystemRow, SystemRow.name == StepRow.system)
-        .where(StepRow.request_id == request_id)
-        .order_by(StepRow.position, StepRow.system)
-    )
-    return [_step(step, attempts.get(step.id, [])) for step in steps]
+    return [_step(step, attempts.get(step.id, [])) for step in read_shown_steps(connection, request_id)]
 
 
-def _step(row: Row[Any], attempts: list[AttemptView]) -> StepView:
+def _step(row: ShownStep, attempts: list[AttemptView]) -> StepView:
     return StepView(
         id=row.id,
         system=row.system,

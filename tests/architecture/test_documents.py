@@ -44,6 +44,7 @@ from service.api.problems import TITLES
 from service.api.routes.metrics import LINE_RESULTS
 from service.cli.main import app
 from service.configuration.audit import AnchorSettings
+from service.configuration.keys import EpochVaultSettings, VaultSettings
 from service.domain.access.api_key import Scope
 from service.domain.audit.anchor import Disagreement
 from service.domain.execution.decide import AMBIGUOUS_RECORD
@@ -57,7 +58,7 @@ from service.domain.requests.deadlines import REGIMES
 from service.domain.requests.imports import IMPORT_CANCELLED, ImportFormat, ImportState
 from service.domain.requests.states import DenialReason, Progress, RequestState
 from service.domain.suppression.reappearance import ReappearancePolicy
-from service.settings import SYSTEM_EXTRAS, EpochVaultSettings, IdentityGraphSettings, VaultSettings
+from service.settings import SYSTEM_EXTRAS, IdentityGraphSettings
 from service.store.interlock import NOT_COMPARED
 from tests.architecture.pages import (
     API,

@@ -14,9 +14,10 @@ from service.api.dependencies import Context, CurrentCaller
 from service.api.schemas import ListQuery, LookupBody, ShowQuery, SubmitBody, submission_of
 from service.api.views import ReceiptView
 from service.domain.access.api_key import Scope
-from service.requests.list import Filters, Page, list_requests
+from service.requests.list import Page, list_requests
 from service.requests.lookup_subject import SubjectView, lookup_subject
 from service.requests.show import RequestView, show_request
+from service.requests.store import Filters
 
 router = APIRouter(route_class=GuardedRoute, tags=["requests"])
 

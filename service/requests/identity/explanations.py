@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, insert, select
@@ -27,6 +27,16 @@ class StoredDecision:
     doubt: str
     reason: str
     about: tuple[int, ...]
+    is_edge: bool
+    decision: str
+
+
+class _DecisionJson(TypedDict):
+    """A decision as the column `decisions` holds it."""
+
+    doubt: str
+    reason: str
+    about: list[int]
     is_edge: bool
     decision: str
 
@@ -123,7 +133,7 @@ def read_reviews(connection: Connection, request_ids: Iterable[UUID]) -> dict[UU
     return found
 
 
-def _to_json(decision: StoredDecision) -> dict[str, Any]:
+def _to_json(decision: StoredDecision) -> _DecisionJson:
     return {
         "doubt": decision.doubt,
         "reason": decision.reason,
@@ -133,7 +143,7 @@ def _to_json(decision: StoredDecision) -> dict[str, Any]:
     }
 
 
-def _of_json(stored: Mapping[str, Any]) -> StoredDecision:
+def _of_json(stored: _DecisionJson) -> StoredDecision:
     return StoredDecision(
         stored["doubt"], stored["reason"], tuple(stored["about"]), stored["is_edge"], stored["decision"]
     )

@@ -33,6 +33,7 @@ def test_filters_narrow(office: Office) -> None:
         ({"overdue": "true"}, [late]),
         ({"overdue": "false"}, [plain]),
         ({"parked": "true"}, [late]),
+        ({"parked": "false"}, [plain]),
         ({"external_reference": "late-1"}, [late]),
         ({"respond_before": datetime.now(UTC).isoformat()}, [late]),
         ({"state": "open"}, [late, plain]),
