@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import uuid
+from datetime import datetime
 from typing import Any, ClassVar
 
 from connectors.mailchimp.sandbox_jobs import JobsSandbox
@@ -27,6 +28,8 @@ from connectors.testing.sandbox import Call, ManualSetup, Result, route
 
 STATUSES = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived")
 _PAGING = frozenset({"count", "offset", "fields", "exclude_fields"})
+_WINDOW = ("since_last_changed", "before_last_changed")
+_LISTING = _PAGING | {"status", "email_type", "sort_field", "sort_dir", "unique_email_id", *_WINDOW}
 _DEFAULT_FIELDS = (("FNAME", "First Name", "text"), ("LNAME", "Last Name", "text"), ("PHONE", "Phone Number", "phone"))
 
 
@@ -76,6 +79,9 @@ class MailchimpSandbox(JobsSandbox):
                 self.state["forgotten"][list_id] = [b for b in self.state["forgotten"][list_id] if b != ban]
                 self._put_member(list_id, member)
 
+    def _stamp(self) -> str:
+        return self.now().isoformat(timespec="seconds")
+
     def _put_member(self, list_id: str, data: dict[str, Any]) -> dict[str, Any]:
         email = data["email_address"]
         key = subscriber_hash(email)
@@ -92,7 +98,7 @@ class MailchimpSandbox(JobsSandbox):
             "tags_count": len(tags),
             "notes": list(data.get("notes", ())),
             "list_id": list_id,
-            "last_changed": self.now().isoformat(),
+            "last_changed": data.get("last_changed") or self._stamp(),
         }
         self.state["members"][list_id][key] = member
         return member
@@ -192,14 +198,14 @@ class MailchimpSandbox(JobsSandbox):
     @route("GET", "/3.0/lists/{list_id}/members")
     def list_members(self, call: Call) -> Result:
         """An audience's members; archived ones only if asked for."""
-        self.only(call, _PAGING | {"status", "email_type", "sort_field", "sort_dir", "unique_email_id"})
+        self.only(call, _LISTING)
         list_id = self._audience(call)
         status = call.query.get("status")
         if status is not None and status not in STATUSES:
             raise refuse(400, "Invalid Resource", "status is not known.")
         members = self.state["members"][list_id].values()
         rows = [m for m in members if m["status"] == status or (status is None and m["status"] != "archived")]
-        return self.page(call, "members", [_shown(m) for m in rows], list_id=list_id)
+        return self.page(call, "members", [_shown(m) for m in _asked_for(call, rows)], list_id=list_id)
 
     @route("GET", "/3.0/lists/{list_id}/members/{key}")
     def get_member(self, call: Call) -> Result:
@@ -235,6 +241,7 @@ class MailchimpSandbox(JobsSandbox):
         if "status" in data and data["status"] not in STATUSES[:4]:
             raise refuse(400, "Invalid Resource", "status is not one that can be set.")
         member.update({k: v for k, v in data.items() if k in ("status", "merge_fields")})
+        member["last_changed"] = self._stamp()
         return Result(200, _shown(member))
 
     def _check_new(self, list_id: str, email: Any, status: Any) -> None:
@@ -253,7 +260,7 @@ class MailchimpSandbox(JobsSandbox):
                 "This list member cannot be removed. Can not archive a contact that is bounced, pending or archived"
             )
             raise refuse(405, "Method Not Allowed", detail)
-        member["status"] = "archived"
+        member |= {"status": "archived", "last_changed": self._stamp()}
         return Result(204)
 
     @route("POST", "/3.0/lists/{list_id}/members/{key}/actions/delete-permanent")
@@ -293,6 +300,25 @@ class MailchimpSandbox(JobsSandbox):
             for name, rows in (("exact_matches", exact if domain else []), ("full_search", full))
         }
         return Result(200, chosen(found, call.query.get("fields")))
+
+
+def _asked_for(call: Call, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Members changed after and before the named instants, both left out, in the order asked for."""
+    try:
+        since, before = (datetime.fromisoformat(call.query[name]) if name in call.query else None for name in _WINDOW)
+    except ValueError:
+        raise refuse(400, "Invalid Resource", "The timestamp is not ISO 8601.") from None
+    field, direction = call.query.get("sort_field"), call.query.get("sort_dir", "ASC")
+    if field not in (None, "last_changed") or direction not in ("ASC", "DESC"):
+        raise refuse(400, "Invalid Resource", "The order is not known here.")
+    found = []
+    for row in rows:
+        at = datetime.fromisoformat(row["last_changed"])
+        if (since is None or at > since) and (before is None or at < before):
+            found.append(row)
+    if field is None:
+        return found
+    return sorted(found, key=lambda row: datetime.fromisoformat(row[field]), reverse=direction == "DESC")
 
 
 def _without_tag(email: str) -> str:

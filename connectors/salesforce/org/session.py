@@ -11,7 +11,6 @@ import re
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -28,6 +27,7 @@ from connectors.base.errors import (
 from connectors.base.outbound.client import connector_error, limits
 from connectors.base.outbound.transport import MAX_BODY_BYTES, StrictTransport
 from connectors.base.pacing import retry_after_seconds
+from connectors.base.toolkit.http_dates import parse_http_date
 from connectors.base.toolkit.vendor_json import is_vendor_json, parse_vendor_json, without_lone_surrogates
 from connectors.salesforce.httpx_adapter import HttpxAdapter
 
@@ -127,7 +127,7 @@ class SalesforceSession(requests.Session):
         response._content = without_lone_surrogates(response.content)  # what requests itself sets
         usage = _USAGE.search(response.headers.get("Sforce-Limit-Info", ""))
         self._usage = (int(usage[1]), int(usage[2])) if usage else self._usage
-        self.told_at = _told_at(response.headers.get("Date"))
+        self.told_at = parse_http_date(response.headers.get("Date"))
         return response
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
@@ -138,15 +138,6 @@ class SalesforceSession(requests.Session):
         if self._usage is not None and self._usage[0] >= self._usage[1] * self._share:
             self._usage = None  # the next attempt asks once, and learns whether a new day has begun
             raise TemporarilyUnavailable("daily_call_budget", retry_after_seconds=_LIMIT_RETRY_SECONDS)
-
-
-def _told_at(date: str | None) -> datetime | None:
-    """The instant of a Date header (RFC 9110 5.6.7); None without one that can be read."""
-    try:
-        found = parsedate_to_datetime(date or "")
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else None
 
 
 def _bearing(token: str) -> dict[str, str]:

@@ -143,7 +143,7 @@ def test_an_idle_org_is_not_read_again_and_again() -> None:
 
 
 def test_without_the_orgs_clock_the_newest_record_is_the_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.salesforce.org.session._told_at", lambda date: None)
+    monkeypatch.setattr("connectors.salesforce.org.session.parse_http_date", lambda date: None)
     with changing() as org:
         org.put("Contact", LastName="A", Email="early@example.test", minutes_ago=45)
         connector = org.connect()
