@@ -141,7 +141,7 @@ def refusing_vendor() -> Iterator[int]:
 
 
 @pytest.mark.slow(seconds=36)
-def test_a_refused_credential_isparse_http_date_the_start_and_listed(directory: Path) -> None:
+def test_a_refused_credential_is_told_at_the_start_and_listed(directory: Path) -> None:
     with refusing_vendor() as port:
         system = (
             f'[[systems]]\nname = "support"\nconnector = "zendesk"\nbase_url = "http://127.0.0.1:{port}"\n'

@@ -79,7 +79,7 @@ def test_a_vendor_without_a_look_is_unverified() -> None:
     assert names(connector) == ["erase"]
 
 
-def test_who_needs_no_search_isparse_http_date_once() -> None:
+def test_who_needs_no_search_is_told_at_once() -> None:
     declared = {"erases_by": ErasesBy.IDENTIFIERS, "searches_first": False}
     for operations in (
         frozenset({Operation.ERASE, Operation.CONFIRM}),
