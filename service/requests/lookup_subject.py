@@ -49,7 +49,10 @@ class SubjectView:
 
 
 def lookup_subject(stores: Stores, settings: Settings, identifier: Identifier, *, caller: Caller) -> SubjectView:
-    """Return the newest `MOST_REQUESTS` requests, and whether the identifier is suppressed. Raises Invalid."""
+    """Return the newest `MOST_REQUESTS` requests, and whether the identifier is suppressed.
+
+    Raises Invalid.
+    """
     check_known_kind(settings, identifier.kind, "/identifier/kind")
     region = settings.identity_graph.default_region if settings.identity_graph else None
     try:

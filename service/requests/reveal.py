@@ -18,7 +18,10 @@ from service.store.stores import Stores
 
 @dataclass(frozen=True)
 class RevealedIdentifier:
-    """An identifier in clear. Its value never prints. `path`: the links that lead to it from a verified identifier."""
+    """An identifier in clear. Its value never prints.
+
+    `path`: the links that lead to it from a verified identifier.
+    """
 
     id: UUID
     ordinal: int

@@ -37,7 +37,10 @@ def seal_due_requests(stores: Stores, *, limit: int = 100) -> int:
 
 
 def seal_request(stores: Stores, request_id: UUID) -> None:
-    """Destroy the request's key, then empty every sealed value. Not before every step has ended and no hold is left."""
+    """Destroy the request's key, then empty every sealed value.
+
+    Allowed only after every step has ended and no hold is left.
+    """
     with stores.engine.begin() as connection:
         request = lock_request(connection, request_id)
         steps = lock_steps(connection, [request_id])[request_id]

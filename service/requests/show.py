@@ -1,4 +1,4 @@
-"""Show one request: its state, its deadlines, its plan, its steps with their attempts, its identifiers as masks.
+"""Show one request: its state, deadlines, plan, steps with attempts, and identifiers as masks.
 
 Decides what a reader of a request may see. The reader's entry stands in the log before a mask is shown, because a mask
 is personal data. After sealing only the kinds of the identifiers can be shown.

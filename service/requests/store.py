@@ -179,7 +179,10 @@ class ShownAttempt(NamedTuple):
 
 
 class ShownStep(NamedTuple):
-    """The columns of a step that a reader of its request sees. `gaps`: those of the step and those of its system."""
+    """The columns of a step that a reader of its request sees.
+
+    `gaps`: those of the step and those of its system.
+    """
 
     id: UUID
     system: str

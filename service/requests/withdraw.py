@@ -1,7 +1,7 @@
-"""Deny or revoke a request: nothing more begins, and what may have happened already is still looked at.
+"""Deny or revoke a request: no new effect begins, and possible earlier effects are still confirmed.
 
-Decides what becomes of each step, of the suppression entries, and of requests that were linked to this one: those are
-opened again, since nothing accepted is lost. A leased step is left to the engine, which asks before each effect and
+Decides the fate of each step, of the suppression entries, and of requests that were linked to this one: those are
+opened again, because nothing accepted is lost. A leased step is left to the engine, which asks before each effect and
 ends the step on record.
 """
 
@@ -68,7 +68,10 @@ def withdraw_locked(
     reason: str | None,
     actor: str,
 ) -> None:
-    """Withdraw these unfinished requests of `rows`, which are locked; the others of `rows` were linked to them."""
+    """Withdraw these unfinished requests of `rows`, which are locked.
+
+    The others of `rows` were linked to them.
+    """
     now = database_now(connection)
     withdrawn = [rows[request_id] for request_id in request_ids]
     subjects = {row.id: row.subject for row in withdrawn}

@@ -139,9 +139,9 @@ def _person(
 
 
 def _decided(reviews: Sequence[StoredReview], explanation: Explanation) -> tuple[set[Link], set[Link], set[Identifier]]:
-    """Return the links that reviews cut and followed, and the supernodes they kept; the last decision counts.
+    """Return the links that reviews cut and followed, and the supernodes they kept.
 
-    Dropped identifiers aren't among them, because their rows say it.
+    The last decision counts. Dropped identifiers aren't among them, because their rows hold that decision.
     """
     cut: set[Link] = set()
     followed: set[Link] = set()

@@ -1,8 +1,8 @@
-"""Accept some hundred lines of an import in one transaction, each for itself: a bad line doesn't stop the others.
+"""Accept some hundred lines of an import in one transaction; a bad line doesn't stop the others.
 
-Decides what becomes of each line. A line with an external reference is known by it among its API key's requests,
-another by its number in the import; sending it again gives the same request. The import's row is locked while a set is
-written, so that two connections under one key, or a cancellation, take turns with it.
+Decides the verdict on each line. A line with an external reference is recognised by it among the requests of its API
+key, another line by its number in the import; a repeated line gives the same request. The import's row is locked while
+a set is written, so that two connections under one key, or a cancellation, take turns with it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ _TRIES = 5  # Another submission may take a reference between our look and our c
 
 @dataclass(frozen=True)
 class LineRefusal:
-    """Why a line isn't accepted: a problem's code, and each place with its reason. Repeats nothing of the line."""
+    """The reason why a line isn't accepted: a problem's code, and each place with its reason.
+
+    Repeats nothing of the line.
+    """
 
     code: str
     errors: tuple[FieldProblem, ...] = ()
@@ -69,7 +72,10 @@ class LineRefusal:
 
 @dataclass(frozen=True)
 class Line:
-    """A line by its number: what it asks for, or why it can't be read. `places` are its sender's words for fields."""
+    """A line by its number: its submission, or the reason why it can't be read.
+
+    `places`: the sender's own names of the fields.
+    """
 
     number: int
     content: Submission | LineRefusal = field(repr=False)
@@ -88,16 +94,16 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one line."""
+    """The verdict on one line."""
 
     line: int
     result: Accepted | LineRefusal
 
 
 def accept_lines(stores: Stores, settings: Settings, importing: Import, lines: Sequence[Line]) -> list[Verdict]:
-    """One verdict per line, in their order; what it says is committed. Raises WrongState if the import was cancelled.
+    """Return one committed verdict per line, in the order of the lines.
 
-    The numbers of one call differ from each other.
+    The numbers of one call differ from each other. Raises WrongState if the import was cancelled.
     """
     results: dict[int, Accepted | LineRefusal] = {}
     checked: dict[int, CheckedSubmission] = {}
@@ -117,7 +123,10 @@ def accept_lines(stores: Stores, settings: Settings, importing: Import, lines: S
 
 
 def fault(importing: Import, number: int, error: Exception) -> LineRefusal:
-    """The verdict on a line that a fault of ours keeps out. The error's text may be personal and isn't logged."""
+    """Return the verdict on a line that isn't accepted because of an error of ours.
+
+    The error's text may be personal and isn't logged.
+    """
     log.error("import_line_failed", import_id=str(importing.id), line=number, **fault_of(error))
     return LineRefusal(INTERNAL)
 
@@ -141,9 +150,10 @@ class _Writing:
     def results(
         self, checked: Mapping[int, CheckedSubmission], unreadable: Mapping[int, Accepted | LineRefusal]
     ) -> dict[int, Accepted | LineRefusal]:
-        """Write the set. If an unexpected error stops it, write its halves, until the line that causes it is alone.
+        """Write the set and return the result of each line.
 
-        A refusal of the whole import and a store that doesn't answer are no line's fault: both are raised.
+        After an unexpected error each half of the set is written, until the line that causes the error is alone. A
+        refusal of the whole import and a store that doesn't answer are no line's error: both are raised.
         """
         self._checked = checked
         try:
@@ -163,7 +173,10 @@ class _Writing:
         return results | self.results({number: checked[number] for number in numbers[half:]}, {})
 
     def _written(self, unreadable: Mapping[int, Accepted | LineRefusal]) -> dict[int, Accepted | LineRefusal]:
-        """Write the set. A set that met another submission at a unique reference is looked at and written again."""
+        """Write the set.
+
+        A set whose reference another submission took meanwhile is checked and written again.
+        """
         with self._stores.engine.begin() as connection:
             known = self._known(connection)
             self._server_started_at = connection.execute(text("SELECT pg_postmaster_start_time()")).scalar_one()
@@ -197,7 +210,10 @@ class _Writing:
             return self._write(connection, sealed, unreadable)
 
     def _known(self, connection: Connection) -> dict[int | str, KnownLine]:
-        """Requests that these lines may mean: by number without a reference, by reference those of the same API key."""
+        """Return the requests that these lines may repeat.
+
+        A line without a reference repeats the request of its number, a line with one a request of the same API key.
+        """
         references = [c.submission.external_reference for c in self._checked.values()]
         given = [reference for reference in references if reference is not None]
         rows = known_lines(connection, self._import.id, self._import.submitted_by, self._checked, given)

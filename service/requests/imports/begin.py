@@ -1,7 +1,7 @@
-"""Begin an import, or go on with the one that this Idempotency-Key began; and note that its body came whole.
+"""Begin an import, or continue the one of this Idempotency-Key; note that its whole body has arrived.
 
-Decides what an import is known by: the API key and the Idempotency-Key, for as long as the import is there. What
-becomes of each line is accept_lines' business.
+Decides how an import is recognised: by the API key and the Idempotency-Key, as long as the import exists.
+`accept_rows.py` decides the verdict on each line.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def cancel_import(stores: Stores, import_id: UUID, *, actor: str, submitted_by: 
 
 
 def revoke_cancelled(stores: Stores, *, portions: int = 20) -> int:
-    """Revoke what cancelled imports still have open, some portions of it. Returns how many requests were revoked."""
+    """Revoke open requests of cancelled imports, some portions of them. Return how many were revoked."""
     revoked = 0
     for _ in range(portions):
         with stores.engine.begin() as connection:
@@ -73,7 +73,7 @@ def _change(
 
 
 def _revoke_portion(connection: Connection, import_id: UUID) -> int:
-    """The import's row is locked first, as by whoever writes its lines: none can come in behind the last portion."""
+    """Lock the import's row first, as its writers do, so that no line is written after the last portion."""
     importing = lock_import(connection, import_id)
     if importing.state != ImportState.CANCELLING:
         return 0

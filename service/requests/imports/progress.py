@@ -62,7 +62,7 @@ class ImportView(ImportSummary):
 
 @dataclass(frozen=True)
 class PlaceError:
-    """What is wrong at one place of a line."""
+    """An error at one place of a line."""
 
     field: str
     reason: str

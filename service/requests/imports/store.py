@@ -112,7 +112,10 @@ _LOCK = _READ.with_for_update(key_share=True)
 
 
 def read_imports(connection: Connection, *, limit: int, after: tuple[datetime, UUID] | None) -> list[StoredImport]:
-    """Return imports, newest first, up to `limit`; `after`: creation and id of the last one of the page before."""
+    """Return up to `limit` imports, newest first.
+
+    `after`: creation and id of the last import of the page before.
+    """
     if after is None:
         rows = execute(connection, _FIRST_PAGE, {"n": limit}).all()
     else:

@@ -1,6 +1,6 @@
-"""What a new request's row and its first entry say, from a sealed submission and the database's clock.
+"""Build a new request's row and first entry from a sealed submission and the database's clock.
 
-Decides state, next action, deadlines and the receipt; requests.records.insert writes the rows.
+Decides state, next action, deadlines and the receipt; `requests.records.insert` writes the rows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TICK = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the submitter is told: public, without personal data, the same for every repetition."""
+    """The submitter's receipt: public, without personal data, the same for every repetition."""
 
     id: str
     kind: str
@@ -55,8 +55,10 @@ def new_request(
     of_import: ImportLine | None = None,
     actor: str | None = None,
 ) -> NewRequest:
-    """The row, its identifiers and its entry. `created_at` orders requests that are written together; `actor` is who
-    opens it where nobody's key does."""
+    """Return the row, its identifiers and its entry.
+
+    `created_at` orders requests that are written together. `actor` opens a request that has no API key.
+    """
     submission = sealed.checked.submission
     regime = REGIMES[submission.regime]
     zone = settings.service.zone

@@ -1,6 +1,6 @@
-"""Find out which earlier requests a submission repeats, and link a submission to the request that covers it.
+"""Find the earlier requests that a submission repeats, and link it to the request that covers it.
 
-Decides what counts as a replay, as a reference in use, and as the same data subject. Writes nothing by itself.
+Decides what counts as a replay, as a reference in use, and as the same data subject. Writes nothing itself.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def key_name(submission: Submission) -> KeyName | None:
 
 
 def reference_name(submission: Submission) -> ReferenceName | None:
-    """Return the name under which the submission's external reference is unique; None if it has no reference."""
+    """Return the name under which the submission's reference is unique; None if it has no reference."""
     if submission.external_reference is None:
         return None
     return submission.submitted_by, submission.external_reference
@@ -111,13 +111,13 @@ def values_of(submissions: Iterable[CheckedSubmission], import_id: UUID | None =
 def open_requests(
     connection: Connection, submissions: Iterable[CheckedSubmission], import_id: UUID | None = None
 ) -> list[Holder]:
-    """Who covers what of these, in the caller's transaction."""
+    """Return the unfinished requests that cover these, in the caller's transaction."""
     rows = connection.exec_driver_sql(OPEN_REQUESTS, values_of(submissions, import_id))
     return [Holder(*row) for row in rows]
 
 
 class Links:
-    """Who covers whom: unfinished requests of the store, and earlier submissions of the set."""
+    """The requests that cover others: unfinished ones of the store, and earlier submissions of the set."""
 
     def __init__(self, holders: Iterable[Holder]) -> None:
         self._holders: dict[bytes, dict[UUID, None]] = {}

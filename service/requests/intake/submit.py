@@ -1,8 +1,8 @@
-"""Accept requests: from here on they can't be lost. One statement writes everything; nothing else happens in HTTP.
+"""Accept requests: no accepted request is ever lost, because one statement writes all of its rows.
 
-Decides what repeats an earlier submission, and which request a second one is linked to. Submissions that come together
-are written together: one reading, one statement for their keys, one insertion, one commit. Each is answered for itself,
-and one that can't be written with the others is told to come alone.
+Nothing else happens in the HTTP call. Decides which submission repeats an earlier one, and which request a second one
+is linked to. Submissions that arrive together are written together: one reading, one statement for their keys, one
+insertion, one commit. Each has its own answer; a submission that can't be written with the others is repeated alone.
 
 The data keys are made first, in their own database: a crash in between leaves keys without requests, which the sweeper
 removes.
@@ -57,7 +57,10 @@ _PATIENCE = timedelta(milliseconds=200)
 
 
 class RetryIndividually(Exception):  # noqa: N818 - says what the caller does next
-    """The submission must be repeated without the others; nothing was written for it. A single one never gets this."""
+    """The submission must be repeated without the others, because nothing was written for it.
+
+    A submission that comes alone never gets this.
+    """
 
 
 def submit_request(stores: Stores, settings: Settings, submission: Submission) -> Receipt:
@@ -92,7 +95,10 @@ def submit_requests(stores: Stores, settings: Settings, submissions: Sequence[Su
 
 
 def _judged(before: Before, checked: Mapping[int, CheckedSubmission]) -> dict[int, Receipt | Exception]:
-    """What is known without writing. Of two with one key or reference the later comes alone, once the first is in."""
+    """Return the answers that are known without writing.
+
+    Of two submissions with one key or reference the later is repeated alone, after the first is written.
+    """
     results: dict[int, Receipt | Exception] = {}
     taken: set[tuple[str, KeyName | ReferenceName]] = set()
     for place, each in checked.items():

@@ -1,7 +1,7 @@
-"""Make a submission ready to be written: checked, in normal form, sealed under a key of its request's own.
+"""Prepare a submission for writing: check it, normalise it, and seal it under a key of its own.
 
-Decides what can be accepted and what a repetition is recognised by. Writes nothing to the main store; the data key is
-made in the key store before anything refers to it.
+Decides what can be accepted and how a repetition is recognised. Writes nothing to the main store; the data key is made
+in the key store before anything refers to it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class CheckedSubmission:
-    """A submission that can be accepted: identifiers in normal form without repeats, and what it is recognised by."""
+    """A submission that can be accepted: normalised identifiers without repeats, and its fingerprints."""
 
     submission: Submission
     identifiers: tuple[tuple[Identifier, SubmittedIdentifier], ...] = field(repr=False)
@@ -75,7 +75,7 @@ class CheckedSubmission:
 
 @dataclass(frozen=True)
 class SealedSubmission:
-    """A new request with everything that doesn't depend on the store: its id, pseudonym and sealed identifiers."""
+    """The parts of a new request that don't depend on the store: id, pseudonym, sealed identifiers."""
 
     request_id: UUID
     subject: str
@@ -106,9 +106,9 @@ def check_submission(
 def seal_submissions(
     stores: Stores, checked: Sequence[CheckedSubmission], server_started_at: datetime
 ) -> list[SealedSubmission]:
-    """New requests, each under a key of its own that is durable when they are: one statement for all of them.
+    """Return new requests, each under a key of its own; one statement makes all keys durable.
 
-    They must be written to the server that started then, which the insertion sees to.
+    The requests must be written to the server that started then, which the insertion checks.
     """
     request_ids = [uuid4() for _ in checked]
     owners = [request_owner(request_id) for request_id in request_ids]

@@ -1,12 +1,13 @@
-"""Look at requests whose steps moved on, and take what follows: freeze, let later systems begin, answer, plan sealing.
+"""Check requests whose steps changed, and carry out the transitions that are due.
 
-Decides from the rows as they are, never from what a message said, so looking twice is harmless. "Every step ended" is a
-predicate over rows; no callback of any queue can lose it.
+The transitions are: freeze a plan, let later systems start, answer the request, plan its sealing. Decides from the rows
+as they are, never from a message, so that a second check does no harm. "Every step has ended" is a predicate over rows,
+so that no queue can lose it.
 
-Whoever changes what may let something follow asks for a look in the same transaction (storage.rows.check_again). Here
-the asking is taken first and the rows are read afterwards, by a later statement: it sees at least what was committed
-with the asking that it took. Of two last answers that are committed at once, the one whose commit is later leaves an
-asking behind that finds both. If nothing can be made of it the asking comes back with the transaction.
+Each transaction that may make a transition due adds a check of the request (`planning.request_checks`). Here the check
+is deleted first and the rows are read afterwards, by a later statement, which therefore sees at least the rows that
+were committed with the check. Of two last answers that are committed at once, the later commit leaves a check that
+finds both. If the transaction fails, its rollback restores the check.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ log = structlog.get_logger(__name__)
 
 
 def advance_requests(stores: Stores, settings: Settings, *, limit: int = 500) -> int:
-    """Advance the requests that somebody asked to be looked at, and those whose patience for searches is over.
+    """Advance the requests with a due check, and those whose time for searches is over.
 
-    One transaction for all of them, with one statement for each kind of thing that follows. If one of them can't be
-    advanced, they are taken one by one, so that it alone stays where it is. Returns how many were looked at with
-    success.
+    One transaction advances all of them, with one statement for each kind of transition. If one of them can't be
+    advanced, each is advanced alone, so that only that one stays as it is. Returns the number of requests that were
+    checked with success.
     """
     ids: list[UUID] = []
     try:

@@ -118,7 +118,7 @@ def _freeze(
     planned: Sequence[tuple[PlannedRequest, Sequence[StoredStep]]],
     now: datetime,
 ) -> list[_Plan]:
-    """The plans of these requests and their steps, written, with their identifiers on the suppression list."""
+    """Write the plans of these requests, their steps, and their identifiers on the suppression list."""
     hashes, added = _plan_identifiers(connection, [request for request, _ in planned], now)
     connectors = connectors_of_systems(connection)
     rules = _rules(settings)
@@ -167,7 +167,10 @@ def _plan(
 
 
 def _plan_steps(connection: Connection, plans: Sequence[_Plan], starts: Set[UUID]) -> None:
-    """Steps that are new to a plan and don't begin with it: nobody searched there yet, or it waits for its approval."""
+    """Write the plan's version to the steps that are new to a plan and don't start with it.
+
+    Such a step wasn't searched yet, or its plan waits for approval.
+    """
     rows = [(s.id, p.version) for p in plans for s in p.steps if s.plan_version is None and s.id not in starts]
     enter_plan(connection, dict(rows))
 
@@ -191,8 +194,11 @@ def _frozen(plan: _Plan, starts: Mapping[UUID, Sequence[Start]]) -> Change:
 def _plan_identifiers(
     connection: Connection, requests: Sequence[PlannedRequest], now: datetime
 ) -> tuple[dict[UUID, frozenset[bytes]], Counter[UUID]]:
-    """All that is settled belongs to the plan; what wasn't in an earlier version is of this one, and goes on the
-    suppression list. Returns the keyed hashes in each plan, and how many of each request are new on the list."""
+    """Add all settled identifiers to the plan, and the new ones to the suppression list.
+
+    An identifier is new if no earlier version of the plan has it. Returns the keyed hashes in each plan, and how many
+    identifiers of each request are new on the list.
+    """
     hashes: dict[UUID, set[bytes]] = {request.id: set() for request in requests}
     for request_id, keyed_hash in planned_hashes(connection, [r.id for r in requests if r.plan_version]):
         hashes[request_id].add(keyed_hash)

@@ -41,7 +41,7 @@ class DueTransitions(NamedTuple):
 
 
 def next_transitions(connection: Connection, request_ids: Iterable[UUID]) -> list[DueTransitions]:
-    """Return which transitions these requests are due for; requests without any are left out. Locks nothing.
+    """Return the transitions that are due, for those of these requests that have any. Locks nothing.
 
     The transaction that carries a transition out locks the request and reads again.
     """

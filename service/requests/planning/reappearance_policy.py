@@ -1,7 +1,8 @@
-"""Which plans of re-appeared people a second person must approve: all of them, unless the policy is to erase.
+"""Choose the plans of re-appeared people that a second person must approve.
 
-Decides that the policy `erase` holds only for whom the list knew. A phone number that was given to somebody else leads
-the walk to that person: their other identifiers never stood on the list, so such a plan waits for a human all the same.
+All of them need it, unless the policy is `erase` and the list knew every planned identifier. A phone number that was
+given to another person leads the walk to that person: the other identifiers of that person were never on the list, so
+such a plan waits for a human under every policy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Let frozen plans' steps begin: at once in the first position, the later ones after them or their patience.
+"""Start the steps of frozen plans.
 
-Decides when each system's step begins. Runs inside a transaction of the caller that has locked the requests and their
-steps; whoever freezes a plan that needs no approval writes both in one go.
+The steps of the first position start at once, later ones after them or when their waiting time is over. Decides when
+each system's step starts. Runs inside a transaction of the caller, which has locked the requests and their steps; a
+plan that needs no approval is frozen and released in one transaction.
 """
 
 from __future__ import annotations
@@ -49,9 +50,10 @@ def release_plan(
 def start_steps(
     connection: Connection, settings: Settings, plans: Mapping[UUID, tuple[int, Sequence[StoredStep]]], now: datetime
 ) -> dict[UUID, list[Start]]:
-    """How those of these requests' steps begin that have waited for their plan (its version, all of its steps).
+    """Return how the steps of these requests start that have waited for their plan.
 
-    Held requests' steps park. A step that hasn't been searched yet goes on searching and follows by itself.
+    `plans`: for each request its version and all of its steps. Steps of held requests park. A step that wasn't searched
+    yet continues its search and starts by itself.
     """
     held = held_requests(connection, list(plans))
     patient_until = now + settings.seconds("order_timeout")
@@ -92,7 +94,10 @@ def _start(
 
 
 def audit_data_of(starts: Sequence[Start]) -> dict[str, list[str]]:
-    """What the request's entry says of the steps that begin, if any does; one that parks has an entry of its own."""
+    """Return the data of the request's entry about the steps that start, if any starts.
+
+    A step that parks has an entry of its own.
+    """
     due = [each for each in starts if each.to.state is StepState.DUE]
     if not due:
         return {}
@@ -107,7 +112,7 @@ def write_starts_of(
     actor: str,
     at: datetime,
 ) -> None:
-    """Write how they begin, in one statement; where none is due now, somebody looks again."""
+    """Write how the steps start, in one statement, and log it with `audit_starts`."""
     write_starts(connection, [each for own in starts.values() for each in own])
     audit_starts(connection, requests, starts, actor=actor, at=at)
 
@@ -120,7 +125,7 @@ def audit_starts(
     actor: str,
     at: datetime,
 ) -> None:
-    """What is to be said of steps that are written where they begin."""
+    """Log the steps that park at their start, and add a check of each request without a due step."""
     parked = [
         Change(
             "step",

@@ -1,18 +1,18 @@
-"""Ask that requests be looked at whose steps' moves may let something follow; for the others nobody needs to look.
+"""Add checks of the requests for which a step's transition may make another transition due.
 
-Decides it from the move and from what never changes, so that two moves that are recorded at once can't each leave the
-asking to the other. requests.planning.next_transitions has the conditions that this must not miss:
+Decides it from the transition and from columns that never change, so that of two transitions that are recorded at once
+each adds its own check. `requests.planning.next_transitions` has the conditions that must not be missed:
 
-- a plan is frozen when searches end: every move of a step that isn't in a plan yet may let that follow;
-- a request is answered and sealed when steps have ended or are accepted; a step that is due again is neither;
-- later systems go on when an earlier step leaves the phases that they wait for, or when they begin to wait. Which steps
-  stand behind another one is written when they are opened, and stays.
+- a plan is frozen when searches end: every transition of a step that isn't in a plan yet may make that due;
+- a request is answered and sealed when its steps have ended or are accepted; a step that is due again is neither;
+- later systems continue when an earlier step leaves the phases that they wait for, or when they begin to wait. The
+  steps behind another one are written when they are opened, and stay.
 
-One thing may be left to another step: the asking after an end, if that step is due, since it has to end as well and its
-end is recorded later than this was read. Its recorder may see this one leased yet, because this transaction isn't
-committed; then it asks, and whoever looks sees a leased step and looks again after the time of a lease, until none is
-leased (advance_requests). A step that stops being due in any other way is asked for by who moved it. So of five systems
-one asks for a request, not five.
+One check may be left to another step: the check after an end, if that step is due, because it must end as well and its
+end is recorded later than this reading. Its recorder may read this step as leased, because this transaction isn't
+committed yet; then it adds a check, which finds a leased step and is repeated after the time of a lease, until no step
+is leased (`advance_requests`). The writer of any other transition of a due step adds a check itself. Of five systems
+therefore one adds a check of a request, not five.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Start requests whose identities are resolved: search in each system first, or freeze the plan at once.
+"""Start requests whose identities are resolved: search each system first, or freeze the plan at once.
 
 Decides that a request none of whose systems needs a search waits for no search: its plan is frozen in the same
 transaction, under the same guards. Runs inside a transaction of the caller that has locked the requests.

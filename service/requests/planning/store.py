@@ -1,4 +1,4 @@
-"""Read and write plans, suppression entries and request checks; open and lock the steps that a plan reads.
+"""Read and write plans, suppression entries and request checks; open and lock a plan's steps.
 
 Decides nothing; the caller holds the requests' locks where a function says so.
 """
@@ -146,7 +146,7 @@ _REMOVE_ENTRIES = (
 
 
 def plans_with_others(connection: Connection, request_ids: Collection[UUID]) -> frozenset[UUID]:
-    """Return those of these re-appearances that plan an identifier which the earlier request hadn't on the list."""
+    """Return the re-appearances whose plan has an identifier that the earlier request had not on the list."""
     return frozenset(execute(connection, _WITH_OTHERS, {"ids": uuid_array(request_ids)}).scalars())
 
 

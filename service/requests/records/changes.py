@@ -1,6 +1,6 @@
-"""Change the state of requests: UPDATEs of the table `requests`, each with its audit entries in the same statement.
+"""Change the state of requests: each UPDATE of `requests` writes its audit entries with it.
 
-Decides nothing; the caller holds the rows' locks and says what each entry holds. Columns that the audit log doesn't
+Decides nothing; the caller holds the rows' locks and gives the data of each entry. Columns that the audit log doesn't
 record change in `schedule.py`.
 """
 
@@ -44,7 +44,10 @@ _Values: TypeAlias = dict[object, object]
 
 
 class _Transition:
-    """An UPDATE of one request and its twin for many; one row is named by plain values, because arrays cost more."""
+    """An UPDATE of one request and its twin for many.
+
+    One row is named by plain values, because arrays cost more.
+    """
 
     def __init__(self, values: _Values) -> None:
         self.one = (
@@ -206,7 +209,7 @@ _START_SEARCHES = _Transition(
 def enter_plan_version(
     connection: Connection, changes: Sequence[Change], *, unapproved: Collection[UUID], actor: str, at: datetime
 ) -> None:
-    """Write that the next version of these requests' plans is frozen; `unapproved` wait for a second person.
+    """Write that the next version of these requests' plans is frozen; `unapproved` wait for approval.
 
     A request that was answered already stays answered, and gets no reason, while the new version is carried out.
     """

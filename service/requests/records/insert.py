@@ -1,7 +1,7 @@
-"""Insert new requests with their identifiers, audit entries and Idempotency-Keys: one statement for one or many.
+"""Insert new requests with their identifiers, audit entries and Idempotency-Keys, in one statement.
 
 The hash of a request's first audit entry is in its row from the beginning, so nothing is updated afterwards. Decides no
-value of a row: requests.intake.build does.
+value of a row: `requests.intake.build` does.
 """
 
 from __future__ import annotations

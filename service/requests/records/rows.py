@@ -61,7 +61,10 @@ class StoredRequest(NamedTuple):
 
 
 class PlannedRequest(NamedTuple):
-    """The columns that opening steps, freezing and releasing a plan read. `fair_queue` is that of its steps."""
+    """The columns that opening steps, freezing and releasing a plan read.
+
+    `fair_queue`: that of its steps.
+    """
 
     id: UUID
     subject: str

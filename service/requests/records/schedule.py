@@ -157,9 +157,10 @@ _WRITE_ORIGINS = (
 
 
 def forget_attempts(connection: Connection, *, age: timedelta, limit: int) -> list[UUID]:
-    """Mark requests that were sealed longer than `age` ago as having no attempts. Return which, up to `limit`.
+    """Mark up to `limit` requests, sealed longer than `age` ago, as having no attempts. Return them.
 
-    The caller deletes the attempts in the same transaction. Locked requests are skipped."""
+    The caller deletes the attempts in the same transaction. Locked requests are skipped.
+    """
     return execute(connection, _FORGET_ATTEMPTS, {"age": age, "n": limit}).scalars()
 
 

@@ -111,7 +111,10 @@ _LOCK_LINKED = (
 
 
 def head_of_links(connection: Connection, request: StoredRequest) -> UUID:
-    """Return the request at the end of a chain of links: a linked one that was fulfilled has no plan of its own."""
+    """Return the request at the end of a chain of links.
+
+    A linked request that was fulfilled has no plan of its own.
+    """
     head, after = request.id, request.duplicate_of
     while after is not None:
         head, after = execute(connection, _LINK, {"id": after}).one()
@@ -145,7 +148,7 @@ _LOCK_LEASED = (
 
 
 def lock_leased_plain(connection: Connection, fences: Mapping[UUID, int]) -> list[PlannedRequest]:
-    """Lock those of these requests whose lease is still valid, that never were reviewed and never had a doubt."""
+    """Lock the requests of these with a valid lease that had neither a review nor a doubt."""
     values = {"ids": uuid_array(fences), "fences": int_array(fences.values())}
     return [PlannedRequest._make(row) for row in execute(connection, _LOCK_LEASED_PLAIN, values).all()]
 
@@ -180,7 +183,10 @@ _LOCK_LEASED_PLAIN = (
 
 
 def pick_identities(connection: Connection, limit: int) -> list[UUID]:
-    """Return up to `limit` requests to search next, by time left; at most half of them from one import first."""
+    """Return up to `limit` requests to search next, by time left.
+
+    At most half of them are taken from one import first.
+    """
     values = {"n": limit, "half": most_of_one_bulk(limit), "urgent": URGENT_FAIR_QUEUE, "single": DEFAULT_FAIR_QUEUE}
     return execute(connection, _PICK, values).scalars()
 
@@ -189,7 +195,7 @@ _PICK = load_sql(__package__, "pick_identities")
 
 
 def lock_missed_deadlines(connection: Connection, limit: int) -> list[StoredRequest]:
-    """Lock unfinished requests whose `respond_by` has passed and that aren't marked; locked ones are skipped."""
+    """Lock unmarked unfinished requests whose `respond_by` has passed; locked ones are skipped."""
     return [StoredRequest._make(row) for row in execute(connection, _LOCK_MISSED, {"n": limit}).all()]
 
 
