@@ -35,7 +35,7 @@ from service.requests.planning.store import (
 from service.requests.records.changes import enter_first_plan, enter_plan_version
 from service.requests.records.rows import PlannedRequest, request_change
 from service.requests.steps.schedule import enter_plan
-from service.requests.steps.store import Start
+from service.requests.steps.starts import Start
 from service.settings import Settings
 from service.store.audit_log.record_change import Change
 

@@ -28,7 +28,7 @@ from service.requests.holds.active import held_requests
 from service.requests.planning.store import StoredStep, lock_plan_steps
 from service.requests.records.changes import release
 from service.requests.records.rows import StoredRequest, VersionedRequest, request_change
-from service.requests.steps.store import Start, write_starts
+from service.requests.steps.starts import Start, write_starts
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, log_changes
 from service.store.locking import request_check, version_of

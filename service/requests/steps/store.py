@@ -1,7 +1,7 @@
-"""Write steps: the only UPDATEs of the table `steps`, each change of state with its audit entry.
+"""Write steps: each change of state with its audit entry, in one statement.
 
-Decides nothing: `service.domain.execution.decide` says where a step goes, and the caller holds the rows' locks. Due
-times, deadlines and queues change without an entry, because the audit log doesn't record them.
+Decides nothing: `service.domain.execution.decide` chooses a step's transition, and the caller holds the rows' locks.
+`starts.py` writes the start of a plan's steps, `schedule.py` the columns that the audit log doesn't record.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import (
@@ -20,6 +20,7 @@ from sqlalchemy import (
     DateTime,
     Integer,
     LargeBinary,
+    TableValuedAlias,
     Text,
     Update,
     Uuid,
@@ -40,19 +41,16 @@ from sqlalchemy.types import NullType
 from connectors.base.transitions.results import remaining_counts
 from connectors.base.transitions.states import Membership, Phase, StepFacts, StepState, Transition
 from service.domain.audit.schema import AuditValue
-from service.requests.steps.rows import LockedStep, StartingStep, WholeStep
+from service.requests.steps.rows import LockedStep, WholeStep
 from service.store.arrays import (
     BinaryArray,
     array_parameter,
     bool_array,
     int_array,
-    nullable_array,
-    timestamp_array,
     uuid_array,
 )
 from service.store.audit_log.log import append_with
 from service.store.audit_log.record_change import Change, chain_entries
-from service.store.execute import execute
 from service.store.locking import version_of
 from service.store.tables.work import BatchRow, StepRow
 
@@ -91,71 +89,9 @@ class StepTransition(NamedTuple):
     findings: Findings | None = None
 
 
-def _write(*, with_findings: bool) -> Update:
-    """Return the statement; a null in an entry leaves its column unchanged."""
-    arrays = [
-        array_parameter("ids", Uuid()),
-        array_parameter("hashes", LargeBinary()),
-        array_parameter("of", Integer()),
-    ]
-    columns = [column("id", Uuid), column("hash", LargeBinary), column("entry", Integer)]
-    if with_findings:
-        arrays += [array_parameter("found", Boolean()), array_parameter("records", LargeBinary())]
-        arrays += [array_parameter("record_hashes", Text()), array_parameter("counts", JSONB())]
-        columns += [column("found", Boolean), column("records", LargeBinary)]
-        columns += [column("record_hashes", Text), column("counts", JSONB)]
-    n = func.unnest(*arrays).table_valued(*columns).render_derived(name="n")
-    e = (
-        func.jsonb_to_recordset(cast(bindparam("entries_of_steps", type_=NullType()), JSONB))
-        .table_valued(*_ENTRY_COLUMNS)
-        .render_derived(name="e", with_types=True)
-    )
-    now = cast(bindparam("now", type_=NullType()), DateTime(timezone=True))
-    open_batch = (
-        select(BatchRow.id)
-        .where(BatchRow.id == StepRow.batch_id, BatchRow.ended_at.is_(None), BatchRow.phase == e.c.phase)
-        .scalar_subquery()
-    )
-    values: dict[InstrumentedAttribute[object], object] = {
-        StepRow.phase: e.c.phase,
-        StepRow.state: e.c.state,
-        StepRow.reason: e.c.reason,
-        StepRow.due_at: e.c.due_at,
-        StepRow.consecutive_attempts: e.c.consecutive_attempts,
-        StepRow.plan_rounds: e.c.plan_rounds,
-        StepRow.effect_possible: e.c.effect_possible,
-        StepRow.effect_at: case((e.c.had_effect, now), else_=StepRow.effect_at),
-        StepRow.erased: func.coalesce(e.c.erased, StepRow.erased),
-        StepRow.remaining: func.coalesce(e.c.remaining, StepRow.remaining),
-        StepRow.retained: e.c.retained,
-        StepRow.not_covered: func.coalesce(e.c.not_covered, StepRow.not_covered),
-        StepRow.waits_for_order: func.coalesce(e.c.waits_for_order, StepRow.waits_for_order),
-        StepRow.plan_version: func.coalesce(StepRow.plan_version, e.c.plan_version),
-        StepRow.batch_id: case(
-            (e.c.membership == Membership.LEAVES.value, e.c.batch_id),
-            (e.c.membership == Membership.STAYS.value, func.coalesce(e.c.batch_id, StepRow.batch_id)),
-            else_=open_batch,
-        ),
-        StepRow.ended_at: case((e.c.ended, now), else_=null()),
-        StepRow.version: StepRow.version + 1,
-        StepRow.entry_hash: n.c.hash,
-        StepRow.records_accepted: or_(StepRow.records_accepted, e.c.accepts_records),
-    }
-    if with_findings:
-        values |= {
-            StepRow.located: or_(StepRow.located, n.c.found),
-            # A person's decision that doubtful records are the data subject's holds for one search: what a later
-            # search finds was not seen.
-            StepRow.records_accepted: StepRow.records_accepted & ~n.c.found,
-            StepRow.records: case((n.c.found, n.c.records), else_=StepRow.records),
-            StepRow.record_hashes: case(
-                (n.c.found, cast(n.c.record_hashes, ARRAY(LargeBinary))), else_=StepRow.record_hashes
-            ),
-            StepRow.counts: func.coalesce(n.c.counts, StepRow.counts),
-        }
-    return update(StepRow).values(values).where(StepRow.id == n.c.id, e.c.entry == n.c.entry)
+_Values: TypeAlias = dict[InstrumentedAttribute[object], object]
 
-
+# A null in an entry leaves its column unchanged. Many steps share an entry, so that it is sent once for all of them.
 _ENTRY_COLUMNS = (
     column("entry", Integer),
     column("phase", Text),
@@ -177,6 +113,84 @@ _ENTRY_COLUMNS = (
     column("ended", Boolean),
     column("accepts_records", Boolean),
 )
+_ENTRIES = (
+    func.jsonb_to_recordset(cast(bindparam("entries_of_steps", type_=NullType()), JSONB))
+    .table_valued(*_ENTRY_COLUMNS)
+    .render_derived(name="e", with_types=True)
+)
+
+
+def _steps_parameter(*, with_findings: bool) -> TableValuedAlias:
+    """Return the statement's steps, one row each: id, new hash, number of its entry, findings."""
+    arrays = [
+        array_parameter("ids", Uuid()),
+        array_parameter("hashes", LargeBinary()),
+        array_parameter("of", Integer()),
+    ]
+    columns = [column("id", Uuid), column("hash", LargeBinary), column("entry", Integer)]
+    if with_findings:
+        arrays += [array_parameter("found", Boolean()), array_parameter("records", LargeBinary())]
+        arrays += [array_parameter("record_hashes", Text()), array_parameter("counts", JSONB())]
+        columns += [column("found", Boolean), column("records", LargeBinary)]
+        columns += [column("record_hashes", Text), column("counts", JSONB)]
+    return func.unnest(*arrays).table_valued(*columns).render_derived(name="n")
+
+
+def _write(*, with_findings: bool) -> Update:
+    """Return the statement that writes transitions, with the findings of searches or without."""
+    n, e = _steps_parameter(with_findings=with_findings), _ENTRIES
+    values = _transition_values(e) | {StepRow.version: StepRow.version + 1, StepRow.entry_hash: n.c.hash}
+    if with_findings:
+        values |= _finding_values(n)
+    return update(StepRow).values(values).where(StepRow.id == n.c.id, e.c.entry == n.c.entry)
+
+
+def _transition_values(e: TableValuedAlias) -> _Values:
+    now = cast(bindparam("now", type_=NullType()), DateTime(timezone=True))
+    open_batch = (
+        select(BatchRow.id)
+        .where(BatchRow.id == StepRow.batch_id, BatchRow.ended_at.is_(None), BatchRow.phase == e.c.phase)
+        .scalar_subquery()
+    )
+    return {
+        StepRow.phase: e.c.phase,
+        StepRow.state: e.c.state,
+        StepRow.reason: e.c.reason,
+        StepRow.due_at: e.c.due_at,
+        StepRow.consecutive_attempts: e.c.consecutive_attempts,
+        StepRow.plan_rounds: e.c.plan_rounds,
+        StepRow.effect_possible: e.c.effect_possible,
+        StepRow.effect_at: case((e.c.had_effect, now), else_=StepRow.effect_at),
+        StepRow.erased: func.coalesce(e.c.erased, StepRow.erased),
+        StepRow.remaining: func.coalesce(e.c.remaining, StepRow.remaining),
+        StepRow.retained: e.c.retained,
+        StepRow.not_covered: func.coalesce(e.c.not_covered, StepRow.not_covered),
+        StepRow.waits_for_order: func.coalesce(e.c.waits_for_order, StepRow.waits_for_order),
+        StepRow.plan_version: func.coalesce(StepRow.plan_version, e.c.plan_version),
+        StepRow.batch_id: case(
+            (e.c.membership == Membership.LEAVES.value, e.c.batch_id),
+            (e.c.membership == Membership.STAYS.value, func.coalesce(e.c.batch_id, StepRow.batch_id)),
+            else_=open_batch,
+        ),
+        StepRow.ended_at: case((e.c.ended, now), else_=null()),
+        StepRow.records_accepted: or_(StepRow.records_accepted, e.c.accepts_records),
+    }
+
+
+def _finding_values(n: TableValuedAlias) -> _Values:
+    return {
+        StepRow.located: or_(StepRow.located, n.c.found),
+        # A person's decision that doubtful records are the data subject's holds for one search: what a later
+        # search finds was not seen.
+        StepRow.records_accepted: StepRow.records_accepted & ~n.c.found,
+        StepRow.records: case((n.c.found, n.c.records), else_=StepRow.records),
+        StepRow.record_hashes: case(
+            (n.c.found, cast(n.c.record_hashes, ARRAY(LargeBinary))), else_=StepRow.record_hashes
+        ),
+        StepRow.counts: func.coalesce(n.c.counts, StepRow.counts),
+    }
+
+
 _WRITE = _write(with_findings=False)
 _WRITE_WITH_FINDINGS = _write(with_findings=True)
 
@@ -279,76 +293,6 @@ def _not_covered(each: StepTransition) -> list[str] | None:
     known = set(each.step.not_covered or ())
     return None if known.issuperset(each.entry.not_covered) else sorted(known.union(each.entry.not_covered))
 
-
-@dataclass(frozen=True)
-class Start:
-    """How one step starts when its plan is released.
-
-    `step`: its locked row, or the step that isn't written yet."""
-
-    step: StartingStep
-    plan_version: int
-    to: Transition
-
-
-def write_starts(connection: Connection, starts: Sequence[Start]) -> None:
-    """Write how these locked steps start, in one statement.
-
-    The entry about their plan lists them, so that only a step that parks has an entry of its own. The
-    caller writes that entry.
-    """
-    if not starts:
-        return
-    execute(
-        connection,
-        _WRITE_STARTS,
-        {
-            "ids": uuid_array(start.step.id for start in starts),
-            "versions": int_array(start.plan_version for start in starts),
-            "phases": BinaryArray(start.to.phase for start in starts),
-            "states": BinaryArray(start.to.state for start in starts),
-            "reasons": nullable_array([start.to.reason for start in starts]),
-            "dues": timestamp_array(start.to.due_at for start in starts),
-            "waits": bool_array(bool(start.to.waits_for_order) for start in starts),
-        },
-    )
-
-
-_STARTS = (
-    func.unnest(
-        array_parameter("ids", Uuid()),
-        array_parameter("versions", Integer()),
-        array_parameter("phases", Text()),
-        array_parameter("states", Text()),
-        array_parameter("reasons", Text()),
-        array_parameter("dues", DateTime(timezone=True)),
-        array_parameter("waits", Boolean()),
-    )
-    .table_valued(
-        column("id", Uuid),
-        column("plan_version", Integer),
-        column("phase", Text),
-        column("state", Text),
-        column("reason", Text),
-        column("due_at", DateTime(timezone=True)),
-        column("waits", Boolean),
-    )
-    .render_derived(name="n")
-)
-_WRITE_STARTS = (
-    update(StepRow)
-    .values(
-        {
-            StepRow.phase: _STARTS.c.phase,
-            StepRow.state: _STARTS.c.state,
-            StepRow.reason: _STARTS.c.reason,
-            StepRow.due_at: _STARTS.c.due_at,
-            StepRow.waits_for_order: _STARTS.c.waits,
-            StepRow.plan_version: func.coalesce(StepRow.plan_version, _STARTS.c.plan_version),
-        }
-    )
-    .where(StepRow.id == _STARTS.c.id)
-)
 
 MARK_LEASED = (
     update(StepRow)
