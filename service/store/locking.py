@@ -59,6 +59,15 @@ _SET_LOCAL = select(
 )
 
 
+def server_started_at(connection: Connection) -> datetime:
+    """Return the time at which the server started; it differs after a restart and on another server."""
+    started_at: datetime = execute(connection, _SERVER_STARTED_AT).scalar_one()
+    return started_at
+
+
+_SERVER_STARTED_AT = select(func.pg_postmaster_start_time(type_=DateTime(timezone=True)))
+
+
 def database_now(connection: Connection) -> datetime:
     """Return the time of the database's clock, the only one for leases and due times."""
     now: datetime = execute(connection, _CLOCK).scalar_one()

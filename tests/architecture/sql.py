@@ -115,6 +115,16 @@ def built_sql(source: Source) -> Iterator[ast.AST]:
     return walk(tree)
 
 
+def short_statements(source: Source) -> Iterator[ast.expr]:
+    """Statements in `text("...")` that are too short for `sql_literals`: a call of a function, no table."""
+    known = {text for _, text in sql_literals(source)}
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "text" and node.args:
+            words = text_of(node.args[0])
+            if words is not None and _STATEMENT.match(words) and words not in known:
+                yield node.args[0]
+
+
 def _is_row_of_any(node: ast.AST) -> bool:
     return isinstance(node, ast.Subscript) and ast.unparse(node) == "Row[Any]"
 
@@ -142,6 +152,8 @@ def findings(all_sources: Iterable[Source]) -> Iterator[Finding]:
         for literal, _ in sql_literals(source) if source.path != STANDALONE else ():
             assert isinstance(literal, ast.expr)
             yield found("literals", literal.lineno)
+        for node in short_statements(source) if source.path != STANDALONE else ():
+            yield found("literals", node.lineno)
         for node in ast.walk(source.tree):
             if _is_row_of_any(node) and not source.path.endswith("/store.py"):
                 assert isinstance(node, ast.expr)

@@ -104,6 +104,12 @@ def test_every_kind_is_counted_where_it_is_forbidden() -> None:
     assert counts(findings([Source("service/store/migrations/versions/a.py", code)])) == {}
 
 
+def test_a_statement_without_a_table_is_counted_once() -> None:
+    code = 'run(text("SELECT pg_postmaster_start_time()"))\nrun(text("SELECT id FROM steps WHERE id = :id"))\n'
+    assert counts(findings([Source("service/requests/a.py", code)])) == {"service/requests": Counts(literals=2)}
+    assert counts(findings([Source("service/requests/a.py", 'text("clock_timestamp()")')])) == {}
+
+
 def test_an_exception_for_a_whole_file_is_counted() -> None:
     code = "# ruff: noqa: S608 - quoted\n"
     assert counts(findings([Source("connectors/warehouse/a.py", code)])) == {"connectors/warehouse": Counts(s608=1)}

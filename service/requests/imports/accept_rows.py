@@ -14,7 +14,7 @@ from datetime import datetime
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from service.domain.errors import IdempotencyConflict, ReferenceInUse, Refusal, Sealed
@@ -49,7 +49,7 @@ from service.requests.records.insert import (
     is_certainly_not_written,
 )
 from service.settings import Settings
-from service.store.locking import database_now, request_check
+from service.store.locking import database_now, request_check, server_started_at
 from service.store.stores import Stores
 
 log = structlog.get_logger(__name__)
@@ -179,7 +179,7 @@ class _Writing:
         """
         with self._stores.engine.begin() as connection:
             known = self._known(connection)
-            self._server_started_at = connection.execute(text("SELECT pg_postmaster_start_time()")).scalar_one()
+            self._server_started_at = server_started_at(connection)
         fresh = self._fresh(known)
         of_fresh = [self._checked[number] for number in fresh]
         sealed = dict(zip(fresh, seal_submissions(self._stores, of_fresh, self._server_started_at), strict=True))
