@@ -336,7 +336,7 @@ def _system(entry: object, number: int) -> ConfiguredSystem:
     except ConfigurationError as error:
         raise ConfigurationError(f"systems[{entry['name']}].connector: {error}") from None
     config = kind.parse_system(entry)
-    # What an auditor should see change: everything but the secrets.
+    # An auditor sees every change of an entry but that of its secrets.
     visible = {k: v for k, v in entry.items() if k != "credentials"}
     digest = hashlib.sha256(json.dumps(visible, sort_keys=True, default=str).encode()).hexdigest()
     return ConfiguredSystem(config, answer == "accept", digest)

@@ -111,7 +111,7 @@ class ChangeReader:
     def _one(self, name: str, row: Mapping[str, Any]) -> ChangedRecord:
         record_id = str(row["Id"])
         given = [self._spelled(each) for each in carried(self._rules, self._schema.objects[name], row)]
-        # Whoever noted an id may have noted either form of it.
+        # A row of the identity graph may hold either form of an id.
         given += [
             Identifier(kind, i) for kind, of in ID_KINDS.items() if of == name for i in (record_id, record_id[:15])
         ]

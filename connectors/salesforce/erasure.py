@@ -320,7 +320,7 @@ class ErasurePass:
 
     def _finished(self, ref: str, states: Mapping[Key, State], counts: Mapping[str, int]) -> Answer:
         progress = self._progress.of(ref)
-        # What a call purged goes with all that hung on it; queryAll may show it for a while, and confirm sees that.
+        # A purge takes all records below along; queryAll may show them for a while, and confirm sees that.
         unpurged = {k for k in progress.explicit - progress.purged if states.get(k) is State.BINNED}
         unpurged = {k for k in unpurged if self._schema.objects[k[0]].has_bin}
         if unpurged:

@@ -63,7 +63,7 @@ def _as_requests(request: requests.PreparedRequest, answer: httpx.Response) -> r
     response.reason = answer.reason_phrase
     response.url = request.url or ""
     response.request = request
-    # What requests itself sets when it has read a body to its end.
+    # requests itself sets both when it has read a body to its end.
     response._content = answer.content
     response._content_consumed = True
     return response

@@ -64,7 +64,7 @@ class Suppression:
             for key, root in snapshot.roots.items():
                 known.add(ref)
                 values = self._opt_outs(key[0])
-                # A converted lead can't be changed any more; what it became carries the opt-out.
+                # A converted lead can't be changed any more; its contact or account carries the opt-out.
                 if values and not root.is_deleted and root.row.get("IsConverted") is not True:
                     changes.setdefault(key, (values, set()))[1].add(ref)
         owners: dict[Key, set[str]] = {}

@@ -23,7 +23,7 @@ from connectors.warehouse.session import Session
 from connectors.warehouse.staging import Staging
 from connectors.warehouse.staging_statements import EDGES, Statements, stage
 
-# What one person's rows can cause and the others' can't: the batch is halved until that person stands alone.
+# Errors that one person's rows cause: the batch is halved until that person is alone in it.
 _ONE_PERSONS = frozenset({"row_referenced", "constraint_refused", "effect_count_differs"})
 
 

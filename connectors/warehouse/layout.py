@@ -166,7 +166,7 @@ def _refuse_what_cannot_work(table: Table, tables: Sequence[Table], facts: Table
         if tables[link.parent].policy.action is not Action.DELETE:
             continue
         if policy.action is Action.RETAIN and (link.is_enforced or not policy.identifiers):
-            # The parent can't go, or nobody would ever find the kept rows again.
+            # The parent must stay, because no search would find the kept rows without it.
             raise RequestRefused(f"retained_child:{code}")
         if policy.action is Action.NULL and not set(link.child_columns) <= set(policy.columns):
             raise RequestRefused(f"null_keeps_reference:{code}")

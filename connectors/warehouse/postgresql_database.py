@@ -27,8 +27,8 @@ _IDLE_TIMEOUT_SECONDS = 120
 # Built in since PostgreSQL 17; the second is there in builds with ICU, the third in most others on Linux.
 _COLLATIONS = ("pg_c_utf8", "und-x-icu", "C.utf8", "en_US.utf8")
 
-# libpq gives no code for a refused connection, only the server's text, in the server's language. What isn't
-# recognised counts as unreachable: it is tried again and becomes overdue, never a success.
+# libpq gives no code for a refused connection, only the server's text, in the server's language. Another
+# text counts as unreachable: the call is tried again and the request becomes overdue, never a success.
 _LOGIN_REFUSALS = (
     "password authentication failed",
     "no pg_hba.conf entry",

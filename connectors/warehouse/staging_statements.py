@@ -230,7 +230,7 @@ class Statements:
             query = query.where(no(stays, clear))
         return query
 
-    # What was found
+    # Rows that were found
 
     def count(self, name: str, table: Table) -> Compiled:
         """Count the rows of a stage per person: ref, rows."""

@@ -77,4 +77,4 @@ def _answers(running: RunningValkey) -> bool:
         with redis.Redis.from_url(running.redis_url, socket_timeout=10) as client:
             return bool(client.ping())
     except redis.exceptions.ConnectionError:
-        return False  # not yet; whoever waits looks whether the server is still alive
+        return False  # not yet; the caller that waits checks whether the server is still alive

@@ -1,4 +1,4 @@
-"""Count sentences of documents, docstrings and help texts that break the project's English, per room.
+"""Count sentences of documents, docstrings, comments and help texts that break the project's English, per room.
 
 `python -m tests.architecture.english` prints the table of `test_english.py` as it should be now, and each finding.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ast
 import functools
+import io
 import re
+import tokenize
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ HELP = "help texts"
 OWN_ROOMS = ("service/domain/execution/decide.py", "service/requests/steps", "connectors/base/kit", "docs/develop")
 
 _SUBJECT = re.compile(r"(?:who|whoever|whose|what|nobody|somebody|whichever)(?:'s)?\b(?! -)", re.IGNORECASE)
+# `noqa: S608 - reason` and `type: ignore[code]  # reason`: the reason is prose.
+_MARKER = re.compile(r"(?:noqa|type: ignore|pragma|ruff)\b[^-#]*(?:[-#] ?)?")
 # In a clause after a conjunction; "who" and "what" are ordinary relative pronouns there.
 _CLAUSE = re.compile(
     r"(?:\b(?:and|or|but|because|so|that|if|when|where|while|until|unless|as|before|after|since|than)|,) "
@@ -89,6 +93,24 @@ def docstrings(source: Source) -> Iterator[Text]:
                 yield Text(room_of(source.path), f"{source.path}::{name}", text, is_docstring=True)
 
 
+def comments(source: Source) -> Iterator[Text]:
+    """Comments, without the markers of tools. Comments on lines that follow each other are one text."""
+    block: list[str] = []
+    last = -1
+    for token in tokenize.generate_tokens(io.StringIO(source.text).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        row = token.start[0]
+        goes_on = row == last + 1 and token.line.lstrip().startswith("#")
+        if block and not goes_on:
+            yield Text(room_of(source.path), f"{source.path}:{last}", "\n".join(block), is_docstring=False)
+            block = []
+        block.append(_MARKER.sub("", token.string.lstrip("#: ")))
+        last = row
+    if block:
+        yield Text(room_of(source.path), f"{source.path}:{last}", "\n".join(block), is_docstring=False)
+
+
 def documents() -> Iterator[Text]:
     pages: list[Path] = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
     for folder in ("docs", "deploy", "connectors"):
@@ -113,7 +135,8 @@ def help_texts() -> Iterator[Text]:
 
 @functools.cache
 def every_text() -> list[Text]:
-    return [*documents(), *help_texts(), *(text for source in sources() for text in docstrings(source))]
+    of_code = (text for source in sources() for text in (*docstrings(source), *comments(source)))
+    return [*documents(), *help_texts(), *of_code]
 
 
 def findings(texts: Iterable[Text]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Documents, docstrings, help texts and commit subjects are plain English; old prose has a count that may only fall."""
+"""Documents, docstrings, comments, help texts and commit subjects are plain English; old findings may only fall."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 from tests.architecture.english import (
     Text,
     broken_subjects,
+    comments,
     counts,
     every_text,
     findings,
     room_of,
 )
-from tests.architecture.house import ROOT
+from tests.architecture.house import ROOT, Source
 
 # Per room: sentences whose subject is who, whoever, whose, what, nobody, somebody or whichever; first lines of
 # docstrings over 100 characters. A room that isn't listed has (0, 0). Lower a number when it falls:
@@ -131,6 +132,25 @@ def test_such_a_subject_is_found(sentence: str) -> None:
 )
 def test_another_sentence_is_not(sentence: str) -> None:
     assert broken_subjects(sentence) == []
+
+
+def test_comments_are_read_without_the_markers_of_tools() -> None:
+    code = (
+        "# The lease ends because the worker died, and\n# nobody renews it.\n"
+        "x = 1  # what is left\n"
+        "y = f(x)  # noqa: S608 - whoever calls it quotes\n"
+        "z = f(y)  # type: ignore[misc]  # its base class has no annotation\n"
+        "s = '# who'\n"
+    )
+    read = list(comments(Source("service/a.py", code)))
+    assert [each.text.splitlines()[-1] for each in read] == [
+        "nobody renews it.",
+        "what is left",
+        "whoever calls it quotes",
+        "its base class has no annotation",
+    ]
+    assert sum(len(broken_subjects(each.text)) for each in read) == 3
+    assert {(each.room, each.is_docstring) for each in read} == {("service", False)}
 
 
 def test_a_long_first_line_of_a_docstring_is_found() -> None:

@@ -114,7 +114,7 @@ class KitConnector(Connector):
         """Close the connections."""
         self.http.close()
 
-    # What a vendor may do in another way
+    # Methods that a vendor may override
 
     def begin_pass(self) -> None:
         """Read what the looks of a whole pass share. Called once at the start of each operation."""

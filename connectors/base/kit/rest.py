@@ -71,7 +71,7 @@ class RestConnector(KitConnector):
     hanging: ClassVar[tuple[Dependent, ...]] = ()
     hides_archived: ClassVar[bool] = False
 
-    # What a vendor may do in another way
+    # Methods that a vendor may override
 
     def dependents(self, root_id: str) -> list[tuple[Record, frozenset[str]]]:
         """Return the records that hang on a root, each with the ids of all roots that it hangs on."""

@@ -293,7 +293,7 @@ class _Results:
             person.located = result
             person.subject = replace(person.subject, records=result.records)
         elif result.left or result.found is not None:
-            # What the erasing call kept on purpose stays named beside what a look finds.
+            # Records that the erasing call kept on purpose stay named beside those that a look finds.
             kept = person.left if person.retained else ()
             person.left = tuple({(each.object, each.id): each for each in (*kept, *all_left(result))}.values())
 

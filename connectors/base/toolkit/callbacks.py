@@ -79,7 +79,7 @@ class HmacSignature:
         if given is None or (self.timestamp_header is not None and stamp is None):
             raise CallbackRefused("unsigned")
         expected = [self.sign(call.body, secret, stamp) for secret in secrets]
-        # Every secret is tried, whichever fits: how long it takes tells nothing.
+        # Every secret is tried, also after one fits, so that the duration discloses nothing.
         fits = [hmac.compare_digest(given.strip().encode(), one.encode()) for one in expected]
         if not any(fits):
             raise CallbackRefused("wrong_signature")

@@ -266,7 +266,7 @@ def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime
             erased=answer.records,
             remaining=_left(answer),
         )
-    # Who is erased by identifiers alone has nothing to plan anew: they are told once more.
+    # A person who is erased by identifiers alone has nothing to plan anew: the identifiers are sent once more.
     again = Phase.LOCATE if answer.found is not None and rules.searches_first else Phase.ERASE
     wait = timedelta(0) if facts.phase is Phase.ERASE else rules.poll_every * facts.plan_rounds
     return _next(

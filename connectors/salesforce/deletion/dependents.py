@@ -119,7 +119,7 @@ class DependentSearch:
         self._stops = stops
         self._value_columns = value_columns
         self._owners: dict[Key, set[str]] = {}
-        self._answered: dict[Key, frozenset[Relation]] = {}  # what was asked below a record together with it
+        self._answered: dict[Key, frozenset[Relation]] = {}  # relations below a record that were asked for with it
         self._rest: list[_Question] = []
         self._due: dict[str, dict[Relation, list[str]]] = {}  # flat statements to come: child -> relation -> parents
         self.rows: dict[Key, Row] = {}
@@ -196,7 +196,7 @@ class DependentSearch:
                 known = self._owners.get(each.key, set())
                 if not each.owners <= known:
                     if known:
-                        # Somebody else's as well, and so is what hangs on it: that is asked for once more.
+                        # Another person's as well, and so are the records below it: they are asked for once more.
                         self._answered.pop(each.key, None)
                     self._owners[each.key] = known | each.owners
                     if each.object not in self._stops:
@@ -233,7 +233,7 @@ class DependentSearch:
             asked = self._nested(question)
             texts += asked
             readers += [(question, question.branches)] * len(asked)
-        # What leads on goes first.
+        # Objects with relations further down go first.
         for child in sorted(self._due, key=lambda c: (c not in _UP, -len(self.usable(c)), c)):
             asked = self._flat(child, self._due[child])
             if questions and len(texts) % MAX_HEAVY_SUBREQUESTS + len(asked) > MAX_HEAVY_SUBREQUESTS:

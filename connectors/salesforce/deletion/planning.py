@@ -98,7 +98,7 @@ class Planner:
         for relation, parent in row.parents:
             if parent in self._roots or self._is_doomed(parent) or self._is_emptied(parent):
                 return True
-            # What was reached upwards (a file through the version that was first put on a root) hangs where that hangs.
+            # A record reached upwards (a file through the version on a root) hangs where that version hangs.
             through = self._rows.get(parent)
             if relation is None and through is not None and through.object == VERSION and self._hangs(through):
                 return True

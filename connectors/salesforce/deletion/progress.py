@@ -26,7 +26,7 @@ class PersonProgress:
     changed: set[Key] = field(default_factory=set, repr=False)
     purged: set[Key] = field(default_factory=set, repr=False)
     told: set[Key] = field(default_factory=set, repr=False)  # erased, and counted, under another version of the plan
-    before: dict[str, int] = field(default_factory=dict)  # what was counted when this batch began
+    before: dict[str, int] = field(default_factory=dict)  # the counts when this batch began
     kept: dict[Key, str] = field(default_factory=dict, repr=False)
     refusals: int = 0
     all_explicit: bool = False

@@ -100,7 +100,7 @@ class StateQuery:
         found = dict.fromkeys(self._asked, State.GONE)
         due = self._due()
         sure = [place for place, n in enumerate(due) if n in self._sure]
-        # What was deleted isn't there any more: no row is the usual answer.
+        # Deleted records aren't there any more: no row is the usual answer.
         rows = reader.run([self._texts[n][1] for n in due], sure, expecting=False)
         self._rows |= dict(zip(due, rows, strict=True))
         for number, (name, _) in enumerate(self._texts):

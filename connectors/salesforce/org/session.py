@@ -124,7 +124,7 @@ class SalesforceSession(requests.Session):
         except (requests.exceptions.RequestException, httpx.InvalidURL):
             # Nothing of requests speaks over the network any more: it found that the call can't be written down.
             raise RequestRefused("unsendable") from None
-        response._content = without_lone_surrogates(response.content)  # what requests itself sets
+        response._content = without_lone_surrogates(response.content)  # requests sets it, too
         usage = _USAGE.search(response.headers.get("Sforce-Limit-Info", ""))
         self._usage = (int(usage[1]), int(usage[2])) if usage else self._usage
         self.told_at = parse_http_date(response.headers.get("Date"))

@@ -346,7 +346,7 @@ Asset 02i CUDQBSO
   SerialNumber string 80
 """
 
-# What `*` stands for: objects that take files, feeds and followers.
+# `*` stands for these objects, which take files, feeds and followers.
 ANYTHING = ("Account", "Contact", "Lead", "Case", "Task", "Event", "Opportunity", "Contract", "Order", "EmailMessage")
 
 OBJECTS = PEOPLE + SERVICE + ACTIVITIES + SALES + CONSENT + SYSTEM + CUSTOM

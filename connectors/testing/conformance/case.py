@@ -288,7 +288,7 @@ class Case:
 
         self.sandbox.__dict__["handle"] = watched
 
-    # What must be true
+    # Conditions that must be true
 
     def residue(self, person: TestPerson) -> list[str]:
         """List a person's rows that are left: unchanged ones, and ones that still hold their personal data."""

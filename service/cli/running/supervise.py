@@ -136,7 +136,7 @@ def _end(child: Child) -> None:
     try:
         process.wait(child.grace_seconds)
     except subprocess.TimeoutExpired:
-        # Its whole session: a pool's children end with it. What they held is freed by the sweeper.
+        # Its whole session: a pool's children end with it. The sweeper frees their leases.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -107,7 +107,7 @@ class Throttle:
         stopped = now.lease.still_held() if changes and now.lease is not None else ()
         waited = self._wait_for_permit(now)
         if changes and now.lease is not None and waited > SHORT_WAIT_SECONDS and now.lease.still_held() != stopped:
-            # Somebody was held or withdrawn after the connector asked: it must ask again before it acts.
+            # A person was held or withdrawn after the connector asked: it must ask again before it acts.
             raise TemporarilyUnavailable("stopped")
         with self._lock:
             now.calls += 1
@@ -137,7 +137,7 @@ class Throttle:
             waited = time.monotonic() - began_at
             if not self._may_wait(now, waited, wait):
                 self._refuse(now, wait)
-            # In short pieces: the worker is given up as soon as somebody else needs it.
+            # In short pieces, so that the worker is free as soon as other work needs it.
             time.sleep(min(wait, SHORT_WAIT_SECONDS))
         return time.monotonic() - began_at
 
@@ -161,7 +161,7 @@ class Throttle:
                 self._permits -= 1
                 return 0.0
             if not self.limits:
-                # Nothing to count, but somebody may have been told to stay away.
+                # Nothing to count, but the vendor may have told another worker to wait.
                 if moment - self._looked_at < _LOOK_FOR_WORDS_SECONDS:
                     return 0.0
                 self._looked_at = moment

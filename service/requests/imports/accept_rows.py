@@ -297,7 +297,7 @@ class _Writing:
         if row.import_id != self._import.id:
             return _refused(conflict, places)
         if row.import_fingerprint is None:
-            # Nobody can tell any more whether it is the same person's line.
+            # Without a fingerprint no rule can say whether it is the same person's line.
             return _refused(Sealed("sealed", field=conflict.field), places)
         if not is_same_body(bytes(row.import_fingerprint), checked.fingerprint):
             return _refused(conflict, places)

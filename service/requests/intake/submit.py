@@ -199,7 +199,7 @@ def _write(
         if expired:
             forget_expired(connection, [(key.api_key_id, key.key) for key in expired])
         connection.exec_driver_sql(*insertion)
-        # These may have ended between our reading of them and our commit; nobody else would come by.
+        # These may have ended between our reading and our commit; no other transaction would add the check.
         request_check(connection, sorted(linked))
 
 

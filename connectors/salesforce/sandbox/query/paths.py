@@ -14,7 +14,7 @@ from connectors.salesforce.sandbox.store import Row, Store
 from connectors.salesforce.sandbox.wire import refuse
 
 _MOST_LEVELS = 5
-# What a polymorphic reference leads to: the object Name.
+# A polymorphic reference leads to the object Name.
 _NAME_FIELDS = {
     "id": field_describe("Id", "id"),
     "name": field_describe("Name", "string"),
