@@ -23,11 +23,11 @@ from tests.architecture.house import ROOT, Source
 # docstrings over 100 characters. A room that isn't listed has (0, 0). Lower a number when it falls:
 # `python -m tests.architecture.english` prints the findings and this table.
 ALLOWED = {
-    "connectors/base": (1, 21),
     "connectors/salesforce": (57, 84),
 }
 MUST_BE_CLEAN = (
     "connectors/amplitude",
+    "connectors/base",
     "connectors/base/kit",
     "connectors/intercom",
     "connectors/mailchimp",

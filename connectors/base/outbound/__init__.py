@@ -1,6 +1,6 @@
-"""Every HTTP call that the service makes goes out through here: `open_client` gives an httpx client that is strict.
+"""Make every HTTP call of the service: `open_client` returns a strict httpx client.
 
-Decides which addresses a call may reach, how long it may last, how much of an answer is read, whom TLS believes and
-which proxy is used. Does not decide what an answer means. Start reading at `client.py`; `destinations.py`, one floor
-up, has the rules for URLs and addresses.
+Decides which addresses a call may reach, how long it may last, how much of an answer is read, which certificates TLS
+accepts and which proxy is used. Doesn't decide the meaning of an answer; the rules for URLs and addresses are in
+`connectors.base.destinations`. Start at `client.py`.
 """

@@ -1,6 +1,6 @@
-"""Keep the end of the call that this thread is making; every read, write and connect under it ends by then.
+"""Keep the deadline of this thread's call; every read, write and connect under it ends by then.
 
-A limit on silence alone lets a vendor that sends one byte every half second keep a worker for ever.
+With a limit on silence alone, a vendor that sends one byte every half second could keep a worker for ever.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Open the connections of calls: resolve a name once, check the addresses, connect to one that was checked.
+"""Open connections: resolve a name once, check its addresses, connect to a checked one.
 
-This is httpcore's place for it (`network_backend`): the name stays the URL's for TLS (SNI, the certificate) and for the
-Host header, and is never resolved a second time, so that a resolver that changes its answer changes nothing.
+httpcore calls this as its `network_backend`: the name stays the URL's for TLS (SNI, the certificate) and for the Host
+header, and is never resolved a second time, so that a resolver that changes its answer changes nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ def system_resolver(host: str, port: int) -> list[str]:
 
 
 class GuardedNetwork(httpcore.NetworkBackend):
-    """Connects to what the rules permit. `is_proxy`: only a proxy is connected to, which the operator chose."""
+    """Connects to the addresses that the rules permit.
+
+    `is_proxy`: the only connections are those to a proxy, which the operator chose.
+    """
 
     def __init__(self, rules: NetworkRules, resolve: Resolve = system_resolver, *, is_proxy: bool = False) -> None:
         self._rules = rules
@@ -101,7 +104,7 @@ class GuardedNetwork(httpcore.NetworkBackend):
 
 
 class TimedStream(httpcore.NetworkStream):
-    """A connection whose reads and writes end with the call's deadline as well as with their own limit on silence."""
+    """A connection whose reads and writes end with the call's deadline or their limit on silence."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
@@ -137,8 +140,11 @@ class TimedStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        """Raises ConnectTimeout and ConnectError (NotTrusted). Python counts a handshake's limit from its beginning to
-        its end, so that a server that sends it byte by byte gains nothing."""
+        """Start TLS within one limit for the whole handshake.
+
+        Raises ConnectTimeout and ConnectError (NotTrusted). Python counts a handshake's limit from its beginning to its
+        end, so that a server that sends it byte by byte gains nothing.
+        """
         try:
             self._socket.settimeout(self._left(timeout))
             secured = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)

@@ -1,4 +1,4 @@
-"""Open the client for one service that the operator named: a witness, a time-stamping authority, Vault.
+"""Open the client of a service that the operator named: a witness, a time-stamping authority, Vault.
 
 The operator wrote its address, no link in an answer is followed, and nothing else is called with this client. So its
 own host may be at a private address without further permission. Addresses that are link-local, of a metadata service

@@ -1,7 +1,8 @@
-"""Carry out calls, one at a time per connection, bounded in time and size: the transport under every httpx client.
+"""Carry out calls, one at a time per connection, bounded in time and size.
 
-Between httpx and httpcore. What it adds: the target is checked, the whole call has an end, an answer's packed and
-unpacked size are limited, and a connection over which more came than was asked for isn't used again.
+This transport is between httpx and httpcore, under every client. It adds: the target is checked, the whole call has an
+end, an answer's packed and unpacked size are limited, and a connection isn't used again after it received more bytes
+than its answer has.
 """
 
 from __future__ import annotations
@@ -118,8 +119,10 @@ class _Lane:
         return time.monotonic() - self.used_at > _KEPT_ALIVE_SECONDS
 
     def has_surplus(self) -> bool:
-        """True if bytes are left after the answer: they would be taken for the answer to the next call, about somebody
-        else. HTTP/2 names the call with each piece. True as well if httpcore no longer shows what is left."""
+        """Return True if bytes are left after the answer, or if httpcore no longer shows them.
+
+        The next call, about another person, would take them for its answer. HTTP/2 names the call with each piece.
+        """
         held = self._connection
         connection: object = next(iter(held.connections), None) if isinstance(held, httpcore.ConnectionPool) else held
         while (inner := getattr(connection, "_connection", None)) is not None:
@@ -162,7 +165,10 @@ class StrictTransport(httpx.BaseTransport):
         self._is_closed = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """One call and its whole answer, unpacked. Never repeated, no redirect followed. Raises httpx.RequestError."""
+        """Make one call and return its whole answer, unpacked.
+
+        The call is never repeated, and no redirect is followed. Raises httpx.RequestError.
+        """
         scheme, host = request.url.scheme, request.url.raw_host.decode("ascii")
         self._checked(scheme, host)
         if _LINE_BREAK.search(b"".join([value for _, value in request.headers.raw])):
@@ -190,7 +196,10 @@ class StrictTransport(httpx.BaseTransport):
             lane.close()
 
     def _check(self, scheme: str, host: str) -> str:
-        """The target by the rules; a proxy would resolve a name by itself, and only what is written can be checked."""
+        """Check the target by the rules.
+
+        A proxy resolves a name by itself, so only the written address can be checked for it.
+        """
         if scheme not in ("http", "https") or not host:
             raise httpx.UnsupportedProtocol("http and https only")
         try:
@@ -288,7 +297,7 @@ def _for_httpx(error: Exception) -> httpx.RequestError:
 
 
 def _unpacked(answer: httpcore.Response, body: bytes, limit: int) -> httpx.Response:
-    """The answer with its body as it was before it was packed: httpx itself would unpack without any limit."""
+    """Return the answer with its body unpacked, because httpx itself would unpack without a limit."""
     headers = answer.headers
     packed = [value for name, value in headers if name.lower() == b"content-encoding"]
     if packed:

@@ -1,4 +1,4 @@
-"""Choose the certificates that calls believe: the operating system's, or the bundle that the environment names."""
+"""Choose the certificates that calls accept: the system's, or the bundle that the environment names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 
 
 def trust(*, http2: bool = True) -> ssl.SSLContext:
-    """Return the context for TLS: SSL_CERT_FILE or REQUESTS_CA_BUNDLE if one is set, else the system's trust store.
+    """Return the context for TLS: SSL_CERT_FILE, else REQUESTS_CA_BUNDLE, else the system's trust store.
 
     Raises ConfigurationError naming the variable if its file can't be used.
     """

@@ -1,7 +1,8 @@
-"""One HTTP client for all connectors: httpx over the strict transport, paced, with errors named after what comes next.
+"""One HTTP client for all connectors: httpx over the strict transport, paced, with our own errors.
 
-Decides how statuses become our errors; a connector says which statuses *it* understands. Nothing of an answer's text
-or of a URL gets into an error or a log line: paths carry identifiers.
+Decides how statuses become our errors, which are named after the engine's next move; a connector names the statuses
+that it understands itself. No text of an answer and no URL gets into an error or a log line, because paths carry
+identifiers.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer whose status the caller expected. `body` is parsed JSON, or None where the answer has no content.
+    """An answer whose status the caller expected.
 
-    Names of headers are lower-case.
+    `body` is parsed JSON, or None for an answer without content. Names of headers are lower-case.
     """
 
     status: int
@@ -64,7 +65,10 @@ def field_of(body: Any, name: str, kind: type[_T]) -> _T:
 
 
 class VendorClient:
-    """HTTP to one system, for one thread or several. Counts its calls, and asks the system's pacer before each."""
+    """HTTP to one system, for one thread or several.
+
+    Counts its calls, and asks the system's pacer before each.
+    """
 
     def __init__(
         self,
@@ -115,7 +119,7 @@ class VendorClient:
         headers: Mapping[str, str] | None = None,
         refine: Callable[[httpx.Response], ConnectorError | None] | None = None,
     ) -> VendorClient:
-        """Return the client of a configured system, with the limits, the network rules and the pacer of its entry."""
+        """Return the client of a configured system, with the limits, rules and pacer of its entry."""
         return cls(
             system.base_url if base_url is None else base_url,
             auth=auth,
@@ -142,7 +146,9 @@ class VendorClient:
         headers: Mapping[str, str] | None = None,
         may_be_empty: bool = False,
     ) -> Reply:
-        """One call. Returns only if the status is in `expect`; a body must then be JSON, unless 204, 205 or allowed.
+        """Make one call. Return its answer only if the status is in `expect`.
+
+        The body must then be JSON, unless the status is 204 or 205, or `may_be_empty` is set and the body is empty.
 
         Raises: TemporarilyUnavailable (408, 425, 429, 5xx, transport; `effect_unknown` when a non-GET may have been
         carried out), CredentialsRefused (401, 403), RequestRefused (other 4xx), AnswerNotUnderstood (all else).
@@ -190,8 +196,11 @@ class VendorClient:
         content: bytes | None,
         headers: Mapping[str, bytes] | None,
     ) -> httpx.Request:
-        """The request with the client's own headers and these. `httpx.Client.build_request` takes three times as long,
-        because it merges cookies, parameters and URLs that there aren't any of."""
+        """Return the request with the client's own headers and these.
+
+        `httpx.Client.build_request` takes three times as long, because it merges cookies, parameters and URLs that
+        aren't there.
+        """
         sent = self._own if client is self._client else self._for_anybody
         if headers:
             sent = {**sent, **{name.encode("ascii"): value for name, value in headers.items()}}
