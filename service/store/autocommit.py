@@ -34,7 +34,10 @@ class Autocommit:
             compiled = compile_once(words)
             assert compiled.is_direct, "a value that SQLAlchemy must convert or expand"
             words, values = compiled.words, {**compiled.literals, **values}
-        pooled = self._engine.raw_connection()
+        try:
+            pooled = self._engine.raw_connection()
+        except psycopg.Error as error:
+            raise self._as_sqlalchemys(words, error) from None
         connection = pooled.driver_connection
         assert isinstance(connection, psycopg.Connection)
         try:
@@ -48,9 +51,12 @@ class Autocommit:
                 pooled.invalidate()
             else:
                 connection.autocommit = False
-            raise DBAPIError.instance(
-                words, None, error, psycopg.Error, hide_parameters=True, dialect=self._engine.dialect
-            ) from None
+            raise self._as_sqlalchemys(words, error) from None
         finally:
             pooled.close()
         return rows
+
+    def _as_sqlalchemys(self, words: str, error: psycopg.Error) -> BaseException:
+        return DBAPIError.instance(
+            words, None, error, psycopg.Error, hide_parameters=True, dialect=self._engine.dialect
+        )

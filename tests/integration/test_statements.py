@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from service.requests.records.insert import StoreMoved, on_one_server
@@ -77,6 +77,15 @@ def test_without_the_look_it_would_be(engine: Engine, key_database_url: str, mon
     with pytest.raises(OperationalError):
         autocommit.execute("SELECT 1", {})
     assert len(autocommit.execute("SELECT 1", {})) == 1
+
+
+def test_a_server_that_is_down_is_an_error_of_sqlalchemy(key_database_url: str) -> None:
+    """The API answers 503 to those, and 500 to an error of the driver itself."""
+    url = make_url(key_database_url).set(host="127.0.0.1", port=9, query={})
+    unreachable = open_engine(url.render_as_string(hide_password=False))
+
+    with pytest.raises(OperationalError):
+        Autocommit(unreachable).execute("SELECT 1", {})
 
 
 def test_a_connection_long_silent_is_asked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
