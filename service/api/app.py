@@ -12,7 +12,7 @@ from service.api.authentication import SECURITY_SCHEME
 from service.api.dependencies import AppContext
 from service.api.middleware import ErrorMiddleware
 from service.api.problems import FieldError, Problem, install
-from service.api.routes import audit, callbacks, certificates, holds, imports, requests, steps
+from service.api.routes import audit, callbacks, certificates, holds, imports, requests, steps, suppressions
 from service.api.routes import health as operations
 from service.api.routes import request_decisions as decisions
 from service.api.routes.metrics import Metrics
@@ -28,6 +28,7 @@ _ROUTERS = (
     certificates.router,
     audit.router,
     holds.router,
+    suppressions.router,
     callbacks.router,
     operations.router,
 )

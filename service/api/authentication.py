@@ -13,7 +13,7 @@ from typing import TypedDict
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from service.api.bodies.request_body import read_body
+from service.api.bodies.request_body import MAX_BODY_BYTES, read_body
 from service.api.dependencies import AppContext, context_of
 from service.api.field_errors import field_names, unknown_name
 from service.api.problems import WHEN_REFUSED, FieldError, Trouble, documented
@@ -23,6 +23,7 @@ from service.domain.field_problems import MOST_PROBLEMS
 SECURITY_SCHEME = "apiKey"
 _ANYBODY = "x-open-to-anybody"
 _SIGNED = "x-signed-by-vendor"
+_MAX_BYTES = "x-max-body-bytes"
 _CHALLENGE = 'Bearer realm="expunge"'
 
 
@@ -34,17 +35,23 @@ class RouteArguments(TypedDict):
 
 
 def needs(
-    scope: Scope, *problems: int, or_scope: Scope | None = None, when_refused: str | None = None
+    scope: Scope,
+    *problems: int,
+    or_scope: Scope | None = None,
+    when_refused: str | None = None,
+    max_body_bytes: int | None = None,
 ) -> RouteArguments:
     """Return the arguments of a route that needs `scope`.
 
     `problems` are its statuses besides 401, 403, 422, 500 and 503. With `or_scope` either of the two scopes suffices.
-    `when_refused` is added to the detail of each refusal.
+    `when_refused` is added to the detail of each refusal. `max_body_bytes` replaces the limit of other bodies.
     """
     scopes = [scope] if or_scope is None else [scope, or_scope]
     extra: dict[str, object] = {"security": [{SECURITY_SCHEME: [each.value]} for each in scopes]}
     if when_refused is not None:
         extra[WHEN_REFUSED] = when_refused
+    if max_body_bytes is not None:
+        extra[_MAX_BYTES] = max_body_bytes
     return {"openapi_extra": extra, "responses": documented(401, 403, *problems, 422, 500, 503)}
 
 
@@ -67,6 +74,7 @@ class GuardedRoute(APIRoute):
         handle = super().get_route_handler()
         scopes = _scopes_of(self)
         has_body = self.body_field is not None
+        max_bytes = (self.openapi_extra or {}).get(_MAX_BYTES, MAX_BODY_BYTES)
         parameters = _query_parameters(self)
 
         async def guarded(request: Request) -> Response:
@@ -75,7 +83,7 @@ class GuardedRoute(APIRoute):
                 _check_scope(caller, scopes)
                 _check_query(request, parameters)
                 request.state.caller = caller
-            return await handle(await read_body(request) if has_body else request)
+            return await handle(await read_body(request, max_bytes) if has_body else request)
 
         return guarded
 

@@ -1,7 +1,8 @@
 """Read a body: check its size, its media type, and that it is JSON with one meaning.
 
-Refuses more than 64 KiB, another media type, another encoding than UTF-8, deep nesting, and a member that occurs twice
-(two readers would see two different requests). The schemas decide the meaning of fields.
+Refuses more than 64 KiB where the route names no other limit, another media type, another encoding than UTF-8, deep
+nesting, and a member that occurs twice (two readers would see two different requests). The schemas decide the meaning
+of fields.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ class _Twice(ValueError):  # noqa: N818 - says what is true
     """An object has a member twice."""
 
 
-async def read_body(request: Request) -> Request:
+async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> Request:
     """Return the request with its body read and checked. Raises Trouble."""
     _check_media_type(request.headers.get("content-type"))
-    body = await read_at_most(request, MAX_BODY_BYTES)
+    body = await read_at_most(request, max_bytes)
     return _ReadRequest(request.scope, body, check_json(body))
 
 

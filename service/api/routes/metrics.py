@@ -5,7 +5,8 @@ Labels are declared routes, states, system names and reason codes: never ids, ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter as Counts
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -15,6 +16,7 @@ from service.api.server.connection_limits import Ended
 from service.audit.evidence_standing import EvidenceStanding, evidence_standing
 from service.domain.access.api_key import KeyRefusal
 from service.domain.audit.evidence_bounds import StopReason
+from service.domain.suppression.check import Doubt, Status, Verdict
 from service.encryption.count_epochs import EpochCounts, count_epochs
 from service.monitoring.work_counts import WorkCounts, count_work
 from service.settings import Settings
@@ -22,6 +24,12 @@ from service.store.stores import Stores
 
 CALLBACK_RESULTS = ("sooner", "nothing_to_do", "refused", "too_many_calls", "too_slow", "too_large")
 LINE_RESULTS = ("accepted", "duplicate", "replayed", "refused")
+
+CHECK_RESULTS = (
+    (Status.SUPPRESSED.value, "none"),
+    (Status.NOT_SUPPRESSED.value, "none"),
+    *((Status.UNKNOWN.value, doubt.value) for doubt in Doubt),
+)
 
 
 class Metrics:
@@ -53,6 +61,14 @@ class Metrics:
         )
         for result in CALLBACK_RESULTS:
             self._callbacks.labels(result)
+        self._checks = Counter(
+            "expunge_suppression_checks",
+            "Identifiers checked against the suppression list, by status and the reason of an unknown.",
+            ("status", "reason"),
+            registry=self._registry,
+        )
+        for labels in CHECK_RESULTS:
+            self._checks.labels(*labels)
         self._ended = Counter(
             "expunge_http_connections_ended",
             "Connections that a limit refused or ended.",
@@ -84,12 +100,21 @@ class Metrics:
         for result, count in lines.items():
             self._lines.labels(result).inc(count)
 
+    def checked(self, verdicts: Iterable[Verdict]) -> None:
+        """Count identifiers that were checked, by result."""
+        for result, count in Counts(map(_check_result, verdicts)).items():
+            self._checks.labels(*result).inc(count)
+
     def exposition(self) -> bytes:
         """Return all metrics in the text format of Prometheus, with the store's present counts."""
         scrape = CollectorRegistry()
         scrape.register(_Stored(count_work(self._stores), count_epochs(self._stores)))
         scrape.register(_Evidence(evidence_standing(self._stores, self._settings)))
         return generate_latest(self._registry) + generate_latest(scrape)
+
+
+def _check_result(verdict: Verdict) -> tuple[str, str]:
+    return verdict.status.value, "none" if verdict.doubt is None else verdict.doubt.value
 
 
 class _Stored:

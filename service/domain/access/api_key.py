@@ -34,6 +34,7 @@ class Scope(StrEnum):
     SYSTEMS_READ = "systems:read"
     AUDIT_READ = "audit:read"
     METRICS_READ = "metrics:read"
+    SUPPRESSIONS_CHECK = "suppressions:check"
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,11 @@ class RequestRow(Base):
         Index("ix_requests_due", "next_action", "due_at", postgresql_where=text("next_action IS NOT NULL")),
         Index("ix_requests_page", "created_at", "id"),
         Index(
+            "ix_requests_unlisted",
+            "created_at",
+            postgresql_where=text("next_action IN ('identify', 'freeze') AND plan_version = 0"),
+        ),
+        Index(
             "ix_requests_identify",
             "fair_queue",
             "respond_by",
