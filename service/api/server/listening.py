@@ -42,6 +42,9 @@ def _open(family: int, address: Sequence[object]) -> socket.socket:
         if family == socket.AF_INET6:
             # The IPv4 address has a socket of its own.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Accepted connections inherit it, and asyncio sets it only for sockets that name TCP themselves. Without it an
+        # answer's body waits until the client has acknowledged the headers: 40 ms a call (measured 2026-12-01).
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(tuple(address))
         listener.listen(_BACKLOG)
     except BaseException:

@@ -161,6 +161,7 @@ def serving(app: FastAPI) -> Iterator[str]:
     assert len(app.router.routes) == len(_ROUTES)
     app.router.routes[:] = _ROUTES
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as in service.api.server.listening
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from service.api.server.listening import open_listeners
 from tests.integration.api.conftest import EMAIL, Office
 
 
@@ -67,3 +68,11 @@ def test_a_configuration_that_cannot_be_used_ends_with_2(tmp_path: Path) -> None
 
     assert ended.returncode == 2
     assert b"listen_port" in ended.stderr
+
+
+def test_an_answer_does_not_wait_for_acknowledgements() -> None:
+    (listener,) = open_listeners("127.0.0.1", 0, "listen_port")
+    with listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
