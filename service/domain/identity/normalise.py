@@ -76,7 +76,8 @@ def _check_text(text: str) -> None:
         raise InvalidIdentifier("value", "empty")
     if len(text) > MAX_VALUE_CHARACTERS:
         raise InvalidIdentifier("value", "too_long")
-    if any(unicodedata.category(character) in _FORBIDDEN_CATEGORIES for character in text):
+    # A printable text has none of them: asking for all at once takes 0.1 us, and for each 10 us.
+    if not text.isprintable() and any(unicodedata.category(each) in _FORBIDDEN_CATEGORIES for each in text):
         raise InvalidIdentifier("value", "control_character")
 
 
@@ -86,7 +87,7 @@ def _opaque(text: str, _default_region: str | None) -> str:
 
 def _email(text: str, _default_region: str | None) -> str:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).strip().lower())
-    if any(unicodedata.category(character) == "Cf" for character in folded):
+    if not folded.isprintable() and any(unicodedata.category(character) == "Cf" for character in folded):
         raise InvalidIdentifier("value", "invisible_character")
     local_part, _, domain = folded.rpartition("@")
     if not (_UNQUOTED_LOCAL_PART.fullmatch(local_part) or _QUOTED_LOCAL_PART.fullmatch(local_part)):
