@@ -17,6 +17,7 @@ from uuid import UUID
 
 from service.store.encryption.epoch_secrets import EpochKeyMissing, EpochKeyUnusable
 from service.store.encryption.key_encryption_keys import KeyEncryptionKeys, UnknownKeyEncryptionKey
+from service.store.encryption.private_files import NotPrivate, read_private
 from service.store.encryption.sealing import SealBroken
 
 _SUFFIX = ".epoch"
@@ -131,12 +132,12 @@ class EpochFiles:
 
     def _parse(self, epoch_id: UUID) -> tuple[str, bytes]:
         try:
-            document = json.loads(self._path(epoch_id).read_text(encoding="ascii"))
+            document = json.loads(read_private(self._path(epoch_id)).decode("ascii"))
             return str(document["wrapped_by"]), base64.b64decode(document["wrapped"], validate=True)
         except FileNotFoundError:
             raise EpochKeyMissing(f"epoch {epoch_id}: its key is not in {self.directory}") from None
-        except OSError as error:
-            raise _unusable(epoch_id, error) from None
+        except NotPrivate as refused:
+            raise EpochKeyUnusable(f"epoch {epoch_id}: {refused}") from None
         except (ValueError, KeyError, TypeError, binascii.Error):
             raise EpochKeyUnusable(f"epoch {epoch_id}: the file is not one of ours") from None
 

@@ -66,7 +66,7 @@ def _pepper(settings: Settings, directory: Path) -> Pepper:
     if settings.keys.pepper is None:
         files = generated_pepper.added_files(directory)
         names = [path.name for path in files] + names
-        added = [path.read_text(encoding="ascii") for path in files] + added
+        added = [_private_text(path) for path in files] + added
     return Pepper(first, tuple(_parsed(text, name) for text, name in zip(added, names, strict=True)))
 
 

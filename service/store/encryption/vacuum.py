@@ -18,7 +18,7 @@ from service.store.sql_files import load_sql
 log = structlog.get_logger(__name__)
 
 KEY_TABLES = ("data_keys",)
-SEALED_TABLES = ("identifiers", "steps", "batches")
+SEALED_TABLES = ("identifiers", "identity_explanations", "steps", "batches")
 
 
 def vacuum(engine: Engine, tables: Sequence[str]) -> None:
