@@ -6,6 +6,7 @@ import contextlib
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -144,6 +145,18 @@ def test_a_proxy_is_no_single_client(office: Office, tmp_path: Path) -> None:
     limits = 'max_connections_per_client = 20\nproxies = ["127.0.0.4"]\nbody_timeout_seconds = 600'
     with served(office, tmp_path, limits) as place, flood(place, half_a_body(office), source="127.0.0.4"):
         assert place.get("/healthz", source="127.0.0.4").status_code == 200
+
+
+def test_an_idle_connection_is_closed_after_the_configured_time(office: Office, tmp_path: Path) -> None:
+    """Seven seconds are more than uvicorn's own limit of five, so that the closing shows which limit it was."""
+    limits = "idle_timeout_seconds = 7\nheader_timeout_seconds = 600"
+    with served(office, tmp_path, limits) as place:
+        began = time.monotonic()
+        with contextlib.closing(place.connect(b"GET /healthz HTTP/1.1\r\nHost: expunge\r\n\r\n")) as idle:
+            answer = answer_of(idle)
+        lasted = time.monotonic() - began
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert lasted > 6.5
 
 
 def test_input_that_is_not_http_gets_a_problem(office: Office, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from connectors.base.outbound.transport import StrictTransport
 from connectors.testing.sandbox.sample_world import SamplePerson
 from tests.company import Company
 
@@ -43,3 +44,26 @@ def test_a_person_is_erased_everywhere_and_nobody_else(company: Company) -> None
     assert company.residue(person) == []
     for name, stand_in in company.sandboxes.items():
         assert strangers(before[name], person) == strangers(stand_in.records(), person)
+
+
+@pytest.mark.slow(seconds=23)
+@pytest.mark.parametrize("company", [{"org": True, "people": 20}], indirect=True)
+def test_each_system_has_one_pool_of_connections(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transport keeps a system's connections: another one for each batch would connect anew each time."""
+    opened: list[object] = []
+    original = StrictTransport.__init__
+
+    def counted(self: StrictTransport, *arguments: Any, **options: Any) -> None:
+        opened.append(self)
+        original(self, *arguments, **options)
+
+    monkeypatch.setattr(StrictTransport, "__init__", counted)
+    requests = []
+    for person in company.world.ordinary[:3]:
+        requests.append(company.submit(person))
+        company.drive()
+
+    assert [company.request(request).state for request in requests] == ["fulfilled"] * 3
+    called = [system for system in company.settings.systems if system.config.connector != "warehouse"]
+    assert len(called) > 2
+    assert len(opened) == len(called)
