@@ -62,7 +62,7 @@ class MailchimpConnector(MailchimpOperations, SuppressingConnector):
     declaration = Declaration(
         name="mailchimp",
         identifier_kinds=frozenset({EMAIL, CONTACT_ID}),
-        operations=frozenset(Operation) - {Operation.READ_SUPPRESSION},
+        operations=frozenset(Operation),
         erases_by=ErasesBy.RECORDS,
         max_subjects_per_call={**dict.fromkeys(Operation, 50), Operation.ERASE: 200},
         # Ten simultaneous connections for all of the account's integrations: we take less than half.
@@ -199,11 +199,11 @@ class MailchimpConnector(MailchimpOperations, SuppressingConnector):
         self.begin_pass()
         return ChangeReader(self.http, self._audiences, self.carried, OBJECT).page(cursor, begin_at)
 
-    def needs_suppression(self, row: Row) -> bool:
-        """True for a member that gets marketing. A new status would bring an archived member back."""
+    def needs_suppression(self, row: Row, scope: str) -> bool:
+        """True for a member that gets marketing e-mail. A new status would bring an archived member back."""
         return field_of(row, "status", str) in ("subscribed", "pending")
 
-    def suppress_record(self, record: Record) -> None:
+    def suppress_record(self, record: Record, scopes: frozenset[str]) -> None:
         """Unsubscribe an existing member by PATCH; PUT would create one."""
         status = {"status": "unsubscribed"}
         Call("PATCH", path_of(record), json=status, says=("status", "unsubscribed")).send(self.http, "")

@@ -1,4 +1,4 @@
-"""Mailchimp under the suite: a member of two audiences, archived in one; erased by direct calls, and by jobs."""
+"""Mailchimp under the suite: a member of three audiences, archived in one; erased by direct calls, and by jobs."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ class MailchimpFixture(HttpVendorFixture):
 
     def account(self) -> Any:
         control = {"email_address": "control@acme.example", "status": "subscribed"}
-        return {"lists": [{"id": "a1", "name": "News", "members": [control]}, {"id": "a2", "name": "Shop"}]}
+        others = [{"id": "a2", "name": "Shop"}, {"id": "a3", "name": "Events"}]
+        return {"lists": [{"id": "a1", "name": "News", "members": [control]}, *others]}
 
     def people(self, people: Sequence[TestPerson]) -> Any:
-        return {"lists": [_members("a1", people, "subscribed"), _members("a2", people, "archived")]}
+        statuses = {"a1": "subscribed", "a2": "archived", "a3": "pending"}
+        return {"lists": [_members(audience, people, status) for audience, status in statuses.items()]}
 
     def traces(self, person: TestPerson) -> frozenset[str]:
         email = person.identifier.value

@@ -11,15 +11,16 @@ from test_conformance_intercom import IntercomFixture
 from test_conformance_mailchimp import MailchimpFixture, MailchimpJobsFixture
 from test_conformance_zendesk import ZendeskFixture
 
-from connectors.base.errors import TemporarilyUnavailable
-from connectors.base.interface import Answers, Lease
+from connectors.base.errors import AnswerNotUnderstood, TemporarilyUnavailable
+from connectors.base.interface import Answers, Connector, Lease
 from connectors.base.kit import calls, look, progress, rest, stages
 from connectors.base.kit.jobs import JobConnector
 from connectors.base.kit.look import Look
 from connectors.base.kit.people import each_person
+from connectors.base.kit.record_operations import Effect, Outcome, RecordOperation
 from connectors.base.kit.rest import Hanging, RestConnector
 from connectors.base.kit.suppression import SuppressingConnector
-from connectors.base.values import Answer, Batch, Record, Subject
+from connectors.base.values import Answer, Batch, Record, Subject, Visibility
 from connectors.mailchimp.connector import MailchimpConnector
 from connectors.testing.conformance import Case, ConformanceSuite, HttpVendorFixture
 from connectors.testing.conformance.lease import SuiteLease
@@ -150,8 +151,8 @@ def _suppresses_before_asking(patch: Patch) -> None:
     def suppress(self: SuppressingConnector, batch: Batch, lease: Lease) -> Answers:
         def one(subject: Subject, seen: Look) -> Answer:
             for record, row in seen.rows.items():
-                if self.needs_suppression(row):
-                    self.suppress_record(record)
+                if missing := self.missing_scopes(subject, row):
+                    self.suppress_record(record, missing)
                     if not lease.may_proceed(subject.ref):
                         raise TemporarilyUnavailable("stopped")
             return Answer.suppressed() if seen.rows else Answer.already_absent()
@@ -173,6 +174,56 @@ def _suppresses_without_asking(patch: Patch) -> None:
 
 def _suppresses_concurrently(patch: Patch) -> None:
     patch.setattr(look, "each_person", lambda people, act, at_most, **more: each_person(people, act, at_most=4, **more))
+
+
+def _first_record_only_read(patch: Patch) -> None:
+    read = SuppressingConnector._read_from
+
+    def first(self: SuppressingConnector, subject: Subject, seen: Look) -> Answer:
+        return read(self, subject, Look({r: seen.rows[r] for r in sorted(seen.rows)[:1]}, seen.planned))
+
+    patch.setattr(SuppressingConnector, "_read_from", first)
+
+
+def _read_back_taken_for_granted(patch: Patch) -> None:
+    patch.setattr(
+        SuppressingConnector,
+        "_read_from",
+        lambda _, __, seen: Answer.suppressed() if seen.rows else Answer.already_absent(),
+    )
+
+
+def _blind_credential_read(patch: Patch) -> None:
+    patch.setattr(MailchimpConnector, "check_credentials", lambda _: Visibility("claimed"))
+    patch.setattr(MailchimpConnector, "conclude_absence", lambda *_: Answer.already_absent())
+
+
+def _any_404_read_as_absence(patch: Patch) -> None:
+    perform = MailchimpConnector.perform
+
+    def believing(self: MailchimpConnector, operation: RecordOperation) -> Outcome:
+        try:
+            return perform(self, operation)
+        except AnswerNotUnderstood as error:
+            if error.status != 404:
+                raise
+            return Effect.ABSENT
+
+    patch.setattr(MailchimpConnector, "perform", believing)
+
+
+def _scopes_ignored(patch: Patch) -> None:
+    patch.setattr(Connector, "wanted_scopes", lambda self, _: self.declaration.suppression_scopes)
+
+
+def _others_opt_out_believed(patch: Patch) -> None:
+    """A look that finds no record of the person takes the records of a look-alike."""
+    read = SuppressingConnector._read_from
+
+    def believed(self: SuppressingConnector, subject: Subject, seen: Look) -> Answer:
+        return read(self, subject, seen) if seen.rows else Answer.suppressed()
+
+    patch.setattr(SuppressingConnector, "_read_from", believed)
 
 
 _Mutant = tuple[Callable[[Patch], None], tuple[HttpVendorFixture, ...], str, dict[str, object]]
@@ -206,6 +257,14 @@ _MUTANTS: tuple[_Mutant, ...] = (
     (_suppresses_before_asking, _SUPPRESSION, "test_asks_before_each_suppression", {}),
     (_suppresses_without_asking, _SUPPRESSION, "test_nothing_is_suppressed_afterwards", {"event": "hold"}),
     (_suppresses_concurrently, _SUPPRESSION, "test_nothing_is_suppressed_afterwards", {"event": "lost_lease"}),
+    (_first_record_only_read, _SUPPRESSION, "test_one_record_that_is_not_suppressed_is_told", {}),
+    (_read_back_taken_for_granted, _SUPPRESSION, "test_one_record_that_is_not_suppressed_is_told", {}),
+    (_read_back_taken_for_granted, _SUPPRESSION, "test_somebody_subscribed_again_is_not_suppressed", {}),
+    (_blind_credential_read, _SUPPRESSION, "test_a_blind_credential_reads_no_suppression", {}),
+    (_any_404_read_as_absence, _SUPPRESSION, "test_a_foreign_404_reads_no_suppression", {}),
+    (_scopes_ignored, _SUPPRESSION, "test_a_scope_that_is_not_offered_is_no_suppression", {}),
+    (_others_opt_out_believed, _SUPPRESSION, "test_another_persons_opt_out_is_not_theirs", {}),
+    (_look_alikes_suppressed, _SUPPRESSION, "test_another_persons_opt_out_is_not_theirs", {}),
 )
 _RUNS = [(mutate, vendor, test_name, values) for mutate, fixtures, test_name, values in _MUTANTS for vendor in fixtures]
 

@@ -176,6 +176,10 @@ class Case:
         """One pass of `suppress`."""
         return self._keep(operations.suppress(connector, batch, lease))
 
+    def read_suppression(self, connector: Connector, batch: Batch) -> Answers:
+        """One pass of `read_suppression`."""
+        return self._keep(operations.read_suppression(connector, batch))
+
     def confirm(self, connector: Connector, batch: Batch) -> Answers:
         """One pass of `confirm_absence`."""
         return self._keep(operations.confirm_absence(connector, batch))

@@ -25,6 +25,7 @@ from connectors.testing.conformance.cases_lease import LeaseCases
 from connectors.testing.conformance.cases_people import PeopleCases
 from connectors.testing.conformance.cases_silence import SilenceCases
 from connectors.testing.conformance.cases_suppression import SuppressionCases
+from connectors.testing.conformance.cases_suppression_read import SuppressionReadCases
 from connectors.testing.conformance.vendor_fixture import RunningVendor, VendorFixture
 
 
@@ -32,6 +33,7 @@ class ConformanceSuite(
     PeopleCases,
     LeaseCases,
     SuppressionCases,
+    SuppressionReadCases,
     AccessCases,
     CrashCases,
     CountingCases,

@@ -231,6 +231,7 @@ def test_nothing_personal_is_said_or_sent_about_anybody_else(stage: Stage, caplo
 
 def test_declares_what_it_does() -> None:
     declared = MailchimpConnector.declaration
-    assert declared.operations == frozenset(Operation) - {Operation.READ_SUPPRESSION}
+    assert declared.operations == frozenset(Operation)
+    assert declared.suppression_scopes == {"do_not_contact:email"}
     assert not declared.suppress_first
     assert declared.max_concurrency <= 10
