@@ -177,6 +177,9 @@ def test_every_metric_is_documented_and_every_documented_metric_exists(monkeypat
         "expunge_encryption_epoch_keys_missing > 0",
         "expunge_data_keys_lost > 0",
         'expunge_encryption_epoch_age_seconds{state="current"} >',
+        'expunge_audit_failing_seconds{part="signing"} >',
+        'expunge_audit_failing_seconds{part=~"anchor:.*"} >',
+        "expunge_effects_stopped == 1",
     ],
 )
 def test_what_matters_has_an_alert(wanted: str) -> None:
