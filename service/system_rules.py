@@ -26,6 +26,7 @@ def rules_of(settings: Settings, system: str) -> SystemRules:
         accept_not_addressable=configured.accept_not_addressable,
         confirm_after=delays.get("confirm_after", declaration.delays.confirm_after),
         searches_first=declaration.searches_first,
+        reads_suppression=Operation.READ_SUPPRESSION in declaration.operations,
         poll_every=delays.get("poll_every", declaration.delays.poll_every),
         max_plan_rounds=settings.engine.max_plan_rounds,
         not_covered=declaration.not_covered,

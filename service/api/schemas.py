@@ -33,8 +33,9 @@ from service.domain.instants import OutsideTheCalendar, in_utc
 from service.domain.requests.deadlines import REGIMES
 from service.domain.requests.holds import HoldReason
 from service.domain.requests.states import DenialReason, ExtensionReason
+from service.domain.suppression.scopes import ALLOWED, UnknownScope, stored_scopes
 from service.requests.identity.review import LateVerification, Review
-from service.requests.intake.validate import KINDS, MAX_IDENTIFIERS, Submission, SubmittedIdentifier
+from service.requests.intake.validate import KINDS, MAX_IDENTIFIERS, MAX_SCOPES, Submission, SubmittedIdentifier
 
 CLOCK_SKEW = timedelta(minutes=5)
 # Backlogs are imported late, and a hopelessly old date is a typing error.
@@ -84,6 +85,24 @@ AnyInstant = Annotated[AwareDatetime, BeforeValidator(_only_text), AfterValidato
 PastInstant = Annotated[AnyInstant, AfterValidator(_recent)]
 ComingInstant = Annotated[AnyInstant, AfterValidator(_coming)]
 Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+def _known_scope(value: str) -> str:
+    try:
+        stored_scopes([value])
+    except UnknownScope:
+        # The reason of an enumeration, so that the refusal lists what is allowed.
+        expected = ", ".join(f"'{each}'" for each in ALLOWED)
+        raise PydanticCustomError("enum", "known scopes: {expected}", {"expected": expected}) from None
+    return value
+
+
+Scope = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=64),
+    AfterValidator(_known_scope),
+    Field(description="what must not be done any more; `do_not_contact` alone means every channel"),
+]
 
 
 def _names_a_proof(value: str) -> str:
@@ -138,12 +157,17 @@ class SubmittedIdentifierBody(SentIdentifier):
 class SubmitBody(Body):
     """A data-subject request."""
 
-    kind: RequestKind = Field(description="`suppression` and `access` answer 422 `kind_not_available` for now")
+    kind: RequestKind = Field(description="`access` answers 422 `kind_not_available` for now")
     regime: RegimeCode = Field(description="the law that sets the deadline")
     identifiers: list[SubmittedIdentifierBody] = Field(min_length=1, max_length=MAX_IDENTIFIERS)
     received_at: PastInstant = Field(description="when the request was received; the deadline counts from it")
     external_reference: Reference | None = Field(
         None, description="your own reference, unique for each API key; it must not be personal"
+    )
+    scopes: list[Scope] = Field(
+        default_factory=list,
+        max_length=MAX_SCOPES,
+        description=f"a suppression's scopes, at least one of: {', '.join(ALLOWED)}; no other kind takes any",
     )
 
     model_config = ConfigDict(
@@ -182,6 +206,7 @@ def submission_of(body: SubmitBody, submitted_by: UUID, idempotency_key: str | N
         external_reference=body.external_reference,
         submitted_by=submitted_by,
         idempotency_key=idempotency_key,
+        scopes=tuple(body.scopes),
     )
 
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, Engine
 
-from connectors.base.transitions.states import Phase
+from connectors.base.transitions.states import EFFECT_PHASES, Phase
 from service.domain.audit.evidence_bounds import EvidenceBounds, StopReason, why_effects_stop
 from service.settings import Settings
 from service.store.anchors.configured import anchor_names
@@ -32,7 +32,6 @@ from service.store.stores import Stores
 
 SIGNING_KEY_UNUSABLE = "signing_key_unusable"
 AUDIT_LOG_BROKEN = "audit_log_broken"
-EFFECT_PHASES = frozenset({Phase.SUPPRESS, Phase.ERASE})
 _WORDS = {
     StopReason.UNSEQUENCED: "audit entries wait too long to be signed",
     StopReason.UNANCHORED: "no anchor has taken a signed head for too long",

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Uuid, func, select
 
-from connectors.base.transitions.states import Phase
+from connectors.base.transitions.states import EFFECT_PHASES, Phase
 from service.domain.execution.bisect import MOST_DEATHS, REPEATED, halves
 from service.domain.execution.events import LeaseExpired, SystemRemoved, WorkersCrashed
 from service.execution.batches import ExpiredBatch, end_empty, expire_leases, open_batches, open_parts
@@ -88,7 +88,7 @@ def _batches_after(
     for batch in batches:
         mine = [s for s in steps if s.batch_id == batch.id]
         suspects = [s.id for s in mine if s.consecutive_attempts >= REPEATED]
-        if batch.phase in (Phase.SUPPRESS, Phase.ERASE):
+        if batch.phase in EFFECT_PHASES:
             stays |= {s.id: batch.id for s in mine}
         elif len(mine) > 1 and suspects:
             root = batch.root_id or batch.id

@@ -14,7 +14,7 @@ from sqlalchemy import Text, Uuid, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.base.errors import LeaseLost
-from connectors.base.transitions.states import Phase
+from connectors.base.transitions.states import LOOK_PHASES
 from service.audit.evidence_standing import effects_stopped
 from service.domain.requests.states import WITHDRAWN_STATES
 from service.execution import batches
@@ -112,7 +112,7 @@ def renew_lease(stores: Stores, settings: Settings, leased: LeasedBatch) -> froz
         # A pass that goes on when a disagreement with an anchor is found ends at its next renewal.
         if not renewed or interlock.is_engaged(connection):
             raise LeaseLost
-        if leased.phase in (Phase.LOCATE, Phase.CONFIRM):
+        if leased.phase in LOOK_PHASES:
             return frozenset()
         if effects_stopped(connection, settings):
             return frozenset(step.ref for step in leased.steps)

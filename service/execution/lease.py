@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from connectors.base.transitions.states import Phase, StepState
+from connectors.base.transitions.states import OPT_OUT_PHASES, Phase, StepState
 from connectors.base.values import Batch, Identifier, Subject
 from service.audit.evidence_standing import leasable_phases
 from service.domain.execution.events import ApprovalMissing, HoldPlaced, RequestWithdrawn, StepEvent
@@ -32,6 +32,7 @@ from service.execution.systems import store
 from service.requests.holds.active import held_requests
 from service.requests.identifiers import OpenIdentifier, open_people, unseal_records
 from service.requests.identity.store import SealedPerson, read_people
+from service.requests.records.store import read_scopes
 from service.requests.steps.move import apply_event
 from service.requests.steps.read import read_steps
 from service.requests.steps.schedule import reschedule
@@ -122,7 +123,9 @@ def lease_steps(
         batch, fence, rows = leased
         # As they are, sealed: opened when the lease is committed. A transaction of their own would cost more.
         people = read_people(connection, {row.request_id for row in rows})
-    return _open(stores, batch, fence, rows, people, asked_at)
+        opts_out = batch.phase in OPT_OUT_PHASES
+        scopes = read_scopes(connection, {row.request_id for row in rows}) if opts_out else {}
+    return _open(stores, batch, fence, rows, people, scopes, asked_at)
 
 
 def _lease(
@@ -223,6 +226,7 @@ def _open(
     fence: int,
     rows: Sequence[DueStep],
     sealed: Sequence[SealedPerson],
+    scopes: Mapping[UUID, tuple[str, ...]],
     asked_at: float,
 ) -> LeasedBatch:
     """Open the sealed identifiers and records, after the lease is committed."""
@@ -235,8 +239,7 @@ def _open(
         key = by_request.get(row.request_id)
         if key is None:
             continue
-        stored = people[row.request_id]
-        usable = _PLANNED if row.plan_version is not None else _SETTLED
+        stored, usable = people[row.request_id], _PLANNED if row.plan_version is not None else _SETTLED
         ref = row.id.hex
         steps.append(
             LeasedStep(
@@ -251,6 +254,7 @@ def _open(
                     tuple(i.identifier for i in stored if i.use in usable),
                     unseal_records(key, row.id, row.records),
                     already_reported=row.erased or {},
+                    scopes=scopes.get(row.request_id, ()),
                 ),
                 stored=stored,
                 records_accepted=row.records_accepted,
@@ -287,7 +291,7 @@ def permitted_steps(
     if phase is Phase.LOCATE:
         return list(steps)
     delay = rules_of(settings, system).confirm_after
-    if phase is Phase.CONFIRM:
+    if phase in (Phase.CONFIRM, Phase.READ_OPT_OUT):
         early = {s.id: s.effect_at + delay for s in steps if s.effect_at is not None and s.effect_at + delay > now}
         reschedule(connection, early)
         return [s for s in steps if s.id not in early]

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from connectors.base.errors import ConnectorError
-from connectors.base.transitions.states import Phase
+from connectors.base.transitions.states import EFFECT_PHASES
 from service.domain.execution.bisect import (
     REPEATED,
     SharedFailure,
@@ -75,15 +75,12 @@ def split_failed(
     return placed
 
 
-_EFFECTS = frozenset({Phase.SUPPRESS, Phase.ERASE})
-
-
 def isolate_suspects(connection: Connection, batch_id: UUID, phase: str, steps: Sequence[DueStep]) -> list[DueStep]:
     """Return the locked due steps of a batch that are leased together now.
 
     These are all steps, unless workers crashed with the batch.
     """
-    if phase not in _EFFECTS or not any(s.consecutive_attempts >= REPEATED for s in steps):
+    if phase not in EFFECT_PHASES or not any(s.consecutive_attempts >= REPEATED for s in steps):
         return list(steps)
     deaths = crashes_of(connection, batch_id, LEASE_EXPIRED)
     suspects = sum(count >= REPEATED for count in deaths.values())

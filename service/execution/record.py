@@ -16,7 +16,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from connectors.base.transitions.states import Phase, Retry, StepState, Transition
+from connectors.base.transitions.states import LASTING_EFFECT_PHASES, Phase, Retry, StepState, Transition
 from connectors.base.values import Answer, Located
 from service.domain.execution.events import KeyMissing, Result
 from service.execution.attempts import end_attempts, result_name
@@ -138,7 +138,7 @@ class _Recording:
         end_attempts(
             self.connection, self.leased.fence, known, self.received.results, now, late=True, looks=self.received.looks
         )
-        in_erase = self.leased.phase is Phase.ERASE
+        in_erase = self.leased.phase in LASTING_EFFECT_PHASES
         note_late_effect(self.connection, list(rows), in_erase=in_erase, now=now)
         results = self.received.results
         changes = [

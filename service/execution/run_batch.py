@@ -33,6 +33,8 @@ from service.system_rules import batch_limit, rules_of
 
 log = structlog.get_logger(__name__)
 _Kind = TypeVar("_Kind", bound=Result)
+SUPPRESSION_NOT_OFFERED = "suppression_not_offered"
+NO_WAY_TO_LOOK = "no_way_to_look"
 
 
 def run_batch(context: WorkerContext, system: str, admission: UUID | None) -> bool:
@@ -94,9 +96,13 @@ def call_connector(connector: Connector, batch: LeasedBatch, lease: HeldLease) -
                 return operations.suppress(connector, batch.batch, lease)
             case Phase.ERASE:
                 return operations.erase(connector, batch.batch, lease)
+            case Phase.OPT_OUT:
+                return opt_out(connector, batch, lease)
+            case Phase.READ_OPT_OUT:
+                return read_opt_out(connector, batch)
         if not connector.declaration.can_confirm:
             # The vendor offers no way to verify, and the audit log says so: the rule never calls this verified.
-            return {step.ref: Answer.not_addressable("no_way_to_look") for step in batch.steps}
+            return {step.ref: Answer.not_addressable(NO_WAY_TO_LOOK) for step in batch.steps}
         return operations.confirm_absence(connector, batch.batch)
     except (LeaseLost, ConnectorError):
         raise
@@ -104,6 +110,20 @@ def call_connector(connector: Connector, batch: LeasedBatch, lease: HeldLease) -
         log.exception("connector_failed", system=batch.system, phase=batch.phase, error=type(error).__name__)
         broken = AnswerNotUnderstood("connector_failed", effect_unknown=True)
         return {step.ref: broken for step in batch.steps}
+
+
+def opt_out(connector: Connector, batch: LeasedBatch, lease: HeldLease) -> Mapping[str, Result]:
+    """Suppress, unless the vendor offers nothing of the kind: then each step ends with that reason."""
+    if Operation.SUPPRESS not in connector.declaration.operations:
+        return {step.ref: Answer.not_addressable(SUPPRESSION_NOT_OFFERED) for step in batch.steps}
+    return operations.suppress(connector, batch.batch, lease)
+
+
+def read_opt_out(connector: Connector, batch: LeasedBatch) -> Mapping[str, Result]:
+    """Read suppressions back; without a way to read, the rule never calls them verified."""
+    if Operation.READ_SUPPRESSION not in connector.declaration.operations:
+        return {step.ref: Answer.not_addressable(NO_WAY_TO_LOOK) for step in batch.steps}
+    return operations.read_suppression(connector, batch.batch)
 
 
 def verify_at_once(

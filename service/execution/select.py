@@ -42,6 +42,8 @@ OPERATIONS = {
     Phase.SUPPRESS: Operation.SUPPRESS,
     Phase.ERASE: Operation.ERASE,
     Phase.CONFIRM: Operation.CONFIRM,
+    Phase.OPT_OUT: Operation.SUPPRESS,
+    Phase.READ_OPT_OUT: Operation.READ_SUPPRESSION,
 }
 _ORDER = tuple(Phase)
 
@@ -155,7 +157,9 @@ def _may_leave(
 def _is_first(settings: Settings, system: str, phase: Phase) -> bool:
     """True if people come to this phase straight from their submission."""
     rules = rules_of(settings, system)
-    return phase is Phase.LOCATE or (not rules.searches_first and phase is first_phase(rules, found=False))
+    return phase in (Phase.LOCATE, Phase.OPT_OUT) or (
+        not rules.searches_first and phase is first_phase(rules, found=False)
+    )
 
 
 def _others_may_come(connection: Connection, system: str, phase: Phase) -> bool:

@@ -14,7 +14,7 @@ from connectors.base.transitions.states import ENDED
 from service.domain.audit.schema import instant_text
 from service.domain.errors import WrongState
 from service.domain.execution.fair_queues import URGENT_FAIR_QUEUE
-from service.domain.requests.deadlines import REGIMES, extended_respond_by
+from service.domain.requests.deadlines import extended_respond_by, regime_of
 from service.domain.requests.states import UNFINISHED, ExtensionReason, Progress
 from service.requests.intake.store import delete_expired_keys
 from service.requests.records.changes import expedite, extend, write_overdue
@@ -40,7 +40,9 @@ def extend_request(
             raise WrongState("the request was extended already")
         if now > row.respond_by:
             raise WrongState("the first period is over: an extension had to be notified within it")
-        respond_by = extended_respond_by(REGIMES[row.regime], row.received_at, settings.service.zone)
+        respond_by = extended_respond_by(regime_of(row.regime, row.scopes), row.received_at, settings.service.zone)
+        if respond_by <= row.respond_by:
+            raise WrongState("the law knows no extension for such a request")
         lock_steps(connection, [request_id])
         write_deadline(connection, request_id, respond_by)
         change = request_change(row, "request_extended", respond_by=instant_text(respond_by), reason=reason.value)

@@ -18,7 +18,7 @@ from service.domain.identity.mask import distinct_mask
 from service.requests.identifiers import StoredIdentifier, read_identifiers
 from service.requests.identity.show import DoubtView, EdgeView, Picture, ReviewView, read_picture
 from service.requests.planning.store import read_plan
-from service.requests.records.rows import StoredRequest
+from service.requests.records.rows import StoredRequest, scopes_of
 from service.requests.records.store import read_request
 from service.requests.store import ShownStep, read_shown_attempts, read_shown_steps
 from service.store.audit_log.record_change import log_event
@@ -115,6 +115,7 @@ class RequestView:
 
     id: UUID
     kind: str
+    scopes: list[str]
     regime: str
     state: str
     reason: str | None
@@ -165,6 +166,7 @@ def show_request(stores: Stores, request_id: UUID, *, reader: str | None = None,
     return RequestView(
         id=row.id,
         kind=row.kind,
+        scopes=scopes_of(row),
         regime=row.regime,
         state=row.state,
         reason=row.reason,

@@ -11,9 +11,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from connectors.base.errors import ConnectorError, RequestRefused
+from connectors.base.transitions.next_step import accepted, left_counts, next_step, not_done, withdrawn_step
+from connectors.base.transitions.opt_outs import after_opt_out, after_read_opt_out
 from connectors.base.transitions.states import (
     EARLIER_SYSTEM,
+    EFFECT_PHASES,
+    LASTING_EFFECT_PHASES,
     LEGAL_HOLD,
+    LOOK_PHASES,
     WITHDRAWN,
     Phase,
     Retry,
@@ -64,6 +69,10 @@ def after_result(
         return after_error(facts, result, policy, look_at=now + rules.confirm_after)
     if isinstance(result, Located):
         return after_locate(facts, result, rules, now)
+    if facts.phase is Phase.OPT_OUT:
+        return after_opt_out(facts, result, rules, now)
+    if facts.phase is Phase.READ_OPT_OUT:
+        return after_read_opt_out(facts, result, rules, now)
     if facts.phase is Phase.SUPPRESS:
         return after_suppress(facts, result, rules, now, found=rules.may_have_something(found=has_records))
     if facts.phase is Phase.CONFIRM:
@@ -76,20 +85,20 @@ def after_error(
 ) -> Transition:
     """The step is tried again or parks, as the retry policy said.
 
-    An error in `erase` may have had an effect.
+    An error in `erase` or `opt_out` may have had an effect.
 
     `look_at`: before then no look may count, since the vendor takes its time.
     """
-    touched = facts.effect_possible or facts.phase is Phase.ERASE
-    if facts.withdrawn and facts.phase is not Phase.CONFIRM:
+    touched = facts.effect_possible or facts.phase in LASTING_EFFECT_PHASES
+    if facts.withdrawn and facts.phase not in LOOK_PHASES - {Phase.LOCATE}:
         later = retry.due_at if retry.due_at is None or look_at is None else max(retry.due_at, look_at)
-        return _withdrawn(facts, touched, later)
-    if facts.held and facts.phase in (Phase.SUPPRESS, Phase.ERASE):
-        return _next(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched)
+        return withdrawn_step(facts, touched, later)
+    if facts.held and facts.phase in EFFECT_PHASES:
+        return next_step(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched)
     if retry.due_at is None:
-        return _next(facts, StepState.PARKED, reason=retry.reason or error.code, effect_possible=touched)
+        return next_step(facts, StepState.PARKED, reason=retry.reason or error.code, effect_possible=touched)
     consecutive_attempts = facts.consecutive_attempts if retry.is_attempt else max(facts.consecutive_attempts - 1, 0)
-    return _next(
+    return next_step(
         facts, StepState.DUE, due_at=retry.due_at, consecutive_attempts=consecutive_attempts, effect_possible=touched
     )
 
@@ -103,22 +112,22 @@ def after_locate(
     frozen one.
     """
     if facts.withdrawn:
-        return _withdrawn(facts, facts.effect_possible, now)
+        return withdrawn_step(facts, facts.effect_possible, now)
     if not facts.frozen or adds_to_plan or facts.awaiting_approval:
-        return _next(facts, StepState.WAITING)
+        return next_step(facts, StepState.WAITING)
     phase = Phase.CONFIRM if found.is_empty and rules.can_confirm else Phase.ERASE
     if facts.plan_rounds == 0:
         phase = first_phase(rules, found=not found.is_empty)
     if facts.held and phase is not Phase.CONFIRM:
-        return _next(facts, StepState.PARKED, phase=phase, reason=LEGAL_HOLD)
-    return _next(facts, StepState.DUE, phase=phase, due_at=now)
+        return next_step(facts, StepState.PARKED, phase=phase, reason=LEGAL_HOLD)
+    return next_step(facts, StepState.DUE, phase=phase, due_at=now)
 
 
 def after_unaddressable_search(facts: StepFacts, rules: SystemRules) -> Transition:
     """The step isn't absent, because the system understands none of the identifiers."""
     if facts.withdrawn:
-        return _withdrawn(facts, facts.effect_possible, None)
-    return _not_done(facts, Answer.not_addressable(), rules, facts.effect_possible)
+        return withdrawn_step(facts, facts.effect_possible, None)
+    return not_done(facts, Answer.not_addressable(), rules, facts.effect_possible)
 
 
 def after_suppress(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime, *, found: bool) -> Transition:
@@ -128,13 +137,13 @@ def after_suppress(facts: StepFacts, answer: Answer, rules: SystemRules, now: da
     erased, because the vendor could re-create the person meanwhile.
     """
     if facts.withdrawn:
-        return _withdrawn(facts, facts.effect_possible, now)
+        return withdrawn_step(facts, facts.effect_possible, now)
     if facts.held:
-        return _next(facts, StepState.PARKED, reason=LEGAL_HOLD)
+        return next_step(facts, StepState.PARKED, reason=LEGAL_HOLD)
     if answer.kind is AnswerKind.ACCEPTED and answer.resumes:
         earliest = now + min(rules.poll_every, _SHORTEST_POLL)
-        return _next(facts, StepState.ACCEPTED, due_at=max(answer.look_again_at or earliest, earliest))
-    return _next(facts, StepState.DUE, phase=Phase.ERASE if found else Phase.CONFIRM, due_at=now)
+        return next_step(facts, StepState.ACCEPTED, due_at=max(answer.look_again_at or earliest, earliest))
+    return next_step(facts, StepState.DUE, phase=Phase.ERASE if found else Phase.CONFIRM, due_at=now)
 
 
 def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime) -> Transition:
@@ -146,31 +155,31 @@ def after_erase(facts: StepFacts, answer: Answer, rules: SystemRules, now: datet
     touched = facts.effect_possible or not no_effect
     look_at = now + rules.confirm_after
     if kind is AnswerKind.ERASED and not rules.can_confirm:
-        return _next(facts, StepState.ERASED_UNVERIFIED, effect_possible=True, erased=answer.records)
+        return next_step(facts, StepState.ERASED_UNVERIFIED, effect_possible=True, erased=answer.records)
     if kind in _OWES_A_LOOK:
-        return _next(
+        return next_step(
             facts,
             StepState.DUE,
             phase=Phase.CONFIRM,
             due_at=look_at,
             effect_possible=touched,
             erased=answer.records,
-            remaining=_left(answer),
+            remaining=left_counts(answer),
             retained=(answer.reason or "policy") if kind is AnswerKind.RETAINED else None,
         )
     if kind is AnswerKind.ACCEPTED:
         if answer.resumes and facts.held and not facts.withdrawn:
-            return _next(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched, erased=answer.records)
+            return next_step(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched, erased=answer.records)
         phase = Phase.ERASE if answer.resumes and not facts.withdrawn else Phase.CONFIRM
         earliest = now + (rules.poll_every if phase is Phase.CONFIRM else min(rules.poll_every, _SHORTEST_POLL))
-        return _accepted(facts, answer, phase, max(earliest, look_at) if facts.withdrawn else earliest, touched)
+        return accepted(facts, answer, phase, max(earliest, look_at) if facts.withdrawn else earliest, touched)
     if facts.withdrawn:
-        return _withdrawn(facts, touched, look_at, answer.records)
+        return withdrawn_step(facts, touched, look_at, answer.records)
     if facts.held:
-        return _next(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched, erased=answer.records)
+        return next_step(facts, StepState.PARKED, reason=LEGAL_HOLD, effect_possible=touched, erased=answer.records)
     if kind is AnswerKind.PARTIAL:
         return _partial(facts, answer, rules, now, touched)
-    return _not_done(facts, answer, rules, touched)
+    return not_done(facts, answer, rules, touched)
 
 
 def looks_at_once(rules: SystemRules) -> bool:
@@ -223,31 +232,33 @@ def after_confirm(facts: StepFacts, answer: Answer, rules: SystemRules, now: dat
     if kind is AnswerKind.ALREADY_ABSENT:
         if facts.must_wait:
             # An earlier system may still feed this one: the end waits, and the look is repeated.
-            return _next(facts, StepState.ACCEPTED, due_at=now + _LOOK_WHILE_FED, reason=EARLIER_SYSTEM)
+            return next_step(facts, StepState.ACCEPTED, due_at=now + _LOOK_WHILE_FED, reason=EARLIER_SYSTEM)
         if facts.retained is not None:
             # The erasing call kept something on purpose: that nothing else is left doesn't make it erased.
-            return _next(facts, StepState.RETAINED, reason=facts.retained)
+            return next_step(facts, StepState.RETAINED, reason=facts.retained)
         state = StepState.ERASED_VERIFIED if facts.effect_possible else StepState.ABSENT
-        return _next(facts, state)
+        return next_step(facts, state)
     if kind is AnswerKind.ACCEPTED:
-        return _accepted(facts, answer, Phase.CONFIRM, now + rules.poll_every, facts.effect_possible)
+        return accepted(facts, answer, Phase.CONFIRM, now + rules.poll_every, facts.effect_possible)
     if facts.withdrawn:
-        return _next(facts, StepState.RETAINED, reason=WITHDRAWN, remaining=_left(answer))
+        return next_step(facts, StepState.RETAINED, reason=WITHDRAWN, remaining=left_counts(answer))
     if kind is AnswerKind.RETAINED:
-        return _next(facts, StepState.RETAINED, reason=answer.reason or "policy", remaining=_left(answer))
+        return next_step(facts, StepState.RETAINED, reason=answer.reason or "policy", remaining=left_counts(answer))
     if kind is AnswerKind.PARTIAL:
         if facts.held:
-            return _next(facts, StepState.PARKED, phase=Phase.ERASE, reason=LEGAL_HOLD, remaining=_left(answer))
+            return next_step(
+                facts, StepState.PARKED, phase=Phase.ERASE, reason=LEGAL_HOLD, remaining=left_counts(answer)
+            )
         return _partial(facts, answer, rules, now, facts.effect_possible)
-    return _not_done(facts, answer, rules, facts.effect_possible)
+    return not_done(facts, answer, rules, facts.effect_possible)
 
 
 def _unverified(facts: StepFacts) -> Transition:
     if facts.withdrawn and not facts.effect_possible:
-        return _next(facts, StepState.RETAINED, reason=WITHDRAWN)
+        return next_step(facts, StepState.RETAINED, reason=WITHDRAWN)
     if facts.retained is not None:
-        return _next(facts, StepState.RETAINED, reason=facts.retained)
-    return _next(facts, StepState.ERASED_UNVERIFIED)
+        return next_step(facts, StepState.RETAINED, reason=facts.retained)
+    return next_step(facts, StepState.ERASED_UNVERIFIED)
 
 
 def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime, touched: bool) -> Transition:
@@ -258,18 +269,18 @@ def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime
     elif answer.found is None and facts.phase is Phase.ERASE:
         reason = answer.reason
     if reason is not None:
-        return _next(
+        return next_step(
             facts,
             StepState.PARKED,
             reason=reason,
             effect_possible=touched,
             erased=answer.records,
-            remaining=_left(answer),
+            remaining=left_counts(answer),
         )
     # A person who is erased by identifiers alone has nothing to plan anew: the identifiers are sent once more.
     again = Phase.LOCATE if answer.found is not None and rules.searches_first else Phase.ERASE
     wait = timedelta(0) if facts.phase is Phase.ERASE else rules.poll_every * facts.plan_rounds
-    return _next(
+    return next_step(
         facts,
         StepState.DUE,
         phase=again,
@@ -277,71 +288,5 @@ def _partial(facts: StepFacts, answer: Answer, rules: SystemRules, now: datetime
         plan_rounds=facts.plan_rounds + 1,
         effect_possible=touched,
         erased=answer.records,
-        remaining=_left(answer),
-    )
-
-
-def _not_done(facts: StepFacts, answer: Answer, rules: SystemRules, touched: bool) -> Transition:
-    """Nothing was done: only a person or the system's policy may end such a step."""
-    if answer.kind is AnswerKind.NOT_ADDRESSABLE and rules.accept_not_addressable and not touched:
-        return _next(facts, StepState.NOT_ADDRESSABLE, reason=answer.reason)
-    reason = answer.kind.value if answer.kind is AnswerKind.NOT_ADDRESSABLE else f"ambiguous:{answer.reason}"
-    return _next(facts, StepState.PARKED, reason=reason, effect_possible=touched, remaining=_left(answer))
-
-
-def _accepted(facts: StepFacts, answer: Answer, phase: Phase, earliest: datetime, touched: bool) -> Transition:
-    return _next(
-        facts,
-        StepState.ACCEPTED,
-        phase=phase,
-        due_at=max(answer.look_again_at or earliest, earliest),
-        effect_possible=touched,
-        erased=answer.records,
-        remaining=_left(answer),
-    )
-
-
-def _withdrawn(
-    facts: StepFacts, touched: bool, look_at: datetime | None, erased: Mapping[str, int] | None = None
-) -> Transition:
-    """A withdrawn request: a step without an effect ends here, and a possible effect is still verified."""
-    if not touched:
-        return _next(facts, StepState.RETAINED, reason=WITHDRAWN)
-    state, reason = (StepState.PARKED, WITHDRAWN) if look_at is None else (StepState.DUE, None)
-    return _next(facts, state, phase=Phase.CONFIRM, due_at=look_at, reason=reason, effect_possible=True, erased=erased)
-
-
-def _left(answer: Answer) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for left in answer.left:
-        name = f"{left.object}:{left.reason}"
-        counts[name] = counts.get(name, 0) + 1
-    return counts
-
-
-def _next(
-    facts: StepFacts,
-    state: StepState,
-    *,
-    phase: Phase | None = None,
-    due_at: datetime | None = None,
-    reason: str | None = None,
-    consecutive_attempts: int = 0,
-    plan_rounds: int | None = None,
-    effect_possible: bool | None = None,
-    erased: Mapping[str, int] | None = None,
-    remaining: Mapping[str, int] | None = None,
-    retained: str | None = None,
-) -> Transition:
-    return Transition(
-        state=state,
-        phase=phase or facts.phase,
-        due_at=due_at,
-        reason=reason,
-        consecutive_attempts=consecutive_attempts,
-        plan_rounds=facts.plan_rounds if plan_rounds is None else plan_rounds,
-        effect_possible=facts.effect_possible if effect_possible is None else effect_possible,
-        erased=dict(erased or {}),
-        remaining=dict(remaining or {}),
-        retained=retained or facts.retained,
+        remaining=left_counts(answer),
     )

@@ -12,12 +12,27 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """Where a step is on its way."""
+    """Where a step is on its way: the last two are those of a suppression request."""
 
     LOCATE = "locate"
     SUPPRESS = "suppress"
     ERASE = "erase"
     CONFIRM = "confirm"
+    OPT_OUT = "opt_out"
+    READ_OPT_OUT = "read_opt_out"
+
+
+EFFECT_PHASES = frozenset({Phase.SUPPRESS, Phase.ERASE, Phase.OPT_OUT})
+"""The phases whose calls change data in a system."""
+LOOK_PHASES = frozenset({Phase.LOCATE, Phase.CONFIRM, Phase.READ_OPT_OUT})
+OPT_OUT_PHASES = frozenset({Phase.OPT_OUT, Phase.READ_OPT_OUT})
+LASTING_EFFECT_PHASES = frozenset({Phase.ERASE, Phase.OPT_OUT})
+"""The phases after which a look must prove the effect."""
+
+
+def look_after(phase: Phase) -> Phase:
+    """Return the phase of the look that proves the effects of a step in this phase."""
+    return Phase.READ_OPT_OUT if phase in OPT_OUT_PHASES else Phase.CONFIRM
 
 
 class StepState(StrEnum):
@@ -32,6 +47,7 @@ class StepState(StrEnum):
     ERASED_UNVERIFIED = "erased_unverified"
     ABSENT = "absent"
     SUPPRESSED = "suppressed"
+    SUPPRESSED_UNVERIFIED = "suppressed_unverified"
     RETAINED = "retained"
     NOT_ADDRESSABLE = "not_addressable"
     UNRESOLVED = "unresolved"
@@ -52,6 +68,7 @@ ENDED = frozenset(
         StepState.ERASED_UNVERIFIED,
         StepState.ABSENT,
         StepState.SUPPRESSED,
+        StepState.SUPPRESSED_UNVERIFIED,
         StepState.RETAINED,
         StepState.NOT_ADDRESSABLE,
         StepState.UNRESOLVED,
@@ -78,6 +95,7 @@ class SystemRules:
     poll_every: timedelta
     max_plan_rounds: int = 3
     searches_first: bool = True
+    reads_suppression: bool = False
     not_covered: tuple[str, ...] = ()
 
     def may_have_something(self, *, found: bool) -> bool:

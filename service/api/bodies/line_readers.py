@@ -26,7 +26,15 @@ from service.domain.field_problems import MOST_PROBLEMS, FieldProblem, names_a_f
 from service.domain.requests.imports import ImportFormat
 from service.requests.imports.accept_rows import Line, LineRefusal
 
-FIXED_COLUMNS = ("kind", "regime", "received_at", "external_reference", "verification_method", "verified_at")
+FIXED_COLUMNS = (
+    "kind",
+    "regime",
+    "received_at",
+    "external_reference",
+    "scopes",
+    "verification_method",
+    "verified_at",
+)
 REQUIRED_COLUMNS = ("kind", "regime", "received_at")
 _IDENTIFIER = "identifier."
 _BOM = b"\xef\xbb\xbf"
@@ -138,12 +146,18 @@ class CsvReader:
             for field, column in (("method", "verification_method"), ("verified_at", "verified_at"))
             if column in given
         }
-        body = given | {
-            "identifiers": [
-                {"kind": name.partition(".")[2], "value": value, "verification": proof or None}
-                for name, value in identifiers
-            ]
-        }
+        # A cell holds several scopes, with semicolons between them.
+        scopes = [name for part in given.pop("scopes", "").split(";") if (name := part.strip())]
+        body = (
+            given
+            | ({"scopes": scopes} if scopes else {})
+            | {
+                "identifiers": [
+                    {"kind": name.partition(".")[2], "value": value, "verification": proof or None}
+                    for name, value in identifiers
+                ]
+            }
+        )
         return _line(number, body, self._submitted_by, _places(tuple(name for name, _ in identifiers)))
 
 

@@ -28,7 +28,7 @@ from service.domain.requests.certificate import (
     claims_hash,
 )
 from service.domain.requests.states import UNFINISHED
-from service.requests.records.rows import StoredRequest, request_change
+from service.requests.records.rows import StoredRequest, request_change, scopes_of
 from service.requests.records.store import lock_request
 from service.settings import Settings
 from service.store.audit_log.log import proven_entries
@@ -130,6 +130,7 @@ def _claims(connection: Connection, settings: Settings, row: StoredRequest) -> d
         sealed_at=row.sealed_at,
         covered_by=None if row.duplicate_of is None else str(row.duplicate_of),
         external_reference=row.external_reference,
+        scopes=scopes_of(row),
     )
     return certificate_claims(
         request,

@@ -18,10 +18,11 @@ class Extension(TypedDict):
 
 
 class Request(TypedDict):
-    """The request. Certificates that were issued before the member existed have no `external_reference`."""
+    """The request. Older certificates have no `external_reference` and no `scopes`."""
 
     id: str
     external_reference: NotRequired[str | None]
+    scopes: NotRequired[list[str]]
     kind: str
     regime: str
     state: str

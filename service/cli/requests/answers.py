@@ -191,6 +191,7 @@ class RequestAnswer(IdentityAnswer):
 
     id: str
     kind: str
+    scopes: list[str]
     regime: str
     state: str
     reason: str | None

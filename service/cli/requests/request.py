@@ -29,6 +29,7 @@ from service.cli.requests.review import review
 from service.cli.requests.show_view import show_view, standing
 from service.domain.requests.deadlines import REGIMES
 from service.domain.requests.states import DenialReason, ExtensionReason, RequestState
+from service.domain.suppression.scopes import ALLOWED
 
 # A pretty traceback would print local variables, and those are people.
 app = command_group("request", "Submit and follow requests.")
@@ -42,6 +43,9 @@ def submit(
     ],
     kind: Annotated[str, typer.Option(help="Kind of the request.")] = "erasure",
     regime: Annotated[str, typer.Option(help="The law that sets the deadline.")] = "gdpr",
+    scope: Annotated[
+        list[str] | None, typer.Option(help=f"Scope of a suppression, again for each: {', '.join(ALLOWED)}.")
+    ] = None,
     received_at: Annotated[
         str | None, typer.Option(help="When the request was received (RFC 3339); default: now.")
     ] = None,
@@ -62,6 +66,7 @@ def submit(
             "identifiers": read_json(identifiers),
             "received_at": received_at or datetime.now(UTC).isoformat(),
             "external_reference": reference,
+            **({"scopes": scope} if scope else {}),
         }
         key = idempotency_key or uuid4().hex
         receipt: ReceiptAnswer = Api(url, key_file).call("POST", "/v1/requests", body, headers={"Idempotency-Key": key})

@@ -23,6 +23,8 @@ def show_view(view: RequestAnswer | RevokedAnswer, as_json: bool) -> None:
         say(f"{view['id']}: {view['state']}")
         return
     say(f"{view['id']}  {view['kind']} under {view['regime']}: {standing(view)}")
+    if view["scopes"]:
+        say(f"scopes: {', '.join(view['scopes'])}")
     extended = " (extended)" if view["extended"] else ""
     say(f"received {view['received_at']}, to be answered by {view['respond_by']}{extended}")
     if view["duplicate_of"]:

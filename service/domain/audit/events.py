@@ -28,6 +28,7 @@ from service.domain.audit.schema import (
     one_of,
     optional,
 )
+from service.domain.requests.states import RequestKind
 
 
 class EventData(TypedDict, total=False):
@@ -88,6 +89,7 @@ class EventData(TypedDict, total=False):
     respond_by: str
     roles: list[str]
     root: str
+    scopes: list[str]
     second_person_for: list[str]
     size: int
     state: str
@@ -104,7 +106,7 @@ class EventData(TypedDict, total=False):
     what: str
 
 
-_KIND = one_of("erasure", "suppression", "access")
+_KIND = one_of(*(kind.value for kind in RequestKind))
 
 _STEP = {
     "phase": optional(CODE),
@@ -141,6 +143,8 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
             verified=COUNT,
             submission=optional(ID),
             linked_to=optional(UUID),
+            # Those of a suppression; an erasure's entries on the list all have the same one.
+            scopes=optional(list_of(CODE)),
         ),
         # An erased person was seen again in a system, so the suppression sync opened the request. `origin` is the first
         # request of this person.
@@ -188,8 +192,10 @@ EVENTS: Mapping[str, EventRule] = MappingProxyType(
             systems=list_of(CODE),
             needs_approval=list_of(CODE),
             # `suppressed`: the number of its identifiers that are new on the suppression list. A plan that needs no
-            # approval also lists the steps that begin with it, as `plan_released` does.
+            # approval also lists the steps that begin with it, as `plan_released` does. `scopes`: those of a
+            # suppression, which covers identifiers in doubt as well.
             suppressed=optional(COUNT),
+            scopes=optional(list_of(CODE)),
             steps=optional(list_of(UUID)),
             phases=optional(list_of(CODE)),
         ),

@@ -16,7 +16,7 @@ from connectors.base.transitions.states import Phase, StepState
 from service.domain.audit.entry import EntryMembers, digest_of
 from service.domain.audit.events import EventData
 from service.domain.requests.imports import ImportState
-from service.domain.requests.states import Progress, RequestState
+from service.domain.requests.states import Progress, RequestState, work_on
 
 REPLAYED_OBJECTS = ("request", "step", "batch", "hold", "key", "system", "import", "encryption_epoch")
 # The retention of attempts deletes rows of these; their entries stay in the log.
@@ -116,7 +116,7 @@ class Replay:
         if starts or entry["event"] == "plan_approved":
             # A request that was answered before stays answered while a later plan is carried out.
             under_way = known.fields.get("state") == RequestState.IN_PROGRESS
-            known.fields["reason"] = Progress.ERASING if under_way else None
+            known.fields["reason"] = work_on(str(known.fields.get("kind"))) if under_way else None
         if entry["version"] == 1 and entry["object"] == "request":
             known.fields["subject"] = entry["subject"]
         if entry["event"] == "request_settled":

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from connectors.base.errors import AnswerNotUnderstood, ConnectorError, RequestRefused, TemporarilyUnavailable
-from connectors.base.transitions.states import Phase
+from connectors.base.transitions.states import LOOK_PHASES, Phase
 
 T = TypeVar("T")
 
@@ -25,7 +25,6 @@ MOST_DEATHS = 16
 The last of the crashes must be one with this person alone in the lease.
 """
 
-_ONLY_LOOKS = frozenset({Phase.LOCATE, Phase.CONFIRM})
 _BREAKS_DOWN = frozenset({408, 500, 504})
 
 
@@ -65,7 +64,7 @@ def may_split(failure: SharedFailure) -> bool:
     if failure.people < 2 or failure.is_the_systems:
         return False
     error = failure.error
-    if failure.phase not in _ONLY_LOOKS:
+    if failure.phase not in LOOK_PHASES:
         return isinstance(error, RequestRefused) and not error.effect_unknown and not failure.has_token
     if isinstance(error, TemporarilyUnavailable):
         broke_down = error.code == "timeout" or error.status in _BREAKS_DOWN

@@ -13,8 +13,10 @@ from connectors.base.errors import ConnectorError
 from connectors.base.transitions.results import after_locate, after_look, after_result, first_phase
 from connectors.base.transitions.states import (
     EARLIER_SYSTEM,
+    EFFECT_PHASES,
     ENDED,
     KEY_GONE,
+    LASTING_EFFECT_PHASES,
     LEGAL_HOLD,
     NOT_DONE_YET,
     PROCESS_DIED,
@@ -27,6 +29,7 @@ from connectors.base.transitions.states import (
     StepState,
     SystemRules,
     Transition,
+    look_after,
 )
 from connectors.base.values import Located
 from service.domain.audit.schema import is_code
@@ -59,7 +62,8 @@ APPROVAL_MISSING = "awaiting_approval"
 LEASE_EXPIRED = "lease_expired"
 NOT_A_CODE = "reason_is_no_code"
 RECORDS_ACCEPTED = "records_accepted"
-_EFFECTS = (Phase.SUPPRESS, Phase.ERASE)
+# An approval is needed for these only; an opt-out needs none.
+_ERASURES_EFFECTS = frozenset({Phase.SUPPRESS, Phase.ERASE})
 _LONGEST_PAUSE = timedelta(minutes=15)
 
 
@@ -115,8 +119,8 @@ def _after_result(step: StepFacts, event: ResultReceived, rules: SystemRules, no
     newly_possible = to.effect_possible and not step.effect_possible
     return replace(
         to,
-        membership=Membership.STAYS if goes_on and (to.phase in _EFFECTS or apart) else Membership.LEAVES,
-        had_effect=newly_possible or any(to.erased.values()) or (failed and step.phase is Phase.ERASE),
+        membership=Membership.STAYS if goes_on and (to.phase in EFFECT_PHASES or apart) else Membership.LEAVES,
+        had_effect=newly_possible or any(to.erased.values()) or (failed and step.phase in LASTING_EFFECT_PHASES),
     )
 
 
@@ -153,8 +157,8 @@ def _after_expiry(step: StepFacts, event: LeaseExpired, now: datetime) -> Transi
     """Return `due` at once, or after a growing pause when several workers crashed in a row.
 
     An effect may have happened."""
-    touched = step.phase is Phase.ERASE
-    stays = step.phase in _EFFECTS or event.batch_was_split
+    touched = step.phase in LASTING_EFFECT_PHASES
+    stays = step.phase in EFFECT_PHASES or event.batch_was_split
     pause = timedelta(0)
     if step.consecutive_attempts > REPEATED:
         pause = min(_LONGEST_PAUSE, timedelta(seconds=2.0 ** min(step.consecutive_attempts - REPEATED, 12)))
@@ -170,7 +174,7 @@ def _after_permission_change(
             # A waiting step isn't about to start: the release of its plan reads the holds. A leased one is stopped
             # by its worker, which asks before each effect.
             is_next = step.state is StepState.DUE or (event.at_lease and step.state is StepState.ACCEPTED)
-            starts = is_next and step.phase in _EFFECTS
+            starts = is_next and step.phase in EFFECT_PHASES
             return _same(step, StepState.PARKED, reason=LEGAL_HOLD) if starts else None
         case HoldLifted():
             if step.state is not StepState.PARKED or step.reason != LEGAL_HOLD:
@@ -179,7 +183,7 @@ def _after_permission_change(
         case RequestWithdrawn():
             return _after_withdrawal(step, event)
         case ApprovalMissing():
-            if step.state not in (StepState.DUE, StepState.ACCEPTED) or step.phase not in _EFFECTS:
+            if step.state not in (StepState.DUE, StepState.ACCEPTED) or step.phase not in _ERASURES_EFFECTS:
                 return None
             waiting = _same(step, StepState.WAITING, reason=APPROVAL_MISSING, membership=Membership.LEAVES)
             return replace(waiting, phase=Phase.LOCATE, waits_for_order=False)
@@ -192,7 +196,8 @@ def _after_withdrawal(step: StepFacts, event: RequestWithdrawn) -> Transition | 
     ended = _same(step, StepState.RETAINED, reason=WITHDRAWN, consecutive_attempts=0, membership=Membership.LEAVES)
     if not step.effect_possible:
         return replace(ended, waits_for_order=False)
-    return replace(ended, state=StepState.DUE, phase=Phase.CONFIRM, due_at=event.look_at, waits_for_order=False)
+    look = look_after(step.phase)
+    return replace(ended, state=StepState.DUE, phase=look, due_at=event.look_at, waits_for_order=False)
 
 
 def _after_system_change(
@@ -241,7 +246,7 @@ def _after_timing_change(
                 return None
             return _same(step, step.state, reason=step.reason, due_at=now, effect=event.in_erase)
         case LookTooEarly():
-            is_look = step.phase is Phase.CONFIRM and step.state in (StepState.DUE, StepState.ACCEPTED)
+            is_look = step.phase is look_after(step.phase) and step.state in (StepState.DUE, StepState.ACCEPTED)
             return _same(step, step.state, reason=step.reason, due_at=event.look_at) if is_look else None
         case EarlierSystemsDone():
             ordered = step.state is StepState.DUE and step.waits_for_order
@@ -259,7 +264,7 @@ def _after_timing_change(
 def _after_release(step: StepFacts, event: PlanReleased, rules: SystemRules | None) -> Transition:
     if rules is None:
         return _same(step, StepState.PARKED, reason=SYSTEM_REMOVED)
-    phase = first_phase(rules, found=event.has_records)
+    phase = Phase.OPT_OUT if event.opts_out else first_phase(rules, found=event.has_records)
     if event.is_held and phase is not Phase.CONFIRM:
         return replace(_same(step, StepState.PARKED, reason=LEGAL_HOLD), phase=phase, waits_for_order=False)
     due = _same(step, StepState.DUE, due_at=event.due_at)

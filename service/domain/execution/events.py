@@ -146,7 +146,7 @@ class LookTooEarly:
 
 @dataclass(frozen=True, slots=True)
 class PlanReleased:
-    """The plan may start.
+    """The plan may start. `opts_out`: it is a suppression request's.
 
     `due_at`: now for a system in the first position, the end of the order timeout for a later one.
     """
@@ -155,6 +155,7 @@ class PlanReleased:
     waits_for_order: bool = False
     has_records: bool = False
     is_held: bool = False
+    opts_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

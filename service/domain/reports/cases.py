@@ -14,7 +14,15 @@ from connectors.base.transitions.states import StepState
 from service.domain.audit.entry import EntryMembers
 from service.domain.audit.events import EventData
 
-DONE = frozenset({StepState.ERASED_VERIFIED, StepState.ERASED_UNVERIFIED, StepState.ABSENT, StepState.SUPPRESSED})
+DONE = frozenset(
+    {
+        StepState.ERASED_VERIFIED,
+        StepState.ERASED_UNVERIFIED,
+        StepState.ABSENT,
+        StepState.SUPPRESSED,
+        StepState.SUPPRESSED_UNVERIFIED,
+    }
+)
 """Outcomes after which the system holds no data of the person that had to be erased."""
 
 _TELLING = frozenset({"suppress", "erase"})

@@ -80,6 +80,7 @@ class CertifiedRequest:
     sealed_at: datetime | None
     covered_by: str | None
     external_reference: str | None = None
+    scopes: Sequence[str] = ()
 
 
 def certificate_claims(
@@ -125,6 +126,7 @@ def _request(request: CertifiedRequest) -> JsonValue:
         "id": request.id,
         "external_reference": request.external_reference,
         "kind": request.kind,
+        "scopes": list(request.scopes),
         "regime": request.regime,
         "state": request.state,
         "reason": request.reason,

@@ -11,11 +11,13 @@ not read).
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
+
+from service.domain.suppression.scopes import DO_NOT_SELL, DO_NOT_SHARE, LIMIT_SENSITIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class BusinessDays:
 
     days: int
 
-    def last_day(self, received_on: date, holidays: frozenset[date]) -> date:
+    def last_day(self, received_on: date, holidays: frozenset[date] = frozenset()) -> date:
         """Return the day on which a period that began on `received_on` ends."""
         day, counted = received_on, 0
         while counted < self.days:
@@ -59,13 +61,18 @@ class BusinessDays:
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """One law's deadlines, all counted from receipt; one extension, up to `extended_to`, is possible."""
+    """One law's deadlines, all counted from receipt; one extension, up to `extended_to`, is possible.
+
+    `opt_out_within`: a shorter time for opt-outs of sale, sharing and use of sensitive data, which takes no extension
+    and needs no confirmation of receipt; None where the law knows none.
+    """
 
     code: str
-    respond_within: Months | Days
-    extended_to: Months | Days
+    respond_within: Months | Days | BusinessDays
+    extended_to: Months | Days | BusinessDays
     acknowledge_within: BusinessDays | None
     source: str
+    opt_out_within: BusinessDays | None = None
 
 
 _REGIMES = (
@@ -93,12 +100,27 @@ _REGIMES = (
         source="11 CCR § 7021(a): confirm receipt no later than 10 business days after receiving; § 7021(b): respond "
         "no later than 45 calendar days after receipt, regardless of the time to verify, up to 90 from the day of "
         "receipt (a copy of the section was read 2026-11-22). That the day of receipt itself isn't counted is our "
-        "reading of 'after receipt', unconfirmed: the section also says that the period begins on that day",
+        "reading of 'after receipt', unconfirmed: the section also says that the period begins on that day. Opt-outs: "
+        "11 CCR § 7026(f) and § 7027(g), as soon as feasibly possible, no later than 15 business days from receipt (as "
+        "summed up in the project's notes on law, read 2026-12-01)",
+        opt_out_within=BusinessDays(15),
     ),
 )
 
 REGIMES: Mapping[str, Regime] = MappingProxyType({regime.code: regime for regime in _REGIMES})
 """All laws with known deadlines, by code. Of the sources only 11 CCR § 7021 was read again (2026-11-22)."""
+
+
+_OPT_OUTS = frozenset({DO_NOT_SELL, DO_NOT_SHARE, LIMIT_SENSITIVE})
+
+
+def regime_of(code: str, scopes: Collection[str]) -> Regime:
+    """Return the deadlines of a request under a law. An opt-out of sale, say, has its own."""
+    regime = REGIMES[code]
+    if regime.opt_out_within is None or not _OPT_OUTS & frozenset(scopes):
+        return regime
+    within = regime.opt_out_within
+    return replace(regime, respond_within=within, extended_to=within, acknowledge_within=None)
 
 
 def respond_by(regime: Regime, received_at: datetime, zone: ZoneInfo) -> datetime:

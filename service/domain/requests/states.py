@@ -20,6 +20,14 @@ class RequestState(StrEnum):
     EXPIRED = "expired"
 
 
+class RequestKind(StrEnum):
+    """The kinds of requests."""
+
+    ERASURE = "erasure"
+    SUPPRESSION = "suppression"
+    ACCESS = "access"
+
+
 class Progress(StrEnum):
     """Reasons of `in_progress`."""
 
@@ -28,6 +36,7 @@ class Progress(StrEnum):
     NEED_USER_VERIFICATION = "need_user_verification"
     AWAITING_APPROVAL = "awaiting_approval"
     ERASING = "erasing"
+    SUPPRESSING = "suppressing"
     DUPLICATE = "duplicate"
 
 
@@ -58,6 +67,11 @@ class NextAction(StrEnum):
     FREEZE = "freeze"
     ANSWER = "answer"
     SEAL = "seal"
+
+
+def work_on(kind: str) -> Progress:
+    """Return the reason of `in_progress` while the plan of a request of this kind is carried out."""
+    return Progress.SUPPRESSING if kind == RequestKind.SUPPRESSION else Progress.ERASING
 
 
 UNFINISHED = frozenset({RequestState.OPEN, RequestState.IN_PROGRESS})

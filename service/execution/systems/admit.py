@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 
 from connectors.base.pacing import RateLimit
-from connectors.base.transitions.states import Phase
+from connectors.base.transitions.states import EFFECT_PHASES
 from service.domain.execution.health import CooldownReason
 from service.execution.lease import LeasedBatch
 from service.execution.systems.availability import Availability, read_availability, start_cooldown
@@ -19,7 +19,6 @@ from service.execution.systems.throttle import Throttle
 from service.execution.worker_context import WorkerContext
 from service.store.stores import Stores
 
-_EFFECTS = (Phase.SUPPRESS, Phase.ERASE)
 # Calls of a pass that aren't anybody's: the credential's proof before and after a look.
 _CALLS_PER_PASS = 3
 _MORE_CALLS = 5
@@ -72,7 +71,7 @@ class Slot:
         if self.quota is not None:
             self.quota.close()
         if self.people is not None:
-            touched = len(leased.steps) if leased is not None and leased.phase in _EFFECTS else 0
+            touched = len(leased.steps) if leased is not None and leased.phase in EFFECT_PHASES else 0
             release(self.stores, self.people, self.people.granted - touched)
 
 

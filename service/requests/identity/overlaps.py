@@ -72,7 +72,7 @@ class OverlappingRequest(NamedTuple):
 def overlapping_requests(
     connection: Connection, request_id: UUID, created_at: datetime, hashes: Collection[bytes]
 ) -> list[OverlappingRequest]:
-    """Return the other unfinished requests that use one of these hashes, the earliest first.
+    """Return the other unfinished erasures that use one of these hashes, the earliest first.
 
     A request that isn't resolved yet counts only if it is earlier, and by its verified identifiers: an unverified
     request starts nothing, so that no other may wait for it. A request of a paused import doesn't count either: it
@@ -89,6 +89,7 @@ _OVERLAPPING = (
     .where(
         IdentifierRow.keyed_hash == func.any(array_parameter("hashes", LargeBinary())),
         IS_USED,
+        RequestRow.kind == literal_column("'erasure'"),
         UNFINISHED_STATE,
         RequestRow.duplicate_of.is_(None),
         RequestRow.id != bindparam("key"),

@@ -29,7 +29,8 @@ from service.domain.identity.doubts import (
 )
 from service.domain.identity.explanation import Explanation, explain
 from service.domain.identity.normalise import InvalidIdentifier, normalise
-from service.domain.requests.states import NextAction, Progress
+from service.domain.requests.states import NextAction, Progress, RequestKind
+from service.domain.suppression.widen import widened
 from service.requests.identifiers import StoredIdentifier, read_identifiers
 from service.requests.identity.explanations import (
     StoredReview,
@@ -45,7 +46,7 @@ from service.requests.planning.create_steps import active_systems
 from service.requests.planning.start import start_requests
 from service.requests.records.changes import link, set_aside
 from service.requests.records.rows import StoredRequest, change_of, request_change
-from service.requests.records.schedule import keep_second_person, postpone, return_identities
+from service.requests.records.schedule import LeasedRequest, keep_second_person, postpone, return_identities
 from service.requests.records.schedule import lease_identities as take_leases
 from service.requests.records.store import lock_leased, pick_identities
 from service.settings import Settings
@@ -71,12 +72,17 @@ class _Overlap:
 
 @dataclass(frozen=True)
 class LeasedIdentity:
-    """A request that is leased for its search: its verified identifiers, and the lease."""
+    """A request that is leased for its search: its verified identifiers, and the lease.
+
+    `opts_out`: a suppression request. Its identifiers need no verification, because the law forbids asking for it
+    (11 CCR § 7060(b), as summed up in the project's notes on law, read 2026-12-01), and an opt-out harms no person.
+    """
 
     request_id: UUID
     fence: int
     consecutive_attempts: int
     respond_by: datetime
+    opts_out: bool
     person: Person[UUID]
 
     def time_left(self, now: datetime) -> timedelta:
@@ -107,8 +113,9 @@ def lease_identities(
             row.fence,
             row.consecutive_attempts,
             row.respond_by,
+            row.kind == RequestKind.SUPPRESSION,
             _person(
-                row.id,
+                row,
                 identifiers[row.id],
                 # Without its key nothing of the request can be opened, and nothing of its walk will be recorded.
                 reviews.get(row.id, ()) if request_owner(row.id) in keys else (),
@@ -120,14 +127,15 @@ def lease_identities(
 
 
 def _person(
-    request_id: UUID, rows: Sequence[StoredIdentifier], reviews: Sequence[StoredReview], explanation: Explanation
+    request: LeasedRequest, rows: Sequence[StoredIdentifier], reviews: Sequence[StoredReview], explanation: Explanation
 ) -> Person[UUID]:
     opened = [(row, row.identifier) for row in rows if row.identifier is not None]
     cut, followed, kept = _decided(reviews, explanation)
+    needs_no_proof = request.kind == RequestKind.SUPPRESSION
     return Person(
-        ref=request_id,
+        ref=request.id,
         seeds=tuple(
-            Seed(identifier, row.verification_method is not None)
+            Seed(identifier, needs_no_proof or row.verification_method is not None)
             for row, identifier in opened
             if row.origin == "submitted" and row.use != "dropped"
         ),
@@ -175,12 +183,14 @@ def record_identities(
     keys = stores.keys.get([request_owner(i.request_id) for i in leased])
     # A request that was sealed or withdrawn meanwhile has no key, and nothing is left to do for it.
     items = [item for item in leased if request_owner(item.request_id) in keys]
+    opting_out = frozenset(item.request_id for item in items if item.opts_out)
+    clusters = {ref: widened(each) if ref in opting_out else each for ref, each in clusters.items()}
     done: frozenset[UUID] = frozenset()
     with _surviving("settled_one_by_one"):
         with stores.engine.begin() as connection:
             take_turns(connection)
             people = [(item.fence, item.person) for item in items]
-            plain = resolve_batch(connection, stores, settings, people, clusters, keys)
+            plain = resolve_batch(connection, stores, settings, people, clusters, keys, opting_out)
         # Only committed requests are done. If the commit itself fails, the rows' next actions say which are left.
         done = plain
     for item in items:
@@ -231,7 +241,7 @@ class _Resolution:
             # Everything submitted was dropped or barred. Without an identifier nothing can be erased: no success.
             self._set_aside(Progress.NEEDS_REVIEW, [OpenDoubt(NO_IDENTIFIER_LEFT), *doubts])
             return
-        met = self._overlap(cluster)
+        met = None if self.row.kind == RequestKind.SUPPRESSION else self._overlap(cluster)
         if met is not None and met.covers:
             self._link(met.request_id)
             return

@@ -34,14 +34,17 @@ def resolve_batch(
     people: Sequence[tuple[int, Person[UUID]]],
     clusters: Mapping[UUID, Cluster],
     keys: Mapping[str, bytes],
+    opting_out: frozenset[UUID],
 ) -> frozenset[UUID]:
     """Resolve the plain ones among these leased requests (fence, person). Return their ids.
 
+    `opting_out`: suppression requests, which meet no other request.
+
     The caller holds the lock under which requests are resolved (`take_turns`).
     """
-    fences = _without_overlap(stores, people, clusters)
+    fences = _without_overlap(stores, people, clusters, opting_out)
     rows = lock_leased_plain(connection, fences)
-    overlapping = _overlapping(connection, stores, rows, clusters)
+    overlapping = _overlapping(connection, stores, [row for row in rows if row.id not in opting_out], clusters)
     plain = [row for row in rows if row.id not in overlapping]
     systems = active_systems(connection, settings)
     if not plain or not systems:
@@ -80,7 +83,10 @@ def _explanations(
 
 
 def _without_overlap(
-    stores: Stores, people: Sequence[tuple[int, Person[UUID]]], clusters: Mapping[UUID, Cluster]
+    stores: Stores,
+    people: Sequence[tuple[int, Person[UUID]]],
+    clusters: Mapping[UUID, Cluster],
+    opting_out: frozenset[UUID],
 ) -> dict[UUID, int]:
     """Return the fences of requests without a doubt and without an identifier of an earlier one."""
     met: set[bytes] = set()
@@ -89,9 +95,11 @@ def _without_overlap(
         cluster = clusters[person.ref]
         hashes = {stores.pepper.of_identifier(member) for member in cluster.members}
         is_plain = bool(hashes) and not cluster.doubts and any(seed.verified for seed in person.seeds)
-        if is_plain and not hashes & met:
+        opts_out = person.ref in opting_out
+        if is_plain and (opts_out or not hashes & met):
             fences[person.ref] = fence
-        met |= hashes
+        if not opts_out:
+            met |= hashes
     return fences
 
 

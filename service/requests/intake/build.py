@@ -10,10 +10,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from service.domain.audit.schema import AuditValue, instant_text
-from service.domain.requests.deadlines import REGIMES, acknowledge_by, respond_by
-from service.domain.requests.states import NextAction, Progress, RequestState
-from service.domain.suppression.scopes import ERASED
-from service.requests.intake.validate import SealedSubmission
+from service.domain.requests.deadlines import acknowledge_by, regime_of, respond_by
+from service.domain.requests.states import NextAction, Progress, RequestKind, RequestState
+from service.requests.intake.validate import SealedSubmission, check_scopes
 from service.requests.records.insert import NewRequest, NewRow, StoredReceipt
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, Version, chain_entries
@@ -60,13 +59,14 @@ def new_request(
     `created_at` orders requests that are written together. `actor` opens a request that has no API key.
     """
     submission = sealed.checked.submission
-    regime = REGIMES[submission.regime]
+    scopes = check_scopes(submission)
+    regime = regime_of(submission.regime, scopes)
     zone = settings.service.zone
     row = NewRow(
         id=sealed.request_id,
         subject=sealed.subject,
         kind=submission.kind,
-        scopes=(ERASED,),
+        scopes=scopes,
         regime=submission.regime,
         state=RequestState.IN_PROGRESS.value if duplicate_of else RequestState.OPEN.value,
         reason=Progress.DUPLICATE.value if duplicate_of else None,
@@ -129,6 +129,8 @@ def _submitted(sealed: SealedSubmission, row: NewRow) -> Change:
         "verified": sum(identifier.method is not None for identifier in sealed.identifiers),
         "linked_to": str(row.duplicate_of) if row.duplicate_of else None,
     }
+    if row.kind == RequestKind.SUPPRESSION:
+        data["scopes"] = list(row.scopes)
     if row.import_id is not None:
         data["submission"] = str(row.import_id)
     return Change("request", str(sealed.request_id), Version(), "request_submitted", sealed.subject, data)

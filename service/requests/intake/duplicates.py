@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from service.domain.requests.states import RequestKind
 from service.requests.intake.validate import CheckedSubmission, SealedSubmission, Submission
 from service.requests.records.insert import StoredReceipt
 from service.store.arrays import BinaryArray, uuid_array
@@ -125,7 +126,12 @@ class Links:
             self._add(holder.request_id, holder.hashes)
 
     def of(self, sealed: SealedSubmission) -> UUID | None:
-        """The earliest unfinished request that has every identifier of this one, if each is verified here too."""
+        """Return the earliest unfinished erasure that covers every identifier, if each is verified here too.
+
+        Only erasures are linked: an opt-out that is repeated is carried out again, which changes nothing.
+        """
+        if sealed.checked.submission.kind != RequestKind.ERASURE:
+            return None
         hashes = sealed.checked.keyed_hashes
         if sealed.checked.is_verified:
             first, *others = (self._holders.get(keyed_hash, {}) for keyed_hash in hashes)

@@ -21,6 +21,8 @@ from service.domain.errors import Invalid, KindNotAvailable
 from service.domain.identity.normalise import InvalidIdentifier, normalise
 from service.domain.requests.deadlines import REGIMES
 from service.domain.requests.idempotency import InvalidKey, parse_key
+from service.domain.requests.states import RequestKind
+from service.domain.suppression.scopes import ALLOWED, ERASED, UnknownScope, stored_scopes
 from service.requests.identifiers import seal_identifier
 from service.requests.intake.known_kinds import check_known_kind
 from service.requests.records.insert import NewIdentifier
@@ -31,8 +33,9 @@ from service.store.stores import Stores
 
 log = structlog.get_logger(__name__)
 
-KINDS = ("erasure", "suppression", "access")
-AVAILABLE_KINDS = ("erasure",)
+KINDS = tuple(kind.value for kind in RequestKind)
+AVAILABLE_KINDS = (RequestKind.ERASURE.value, RequestKind.SUPPRESSION.value)
+MAX_SCOPES = 20
 MAX_IDENTIFIERS = 50
 
 
@@ -47,7 +50,7 @@ class SubmittedIdentifier:
 
 @dataclass(frozen=True)
 class Submission:
-    """A request as it came through the door."""
+    """A request as it came through the door. `scopes`: those of a suppression, as they were named."""
 
     kind: str
     regime: str
@@ -56,6 +59,7 @@ class Submission:
     external_reference: str | None
     submitted_by: UUID
     idempotency_key: str | None = None
+    scopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def check_submission(
     `any_kind`: for identifiers that were accepted before, when the configuration may have been another one.
     """
     _check(submission)
+    check_scopes(submission)
     if not any_kind:
         for place, each in enumerate(submission.identifiers):
             check_known_kind(settings, each.identifier.kind, f"/identifiers/{place}/kind")
@@ -167,6 +172,20 @@ def _check(submission: Submission) -> None:
                 raise Invalid("must match [A-Za-z0-9_-]{1,64}", field=place or "Idempotency-Key") from None
 
 
+def check_scopes(submission: Submission) -> tuple[str, ...]:
+    """Return the scopes with which the request's identifiers go on the suppression list. Raises Invalid."""
+    if submission.kind != RequestKind.SUPPRESSION:
+        if submission.scopes:
+            raise Invalid("only a suppression takes scopes", field="/scopes")
+        return (ERASED,)
+    if not 1 <= len(submission.scopes) <= MAX_SCOPES:
+        raise Invalid(f"a suppression takes 1 to {MAX_SCOPES} scopes: {', '.join(ALLOWED)}", field="/scopes")
+    try:
+        return stored_scopes(submission.scopes)
+    except UnknownScope as error:
+        raise Invalid(str(error), field="/scopes") from None
+
+
 def _normalised(submission: Submission, settings: Settings) -> tuple[tuple[Identifier, SubmittedIdentifier], ...]:
     """Normal forms without repeats; a verified occurrence wins over an unverified one."""
     region = settings.identity_graph.default_region if settings.identity_graph else None
@@ -187,6 +206,7 @@ def _canonical_body(submission: Submission) -> bytes:
         "regime": submission.regime,
         "received_at": submission.received_at.isoformat(),
         "external_reference": submission.external_reference,
+        **({"scopes": list(submission.scopes)} if submission.scopes else {}),
         "identifiers": [
             [i.identifier.kind, i.identifier.value, i.verification_method, i.verified_at and i.verified_at.isoformat()]
             for i in submission.identifiers

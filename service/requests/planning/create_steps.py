@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from connectors.base.transitions.states import Phase, StepState
 from service.domain.audit.schema import AuditValue
 from service.domain.identity.cluster import Cluster
+from service.domain.requests.states import RequestKind
 from service.requests.planning.store import StepInsert, StoredStep, active_positions
 from service.requests.records.rows import PlannedRequest, change_of
 from service.settings import Settings
@@ -57,7 +58,11 @@ def _searches_first(settings: Settings, system: str) -> bool:
 
 
 def create_steps(request: PlannedRequest, systems: Sequence[ActiveSystem], cluster: Cluster) -> ResolvedRequest:
-    """Return the request with its new steps, which `insert_steps` writes, and the entry about them."""
+    """Return the request with its new steps, which `insert_steps` writes, and the entry about them.
+
+    A suppression needs no search, because the connector looks for the person itself.
+    """
+    searches = request.kind == RequestKind.ERASURE
     steps = [
         StoredStep(
             id=uuid4(),
@@ -66,8 +71,8 @@ def create_steps(request: PlannedRequest, systems: Sequence[ActiveSystem], clust
             position=system.position,
             phase=Phase.LOCATE,
             # Without a search, the step waits for its plan like one whose search has ended.
-            state=StepState.DUE if system.searches_first else StepState.WAITING,
-            located=not system.searches_first,
+            state=StepState.DUE if searches and system.searches_first else StepState.WAITING,
+            located=not (searches and system.searches_first),
             plan_version=None,
             record_hashes=(),
             counts=None,

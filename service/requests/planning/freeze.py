@@ -19,10 +19,11 @@ from sqlalchemy import Connection
 from connectors.base.transitions.states import StepState
 from service.domain.requests.blast_radius import BlastRadius, BlastRadiusRules, needs_approval
 from service.domain.requests.plan import PlannedSystem, plan_hash
+from service.domain.requests.states import RequestKind
 from service.requests.identity.store import plan_identifiers, planned_hashes
 from service.requests.planning.create_steps import ResolvedRequest, step_insert
 from service.requests.planning.reappearance_policy import reappearances_to_approve
-from service.requests.planning.release import audit_data_of, audit_starts, start_steps, write_starts_of
+from service.requests.planning.release import audit_data_of, audit_starts, opting_out, start_steps, write_starts_of
 from service.requests.planning.store import (
     NewPlan,
     StepInsert,
@@ -136,7 +137,7 @@ def _begin(
     connection: Connection, settings: Settings, plans: Sequence[_Plan], now: datetime
 ) -> dict[UUID, list[Start]]:
     at_once = {plan.request.id: (plan.version, plan.steps) for plan in plans if not plan.reasons}
-    return start_steps(connection, settings, at_once, now)
+    return start_steps(connection, settings, at_once, now, opting_out=opting_out(plan.request for plan in plans))
 
 
 def _unapproved(plans: Sequence[_Plan]) -> list[UUID]:
@@ -187,6 +188,7 @@ def _frozen(plan: _Plan, starts: Mapping[UUID, Sequence[Start]]) -> Change:
         systems=[s.system for s in plan.steps],
         needs_approval=list(plan.reasons),
         suppressed=plan.listed,
+        **({"scopes": list(plan.request.scopes)} if plan.request.kind == RequestKind.SUPPRESSION else {}),
         **audit_data_of(starts.get(plan.request.id, ())),
     )
 

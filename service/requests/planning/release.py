@@ -7,7 +7,7 @@ plan that needs no approval is frozen and released in one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -24,10 +24,11 @@ from connectors.base.transitions.states import (
 from service.domain.errors import Refusal
 from service.domain.execution.decide import decide
 from service.domain.execution.events import PlanReleased
+from service.domain.requests.states import RequestKind
 from service.requests.holds.active import held_requests
 from service.requests.planning.store import StoredStep, lock_plan_steps
 from service.requests.records.changes import release
-from service.requests.records.rows import StoredRequest, VersionedRequest, request_change
+from service.requests.records.rows import PlannedRequest, StoredRequest, VersionedRequest, request_change
 from service.requests.steps.starts import Start, write_starts
 from service.settings import Settings
 from service.store.audit_log.record_change import Change, log_changes
@@ -40,44 +41,78 @@ def release_plan(
 ) -> None:
     """Release one locked request's newest plan, together with the entry that says who let it."""
     steps = lock_plan_steps(connection, [request.id])
-    starts = start_steps(connection, settings, {request.id: (request.plan_version, steps[request.id])}, at)
+    starts = start_steps(
+        connection,
+        settings,
+        {request.id: (request.plan_version, steps[request.id])},
+        at,
+        opting_out=opting_out([request]),
+    )
     data = audit_data_of(starts[request.id])
     changes = [approved, *([request_change(request, "plan_released", **data)] if data else [])]
     release(connection, changes, actor=actor, at=at)
     write_starts_of(connection, {request.id: request}, starts, actor=actor, at=at)
 
 
+def opting_out(requests: Iterable[StoredRequest | PlannedRequest]) -> frozenset[UUID]:
+    """Return the suppression requests among these."""
+    return frozenset(request.id for request in requests if request.kind == RequestKind.SUPPRESSION)
+
+
 def start_steps(
-    connection: Connection, settings: Settings, plans: Mapping[UUID, tuple[int, Sequence[StoredStep]]], now: datetime
+    connection: Connection,
+    settings: Settings,
+    plans: Mapping[UUID, tuple[int, Sequence[StoredStep]]],
+    now: datetime,
+    *,
+    opting_out: Collection[UUID] = (),
 ) -> dict[UUID, list[Start]]:
     """Return how the steps of these requests start that have waited for their plan.
 
     `plans`: for each request its version and all of its steps. Steps of held requests park. A step that wasn't searched
-    yet continues its search and starts by itself.
+    yet continues its search and starts by itself. `opting_out`: suppression requests, whose steps all start at once,
+    because no system feeds an opt-out back into another one.
     """
     held = held_requests(connection, list(plans))
     patient_until = now + settings.seconds("order_timeout")
     rules = _rules_by_system(settings, {step.system for _, steps in plans.values() for step in steps})
     found: dict[UUID, list[Start]] = {}
     for request_id, (version, steps) in plans.items():
+        opts_out = request_id in opting_out
         first = min((s.position for s in steps if s.state not in ENDED), default=0)
         found[request_id] = [
             Start(step, version, to)
             for step in steps
-            for to in [_start(step, rules[step.system], first, now, patient_until, is_held=request_id in held)]
+            for to in [
+                _start(
+                    step,
+                    rules[step.system],
+                    now,
+                    wait_until=patient_until if step.position > first and not opts_out else None,
+                    is_held=request_id in held,
+                    opts_out=opts_out,
+                )
+            ]
             if to is not None
         ]
     return found
 
 
 def _start(
-    step: StoredStep, rules: SystemRules | None, first: int, now: datetime, patient_until: datetime, *, is_held: bool
+    step: StoredStep,
+    rules: SystemRules | None,
+    now: datetime,
+    *,
+    wait_until: datetime | None,
+    is_held: bool,
+    opts_out: bool,
 ) -> Transition | None:
     event = PlanReleased(
-        now if step.position == first else patient_until,
-        waits_for_order=step.position > first,
+        wait_until or now,
+        waits_for_order=wait_until is not None,
         has_records=bool(step.record_hashes) or any((step.counts or {}).values()),
         is_held=is_held,
+        opts_out=opts_out,
     )
     facts = StepFacts(
         phase=Phase(step.phase),

@@ -1,6 +1,6 @@
 """Start requests whose identities are resolved: search each system first, or freeze the plan at once.
 
-Decides that a request none of whose systems needs a search waits for no search: its plan is frozen in the same
+Decides that a request none of whose steps needs a search waits for no search: its plan is frozen in the same
 transaction, under the same guards. Runs inside a transaction of the caller that has locked the requests.
 """
 
@@ -30,10 +30,12 @@ def start_requests(
 ) -> None:
     """Open every system's step for each of these requests; a few statements for any number."""
     resolved = [create_steps(request, systems, cluster) for request, cluster in requests]
-    if any(system.searches_first for system in systems):
-        _search(connection, settings, resolved, now)
-    else:
-        freeze_without_search(connection, settings, resolved, now)
+    searched = [each for each in resolved if not all(step.located for step in each.steps)]
+    planned = [each for each in resolved if all(step.located for step in each.steps)]
+    if searched:
+        _search(connection, settings, searched, now)
+    if planned:
+        freeze_without_search(connection, settings, planned, now)
 
 
 def _search(connection: Connection, settings: Settings, resolved: Sequence[ResolvedRequest], now: datetime) -> None:

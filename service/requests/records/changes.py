@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import NullType
 
 from service.domain.identity.doubts import OpenDoubt
-from service.domain.requests.states import NextAction, Progress, RequestState
+from service.domain.requests.states import NextAction, Progress, RequestKind, RequestState
 from service.store.arrays import BinaryArray, array_parameter, int_array, uuid_array
 from service.store.audit_log.log import append_with
 from service.store.audit_log.record_change import Change, RowNotThere, chain_entries
@@ -224,7 +224,10 @@ def enter_first_plan(
     _write(connection, _ENTER_FIRST_PLAN, changes, values, actor=actor, at=at)
 
 
-_IN_WORK = case((RequestRow.state == RequestState.IN_PROGRESS.value, Progress.ERASING.value))
+_WORK = case(
+    (RequestRow.kind == RequestKind.SUPPRESSION.value, Progress.SUPPRESSING.value), else_=Progress.ERASING.value
+)
+_IN_WORK = case((RequestRow.state == RequestState.IN_PROGRESS.value, _WORK))
 _FROZEN: _Values = {
     RequestRow.plan_version: RequestRow.plan_version + 1,
     RequestRow.next_action: null(),
@@ -238,7 +241,7 @@ _ENTER_FIRST_PLAN = _Transition(
     {
         **_FROZEN,
         RequestRow.state: RequestState.IN_PROGRESS.value,
-        RequestRow.reason: case((_among("unapproved"), Progress.AWAITING_APPROVAL.value), else_=Progress.ERASING.value),
+        RequestRow.reason: case((_among("unapproved"), Progress.AWAITING_APPROVAL.value), else_=_WORK),
         RequestRow.located_until: _instant("now"),
         RequestRow.lease_until: null(),
         RequestRow.consecutive_attempts: 0,

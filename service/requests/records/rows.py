@@ -9,6 +9,7 @@ from uuid import UUID
 
 from service.domain.audit.schema import AuditValue
 from service.domain.identity.doubts import StoredDoubt
+from service.domain.requests.states import RequestKind
 from service.store.audit_log.record_change import Change, Version
 
 
@@ -58,6 +59,11 @@ class StoredRequest(NamedTuple):
     sealed_at: datetime | None
     version: int
     entry_hash: bytes | None
+
+
+def scopes_of(request: StoredRequest) -> list[str]:
+    """Return the scopes that a suppression asks for; an erasure asks for none."""
+    return list(request.scopes) if request.kind == RequestKind.SUPPRESSION else []
 
 
 class PlannedRequest(NamedTuple):

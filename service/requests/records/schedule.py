@@ -45,6 +45,7 @@ class LeasedRequest(NamedTuple):
     consecutive_attempts: int
     respond_by: datetime
     created_at: datetime
+    kind: str
     doubts_version: int
 
 

@@ -56,6 +56,15 @@ def lock_request(connection: Connection, request_id: UUID) -> StoredRequest:
 _LOCK = _READ.with_for_update(key_share=True)
 
 
+def read_scopes(connection: Connection, request_ids: Iterable[UUID]) -> dict[UUID, tuple[str, ...]]:
+    """Return the scopes of these requests."""
+    rows = execute(connection, _SCOPES, {"ids": uuid_array(request_ids)}).all()
+    return {row.id: tuple(row.scopes) for row in rows}
+
+
+_SCOPES = select(RequestRow.id, RequestRow.scopes).where(_BY_IDS)
+
+
 def lock_requests(connection: Connection, request_ids: Iterable[UUID]) -> dict[UUID, StoredRequest]:
     """Return the rows of those requests that exist, locked until the transaction ends."""
     rows = execute(connection, _LOCK_MANY, {"ids": uuid_array(request_ids)}).all()

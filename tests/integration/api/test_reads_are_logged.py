@@ -92,6 +92,7 @@ OPERATIONS: dict[str, tuple[Call, str]] = {
     "listImports": (_get("/v1/imports"), NEVER),
     "showImport": (_get("/v1/imports/{imported}"), NEVER),
     "listRefusedLines": (_get("/v1/imports/{imported}/refused"), NEVER),
+    "checkSuppressions": (_post("/v1/suppressions/check", {"items": [{"kind": "email", "value": EMAIL}]}), NEVER),
     "listSystems": (_get("/v1/systems"), NEVER),
     "readMetrics": (_get("/metrics"), NEVER),
     "describeApi": (_get("/openapi.json"), NEVER),

@@ -1,4 +1,4 @@
--- Which of these requests share an identifier with another unfinished request that is resolved or came earlier.
+-- Which of these requests share an identifier with another unfinished erasure that is resolved or came earlier.
 --
 -- The identifiers are found by their hash first (OFFSET 0 keeps the loop over the index): planned as one join, all
 -- unfinished requests were read once for each of these hashes.
@@ -15,7 +15,7 @@ WITH met AS MATERIALIZED (
 SELECT DISTINCT met.id
 FROM met
 JOIN requests me ON me.id = met.id
-JOIN requests r ON r.id = met.request_id AND r.state IN ('open', 'in_progress') AND r.duplicate_of IS NULL
+JOIN requests r ON r.id = met.request_id AND r.kind = 'erasure' AND r.state IN ('open', 'in_progress') AND r.duplicate_of IS NULL
 WHERE r.located_until IS NOT NULL
     OR (
         (r.created_at, r.id) < (me.created_at, me.id)

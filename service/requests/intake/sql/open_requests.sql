@@ -1,4 +1,4 @@
--- Unfinished requests that cover at least one of :hashes, with the hashes that each of them covers.
+-- Unfinished erasures that cover at least one of :hashes, with the hashes that each of them covers.
 --
 -- OFFSET 0 keeps the nested loops: one look-up in each index for each hash. Without it, a plan that a connection made
 -- while the tables were small, and keeps, reads all identifiers every time: 11 ms instead of 0.2 ms at 5,000 (measured
@@ -15,7 +15,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT created_at
     FROM requests
-    WHERE id = i.request_id AND state IN ('open', 'in_progress') AND duplicate_of IS NULL
+    WHERE id = i.request_id AND kind = 'erasure' AND state IN ('open', 'in_progress') AND duplicate_of IS NULL
         AND (
             import_id IS NULL OR import_id = CAST(:import AS uuid)
             OR import_id NOT IN (

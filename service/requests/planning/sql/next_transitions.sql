@@ -52,7 +52,7 @@ CROSS JOIN LATERAL (
         b.is_planned
             AND coalesce(s.first_waiting <= coalesce(s.first_busy, s.first_waiting), false) AS starts_later,
         b.is_planned AND r.state = 'in_progress' AND s.steps > 0 AND s.all_told
-            AND coalesce(r.reason IN ('erasing', 'locating'), false) AS answers
+            AND coalesce(r.reason IN ('erasing', 'locating', 'suppressing'), false) AS answers
 ) AS c
 CROSS JOIN LATERAL (
     SELECT

@@ -36,15 +36,22 @@ class Office:
     runtime: WorkerContext
     vendors: Mapping[str, Vendor]
 
-    def submit(self, *names: str, known_in: tuple[str, ...] | None = None) -> UUID:
-        """Submit an erasure of one person with these verified addresses; the vendors know the first."""
+    def submit(
+        self, *names: str, known_in: tuple[str, ...] | None = None, scopes: tuple[str, ...] = (), regime: str = "gdpr"
+    ) -> UUID:
+        """Submit an erasure of one person with these verified addresses; the vendors know the first.
+
+        With `scopes`: an opt-out, whose addresses aren't verified.
+        """
         for system in self.settings.systems if known_in is None else ():
             self.vendors[system.config.name].people[email(names[0]).value] = 1
         for name in known_in or ():
             self.vendors[name].people[email(names[0]).value] = 1
         at = datetime.now(UTC)
-        given = tuple(SubmittedIdentifier(email(name), "email_link", at) for name in names)
-        submission = Submission("erasure", "gdpr", given, at, None, uuid4(), None)
+        proof = (None, None) if scopes else ("email_link", at)
+        given = tuple(SubmittedIdentifier(email(name), *proof) for name in names)
+        kind = "suppression" if scopes else "erasure"
+        submission = Submission(kind, regime, given, at, None, uuid4(), None, scopes)
         return UUID(submit_request(self.stores, self.settings, submission).id)
 
     def settle(self) -> None:

@@ -33,6 +33,12 @@ TOLD_TO_STOP = replace(
     suppress_first=True,
     suppression_scopes=frozenset({"do_not_contact:email"}),
 )
+READ_BACK = replace(
+    TOLD_TO_STOP,
+    name="read_back",
+    operations=TOLD_TO_STOP.operations | {Operation.READ_SUPPRESSION},
+    suppression_scopes=frozenset({"do_not_contact:email", "do_not_sell"}),
+)
 SEARCHED = replace(TOLD, name="searched", operations=_TOLD | {Operation.LOCATE}, searches_first=True)
 
 
@@ -41,12 +47,15 @@ class Vendor:
     """Who is known under which address, who was suppressed, and (operation, addresses) of everything heard.
 
     `written_again`: addresses under which somebody writes anew right after they were erased, so many times.
+    `forgets`: so many suppressions are answered without an effect. `scopes`: those of each suppressed address.
     """
 
     people: dict[str, int] = field(default_factory=dict)
     suppressed: set[str] = field(default_factory=set)
     heard: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     written_again: dict[str, int] = field(default_factory=dict)
+    forgets: int = 0
+    scopes: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def operations(self) -> list[str]:
         """What was asked, in order."""
@@ -68,7 +77,12 @@ class ToldConnector(Connector):
 
     def suppress(self, batch: Batch, lease: Lease) -> Answers:
         self._hear("suppress", batch)
-        self._vendor.suppressed |= {e for s in batch.subjects if lease.may_proceed(s.ref) for e in s.values("email")}
+        for subject in batch.subjects:
+            if self._vendor.forgets:
+                self._vendor.forgets -= 1
+            elif lease.may_proceed(subject.ref):
+                self._vendor.suppressed |= set(subject.values("email"))
+                self._vendor.scopes |= dict.fromkeys(subject.values("email"), self.wanted_scopes(subject))
         return {s.ref: Answer.suppressed() for s in batch.subjects}
 
     def erase(self, batch: Batch, lease: Lease) -> Answers:
@@ -110,6 +124,24 @@ class ToldToStopConnector(ToldConnector):
     declaration = TOLD_TO_STOP
 
 
+class ReadBackConnector(ToldToStopConnector):
+    """Can be asked whom it contacts no more."""
+
+    declaration = READ_BACK
+
+    def read_suppression(self, batch: Batch) -> Answers:
+        self._hear("read_suppression", batch)
+        return {s.ref: self._read(s) for s in batch.subjects}
+
+    def _read(self, subject: Subject) -> Answer:
+        known = [e for e in subject.values("email") if e in self._vendor.people]
+        if not known:
+            return Answer.already_absent()
+        wanted = self.wanted_scopes(subject)
+        stopped = all(wanted <= self._vendor.scopes.get(e, frozenset()) for e in known)
+        return Answer.suppressed() if stopped else Answer.not_suppressed()
+
+
 class SearchedConnector(ToldConnector):
     """The same vendor, searched first."""
 
@@ -124,7 +156,7 @@ class SearchedConnector(ToldConnector):
 
 
 CONNECTORS: dict[str, type[Connector]] = {
-    kind.declaration.name: kind for kind in (ToldConnector, ToldToStopConnector, SearchedConnector)
+    kind.declaration.name: kind for kind in (ToldConnector, ToldToStopConnector, ReadBackConnector, SearchedConnector)
 }
 
 

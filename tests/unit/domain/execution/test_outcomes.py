@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from connectors.base.errors import AnswerNotUnderstood, ConnectorError, CredentialsRefused, TemporarilyUnavailable
+from connectors.base.errors import TemporarilyUnavailable
 from connectors.base.transitions.results import (
     after_confirm,
     after_erase,
@@ -34,151 +33,18 @@ from connectors.base.transitions.states import (
     SystemRules,
     Transition,
 )
-from connectors.base.values import Answer, AnswerKind, Left, Located, Record
+from connectors.base.values import Answer, Left, Located
 from service.domain.execution.decide import decide
 from service.domain.execution.events import ResultReceived
-
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-EFFECTS = {Phase.SUPPRESS, Phase.ERASE}
-SOMETHING = Located((Record("user", "7"),), {"user": 1})
-LEFT = (Left("user", "7", "still_there"),)
-
-rules_strategy = st.builds(
-    SystemRules,
-    can_confirm=st.booleans(),
-    suppresses=st.booleans(),
-    erases_by_identifiers=st.booleans(),
-    accept_not_addressable=st.booleans(),
-    confirm_after=st.sampled_from([timedelta(0), timedelta(minutes=5)]),
-    poll_every=st.sampled_from([timedelta(0), timedelta(seconds=5)]),
-    max_plan_rounds=st.integers(1, 4),
-    searches_first=st.booleans(),
+from tests.unit.domain.execution.any_move import (
+    LEFT,
+    NOW,
+    SOMETHING,
+    confirm_answers,
+    erase_answers,
+    facts_in,
+    rules_strategy,
 )
-
-
-def facts_in(*phases: Phase) -> st.SearchStrategy[StepFacts]:
-    return st.builds(
-        StepFacts,
-        phase=st.sampled_from(phases),
-        consecutive_attempts=st.integers(0, 9),
-        plan_rounds=st.integers(0, 5),
-        effect_possible=st.booleans(),
-        frozen=st.booleans(),
-        held=st.booleans(),
-        withdrawn=st.booleans(),
-        must_wait=st.booleans(),
-        awaiting_approval=st.booleans(),
-    )
-
-
-erase_answers = st.sampled_from(
-    [
-        Answer.erased({"user": 1}),
-        Answer.already_absent(),
-        Answer.accepted(NOW + timedelta(seconds=9), resumes=True),
-        Answer.accepted(NOW - timedelta(days=1), resumes=True, records={"user": 1}),
-        Answer.accepted(NOW + timedelta(days=7)),
-        Answer.partial(LEFT),
-        Answer.partial(LEFT, records={"ticket": 2}, reason="locked"),
-        Answer.partial(LEFT, found=SOMETHING),
-        Answer.retained("tax_law", left=LEFT),
-        Answer.ambiguous("shared_record"),
-        Answer.not_addressable(),
-    ]
-)
-suppress_answers = st.sampled_from(
-    [
-        Answer.suppressed(),
-        Answer.already_absent(),
-        Answer.not_addressable(),
-        Answer.accepted(NOW + timedelta(days=1)),
-        Answer.accepted(NOW + timedelta(seconds=9), resumes=True),
-        Answer.accepted(NOW - timedelta(days=1), resumes=True),
-    ]
-)
-confirm_answers = erase_answers.filter(lambda a: a.kind is not AnswerKind.ERASED)
-errors = st.sampled_from(
-    [TemporarilyUnavailable("stopped"), CredentialsRefused("no_visibility"), AnswerNotUnderstood("html")]
-)
-retries = st.sampled_from([Retry(due_at=NOW + timedelta(seconds=4)), Retry(reason="answer_not_understood:html")])
-
-
-@st.composite
-def moves(draw: st.DrawFn) -> tuple[StepFacts, Transition, Answer | Located | ConnectorError]:
-    """Any facts, any result that fits the phase, and what becomes of them."""
-    rules = draw(rules_strategy)
-    facts = draw(facts_in(*Phase))
-    result: Answer | Located | ConnectorError = draw(errors)
-    if draw(st.integers(0, 4)) == 0:
-        return facts, after_error(facts, result, draw(retries), look_at=NOW + rules.confirm_after), result
-    if facts.phase is Phase.LOCATE:
-        result = draw(st.sampled_from([Located(), SOMETHING, Located((), {"orders": 3})]))
-        return facts, after_locate(facts, result, rules, NOW, adds_to_plan=draw(st.booleans())), result
-    if facts.phase is Phase.SUPPRESS:
-        result = draw(suppress_answers)
-        return facts, after_suppress(facts, result, rules, NOW, found=draw(st.booleans())), result
-    if facts.phase is Phase.ERASE:
-        result = draw(erase_answers)
-        return facts, after_erase(facts, result, rules, NOW), result
-    # Where nobody can look nobody is asked, and the worker says just that.
-    result = draw(confirm_answers) if rules.can_confirm else Answer.not_addressable("no_way_to_look")
-    return facts, after_confirm(facts, result, rules, NOW), result
-
-
-@given(moves())
-def test_an_outcome_called_done_was_verified_by_a_look(case: tuple[StepFacts, Transition, Answer]) -> None:
-    facts, move, result = case
-    looked = facts.phase is Phase.CONFIRM and getattr(result, "kind", None) is AnswerKind.ALREADY_ABSENT
-    if move.state is StepState.ERASED_VERIFIED:
-        assert looked
-        assert facts.effect_possible
-    if move.state is StepState.ABSENT:
-        assert looked
-        assert not facts.effect_possible
-    if move.state in (StepState.ERASED_VERIFIED, StepState.ABSENT):
-        assert not facts.must_wait
-    if move.state is StepState.ERASED_UNVERIFIED:
-        said_erased = facts.phase is Phase.ERASE and result.kind is AnswerKind.ERASED
-        assert said_erased or (facts.phase is Phase.CONFIRM and result.reason == "no_way_to_look")
-    assert move.state not in (StepState.SUPPRESSED, StepState.UNRESOLVED)
-
-
-@given(moves())
-def test_nothing_begins_under_a_hold_or_after_a_withdrawal(case: tuple[StepFacts, Transition, object]) -> None:
-    facts, move, _ = case
-    begins = move.state in (StepState.DUE, StepState.ACCEPTED) and move.phase in EFFECTS
-    if facts.held or facts.withdrawn:
-        assert not begins
-    if facts.phase is Phase.LOCATE and (facts.awaiting_approval or not facts.frozen):
-        assert not begins
-    if move.reason == LEGAL_HOLD:
-        assert move.state is StepState.PARKED  # retained under a hold is a human's word
-
-
-@given(moves())
-def test_every_next_state_is_whole(case: tuple[StepFacts, Transition, object]) -> None:
-    facts, move, _ = case
-    assert (move.due_at is not None) == (move.state in (StepState.DUE, StepState.ACCEPTED))
-    if move.due_at is not None:
-        assert move.due_at >= NOW
-    if move.state in (StepState.PARKED, StepState.RETAINED):
-        assert move.reason
-    assert move.state is not StepState.LEASED
-    assert move.effect_possible or not facts.effect_possible, "what may have happened is never forgotten"
-
-
-@given(facts_in(*Phase), errors, retries)
-def test_an_error_ends_nothing(facts: StepFacts, error: ConnectorError, retry: Retry) -> None:
-    move = after_error(facts, error, retry)
-    if move.has_ended:
-        # Only a withdrawal ends it, and only if nothing can have happened.
-        assert (facts.withdrawn, move.state, move.reason) == (True, StepState.RETAINED, WITHDRAWN)
-        assert not facts.effect_possible
-        assert facts.phase is not Phase.ERASE
-    if facts.phase is Phase.ERASE:
-        assert move.effect_possible
-    if move.state is StepState.DUE and not facts.withdrawn:
-        assert move.consecutive_attempts == facts.consecutive_attempts
 
 
 def step(phase: Phase, **more: object) -> StepFacts:
