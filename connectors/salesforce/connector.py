@@ -40,7 +40,7 @@ from connectors.salesforce.org.schema_source import SchemaSource
 from connectors.salesforce.org.session import SalesforceSession
 from connectors.salesforce.org.visibility import Control, check_own_record, check_rights, own_record_asked, rights_asked
 from connectors.salesforce.policy import SalesforcePolicy
-from connectors.salesforce.suppression import Suppression
+from connectors.salesforce.suppression import SCOPES, Suppression
 
 NOT_COVERED = (
     "field_history_of_records_that_stay",
@@ -74,7 +74,7 @@ class SalesforceConnector(Connector):
         delays=Delays(confirm_after=timedelta(0), poll_every=timedelta(seconds=10), purge_after=timedelta(days=15)),
         # An opt-out written on a record that is deleted a moment later keeps nobody out.
         suppress_first=False,
-        suppression_scopes=frozenset({"do_not_contact:email", "do_not_contact:phone"}),
+        suppression_scopes=SCOPES,
         not_covered=NOT_COVERED,
     )
     Credentials = SalesforceCredentials

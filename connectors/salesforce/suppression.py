@@ -22,6 +22,7 @@ from connectors.salesforce.org.reading import Reader
 from connectors.salesforce.org.schema import ACCOUNT, INDIVIDUAL, Schema
 from connectors.salesforce.org.soql import by_id, selects
 
+# Every one is written before an erasure; an opt-out writes those of its scopes.
 _OPT_OUTS = (
     "HasOptedOutOfEmail",
     "HasOptedOutOfFax",
@@ -36,13 +37,20 @@ _OPT_OUTS = (
     "HasOptedOutTracking",
     "HasOptedOutGeoTracking",
 )
+_OF_SCOPE = {
+    "do_not_contact:email": ("HasOptedOutOfEmail", "PersonHasOptedOutOfEmail"),
+    "do_not_contact:phone": ("DoNotCall", "PersonDoNotCall"),
+}
+SCOPES = frozenset(_OF_SCOPE)
+"""The scopes that standard fields express. No describe that we know has one for text messages (unconfirmed)."""
+_POINT_OF_SCOPE = {"do_not_contact:email": "ContactPointEmail", "do_not_contact:phone": "ContactPointPhone"}
 _CONSENT, _TYPE_CONSENT = "ContactPointConsent", "ContactPointTypeConsent"
 _POINTS = ("ContactPointEmail", "ContactPointPhone", "ContactPointAddress")
 _STATUS, _OPT_OUT = "PrivacyConsentStatus", "OptOut"
 
 
 class Suppression:
-    """One pass over a batch."""
+    """One pass over a batch. A person without scopes is about to be erased: every opt-out is written."""
 
     def __init__(
         self, org: Org, schema: Schema, search: RootSearch, reader: Reader, batch: Batch, lease: Lease
@@ -53,6 +61,7 @@ class Suppression:
         self._reader = reader
         self._batch = batch
         self._lease = lease
+        self._scopes = {subject.ref: SCOPES & frozenset(subject.scopes) for subject in batch.subjects if subject.scopes}
         self._stopped: set[str] = set()
 
     def run(self) -> dict[str, Answer | ConnectorError]:
@@ -63,10 +72,13 @@ class Suppression:
         for ref, snapshot in snapshots.items():
             for key, root in snapshot.roots.items():
                 known.add(ref)
-                values = self._opt_outs(key[0])
+                values = self._opt_outs(key[0], ref)
                 # A converted lead can't be changed any more; its contact or account carries the opt-out.
                 if values and not root.is_deleted and root.row.get("IsConverted") is not True:
-                    changes.setdefault(key, (values, set()))[1].add(ref)
+                    written, refs = changes.setdefault(key, ({}, set()))
+                    # A record of two people takes the opt-outs of both.
+                    written.update(values)
+                    refs.add(ref)
         owners: dict[Key, set[str]] = {}
         for ref, snapshot in snapshots.items():
             for key in snapshot.roots:
@@ -96,9 +108,18 @@ class Suppression:
             return Answer.already_absent()
         return Answer.suppressed() if mine else RequestRefused("no_opt_out_field")
 
-    def _opt_outs(self, name: str) -> dict[str, Any]:
-        known = self._schema.objects[name]
-        return {f: True for f in _OPT_OUTS if known.has(f) and known.fields[f].updateable}
+    def _opt_outs(self, name: str, ref: str) -> dict[str, Any]:
+        known, scopes = self._schema.objects[name], self._scopes.get(ref)
+        wanted = _OPT_OUTS if scopes is None else [f for scope in sorted(scopes) for f in _OF_SCOPE[scope]]
+        return {f: True for f in wanted if known.has(f) and known.fields[f].updateable}
+
+    def _wanting(self, name: str, refs: set[str]) -> set[str]:
+        """Return those of the people whose opt-out reaches consents of this kind of contact point."""
+        return {
+            ref
+            for ref in refs
+            if ref not in self._scopes or any(_POINT_OF_SCOPE[scope] == name for scope in self._scopes[ref])
+        }
 
     def _consents(self, roots: Mapping[Key, set[str]], snapshots: Mapping[str, Snapshot]) -> dict[Key, set[str]]:
         """Return consents by type: those of the people among the roots, and those of their contact points.
@@ -109,16 +130,17 @@ class Suppression:
         points: dict[str, set[str]] = {}
         for ref, snapshot in snapshots.items():
             for name, record_id in snapshot.copies:
-                if name in _POINTS:
-                    points.setdefault(record_id, set()).add(ref)
+                if name in _POINTS and (wanting := self._wanting(name, {ref})):
+                    points.setdefault(record_id, set()).update(wanting)
         found: dict[Key, set[str]] = {}
         asked = [(name, "ParentId", parties) for name in _POINTS if name in self._schema.objects]
         if self._is_writable(_TYPE_CONSENT):
             asked.append((_TYPE_CONSENT, "PartyId", parties))
-        for (name, record_id), refs in self._under(asked).items():
-            if name == _TYPE_CONSENT:
+        for (name, record_id), owners in self._under(asked).items():
+            refs = self._wanting(name, owners)
+            if refs and name == _TYPE_CONSENT:
                 found[name, record_id] = refs
-            else:
+            elif refs:
                 points.setdefault(record_id, set()).update(refs)
         if self._is_writable(_CONSENT):
             found |= self._under([(_CONSENT, "ContactPointId", points)])

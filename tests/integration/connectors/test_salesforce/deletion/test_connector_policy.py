@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,36 @@ def test_an_opt_out_reaches_the_consents_of_contact_points() -> None:
         ]
         assert len(consents) == 2
         assert {row["PrivacyConsentStatus"] for row in consents} == {"OptOut"}
+
+
+def _contact_flags(org: Served, ref: str) -> set[str]:
+    flags = ("HasOptedOutOfEmail", "HasOptedOutOfFax", "DoNotCall")
+    return {flag for flag in flags if _row(org, ref).get(flag) is True}
+
+
+def test_an_opt_out_writes_the_fields_of_its_scopes_only() -> None:
+    def opted_out(*scopes: str) -> set[str]:
+        with serving(ordinary_world(1)) as org:
+            lines: list[Line] = []
+            asked = replace(org.subject("p0"), scopes=scopes)
+            run(org.connect(), [asked], Operation.SUPPRESS, timedelta(seconds=5), lines.append)
+            assert lines[0].outcome is Outcome.SUPPRESSED
+            return _contact_flags(org, "p0")
+
+    assert opted_out("do_not_contact:email") == {"HasOptedOutOfEmail"}
+    assert opted_out("do_not_contact:phone", "do_not_sell") == {"DoNotCall"}
+    assert opted_out("do_not_contact:email", "do_not_contact:phone") == {"HasOptedOutOfEmail", "DoNotCall"}
+    assert opted_out() >= {"HasOptedOutOfEmail", "DoNotCall"}
+
+
+def test_an_opt_out_of_telephone_calls_leaves_consents_to_email_alone() -> None:
+    with serving(hard_world(tasks=1)) as org:
+        asked = replace(org.subject("ada"), scopes=("do_not_contact:phone",))
+        before = [dict(row) for row in org.sandbox.state["tables"]["ContactPointConsent"].values()]
+        run(org.connect(), [asked], Operation.SUPPRESS, timedelta(seconds=5), lambda line: None)
+        types = org.sandbox.state["tables"]["ContactPointTypeConsent"].values()
+        assert {row["PrivacyConsentStatus"] for row in types} != {"OptOut"}
+        assert [dict(row) for row in org.sandbox.state["tables"]["ContactPointConsent"].values()] == before
 
 
 def _world_with_history() -> World:
