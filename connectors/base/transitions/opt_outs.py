@@ -55,6 +55,9 @@ def after_read_opt_out(facts: StepFacts, answer: Answer, rules: SystemRules, now
     """
     kind = answer.kind
     if not rules.reads_suppression:
+        if facts.withdrawn:
+            # The last call may have failed, and no look can say what came of it: nothing is claimed.
+            return next_step(facts, StepState.RETAINED, reason=WITHDRAWN)
         return next_step(facts, StepState.SUPPRESSED_UNVERIFIED)
     if kind is AnswerKind.SUPPRESSED:
         return next_step(facts, StepState.SUPPRESSED)

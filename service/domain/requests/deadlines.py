@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
-from service.domain.suppression.scopes import DO_NOT_SELL, DO_NOT_SHARE, LIMIT_SENSITIVE
+from service.domain.suppression.scopes import DO_NOT_SELL, DO_NOT_SHARE, ERASED, LIMIT_SENSITIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +115,13 @@ _OPT_OUTS = frozenset({DO_NOT_SELL, DO_NOT_SHARE, LIMIT_SENSITIVE})
 
 
 def regime_of(code: str, scopes: Collection[str]) -> Regime:
-    """Return the deadlines of a request under a law. An opt-out of sale, say, has its own."""
+    """Return the deadlines of a request under a law. No opt-out has an extension."""
     regime = REGIMES[code]
-    if regime.opt_out_within is None or not _OPT_OUTS & frozenset(scopes):
+    if ERASED in scopes:
         return regime
+    if regime.opt_out_within is None or not _OPT_OUTS & frozenset(scopes):
+        # Nothing about a person has to be searched and weighed to stop: the extension isn't used.
+        return replace(regime, extended_to=regime.respond_within)
     within = regime.opt_out_within
     return replace(regime, respond_within=within, extended_to=within, acknowledge_within=None)
 

@@ -14,7 +14,7 @@ from tests.integration.api.bodies.sent_imports import AT, CSV, read, send
 from tests.integration.api.conftest import EMAIL, Office
 
 KINDS = ["anonymous_id", "customer_id", "email", "phone", "zendesk_user_id"]
-NAMES = ["kind", "regime", "identifiers", "received_at", "external_reference"]
+NAMES = ["kind", "regime", "identifiers", "received_at", "external_reference", "scopes"]
 
 
 def errors(answer: Any) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from connectors.base import operations
+from connectors.base.errors import TemporarilyUnavailable
 from connectors.base.interface import Connector
 from connectors.base.transitions import opt_outs
 from connectors.base.transitions.states import StepState
@@ -17,8 +18,9 @@ from service.execution import lease as leasing
 from service.requests.holds.lift import lift_hold
 from service.requests.holds.place import place_hold
 from service.requests.withdraw import revoke_request
+from tests.drive import turn
 from tests.integration.execution.systems.conftest import Office, OpenOffice
-from tests.integration.execution.systems.told_vendor import email
+from tests.integration.execution.systems.told_vendor import ToldConnector, email
 
 SYSTEMS = {"crm": "read_back", "mail": "told_to_stop", "news": "told"}
 CALLER = Caller(uuid4(), frozenset(Scope))
@@ -137,6 +139,26 @@ def test_the_law_gives_an_opt_out_of_sale_fifteen_business_days(open_office: Ope
     assert 19 < days["do_not_sell",] < 24
     assert days["objection",] in (44, 45, 46)
     assert days["limit_sensitive", "objection"] == days["do_not_sell",]
+
+
+def test_an_opt_out_that_failed_and_was_revoked_is_not_called_done(
+    open_office: OpenOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system can't be read back, so that nothing can say what came of the failed call."""
+    office = open_office({"mail": "told_to_stop"})
+    request = office.submit("ada", scopes=CONTACT)
+    office.settle()
+
+    def fails(self: ToldConnector, batch: Batch, lease: object) -> object:
+        raise TemporarilyUnavailable("timeout", effect_unknown=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ToldConnector, "suppress", fails)
+        turn(office.runtime)
+    revoke_request(office.stores, request, actor="cli")
+    office.rows("UPDATE steps SET due_at = clock_timestamp() WHERE state = 'due'")
+    office.drive()
+    assert ends(office, request) == {"mail": ("retained", "withdrawn")}
 
 
 # --- the rules switched off -------------------------------------------------------------------------------------------
